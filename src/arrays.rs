@@ -1,0 +1,205 @@
+//! [`Arrays`]: a named bundle of arrays. Parameters, gradients, optimiser moments, states and
+//! inputs are all this, so one walk serves optimiser, clipping, saving, loading and checking.
+
+use ndarray::{Array, ArrayViewD, ArrayViewMutD, Dimension};
+
+use crate::error::{Error, Result};
+use crate::float::Float;
+
+/// What [`Arrays::for_each`] calls for each array with its name and values.
+pub type Visit<'f, 'a, T> = dyn FnMut(&str, ArrayViewD<'a, T>) + 'f;
+/// What [`Arrays::for_each_mut`] calls for each array with its name and values.
+pub type VisitMut<'f, 'a, T> = dyn FnMut(&str, ArrayViewMutD<'a, T>) + 'f;
+
+/// A bundle of arrays, each with a name; two walks over it are all that an owner writes.
+///
+/// A gradient has the type of what it is the gradient of: `model.zeros_like()` is an empty
+/// gradient of `model`. Both walks visit the same arrays in the same order, under names that are
+/// unique within the bundle. An owner of several bundles prefixes their names ([`crate::arrays!`]).
+///
+/// ```
+/// use ndarray::{ArrayViewD, ArrayViewMutD, Array1, Array2};
+/// use recurrent::{Arrays, Float};
+///
+/// #[derive(Clone)]
+/// struct Affine<T> { weight: Array2<T>, bias: Array1<T> }
+///
+/// impl<T: Float> Arrays<T> for Affine<T> {
+///     fn for_each<'a>(&'a self, f: &mut dyn FnMut(&str, ArrayViewD<'a, T>)) {
+///         f("weight", self.weight.view().into_dyn());
+///         f("bias", self.bias.view().into_dyn());
+///     }
+///     fn for_each_mut<'a>(&'a mut self, f: &mut dyn FnMut(&str, ArrayViewMutD<'a, T>)) {
+///         f("weight", self.weight.view_mut().into_dyn());
+///         f("bias", self.bias.view_mut().into_dyn());
+///     }
+/// }
+///
+/// let affine = Affine { weight: Array2::<f32>::ones((3, 2)), bias: Array1::zeros(3) };
+/// assert_eq!(affine.names(), ["weight", "bias"]);
+/// assert_eq!(affine.count(), 9);
+/// ```
+pub trait Arrays<T: Float>: Clone {
+    /// Calls `f` with each array's name and a view of it.
+    fn for_each<'a>(&'a self, f: &mut Visit<'_, 'a, T>);
+
+    /// Calls `f` with each array's name and a mutable view of it, in the order of
+    /// [`for_each`](Arrays::for_each).
+    fn for_each_mut<'a>(&'a mut self, f: &mut VisitMut<'_, 'a, T>);
+
+    /// The same bundle with every value zero.
+    fn zeros_like(&self) -> Self {
+        let mut zeros = self.clone();
+        zeros.fill(T::zero());
+        zeros
+    }
+
+    /// Sets every value.
+    fn fill(&mut self, value: T) {
+        self.for_each_mut(&mut |_, mut array| array.fill(value));
+    }
+
+    /// The names of the arrays, in order.
+    fn names(&self) -> Vec<String> {
+        let mut names = Vec::new();
+        self.for_each(&mut |name, _| names.push(name.to_owned()));
+        names
+    }
+
+    /// How many numbers the arrays hold together.
+    fn count(&self) -> usize {
+        let mut count = 0;
+        self.for_each(&mut |_, array| count += array.len());
+        count
+    }
+
+    /// Fails with [`Error::NonFinite`], naming the array, at the first NaN or infinity.
+    fn check_finite(&self) -> Result<()> {
+        let mut found = Ok(());
+        self.for_each(&mut |name, array| {
+            let bad = || array.iter().enumerate().find(|(_, value)| !value.is_finite());
+            if let (true, Some((index, value))) = (found.is_ok(), bad()) {
+                found = Err(Error::NonFinite { name: name.to_owned(), index, value: value.f64() });
+            }
+        });
+        found
+    }
+
+    /// Calls `f` with each array of `self` and the array of `other` of the same name and shape, or
+    /// fails with [`Error::Structure`], naming `argument` (which is `other`), before the first call.
+    fn zip_mut(
+        &mut self,
+        argument: &'static str,
+        other: &Self,
+        f: &mut dyn FnMut(&str, ArrayViewMutD<'_, T>, ArrayViewD<'_, T>),
+    ) -> Result<()> {
+        check_same_structure(argument, self, other)?;
+        let mut others = Vec::new();
+        other.for_each(&mut |_, array| others.push(array));
+        let mut others = others.into_iter();
+        self.for_each_mut(&mut |name, array| {
+            if let Some(other) = others.next() {
+                f(name, array, other);
+            }
+        });
+        Ok(())
+    }
+}
+
+/// Fails with [`Error::Structure`], naming `argument` (which is `got`), unless both bundles hold
+/// arrays of the same names and shapes in the same order.
+pub fn check_same_structure<T: Float, A: Arrays<T>>(
+    argument: &'static str,
+    expected: &A,
+    got: &A,
+) -> Result<()> {
+    let shapes = |arrays: &A| {
+        let mut shapes = Vec::new();
+        arrays.for_each(&mut |name, array| shapes.push((name.to_owned(), array.shape().to_vec())));
+        shapes
+    };
+    let (expected, got) = (shapes(expected), shapes(got));
+    let show = |entry: Option<&(String, Vec<usize>)>| {
+        entry.map_or("nothing".to_owned(), |(name, shape)| format!("{name} {shape:?}"))
+    };
+    match (0..expected.len().max(got.len())).find(|&i| expected.get(i) != got.get(i)) {
+        None => Ok(()),
+        Some(i) => Err(Error::Structure {
+            argument,
+            expected: show(expected.get(i)),
+            got: show(got.get(i)),
+        }),
+    }
+}
+
+/// One array is a bundle of one, named `value`.
+impl<T: Float, D: Dimension> Arrays<T> for Array<T, D> {
+    fn for_each<'a>(&'a self, f: &mut Visit<'_, 'a, T>) {
+        f("value", self.view().into_dyn());
+    }
+
+    fn for_each_mut<'a>(&'a mut self, f: &mut VisitMut<'_, 'a, T>) {
+        f("value", self.view_mut().into_dyn());
+    }
+}
+
+/// What may be absent, such as a bias, is a bundle of its arrays or of none.
+impl<T: Float, A: Arrays<T>> Arrays<T> for Option<A> {
+    fn for_each<'a>(&'a self, f: &mut Visit<'_, 'a, T>) {
+        if let Some(arrays) = self {
+            arrays.for_each(f);
+        }
+    }
+
+    fn for_each_mut<'a>(&'a mut self, f: &mut VisitMut<'_, 'a, T>) {
+        if let Some(arrays) = self {
+            arrays.for_each_mut(f);
+        }
+    }
+}
+
+/// Two bundles together, under the prefixes `0.` and `1.`.
+impl<T: Float, A: Arrays<T>, B: Arrays<T>> Arrays<T> for (A, B) {
+    fn for_each<'a>(&'a self, f: &mut Visit<'_, 'a, T>) {
+        self.0.for_each(&mut |name, array| f(&format!("0.{name}"), array));
+        self.1.for_each(&mut |name, array| f(&format!("1.{name}"), array));
+    }
+
+    fn for_each_mut<'a>(&'a mut self, f: &mut VisitMut<'_, 'a, T>) {
+        self.0.for_each_mut(&mut |name, array| f(&format!("0.{name}"), array));
+        self.1.for_each_mut(&mut |name, array| f(&format!("1.{name}"), array));
+    }
+}
+
+/// Implements [`Arrays`] for a struct, generic over its element type, whose named fields are
+/// bundles themselves; each field's name becomes the prefix of its arrays.
+///
+/// ```
+/// use ndarray::Array2;
+/// use recurrent::{Arrays, Float, arrays};
+///
+/// #[derive(Clone)]
+/// struct Model<T> { encoder: Array2<T>, decoder: Array2<T> }
+/// arrays!(Model { encoder, decoder });
+///
+/// let model = Model { encoder: Array2::<f64>::zeros((2, 3)), decoder: Array2::zeros((3, 2)) };
+/// assert_eq!(model.names(), ["encoder.value", "decoder.value"]);
+/// ```
+#[macro_export]
+macro_rules! arrays {
+    ($model:ident { $($field:ident),+ $(,)? }) => {
+        impl<T: $crate::Float> $crate::Arrays<T> for $model<T> {
+            fn for_each<'a>(&'a self, f: &mut $crate::arrays::Visit<'_, 'a, T>) {
+                $($crate::Arrays::for_each(&self.$field, &mut |name, array| {
+                    f(&format!(concat!(stringify!($field), ".{}"), name), array)
+                });)+
+            }
+
+            fn for_each_mut<'a>(&'a mut self, f: &mut $crate::arrays::VisitMut<'_, 'a, T>) {
+                $($crate::Arrays::for_each_mut(&mut self.$field, &mut |name, array| {
+                    f(&format!(concat!(stringify!($field), ".{}"), name), array)
+                });)+
+            }
+        }
+    };
+}

@@ -1,0 +1,108 @@
+//! [`GateWeights`]: the two weights and two biases that gates are made of, in PyTorch's layout.
+
+use ndarray::{Array1, Array2, Axis, Slice};
+use rand::Rng;
+
+use super::{CellConfig, Steps};
+use crate::arrays::{Arrays, Visit, VisitMut};
+use crate::error::{Error, Result};
+use crate::float::Float;
+use crate::tensor::reduce::add_column_sums;
+use crate::tensor::{Gather, Simd, add_outer_products};
+
+/// W_ih, W_hh, b_ih and b_hh of all gates, one below the other.
+///
+/// Both biases are kept, as in PyTorch: their sum is the same function but trains differently.
+#[derive(Clone, Debug)]
+pub struct GateWeights<T> {
+    /// W_ih [gates·hidden, input].
+    pub weight_ih: Array2<T>,
+    /// W_hh [gates·hidden, recurrent width].
+    pub weight_hh: Array2<T>,
+    /// b_ih [gates·hidden].
+    pub bias_ih: Option<Array1<T>>,
+    /// b_hh [gates·hidden].
+    pub bias_hh: Option<Array1<T>>,
+}
+
+impl<T: Float> GateWeights<T> {
+    /// Fresh weights of `gates` gates that see a recurrent state of width `state_size`.
+    pub fn new(
+        config: &CellConfig,
+        gates: usize,
+        state_size: usize,
+        rng: &mut dyn Rng,
+    ) -> Result<Self> {
+        let hidden = config.hidden_size;
+        Ok(Self {
+            weight_ih: config.weight(config.weight_ih, gates, (hidden, config.input_size), rng)?,
+            weight_hh: config.weight(config.weight_hh, gates, (hidden, state_size), rng)?,
+            bias_ih: config.bias(gates, rng)?,
+            bias_hh: config.bias(gates, rng)?,
+        })
+    }
+
+    /// b_ih + b_hh, where there are any: what is added to W_ih x if both act alike.
+    pub fn bias(&self) -> Option<Array1<T>> {
+        Some(self.bias_ih.as_ref()? + self.bias_hh.as_ref()?)
+    }
+
+    /// Sets gate `gate` of `gates` equal parts of `bias_ih` to `value`, and of `bias_hh` to zero.
+    pub fn set_bias(
+        &mut self,
+        argument: &'static str,
+        gates: usize,
+        gate: usize,
+        value: f64,
+    ) -> Result<()> {
+        let (Some(bias_ih), Some(bias_hh), true) =
+            (&mut self.bias_ih, &mut self.bias_hh, value.is_finite())
+        else {
+            return Err(Error::argument(argument, "a finite value, in a cell with bias", value));
+        };
+        let hidden = bias_ih.len() / gates;
+        let rows = Slice::from(gate * hidden..(gate + 1) * hidden);
+        bias_ih.slice_axis_mut(Axis(0), rows).fill(T::of(value));
+        bias_hh.slice_axis_mut(Axis(0), rows).fill(T::zero());
+        Ok(())
+    }
+
+    /// To a gradient: adds those of all four, where `d_gates` is the gradient of both halves of the sum
+    /// W_ih x + b_ih + W_hh h' + b_hh: dW_ih = Σ d_a ⊗ x, dW_hh = Σ d_a ⊗ h', db = Σ d_a.
+    pub fn accumulate<S: Simd>(&mut self, simd: S, steps: &Steps<'_, T>) {
+        self.add_input(simd, &steps.d_gates, &steps.x);
+        add_outer_products(simd, &steps.d_gates, &steps.prev[0], self.weight_hh.view_mut());
+        self.add_bias_hh(simd, &steps.d_gates);
+    }
+
+    /// To a gradient: dW_ih += Σ d_a ⊗ x and db_ih += Σ d_a.
+    pub fn add_input<S: Simd>(&mut self, simd: S, d_gates: &Gather<'_, T>, x: &Gather<'_, T>) {
+        add_outer_products(simd, d_gates, x, self.weight_ih.view_mut());
+        if let Some(bias) = &mut self.bias_ih {
+            add_column_sums(simd, d_gates, bias.view_mut());
+        }
+    }
+
+    /// To a gradient: db_hh += Σ d_a.
+    pub fn add_bias_hh<S: Simd>(&mut self, simd: S, d_gates: &Gather<'_, T>) {
+        if let Some(bias) = &mut self.bias_hh {
+            add_column_sums(simd, d_gates, bias.view_mut());
+        }
+    }
+}
+
+impl<T: Float> Arrays<T> for GateWeights<T> {
+    fn for_each<'a>(&'a self, f: &mut Visit<'_, 'a, T>) {
+        f("weight_ih", self.weight_ih.view().into_dyn());
+        f("weight_hh", self.weight_hh.view().into_dyn());
+        self.bias_ih.for_each(&mut |_, bias| f("bias_ih", bias));
+        self.bias_hh.for_each(&mut |_, bias| f("bias_hh", bias));
+    }
+
+    fn for_each_mut<'a>(&'a mut self, f: &mut VisitMut<'_, 'a, T>) {
+        f("weight_ih", self.weight_ih.view_mut().into_dyn());
+        f("weight_hh", self.weight_hh.view_mut().into_dyn());
+        self.bias_ih.for_each_mut(&mut |_, bias| f("bias_ih", bias));
+        self.bias_hh.for_each_mut(&mut |_, bias| f("bias_hh", bias));
+    }
+}

@@ -1,0 +1,149 @@
+//! [`Error`]: what went wrong, naming the argument, what was expected and what came.
+
+use std::borrow::Cow;
+use std::path::PathBuf;
+
+/// The result of every fallible call of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What a user's input can do wrong. Nothing is changed, and nothing is lost, where one is returned.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// An array has another shape than the call needs.
+    #[error("{argument}: expected {expected:?} ({axes}), got {got:?}")]
+    Shape {
+        /// The argument or tensor by name.
+        argument: Cow<'static, str>,
+        /// The shape that the call needs.
+        expected: Vec<usize>,
+        /// What the axes mean, in order.
+        axes: &'static str,
+        /// The shape that came.
+        got: Vec<usize>,
+    },
+
+    /// A value, a size, a length or a hyper-parameter lies outside what is allowed.
+    #[error("{argument}: expected {expected}, got {got}")]
+    Argument {
+        /// The argument by name.
+        argument: Cow<'static, str>,
+        /// What is allowed, in words.
+        expected: String,
+        /// What came.
+        got: String,
+    },
+
+    /// A loss, a gradient or a parameter holds NaN or an infinity.
+    #[error("{name}: expected finite values, got {value} at flat index {index}")]
+    NonFinite {
+        /// The parameter or quantity by name.
+        name: String,
+        /// Where the first such value stands, in row-major order.
+        index: usize,
+        /// The value.
+        value: f64,
+    },
+
+    /// Two bundles of arrays that must agree in names and shapes do not.
+    #[error("{argument}: expected an array `{expected}`, got `{got}`")]
+    Structure {
+        /// The argument by name.
+        argument: &'static str,
+        /// Name and shape of the array that should stand here.
+        expected: String,
+        /// Name and shape of the array that stands here, or `nothing`.
+        got: String,
+    },
+
+    /// A file lacks tensors of the model, or holds tensors that the model does not have.
+    #[error("{}: missing tensors {missing:?}, unused tensors {unused:?}", path.display())]
+    Names {
+        /// The file.
+        path: PathBuf,
+        /// Tensors of the model that are not in the file.
+        missing: Vec<String>,
+        /// Tensors of the file that are not in the model.
+        unused: Vec<String>,
+    },
+
+    /// A tensor in a file has another element type than the model.
+    #[error("{}: tensor {name}: expected dtype {expected}, got {got}", path.display())]
+    Dtype {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// The model's element type.
+        expected: &'static str,
+        /// The file's element type.
+        got: String,
+    },
+
+    /// A file is not what its format demands.
+    #[error("{}: expected a {format} file, got {problem}", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// The format's name.
+        format: &'static str,
+        /// What is wrong, in words.
+        problem: String,
+    },
+
+    /// The operating system refused to read or write.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+}
+
+impl Error {
+    /// An [`Error::Argument`] from anything that can be shown.
+    pub fn argument(
+        argument: impl Into<Cow<'static, str>>,
+        expected: impl ToString,
+        got: impl ToString,
+    ) -> Self {
+        Self::Argument {
+            argument: argument.into(),
+            expected: expected.to_string(),
+            got: got.to_string(),
+        }
+    }
+}
+
+/// Fails with [`Error::Shape`] unless `got` is `expected`; `axes` says what the axes mean.
+pub fn check_shape(
+    argument: impl Into<Cow<'static, str>>,
+    axes: &'static str,
+    expected: &[usize],
+    got: &[usize],
+) -> Result<()> {
+    if expected == got {
+        return Ok(());
+    }
+    Err(Error::Shape {
+        argument: argument.into(),
+        expected: expected.to_vec(),
+        axes,
+        got: got.to_vec(),
+    })
+}
+
+/// The product of `sizes`, or an [`Error::Argument`] naming `argument` where a size is zero or the
+/// array could not be addressed (more than `isize::MAX` bytes of eight-byte elements).
+pub fn check_size(argument: impl Into<Cow<'static, str>>, sizes: &[usize]) -> Result<usize> {
+    let refuse = |expected: &str| Error::argument(argument, expected, format!("{sizes:?}"));
+    if sizes.contains(&0) {
+        return Err(refuse("sizes of at least 1"));
+    }
+    let product = sizes.iter().try_fold(1_usize, |product, &size| product.checked_mul(size));
+    match product {
+        Some(product) if product <= isize::MAX as usize / 8 => Ok(product),
+        _ => Err(refuse("sizes whose product can be addressed")),
+    }
+}

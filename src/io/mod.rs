@@ -1,0 +1,1 @@
+//! Files: weights to and from safetensors, under PyTorch's names.

@@ -1,0 +1,1 @@
+//! Layers without time: what stands before and after the recurrent layers.

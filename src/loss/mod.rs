@@ -1,0 +1,1 @@
+//! Losses: each returns its value and its gradient together.

@@ -1,0 +1,1 @@
+//! Optimisers: a rule per file over one array; clipping stands apart.

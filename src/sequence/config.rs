@@ -1,0 +1,158 @@
+//! [`Builder`]: sizes and options of a network, checked once.
+
+use rand::Rng;
+
+use crate::cell::{Cell, CellConfig};
+use crate::error::{Error, Result, check_size};
+use crate::float::Float;
+use crate::sequence::Recurrent;
+use crate::sequence::state::State;
+use crate::tensor::Init;
+
+/// What a [`Recurrent`] network is to be; [`build`](Builder::build) checks it.
+///
+/// | option | default | range |
+/// |---|---|---|
+/// | `num_layers` | 1 | at least 1 |
+/// | `hidden_sizes` | `num_layers` times `hidden_size` | each at least 1 |
+/// | `bidirectional` | false | |
+/// | `bias` | true | |
+/// | `dropout` | 0 | 0 ≤ p < 1, between layers, so 0 with one layer |
+/// | `learned_initial_state` | false: zeros | |
+/// | `weight_ih`, `weight_hh`, `bias_init` | uniform ±1/√hidden_size | [`Init`] |
+/// | `options` | the cell's default | the cell's |
+#[derive(Clone, Debug)]
+pub struct Builder<T: Float, C: Cell<T>> {
+    input_size: usize,
+    hidden_sizes: Vec<usize>,
+    bidirectional: bool,
+    bias: bool,
+    dropout: f64,
+    learned_initial_state: bool,
+    weight_ih: Option<Init>,
+    weight_hh: Option<Init>,
+    bias_init: Option<Init>,
+    options: C::Options,
+    element: std::marker::PhantomData<T>,
+}
+
+impl<T: Float, C: Cell<T>> Builder<T, C> {
+    pub(crate) fn new(input_size: usize, hidden_size: usize) -> Self {
+        Self {
+            input_size,
+            hidden_sizes: vec![hidden_size],
+            bidirectional: false,
+            bias: true,
+            dropout: 0.0,
+            learned_initial_state: false,
+            weight_ih: None,
+            weight_hh: None,
+            bias_init: None,
+            options: C::Options::default(),
+            element: std::marker::PhantomData,
+        }
+    }
+
+    /// How many layers, each as wide as the first.
+    pub fn num_layers(mut self, num_layers: usize) -> Self {
+        let hidden_size = self.hidden_sizes.first().copied().unwrap_or(0);
+        self.hidden_sizes = vec![hidden_size; num_layers];
+        self
+    }
+
+    /// The width of each layer, in place of `hidden_size` and `num_layers`.
+    pub fn hidden_sizes(mut self, hidden_sizes: &[usize]) -> Self {
+        self.hidden_sizes = hidden_sizes.to_vec();
+        self
+    }
+
+    /// Whether each layer also walks backward in time; its output is then [forward, backward].
+    pub fn bidirectional(mut self, bidirectional: bool) -> Self {
+        self.bidirectional = bidirectional;
+        self
+    }
+
+    /// Whether the cells have biases.
+    pub fn bias(mut self, bias: bool) -> Self {
+        self.bias = bias;
+        self
+    }
+
+    /// The probability with which training drops each output of a layer before the next layer.
+    /// The others are scaled by 1 / (1 − p).
+    pub fn dropout(mut self, p: f64) -> Self {
+        self.dropout = p;
+        self
+    }
+
+    /// Whether the initial state, where none is given, is a parameter; it starts at zero.
+    pub fn learned_initial_state(mut self, learned: bool) -> Self {
+        self.learned_initial_state = learned;
+        self
+    }
+
+    /// First values of W_ih, gate by gate.
+    pub fn weight_ih(mut self, init: Init) -> Self {
+        self.weight_ih = Some(init);
+        self
+    }
+
+    /// First values of W_hh, gate by gate.
+    pub fn weight_hh(mut self, init: Init) -> Self {
+        self.weight_hh = Some(init);
+        self
+    }
+
+    /// First values of both biases.
+    pub fn bias_init(mut self, init: Init) -> Self {
+        self.bias_init = Some(init);
+        self
+    }
+
+    /// The cell's own options.
+    pub fn options(mut self, options: C::Options) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// The network, with parameters drawn from `rng`.
+    ///
+    /// # Errors
+    /// Where an option lies outside its range; nothing is drawn then.
+    pub fn build(self, rng: &mut dyn Rng) -> Result<Recurrent<T, C>> {
+        check_size("input_size", &[self.input_size])?;
+        check_size("num_layers", &[self.hidden_sizes.len()])?;
+        for &hidden_size in &self.hidden_sizes {
+            check_size("hidden_size", &[hidden_size])?;
+        }
+        if !(0.0..1.0).contains(&self.dropout) {
+            return Err(Error::argument("dropout", "0 ≤ p < 1", self.dropout));
+        }
+        if self.dropout > 0.0 && self.hidden_sizes.len() == 1 {
+            let expected = "0 with one layer: it acts between layers";
+            return Err(Error::argument("dropout", expected, self.dropout));
+        }
+        let directions = 1 + usize::from(self.bidirectional);
+        let mut cells: Vec<C> = Vec::new();
+        let mut input_size = self.input_size;
+        for &hidden_size in &self.hidden_sizes {
+            let mut config =
+                CellConfig { bias: self.bias, ..CellConfig::new(input_size, hidden_size) };
+            config.weight_ih = self.weight_ih.unwrap_or(config.weight_ih);
+            config.weight_hh = self.weight_hh.unwrap_or(config.weight_hh);
+            config.bias_init = self.bias_init.unwrap_or(config.bias_init);
+            let mut output_size = 0;
+            for _ in 0..directions {
+                let cell = C::new(&config, &self.options, rng)?;
+                output_size += cell.state_size(0);
+                cells.push(cell);
+            }
+            input_size = output_size;
+        }
+        let mut network = Recurrent { cells, directions, dropout: self.dropout, initial: None };
+        if self.learned_initial_state {
+            network.initial = Some(State::zeros(C::STATE, directions, &network.state_widths(), 1));
+        }
+        Ok(network)
+    }
+}

@@ -1,0 +1,167 @@
+//! Ragged rows: sequences ordered from long to short, so that those alive at a step come first.
+
+use std::ops::Range;
+
+use ndarray::{Array, ArrayView, Axis, CowArray, RemoveAxis};
+
+use crate::float::Float;
+use crate::tensor::threads;
+
+/// Rows below which a product runs clearly slower per row: a block has at least as many.
+const MIN_BLOCK_ROWS: usize = 8;
+
+/// The order of a batch from long to short; sequences of equal length keep their order.
+#[derive(Clone, Debug)]
+pub(crate) struct Order {
+    /// For each place, the sequence that stands there.
+    sequences: Vec<usize>,
+    /// For each place, its length.
+    lengths: Vec<usize>,
+    time: usize,
+}
+
+impl Order {
+    pub(crate) fn new(time: usize, lengths: &[usize]) -> Self {
+        let mut sequences: Vec<usize> = (0..lengths.len()).collect();
+        sequences.sort_by_key(|&b| std::cmp::Reverse(lengths[b]));
+        let lengths = sequences.iter().map(|&b| lengths[b]).collect();
+        Self { sequences, lengths, time }
+    }
+
+    pub(crate) fn batch(&self) -> usize {
+        self.sequences.len()
+    }
+
+    pub(crate) fn time(&self) -> usize {
+        self.time
+    }
+
+    /// Steps of all sequences together.
+    pub(crate) fn steps(&self) -> usize {
+        self.lengths.iter().sum()
+    }
+
+    fn is_caller_order(&self) -> bool {
+        self.sequences.is_sorted()
+    }
+
+    /// `values`, whose axis `batch` is in the caller's order, in this order.
+    pub(crate) fn sorted<'a, T: Float, D: RemoveAxis>(
+        &self,
+        values: ArrayView<'a, T, D>,
+        batch: Axis,
+    ) -> CowArray<'a, T, D> {
+        if self.is_caller_order() && values.is_standard_layout() {
+            return CowArray::from(values);
+        }
+        let sorted = values.select(batch, &self.sequences);
+        CowArray::from(sorted.as_standard_layout().into_owned())
+    }
+
+    /// `values`, whose axis `batch` is in this order, in the caller's order.
+    pub(crate) fn unsorted<T: Float, D: RemoveAxis>(
+        &self,
+        values: Array<T, D>,
+        batch: Axis,
+    ) -> Array<T, D> {
+        if self.is_caller_order() {
+            return values;
+        }
+        let mut places = vec![0; self.batch()];
+        for (place, &b) in self.sequences.iter().enumerate() {
+            places[b] = place;
+        }
+        values.select(batch, &places).as_standard_layout().into_owned()
+    }
+
+    /// The order cut into blocks of neighbouring places for up to as many threads, balanced by the
+    /// steps in them. `work` is the multiply-adds of the whole call.
+    pub(crate) fn blocks(&self, work: usize) -> Vec<Block> {
+        let parts = threads::parts(self.batch(), MIN_BLOCK_ROWS, work);
+        let share = self.steps().div_ceil(parts).max(1);
+        let (mut blocks, mut start, mut steps) = (Vec::with_capacity(parts), 0, 0);
+        for place in 0..self.batch() {
+            steps += self.lengths[place];
+            let last = place + 1 == self.batch();
+            if last || (steps >= share && blocks.len() + 1 < parts) {
+                blocks.push(Block::new(start..place + 1, &self.lengths[start..place + 1]));
+                (start, steps) = (place + 1, 0);
+            }
+        }
+        blocks
+    }
+}
+
+/// Neighbouring places of an [`Order`] that walk through time together.
+#[derive(Clone, Debug)]
+pub(crate) struct Block {
+    /// Which places.
+    pub(crate) places: Range<usize>,
+    /// For each step up to the longest length, how many are alive; they are the first ones.
+    alive: Vec<usize>,
+    /// For each step, the rows of all steps before it; then those of all steps.
+    offset: Vec<usize>,
+}
+
+impl Block {
+    fn new(places: Range<usize>, lengths: &[usize]) -> Self {
+        let time = lengths.first().copied().unwrap_or(0);
+        let alive: Vec<usize> =
+            (0..time).map(|t| lengths.partition_point(|&length| length > t)).collect();
+        let mut offset = vec![0; time + 1];
+        for t in 0..time {
+            offset[t + 1] = offset[t] + alive[t];
+        }
+        Self { places, alive, offset }
+    }
+
+    /// How many sequences there are, the empty ones included.
+    pub(crate) fn batch(&self) -> usize {
+        self.places.len()
+    }
+
+    /// The longest length.
+    pub(crate) fn time(&self) -> usize {
+        self.alive.len()
+    }
+
+    /// How many sequences have a step `t`.
+    pub(crate) fn alive(&self, t: usize) -> usize {
+        self.alive.get(t).copied().unwrap_or(0)
+    }
+
+    /// Rows of the steps before `t`, where each step has one row per sequence alive.
+    pub(crate) fn offset(&self, t: usize) -> usize {
+        self.offset[t]
+    }
+
+    /// Rows of all steps.
+    pub(crate) fn rows(&self) -> usize {
+        self.offset[self.time()]
+    }
+
+    /// The sequences that have no step at all.
+    pub(crate) fn empty(&self) -> Range<usize> {
+        self.alive(0)..self.batch()
+    }
+
+    /// The sequences whose last step is `t`.
+    fn ending(&self, t: usize) -> Range<usize> {
+        self.alive(t + 1)..self.alive(t)
+    }
+
+    /// The sequences whose first step is `t`.
+    fn beginning(&self, t: usize) -> Range<usize> {
+        0..if t == 0 { self.alive(0) } else { 0 }
+    }
+
+    /// The sequences that a walk in the given direction enters at step `t`.
+    pub(crate) fn entering(&self, t: usize, reverse: bool) -> Range<usize> {
+        if reverse { self.ending(t) } else { self.beginning(t) }
+    }
+
+    /// The sequences that a walk in the given direction leaves after step `t`.
+    pub(crate) fn leaving(&self, t: usize, reverse: bool) -> Range<usize> {
+        if reverse { self.beginning(t) } else { self.ending(t) }
+    }
+}

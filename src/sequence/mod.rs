@@ -1,0 +1,314 @@
+//! Over time: lengths, directions, layers, streaming and truncation. Knows no equation.
+//!
+//! | file | duty |
+//! |---|---|
+//! | `mod` | [`Recurrent`], the network; its calls check shapes once |
+//! | `config` | [`Builder`] |
+//! | `sequences` | [`Sequences`]: values with lengths |
+//! | `lengths` | ragged rows: which sequences are alive at a step |
+//! | `unroll` | one layer in one direction, forward and back: the heart |
+//! | `tape` | what a walk keeps; [`Tape`] |
+//! | `stack` | layers × directions, dropout, threads |
+//! | `state` | [`State`]: zeros, given or learned |
+//! | `stream` | [`Stream`]: step by step |
+//! | `truncated` | truncated backpropagation through time |
+
+mod config;
+mod lengths;
+mod sequences;
+mod stack;
+mod state;
+mod stream;
+mod tape;
+mod unroll;
+
+use ndarray::{Array3, Axis};
+use rand::Rng;
+
+use crate::arrays::{Arrays, Visit, VisitMut, check_same_structure};
+use crate::cell::{Cell, LstmCell, MAX_STATES, RnnCell};
+use crate::error::{Error, Result, check_shape, check_size};
+use crate::float::Float;
+use crate::tensor::{Level, dispatch};
+use lengths::Order;
+use stack::InputGradients;
+
+pub use config::Builder;
+pub use sequences::Sequences;
+pub use state::State;
+pub use stream::Stream;
+pub use tape::Tape;
+
+/// A stack of recurrent layers of one cell, in one or two directions.
+///
+/// As a bundle of arrays it has PyTorch's names: `weight_ih_l0`, `weight_hh_l0`, `bias_ih_l0`,
+/// `bias_hh_l0`, `weight_ih_l0_reverse`, … A gradient is another network (`zeros_like`).
+///
+/// All calls take `&self`: one network serves many threads. What changes lives in [`Tape`] and
+/// [`Stream`].
+///
+/// ```
+/// use ndarray::Array3;
+/// use rand::SeedableRng;
+/// use recurrent::{Arrays, Lstm, Sequences};
+///
+/// let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(1);
+/// let lstm = Lstm::<f32>::builder(3, 8).num_layers(2).bidirectional(true).build(&mut rng)?;
+///
+/// let x = Sequences::new(Array3::ones((5, 2, 3)), vec![5, 2])?;
+/// let (output, last, tape) = lstm.forward_train(&x, None, &mut rng)?;
+/// assert_eq!(output.values().dim(), (5, 2, 16));
+/// assert_eq!(last.get("c")?.dim(), (4, 2, 8));
+///
+/// let d_output = Array3::ones((5, 2, 16)); // of the loss Σ output
+/// let mut grad = lstm.zeros_like();
+/// let (d_x, _) = lstm.backward(tape, &d_output, None, &mut grad)?;
+/// assert_eq!(d_x.dim(), (5, 2, 3));
+/// # Ok::<(), recurrent::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Recurrent<T: Float, C: Cell<T>> {
+    /// For each layer, for each direction.
+    cells: Vec<C>,
+    directions: usize,
+    dropout: f64,
+    /// The learned initial state, of one sequence.
+    initial: Option<State<T>>,
+}
+
+/// A network of vanilla RNN cells.
+pub type Rnn<T> = Recurrent<T, RnnCell<T>>;
+/// A network of long short-term memory cells.
+pub type Lstm<T> = Recurrent<T, LstmCell<T>>;
+
+/// The gradients of the loss by each layer's states after each step.
+///
+/// At step t, ∂L/∂h_t and ∂L/∂c_t are those by the state handed from step t to the next — what
+/// [`backward`](Recurrent::backward) would return for the initial state if the sequence began
+/// after t — where ∂L/∂h_t also has what the output of step t contributes.
+#[derive(Clone, Debug)]
+pub struct StepGradients<T> {
+    names: &'static [&'static str],
+    directions: usize,
+    values: Vec<Vec<Array3<T>>>,
+}
+
+impl<T: Float> StepGradients<T> {
+    /// ∂L/∂`name`_t of one layer and direction at each step, [time, batch, width]; zero in the
+    /// padding.
+    pub fn get(&self, name: &str, layer: usize, reverse: bool) -> Result<&Array3<T>> {
+        let s = self
+            .names
+            .iter()
+            .position(|&n| n == name)
+            .ok_or_else(|| Error::argument("name", format!("one of {:?}", self.names), name))?;
+        let k = layer * self.directions + usize::from(reverse);
+        let fits = usize::from(reverse) < self.directions;
+        self.values.get(k).filter(|_| fits).map(|states| &states[s]).ok_or_else(|| {
+            let expected = format!("one of {} layers × directions", self.values.len());
+            Error::argument("layer", expected, format!("layer {layer}, reverse {reverse}"))
+        })
+    }
+}
+
+impl<T: Float, C: Cell<T>> Recurrent<T, C> {
+    /// Begins a network of one layer; see [`Builder`] for what else can be set.
+    pub fn builder(input_size: usize, hidden_size: usize) -> Builder<T, C> {
+        const { assert!(C::STATE.len() <= MAX_STATES && !C::STATE.is_empty()) };
+        Builder::new(input_size, hidden_size)
+    }
+
+    /// Values per step of the input.
+    pub fn input_size(&self) -> usize {
+        self.cells.first().map_or(0, |cell| cell.weight_ih().ncols())
+    }
+
+    /// Values per step of the output: the last layer's width, of both directions together.
+    pub fn output_size(&self) -> usize {
+        self.cells.iter().rev().take(self.directions).map(|cell| cell.state_size(0)).sum()
+    }
+
+    /// How many layers there are.
+    pub fn num_layers(&self) -> usize {
+        self.cells.len() / self.directions
+    }
+
+    /// Whether each layer walks in both directions.
+    pub fn bidirectional(&self) -> bool {
+        self.directions == 2
+    }
+
+    /// A state of zeros for `batch` sequences.
+    pub fn zero_state(&self, batch: usize) -> Result<State<T>> {
+        check_size("batch", &[batch])?;
+        Ok(State::zeros(C::STATE, self.directions, &self.state_widths(), batch))
+    }
+
+    /// The whole sequence from `x` [time, batch, input], beginning with `initial` (the learned
+    /// initial state or zeros where none is given): the output of the last layer at each step,
+    /// [time, batch, output], zero in the padding, and each sequence's own final state.
+    ///
+    /// Dropout is off.
+    ///
+    /// # Errors
+    /// Where `x` or `initial` does not fit the network.
+    pub fn forward(
+        &self,
+        x: &Sequences<T>,
+        initial: Option<&State<T>>,
+    ) -> Result<(Sequences<T>, State<T>)> {
+        let (output, last, _) = self.forward_with(x, initial, None, false)?;
+        Ok((output, last))
+    }
+
+    /// [`forward`](Recurrent::forward) with dropout, drawn from `rng`, and a tape for
+    /// [`backward`](Recurrent::backward).
+    pub fn forward_train(
+        &self,
+        x: &Sequences<T>,
+        initial: Option<&State<T>>,
+        rng: &mut dyn Rng,
+    ) -> Result<(Sequences<T>, State<T>, Tape<T>)> {
+        self.forward_with(x, initial, Some(rng), true)
+    }
+
+    fn forward_with(
+        &self,
+        x: &Sequences<T>,
+        initial: Option<&State<T>>,
+        rng: Option<&mut dyn Rng>,
+        keep: bool,
+    ) -> Result<(Sequences<T>, State<T>, Tape<T>)> {
+        let (time, batch) = (x.time(), x.batch());
+        let expected = [time, batch, self.input_size()];
+        check_shape("x", "time, batch, input", &expected, x.values().shape())?;
+        check_size("output [time, batch, output]", &[time, batch, self.output_size()])?;
+        if let Some(initial) = initial {
+            let model = State::zeros(C::STATE, self.directions, &self.state_widths(), 0);
+            initial.check_like("initial", &model, batch)?;
+        }
+        let order = Order::new(time, x.lengths());
+        let start = initial.cloned().unwrap_or_else(|| self.initial_state(batch)).sorted(&order);
+        let values = order.sorted(x.values().view(), Axis(1)).into_owned();
+        let (output, last, layers) = dispatch!(Level::new(), simd => {
+            self.run(simd, &order, values, &start, rng, keep)
+        });
+        let output = x.with_values(order.unsorted(output, Axis(1)))?;
+        let last = last.unsorted(&order);
+        let learned_initial = initial.is_none() && self.initial.is_some();
+        let (gate_names, state_names) = (C::GATES, C::STATE);
+        Ok((output, last, Tape { order, gate_names, state_names, learned_initial, layers }))
+    }
+
+    /// Backpropagation through time: from ∂L/∂output [time, batch, output] and ∂L/∂(final state)
+    /// (zero where none is given) to ∂L/∂x [time, batch, input] and ∂L/∂(initial state). The
+    /// gradients of the parameters are added to `grad`, which is a network like this one
+    /// (`zeros_like`). What stands in the padding of `d_output` is not read.
+    ///
+    /// # Errors
+    /// Where an argument does not fit the network or the tape; `grad` is then as before.
+    pub fn backward(
+        &self,
+        tape: Tape<T>,
+        d_output: &Array3<T>,
+        d_final: Option<&State<T>>,
+        grad: &mut Self,
+    ) -> Result<(Array3<T>, State<T>)> {
+        let (d_x, d_initial, _) = self.backward_with(tape, d_output, d_final, grad, false)?;
+        Ok((d_x, d_initial))
+    }
+
+    /// [`backward`](Recurrent::backward), with the gradients by the states at each step as well:
+    /// how far back the loss reaches.
+    pub fn backward_steps(
+        &self,
+        tape: Tape<T>,
+        d_output: &Array3<T>,
+        d_final: Option<&State<T>>,
+        grad: &mut Self,
+    ) -> Result<(Array3<T>, State<T>, StepGradients<T>)> {
+        self.backward_with(tape, d_output, d_final, grad, true)
+    }
+
+    fn backward_with(
+        &self,
+        tape: Tape<T>,
+        d_output: &Array3<T>,
+        d_final: Option<&State<T>>,
+        grad: &mut Self,
+        record: bool,
+    ) -> Result<(Array3<T>, State<T>, StepGradients<T>)> {
+        let Tape { order, learned_initial, layers, .. } = tape;
+        if !self.fits(&layers) {
+            let expected = "a tape of this network's own forward pass";
+            return Err(Error::argument("tape", expected, "one of other sizes"));
+        }
+        let batch = order.batch();
+        let expected = [order.time(), batch, self.output_size()];
+        check_shape("d_output", "time, batch, output", &expected, d_output.shape())?;
+        check_same_structure("grad", self, grad)?;
+        let zeros = self.zero_state(batch)?;
+        if let Some(d_final) = d_final {
+            d_final.check_like("d_final", &zeros, batch)?;
+        }
+        let d_final = d_final.unwrap_or(&zeros).sorted(&order);
+        let d_output = order.sorted(d_output.view(), Axis(1)).into_owned();
+        let InputGradients { d_x, d_initial, steps } = dispatch!(Level::new(), simd => {
+            self.run_back(simd, &order, layers, d_output, &d_final, grad, record)
+        });
+        let d_initial = d_initial.unsorted(&order);
+        if let (true, Some(initial)) = (learned_initial, &mut grad.initial) {
+            initial.zip_mut("initial", &d_initial.summed(), &mut |_, mut sum, d| sum += &d)?;
+        }
+        let unsorted = |states: Vec<Array3<T>>| {
+            states.into_iter().map(|values| order.unsorted(values, Axis(1))).collect()
+        };
+        let values = steps.into_iter().map(unsorted).collect();
+        let steps = StepGradients { names: C::STATE, directions: self.directions, values };
+        Ok((order.unsorted(d_x, Axis(1)), d_initial, steps))
+    }
+
+    /// A stream of `batch` sequences, from the learned initial state or zeros.
+    ///
+    /// # Errors
+    /// Where the network is bidirectional, or `batch` is zero.
+    pub fn stream(&self, batch: usize) -> Result<Stream<'_, T, C>> {
+        Stream::new(self, batch)
+    }
+
+    /// The cells, layer by layer, in each layer the direction forward in time first.
+    pub fn cells(&self) -> &[C] {
+        &self.cells
+    }
+
+    fn initial_state(&self, batch: usize) -> State<T> {
+        match &self.initial {
+            Some(initial) => initial.repeated(batch),
+            None => State::zeros(C::STATE, self.directions, &self.state_widths(), batch),
+        }
+    }
+
+    /// For each layer and direction, the widths of its states.
+    fn state_widths(&self) -> Vec<Vec<usize>> {
+        let widths = |cell: &C| (0..C::STATE.len()).map(|s| cell.state_size(s)).collect();
+        self.cells.iter().map(widths).collect()
+    }
+}
+
+impl<T: Float, C: Cell<T>> Arrays<T> for Recurrent<T, C> {
+    fn for_each<'a>(&'a self, f: &mut Visit<'_, 'a, T>) {
+        for (k, cell) in self.cells.iter().enumerate() {
+            let suffix = state::suffix(k, self.directions);
+            cell.for_each(&mut |name, array| f(&format!("{name}_{suffix}"), array));
+        }
+        self.initial.for_each(&mut |name, array| f(&format!("initial.{name}"), array));
+    }
+
+    fn for_each_mut<'a>(&'a mut self, f: &mut VisitMut<'_, 'a, T>) {
+        for (k, cell) in self.cells.iter_mut().enumerate() {
+            let suffix = state::suffix(k, self.directions);
+            cell.for_each_mut(&mut |name, array| f(&format!("{name}_{suffix}"), array));
+        }
+        self.initial.for_each_mut(&mut |name, array| f(&format!("initial.{name}"), array));
+    }
+}

@@ -1,0 +1,212 @@
+//! Layers × directions: merging, dropout between layers, and the split of a batch over threads.
+
+use ndarray::{Array2, Array3};
+use rand::Rng;
+use rayon::prelude::*;
+
+use crate::arrays::Arrays;
+use crate::cell::Cell;
+use crate::float::Float;
+use crate::sequence::Recurrent;
+use crate::sequence::lengths::{Block, Order};
+use crate::sequence::state::State;
+use crate::sequence::tape::{BlockTape, LayerTape};
+use crate::sequence::unroll::{Direction, Walk};
+use crate::tensor::random::dropout_mask;
+use crate::tensor::{RowsMut, Simd};
+
+/// Gradients that reach the input and the initial state, and, if asked for, those of the states
+/// after each step: for each layer and direction, for each state, [time, batch, width].
+pub(crate) struct InputGradients<T> {
+    pub(crate) d_x: Array3<T>,
+    pub(crate) d_initial: State<T>,
+    pub(crate) steps: Vec<Vec<Array3<T>>>,
+}
+
+/// A walk of each block over the shared `frames` [time, batch, width], writing `states` and
+/// `recorded`.
+fn walks<'a, T: Float>(
+    blocks: &[Block],
+    frames: &'a mut Array3<T>,
+    states: &'a mut [Array2<T>],
+    recorded: &'a mut [Array3<T>],
+    column: usize,
+) -> Vec<Walk<'a, T>> {
+    let mut walks: Vec<Walk<'a, T>> = blocks
+        .iter()
+        .map(|block| Walk {
+            block: block.clone(),
+            frames: Vec::new(),
+            states: Vec::new(),
+            recorded: recorded.iter().map(|_| Vec::new()).collect(),
+            column,
+        })
+        .collect();
+    split_frames(&mut walks, frames, |walk| &mut walk.frames);
+    for (s, array) in recorded.iter_mut().enumerate() {
+        split_frames(&mut walks, array, |walk| &mut walk.recorded[s]);
+    }
+    for array in states {
+        let width = array.ncols();
+        let mut rest = array.as_slice_mut().unwrap_or_default();
+        for walk in &mut walks {
+            let (head, tail) = rest.split_at_mut(walk.block.batch() * width);
+            walk.states.push(RowsMut::new(head, width));
+            rest = tail;
+        }
+    }
+    walks
+}
+
+/// Gives each walk its sequences' part of every step of `array` [time, batch, width].
+fn split_frames<'a, T: Float>(
+    walks: &mut [Walk<'a, T>],
+    array: &'a mut Array3<T>,
+    frames_of: impl for<'w> Fn(&'w mut Walk<'a, T>) -> &'w mut Vec<&'a mut [T]>,
+) {
+    let (_, batch, width) = array.dim();
+    for mut step in array.as_slice_mut().unwrap_or_default().chunks_exact_mut(batch * width) {
+        for walk in walks.iter_mut() {
+            let (head, tail) = step.split_at_mut(walk.block.batch() * width);
+            frames_of(walk).push(head);
+            step = tail;
+        }
+    }
+}
+
+/// Applies `f` to each item, on a thread each where there are several.
+fn for_all<A: Send, B: Send>(items: Vec<A>, f: impl Fn(A) -> B + Sync + Send) -> Vec<B> {
+    if items.len() == 1 {
+        items.into_iter().map(f).collect()
+    } else {
+        items.into_par_iter().map(f).collect()
+    }
+}
+
+impl<T: Float, C: Cell<T>> Recurrent<T, C> {
+    /// All layers over `x` [time, batch, input], from `initial`, all in `order`. Returns the
+    /// output, the final state and, with `keep`, what backward needs. `dropout` is where training
+    /// draws its masks from.
+    pub(crate) fn run<S: Simd>(
+        &self,
+        simd: S,
+        order: &Order,
+        x: Array3<T>,
+        initial: &State<T>,
+        mut dropout: Option<&mut dyn Rng>,
+        keep: bool,
+    ) -> (Array3<T>, State<T>, Vec<LayerTape<T>>) {
+        let mut last = initial.zeros_like();
+        let mut layers = Vec::new();
+        let mut x = x;
+        for (layer, cells) in self.cells.chunks_exact(self.directions).enumerate() {
+            let mask = match &mut dropout {
+                Some(rng) if layer > 0 && self.dropout > 0.0 => {
+                    let factors = dropout_mask(*rng, self.dropout, x.len());
+                    Array3::from_shape_vec(x.dim(), factors).ok()
+                }
+                _ => None,
+            };
+            if let Some(mask) = &mask {
+                x *= mask;
+            }
+            let width = cells.iter().map(|cell| cell.state_size(0)).sum();
+            let mut output = Array3::zeros((order.time(), order.batch(), width));
+            let (mut column, mut directions) = (0, Vec::new());
+            for (d, cell) in cells.iter().enumerate() {
+                let k = layer * self.directions + d;
+                let direction = Direction { cell, reverse: d == 1 };
+                let weights = direction.pack_forward(simd);
+                let blocks = order.blocks(work(cell, order));
+                let walks = walks(&blocks, &mut output, &mut last.parts_mut()[k], &mut [], column);
+                let tapes = for_all(walks, |walk| {
+                    direction.forward(simd, &weights, &x, &initial.parts()[k], walk, keep)
+                });
+                directions.push(tapes);
+                column += cell.state_size(0);
+            }
+            let input = std::mem::replace(&mut x, output);
+            if keep {
+                layers.push(LayerTape { x: input, mask, directions });
+            }
+        }
+        (x, last, layers)
+    }
+
+    /// All layers backward, from the gradients of the output and of the final state, all in
+    /// `order`. Adds the parameters' gradients to `grad`. With `record`, the gradients of the
+    /// states after each step are returned too.
+    pub(crate) fn run_back<S: Simd>(
+        &self,
+        simd: S,
+        order: &Order,
+        mut layers: Vec<LayerTape<T>>,
+        d_output: Array3<T>,
+        d_final: &State<T>,
+        grad: &mut Self,
+        record: bool,
+    ) -> InputGradients<T> {
+        let mut d_initial = d_final.zeros_like();
+        let mut steps: Vec<Vec<Array3<T>>> = vec![Vec::new(); self.cells.len()];
+        let mut d_output = d_output;
+        while let Some(LayerTape { x, mask, directions }) = layers.pop() {
+            let mut d_x = Array3::zeros(x.dim());
+            let mut column = 0;
+            for (d, mut tapes) in directions.into_iter().enumerate() {
+                let k = layers.len() * self.directions + d;
+                let direction = Direction { cell: &self.cells[k], reverse: d == 1 };
+                let weights = direction.pack_backward(simd);
+                if record {
+                    let zeros =
+                        |width: &usize| Array3::zeros((order.time(), order.batch(), *width));
+                    steps[k] = self.state_widths()[k].iter().map(zeros).collect();
+                }
+                let blocks: Vec<Block> = tapes.iter().map(|tape| tape.block().clone()).collect();
+                let states = &mut d_initial.parts_mut()[k];
+                let walks = walks(&blocks, &mut d_x, states, &mut steps[k], column);
+                for_all(walks.into_iter().zip(&mut tapes).collect(), |(walk, tape)| {
+                    direction.backward(simd, &weights, &d_output, &d_final.parts()[k], walk, tape);
+                });
+                direction.accumulate(simd, &x, &tapes, &mut grad.cells[k]);
+                column += direction.cell.state_size(0);
+            }
+            if let Some(mask) = &mask {
+                d_x *= mask;
+            }
+            d_output = d_x;
+        }
+        InputGradients { d_x: d_output, d_initial, steps }
+    }
+
+    /// Widths of what a tape of this network keeps, to recognise a tape of another one.
+    pub(crate) fn fits(&self, layers: &[LayerTape<T>]) -> bool {
+        let tapes = |layer: &LayerTape<T>| -> Vec<(usize, Vec<usize>)> {
+            let width = layer.x.dim().2;
+            layer
+                .directions
+                .iter()
+                .flatten()
+                .map(|tape: &BlockTape<T>| (width, tape.widths()))
+                .collect()
+        };
+        layers.len() * self.directions == self.cells.len()
+            && layers.iter().zip(self.cells.chunks_exact(self.directions)).all(|(layer, cells)| {
+                let states =
+                    |cell: &C| (0..C::STATE.len()).map(|s| cell.state_size(s)).collect::<Vec<_>>();
+                layer.directions.len() == cells.len()
+                    && tapes(layer).iter().all(|(width, widths)| {
+                        let cell = &cells[0];
+                        let own = [cell.weight_ih().nrows(), cell.saved_size()];
+                        *width == cell.weight_ih().ncols()
+                            && widths[..2] == own
+                            && widths[2..] == states(cell)
+                    })
+            })
+    }
+}
+
+/// Multiply-adds of one walk over the whole batch.
+fn work<T: Float, C: Cell<T>>(cell: &C, order: &Order) -> usize {
+    let (gates, input) = cell.weight_ih().dim();
+    order.steps() * gates * (input + cell.state_size(0))
+}

@@ -1,0 +1,179 @@
+//! [`State`]: what a network carries from step to step, for each layer and direction.
+
+use ndarray::{Array2, Array3, ArrayView2, Axis};
+
+use crate::arrays::{Arrays, Visit, VisitMut};
+use crate::error::{Error, Result, check_shape};
+use crate::float::Float;
+use crate::sequence::lengths::Order;
+
+/// The states of all layers and directions for each sequence of a batch: h, and c for an LSTM.
+///
+/// Index k is layer·directions + direction, as in PyTorch's `h_0` and `h_n`. Gradients of states
+/// have this type too. As a bundle of arrays its names are `h_l0`, `c_l0`, `h_l0_reverse`, …
+#[derive(Clone, Debug, PartialEq)]
+pub struct State<T> {
+    names: &'static [&'static str],
+    directions: usize,
+    /// For each layer and direction, for each state: [batch, width].
+    parts: Vec<Vec<Array2<T>>>,
+}
+
+/// `l0`, `l0_reverse`, `l1`, …: the suffix of layer and direction in PyTorch's names.
+pub(crate) fn suffix(index: usize, directions: usize) -> String {
+    let reverse = if index % directions == 1 { "_reverse" } else { "" };
+    format!("l{}{reverse}", index / directions)
+}
+
+impl<T: Float> State<T> {
+    /// Zeros: for each layer and direction, for each state, its width in `widths`.
+    pub(crate) fn zeros(
+        names: &'static [&'static str],
+        directions: usize,
+        widths: &[Vec<usize>],
+        batch: usize,
+    ) -> Self {
+        let part = |widths: &Vec<usize>| {
+            widths.iter().map(|&width| Array2::zeros((batch, width))).collect()
+        };
+        Self { names, directions, parts: widths.iter().map(part).collect() }
+    }
+
+    /// Replaces state `name` of all layers and directions by `values`
+    /// [layers·directions, batch, hidden], as in PyTorch's `h_0` and `c_0`.
+    pub fn set(&mut self, name: &str, values: Array3<T>) -> Result<()> {
+        let state = self.index_of(name)?;
+        for (k, part) in self.parts.iter().enumerate() {
+            let expected = [self.parts.len(), part[state].nrows(), part[state].ncols()];
+            let axes = "layers·directions, batch, hidden";
+            check_shape(format!("{name}[{k}]"), axes, &expected, values.shape()).map_err(
+                |error| match error {
+                    Error::Shape { expected, axes, got, .. } => {
+                        Error::Shape { argument: name.to_owned().into(), expected, axes, got }
+                    }
+                    other => other,
+                },
+            )?;
+        }
+        for (part, values) in self.parts.iter_mut().zip(values.outer_iter()) {
+            part[state].assign(&values);
+        }
+        Ok(())
+    }
+
+    /// State `name` of all layers and directions, [layers·directions, batch, hidden], as in
+    /// PyTorch's `h_n` and `c_n`.
+    ///
+    /// # Errors
+    /// Where there is no state of this name, or layers differ in width.
+    pub fn get(&self, name: &str) -> Result<Array3<T>> {
+        let state = self.index_of(name)?;
+        let views: Vec<_> = self.parts.iter().map(|part| part[state].view()).collect();
+        ndarray::stack(Axis(0), &views).map_err(|_| {
+            let widths: Vec<usize> = views.iter().map(|view| view.ncols()).collect();
+            Error::argument("layers", "layers of equal width", format!("widths {widths:?}"))
+        })
+    }
+
+    /// State `name` of one layer and direction, [batch, width].
+    pub fn part(&self, name: &str, layer: usize, reverse: bool) -> Result<ArrayView2<'_, T>> {
+        let state = self.index_of(name)?;
+        let k = layer * self.directions + usize::from(reverse);
+        match self.parts.get(k) {
+            Some(part) if usize::from(reverse) < self.directions => Ok(part[state].view()),
+            _ => {
+                let expected = format!("one of {} layers × directions", self.parts.len());
+                let got = format!("layer {layer}, reverse {reverse}");
+                Err(Error::argument("layer", expected, got))
+            }
+        }
+    }
+
+    /// The states' names, the output first.
+    pub fn state_names(&self) -> &'static [&'static str] {
+        self.names
+    }
+
+    /// How many sequences the state is of.
+    pub fn batch(&self) -> usize {
+        self.parts.first().and_then(|part| part.first()).map_or(0, Array2::nrows)
+    }
+
+    fn index_of(&self, name: &str) -> Result<usize> {
+        self.names
+            .iter()
+            .position(|&n| n == name)
+            .ok_or_else(|| Error::argument("name", format!("one of {:?}", self.names), name))
+    }
+
+    /// Fails unless `self`, the argument `argument`, fits `batch` sequences of a network whose
+    /// states are as in `model`.
+    pub(crate) fn check_like(&self, argument: &str, model: &Self, batch: usize) -> Result<()> {
+        let axes = "layers·directions, batch, hidden";
+        for (s, name) in model.names.iter().enumerate() {
+            for k in 0..model.parts.len().max(self.parts.len()) {
+                let shape = |state: &Self, batch: usize| {
+                    let width =
+                        state.parts.get(k).and_then(|part| part.get(s)).map_or(0, Array2::ncols);
+                    [state.parts.len(), batch, width]
+                };
+                let (expected, got) = (shape(model, batch), shape(self, self.batch()));
+                check_shape(format!("{argument} {name}"), axes, &expected, &got)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn parts(&self) -> &[Vec<Array2<T>>] {
+        &self.parts
+    }
+
+    pub(crate) fn parts_mut(&mut self) -> &mut [Vec<Array2<T>>] {
+        &mut self.parts
+    }
+
+    /// The states, whose sequences are in the caller's order, in `order`.
+    pub(crate) fn sorted(&self, order: &Order) -> Self {
+        self.map(|part| order.sorted(part.view(), Axis(0)).into_owned())
+    }
+
+    /// The states, whose sequences are in `order`, in the caller's order.
+    pub(crate) fn unsorted(self, order: &Order) -> Self {
+        self.map(|part| order.unsorted(part.clone(), Axis(0)))
+    }
+
+    /// The first sequence's states for each of `batch` sequences.
+    pub(crate) fn repeated(&self, batch: usize) -> Self {
+        self.map(|part| part.select(Axis(0), &vec![0; batch]))
+    }
+
+    /// The sum over sequences, as states of one sequence.
+    pub(crate) fn summed(&self) -> Self {
+        self.map(|part| part.sum_axis(Axis(0)).insert_axis(Axis(0)))
+    }
+
+    fn map(&self, f: impl Fn(&Array2<T>) -> Array2<T>) -> Self {
+        let parts = self.parts.iter().map(|part| part.iter().map(&f).collect()).collect();
+        Self { parts, ..*self }
+    }
+}
+
+impl<T: Float> Arrays<T> for State<T> {
+    fn for_each<'a>(&'a self, f: &mut Visit<'_, 'a, T>) {
+        for (k, part) in self.parts.iter().enumerate() {
+            for (name, values) in self.names.iter().zip(part) {
+                let name = format!("{name}_{}", suffix(k, self.directions));
+                f(&name, values.view().into_dyn());
+            }
+        }
+    }
+
+    fn for_each_mut<'a>(&'a mut self, f: &mut VisitMut<'_, 'a, T>) {
+        for (k, part) in self.parts.iter_mut().enumerate() {
+            for (name, values) in self.names.iter().zip(part) {
+                let name = format!("{name}_{}", suffix(k, self.directions));
+                f(&name, values.view_mut().into_dyn());
+            }
+        }
+    }
+}

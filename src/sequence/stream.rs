@@ -1,0 +1,136 @@
+//! [`Stream`]: one time step at a time, from weights that are packed once.
+
+use ndarray::ArrayView2;
+
+use crate::cell::{Cell, ForwardStep, MAX_STATES};
+use crate::error::{Error, Result, check_shape, check_size};
+use crate::float::Float;
+use crate::sequence::Recurrent;
+use crate::sequence::state::State;
+use crate::sequence::unroll::{Direction, ForwardWeights};
+use crate::tensor::{Level, Rows, RowsMut, Simd, dispatch};
+
+/// A network that reads its sequences step by step, made by
+/// [`Recurrent::stream`](super::Recurrent::stream).
+///
+/// Its outputs equal those of [`forward`](super::Recurrent::forward) over the whole sequence, bit
+/// for bit. [`step`](Stream::step) allocates nothing. [`snapshot`](Stream::snapshot) and
+/// [`restore`](Stream::restore) copy the state alone; a [`fork`](Stream::fork) goes on by itself.
+#[derive(Debug)]
+pub struct Stream<'m, T: Float, C: Cell<T>> {
+    network: &'m Recurrent<T, C>,
+    level: Level,
+    layers: std::sync::Arc<Vec<ForwardWeights<T, C::Packed>>>,
+    state: State<T>,
+    next: State<T>,
+    gates: Vec<Vec<T>>,
+    saved: Vec<Vec<T>>,
+}
+
+impl<'m, T: Float, C: Cell<T>> Stream<'m, T, C> {
+    pub(crate) fn new(network: &'m Recurrent<T, C>, batch: usize) -> Result<Self> {
+        check_size("batch", &[batch])?;
+        if network.directions != 1 {
+            let expected = "a network of one direction: backward in time needs the whole sequence";
+            return Err(Error::argument("bidirectional", expected, true));
+        }
+        let level = Level::new();
+        let pack = |cell: &C| {
+            let direction = Direction { cell, reverse: false };
+            dispatch!(level, simd => direction.pack_forward(simd))
+        };
+        let rows = |width: usize| vec![T::zero(); batch * width];
+        let state = network.initial_state(batch);
+        Ok(Self {
+            network,
+            level,
+            layers: std::sync::Arc::new(network.cells.iter().map(pack).collect()),
+            next: state.clone(),
+            state,
+            gates: network.cells.iter().map(|cell| rows(cell.weight_ih().nrows())).collect(),
+            saved: network.cells.iter().map(|cell| rows(cell.saved_size())).collect(),
+        })
+    }
+
+    /// One step of all layers: from `x_t` [batch, input] to the output [batch, hidden].
+    ///
+    /// # Errors
+    /// Where the shape of `x_t` does not fit; the state is then as before.
+    pub fn step(&mut self, x_t: ArrayView2<'_, T>) -> Result<ArrayView2<'_, T>> {
+        let expected = [self.state.batch(), self.network.input_size()];
+        check_shape("x_t", "batch, input", &expected, x_t.shape())?;
+        let owned;
+        let x_t = match x_t.to_slice() {
+            Some(x_t) => x_t,
+            None => {
+                owned = x_t.iter().copied().collect::<Vec<T>>();
+                &owned
+            }
+        };
+        dispatch!(self.level, simd => self.step_layers(simd, x_t));
+        std::mem::swap(&mut self.state, &mut self.next);
+        Ok(self.output())
+    }
+
+    /// The output of the last step, [batch, hidden]; before the first, the initial state.
+    pub fn output(&self) -> ArrayView2<'_, T> {
+        let parts = self.state.parts();
+        parts[parts.len() - 1][0].view()
+    }
+
+    /// A copy of the state, to go back to.
+    pub fn snapshot(&self) -> State<T> {
+        self.state.clone()
+    }
+
+    /// Goes on from `state`: a [`snapshot`](Stream::snapshot), or the final state of a sequence.
+    ///
+    /// # Errors
+    /// Where it is the state of another network or batch; this one's is then as before.
+    pub fn restore(&mut self, state: &State<T>) -> Result<()> {
+        state.check_like("state", &self.state, self.state.batch())?;
+        self.state.clone_from(state);
+        Ok(())
+    }
+
+    /// Another stream that goes on from here by itself; it shares the packed weights.
+    pub fn fork(&self) -> Self {
+        Self {
+            layers: self.layers.clone(),
+            state: self.state.clone(),
+            next: self.next.clone(),
+            gates: self.gates.clone(),
+            saved: self.saved.clone(),
+            ..*self
+        }
+    }
+
+    fn step_layers<S: Simd>(&mut self, simd: S, x_t: &[T]) {
+        let mut x = x_t;
+        let layers = self.network.cells.iter().zip(self.layers.iter());
+        let states = self.state.parts().iter().zip(self.next.parts_mut());
+        let buffers = self.gates.iter_mut().zip(&mut self.saved);
+        for (((cell, weights), (state, next)), (gates, saved)) in layers.zip(states).zip(buffers) {
+            let (gate_width, input_width) = cell.weight_ih().dim();
+            weights.project(simd, Rows::new(x, input_width), RowsMut::new(gates, gate_width));
+            let mut prev_rows = [Rows::default(); MAX_STATES];
+            let mut next_rows: [RowsMut<'_, T>; MAX_STATES] = Default::default();
+            for (s, (state, next)) in state.iter().zip(next.iter_mut()).enumerate() {
+                let width = cell.state_size(s);
+                prev_rows[s] = Rows::new(state.as_slice().unwrap_or_default(), width);
+                next_rows[s] = RowsMut::new(next.as_slice_mut().unwrap_or_default(), width);
+            }
+            let step = ForwardStep {
+                prev: &prev_rows[..C::STATE.len()],
+                next: &mut next_rows[..C::STATE.len()],
+                gates: RowsMut::new(gates, gate_width),
+                saved: RowsMut::new(saved, cell.saved_size()),
+            };
+            simd.vectorize(
+                #[inline(always)]
+                || cell.forward(simd, weights.recurrent(), step),
+            );
+            x = next[0].as_slice().unwrap_or_default();
+        }
+    }
+}

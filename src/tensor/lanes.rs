@@ -1,0 +1,98 @@
+//! A loop over the native vectors of a slice, with its tail.
+
+use std::marker::PhantomData;
+
+use fearless_simd::{Simd, SimdBase, SimdFloatElement};
+
+use crate::float::Float;
+
+/// The native vector of element type `T` on instruction set `S`.
+pub type Vector<S, T> = <T as SimdFloatElement>::Native<S>;
+
+/// One vector's place in a slice: a whole vector, or what is left at the end.
+#[derive(Clone, Copy, Debug)]
+pub struct Lanes<S, T> {
+    simd: S,
+    at: usize,
+    count: usize,
+    element: PhantomData<T>,
+}
+
+impl<S: Simd, T: Float> Lanes<S, T> {
+    const WIDTH: usize = Vector::<S, T>::LEN;
+
+    /// A place of its own: `count` values from index `at`, at most a vector's width.
+    #[inline(always)]
+    pub(crate) fn new(simd: S, at: usize, count: usize) -> Self {
+        Self { simd, at, count, element: PhantomData }
+    }
+
+    /// The values of `slice` at this place; lanes past the end are zero.
+    #[inline(always)]
+    pub fn load(self, slice: &[T]) -> Vector<S, T> {
+        let values = &slice[self.at..self.at + self.count];
+        if self.count == Self::WIDTH {
+            Vector::<S, T>::from_slice(self.simd, values)
+        } else {
+            let mut vector = Vector::<S, T>::splat(self.simd, T::zero());
+            vector.as_mut_slice()[..self.count].copy_from_slice(values);
+            vector
+        }
+    }
+
+    /// Writes `vector` to `slice` at this place.
+    #[inline(always)]
+    pub fn store(self, slice: &mut [T], vector: Vector<S, T>) {
+        let values = &mut slice[self.at..self.at + self.count];
+        if self.count == Self::WIDTH {
+            vector.store_slice(values);
+        } else {
+            values.copy_from_slice(&vector.as_slice()[..self.count]);
+        }
+    }
+
+    /// A vector with `value` in each lane.
+    #[inline(always)]
+    pub fn splat(self, value: f64) -> Vector<S, T> {
+        Vector::<S, T>::splat(self.simd, T::of(value))
+    }
+}
+
+/// Each vector's place in slices of `len` values, in order; the last may be part of a vector.
+///
+/// ```
+/// use recurrent::tensor::{Level, Simd, dispatch, lanes};
+///
+/// #[inline(always)]
+/// fn add<S: Simd>(simd: S, x: &[f32], y: &mut [f32]) {
+///     for l in lanes(simd, y.len()) {
+///         l.store(y, l.load(x) + l.load(y));
+///     }
+/// }
+///
+/// let (x, mut y) = ([1.0; 13], [2.0; 13]);
+/// dispatch!(Level::new(), simd => add(simd, &x, &mut y));
+/// assert_eq!(y, [3.0; 13]);
+/// ```
+#[inline(always)]
+pub fn lanes<S: Simd, T: Float>(simd: S, len: usize) -> AllLanes<S, T> {
+    AllLanes { rest: Lanes::new(simd, 0, len) }
+}
+
+/// The iterator of [`lanes`].
+#[derive(Clone, Copy, Debug)]
+pub struct AllLanes<S, T> {
+    rest: Lanes<S, T>,
+}
+
+impl<S: Simd, T: Float> Iterator for AllLanes<S, T> {
+    type Item = Lanes<S, T>;
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<Self::Item> {
+        let Lanes { simd, at, count, .. } = self.rest;
+        let next = count.min(Lanes::<S, T>::WIDTH);
+        self.rest = Lanes::new(simd, at + next, count - next);
+        (next > 0).then(|| Lanes::new(simd, at, next))
+    }
+}

@@ -1,0 +1,37 @@
+//! Numerics: products, activations, reductions, random streams and initialisers. Knows no network.
+//!
+//! | file | duty |
+//! |---|---|
+//! | `rows` | contiguous rows with a stride: what cells and kernels see of an array |
+//! | `lanes` | a loop over the native vectors of a slice, with its tail |
+//! | `kernel` | the one micro-kernel, generic over instruction set and element type |
+//! | `pack` | an operand laid out once for the micro-kernel |
+//! | `matmul` | products: rows by a packed matrix, and sums of outer products |
+//! | `activation` | sigmoid, tanh, relu, exp: vectorised, with stated error bounds |
+//! | `reduce` | column sums, softmax and log-sum-exp in a fixed order |
+//! | `threads` | the one rule that decides on how many threads a piece of work runs |
+//! | `random` | streams of random numbers by seed, use and step; dropout masks |
+//! | `init` | initial values of weights |
+//!
+//! Instruction sets are chosen at run time by `fearless_simd`: AVX-512, AVX2 with FMA, SSE, NEON,
+//! or a portable fallback. Functions that take `simd: S` run inside that choice and are
+//! `#[inline(always)]`, so that their loops are compiled for it.
+
+pub mod activation;
+pub mod init;
+mod lanes;
+pub mod matmul;
+pub mod reduce;
+pub mod rows;
+
+mod kernel;
+mod pack;
+pub(crate) mod random;
+pub(crate) mod threads;
+
+pub use fearless_simd::{Level, Select, Simd, SimdBase, SimdFloat, dispatch};
+pub use init::Init;
+pub use lanes::{Lanes, Vector, lanes};
+pub use matmul::{Start, add_outer_products, product};
+pub use pack::Packed;
+pub use rows::{Gather, Rows, RowsMut};
