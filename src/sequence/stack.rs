@@ -15,12 +15,20 @@ use crate::sequence::unroll::{Direction, Walk};
 use crate::tensor::random::dropout_mask;
 use crate::tensor::{RowsMut, Simd};
 
-/// Gradients that reach the input and the initial state, and, if asked for, those of the states
-/// after each step: for each layer and direction, for each state, [time, batch, width].
+/// Where backward ends: the gradients of the input and of the initial state, and, if asked for,
+/// those of the states after each step: for each layer and direction, for each state, [time, batch, width].
 pub(crate) struct InputGradients<T> {
     pub(crate) d_x: Array3<T>,
     pub(crate) d_initial: State<T>,
     pub(crate) steps: Vec<Vec<Array3<T>>>,
+}
+
+/// Where backward begins: the gradients of the output [time, batch, width] and of the final state.
+pub(crate) struct OutputGradients<T> {
+    pub(crate) d_output: Array3<T>,
+    pub(crate) d_final: State<T>,
+    /// Whether the gradients of the states after each step are wanted.
+    pub(crate) record: bool,
 }
 
 /// A walk of each block over the shared `frames` [time, batch, width], writing `states` and
@@ -133,22 +141,18 @@ impl<T: Float, C: Cell<T>> Recurrent<T, C> {
         (x, last, layers)
     }
 
-    /// All layers backward, from the gradients of the output and of the final state, all in
-    /// `order`. Adds the parameters' gradients to `grad`. With `record`, the gradients of the
-    /// states after each step are returned too.
+    /// All layers backward, all in `order`. Adds the parameters' gradients to `grad`.
     pub(crate) fn run_back<S: Simd>(
         &self,
         simd: S,
         order: &Order,
         mut layers: Vec<LayerTape<T>>,
-        d_output: Array3<T>,
-        d_final: &State<T>,
+        seed: OutputGradients<T>,
         grad: &mut Self,
-        record: bool,
     ) -> InputGradients<T> {
+        let OutputGradients { mut d_output, d_final, record } = seed;
         let mut d_initial = d_final.zeros_like();
         let mut steps: Vec<Vec<Array3<T>>> = vec![Vec::new(); self.cells.len()];
-        let mut d_output = d_output;
         while let Some(LayerTape { x, mask, directions }) = layers.pop() {
             let mut d_x = Array3::zeros(x.dim());
             let mut column = 0;

@@ -13,6 +13,7 @@ use crate::cell::{Cell, MAX_STATES};
 use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::sequence::lengths::{Block, Order};
+use crate::sequence::state::State;
 use crate::tensor::{Rows, RowsMut};
 
 /// What one direction of one layer keeps of one block of sequences.
@@ -228,6 +229,27 @@ impl<T: Float> Tape<T> {
             return Err(Error::argument("name", format!("one of {names:?}"), name));
         };
         self.collect(layer, reverse, |tape, t| tape.next(t, s))
+    }
+
+    /// Sets `state` to that of each sequence before step `t` of a walk forward in time; where a
+    /// sequence has no step it is left as it is.
+    pub(crate) fn state_before(&self, t: usize, state: &mut State<T>) {
+        for (part, layer) in state.parts_mut().iter_mut().zip(&self.layers) {
+            for tape in &layer.directions[0] {
+                for place in tape.block.places.clone() {
+                    let length = self.order.length(place);
+                    if length == 0 {
+                        continue;
+                    }
+                    for (s, values) in part.iter_mut().enumerate() {
+                        let row = tape.boundary(t.min(length)) + place - tape.block.places.start;
+                        let from = tape.states[s].rows(row..row + 1);
+                        let mut to = values.row_mut(self.order.sequence(place));
+                        to.iter_mut().zip(from.row(0)).for_each(|(to, &from)| *to = from);
+                    }
+                }
+            }
+        }
     }
 
     /// The input of `layer` [time, batch, width], after dropout.

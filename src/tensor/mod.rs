@@ -1,4 +1,4 @@
-//! Numerics: products, activations, reductions, random streams and initialisers. Knows no network.
+//! Numerics: products, activations, reductions, random factors and initialisers. Knows no network.
 //!
 //! | file | duty |
 //! |---|---|
@@ -10,7 +10,7 @@
 //! | `activation` | sigmoid, tanh, relu, exp: vectorised, with stated error bounds |
 //! | `reduce` | column sums, softmax and log-sum-exp in a fixed order |
 //! | `threads` | the one rule that decides on how many threads a piece of work runs |
-//! | `random` | streams of random numbers by seed, use and step; dropout masks |
+//! | `random` | dropout masks |
 //! | `init` | initial values of weights |
 //!
 //! Instruction sets are chosen at run time by `fearless_simd`: AVX-512, AVX2 with FMA, SSE, NEON,
