@@ -185,7 +185,7 @@ impl<T: Float, C: Cell<T>> Recurrent<T, C> {
         let order = Order::new(x.time(), x.lengths());
         let start = initial.cloned().unwrap_or_else(|| self.initial_state(x.batch()));
         let start = start.sorted(&order);
-        let values = order.sorted(x.values().view(), Axis(1)).into_owned();
+        let values = order.sorted(x.values().view(), Axis(1));
         let (output, last, layers) = dispatch!(Level::new(), simd => {
             self.run(simd, &order, values, &start, rng, keep)
         });
@@ -248,7 +248,7 @@ impl<T: Float, C: Cell<T>> Recurrent<T, C> {
             d_final.check_like("d_final", &zeros, batch)?;
         }
         let d_final = d_final.unwrap_or(&zeros).sorted(&order);
-        let d_output = order.sorted(d_output.view(), Axis(1)).into_owned();
+        let d_output = order.sorted(d_output.view(), Axis(1));
         let seed = OutputGradients { d_output, d_final, record };
         let InputGradients { d_x, d_initial, steps } = dispatch!(Level::new(), simd => {
             self.run_back(simd, &order, layers, seed, grad)

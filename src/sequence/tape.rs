@@ -14,10 +14,10 @@ use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::sequence::lengths::{Block, Order};
 use crate::sequence::state::State;
-use crate::tensor::{Rows, RowsMut};
+use crate::tensor::{Aligned, Rows, RowsMut};
 
 /// What one direction of one layer keeps of one block of sequences.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct BlockTape<T> {
     block: Block,
     reverse: bool,
@@ -31,15 +31,15 @@ pub(crate) struct BlockTape<T> {
 }
 
 /// Rows of one width, owned.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Buffer<T> {
-    data: Vec<T>,
+    data: Aligned<T>,
     width: usize,
 }
 
 impl<T: Float> Buffer<T> {
     fn new(rows: usize, width: usize) -> Self {
-        Self { data: vec![T::zero(); rows * width], width }
+        Self { data: Aligned::zeros(rows * width), width }
     }
 
     fn rows(&self, rows: Range<usize>) -> Rows<'_, T> {
@@ -180,7 +180,7 @@ impl<T: Float> BlockTape<T> {
 }
 
 /// What one layer keeps.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct LayerTape<T> {
     /// The layer's input in the tape's order, [time, batch, width], after dropout.
     pub(crate) x: Array3<T>,
@@ -196,7 +196,7 @@ pub(crate) struct LayerTape<T> {
 ///
 /// It also answers what the network did at each step: [`gate`](Tape::gate) and
 /// [`state`](Tape::state).
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Tape<T> {
     pub(crate) order: Order,
     pub(crate) gate_names: &'static [&'static str],

@@ -34,7 +34,7 @@ pub struct Truncated<'x, T> {
 
 /// One window of a [`Truncated`] walk: the output of its own k1 steps, and what its backward pass
 /// through up to k2 steps needs.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Window<T> {
     steps: Range<usize>,
     output: Sequences<T>,

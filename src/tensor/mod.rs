@@ -3,6 +3,7 @@
 //! | file | duty |
 //! |---|---|
 //! | `rows` | contiguous rows with a stride: what cells and kernels see of an array |
+//! | `aligned` | values that begin at a cache line |
 //! | `lanes` | a loop over the native vectors of a slice, with its tail |
 //! | `kernel` | the one micro-kernel, generic over instruction set and element type |
 //! | `pack` | an operand laid out once for the micro-kernel |
@@ -24,11 +25,13 @@ pub mod matmul;
 pub mod reduce;
 pub mod rows;
 
+mod aligned;
 mod kernel;
 mod pack;
 pub(crate) mod random;
 pub(crate) mod threads;
 
+pub(crate) use aligned::Aligned;
 pub use fearless_simd::{Level, Select, Simd, SimdBase, SimdFloat, dispatch};
 pub use init::Init;
 pub use lanes::{Lanes, Vector, lanes};
