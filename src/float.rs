@@ -3,7 +3,7 @@
 use fearless_simd::SimdFloatElement;
 use ndarray::NdFloat;
 
-use crate::tensor::Pool;
+use crate::pool::Pool;
 
 mod sealed {
     pub trait Sealed {}

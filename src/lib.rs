@@ -11,6 +11,7 @@ pub mod io;
 pub mod layer;
 pub mod loss;
 pub mod optim;
+mod pool;
 pub mod sequence;
 pub mod tensor;
 

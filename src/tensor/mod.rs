@@ -32,8 +32,6 @@ pub(crate) mod random;
 pub(crate) mod threads;
 
 pub(crate) use aligned::Aligned;
-#[doc(hidden)]
-pub use aligned::Pool;
 pub use fearless_simd::{Level, Select, Simd, SimdBase, SimdFloat, dispatch};
 pub use init::Init;
 pub use lanes::{Lanes, Vector, lanes};
