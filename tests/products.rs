@@ -256,7 +256,7 @@ fn check_isolation((m, k, n): (usize, usize, usize), seed: u64) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_row_of_a_product_does_not_depend_on_the_rows_beside_it(
