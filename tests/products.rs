@@ -13,6 +13,7 @@ use proptest::prelude::*;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use recurrent::Float;
+use recurrent::tensor::reduce::add_column_sums;
 use recurrent::tensor::{
     Gather, Level, Packed, Rows, RowsMut, Simd, Start, add_outer_products, dispatch, product,
 };
@@ -211,6 +212,34 @@ fn a_sum_of_outer_products_has_the_same_bits_for_any_number_of_threads() {
         let one = run(1);
         for threads in 2..=5 {
             assert!(bits(&one) == bits(&run(threads)), "{threads} threads on {level:?}");
+        }
+    }
+}
+
+#[test]
+fn column_sums_run_in_the_order_of_the_rows_in_any_memory_layout() {
+    let mut rng = ChaCha8Rng::seed_from_u64(4);
+    for (rows, width) in [(0, 5), (1, 1), (7, 33), (300, 17)] {
+        let (values, start) =
+            (random::<f32>(&mut rng, (rows, width)), random::<f32>(&mut rng, (width, 2)));
+        let expected = naive::product(
+            Array2::ones((1, rows)).view(),
+            values.view(),
+            rows_of(&start.t().to_owned(), 0..1).view(),
+            false,
+        );
+        let all = values.as_slice().unwrap();
+        let gathered = Gather::new(all.chunks_exact(width).collect(), width);
+        for level in levels() {
+            // A column of an array with two is not contiguous.
+            let (mut strided, mut contiguous) = (start.clone(), start.column(0).to_owned());
+            dispatch!(level, simd => {
+                add_column_sums(simd, &gathered, strided.column_mut(0));
+                add_column_sums(simd, &gathered, contiguous.view_mut());
+            });
+            assert_eq!(contiguous, expected.row(0), "{rows} rows of {width} on {level:?}");
+            assert_eq!(strided.column(0), expected.row(0), "{rows} rows of {width} on {level:?}");
+            assert_eq!(strided.column(1), start.column(1));
         }
     }
 }
