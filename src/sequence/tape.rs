@@ -274,9 +274,7 @@ impl<T: Float> Tape<T> {
         let Some(tapes) = directions.get(usize::from(reverse)) else {
             return Err(Error::argument("reverse", "false: the layer has one direction", reverse));
         };
-        let width = tapes
-            .first()
-            .map_or(0, |tape| if tape.block.time() == 0 { 0 } else { rows_of(tape, 0).width() });
+        let width = tapes.first().map_or(0, |tape| rows_of(tape, 0).width());
         let mut all = Array3::zeros((self.order.time(), self.order.batch(), width));
         for tape in tapes {
             for t in 0..tape.block.time() {
