@@ -29,6 +29,7 @@
 //! | [`error`] | [`Error`]: argument, expected, got |
 //! | [`float`] | [`Float`]: `f32` and `f64` |
 //! | [`arrays`] | [`Arrays`]: a named bundle of arrays; parameters, gradients and states are all this |
+//! | [`sequences`] | [`Sequences`]: a batch of sequences of any lengths |
 //! | [`tensor`] | products, activations, sums, initialisers; knows no network |
 //! | [`cell`] | one step, forward and backward: the equations; knows no time |
 //! | [`sequence`] | over time: lengths, directions, layers, streaming; knows no equation |
@@ -51,15 +52,18 @@ pub mod loss;
 pub mod optim;
 mod pool;
 pub mod sequence;
+pub mod sequences;
 pub mod tensor;
 
 pub use arrays::Arrays;
 pub use error::{Error, Result};
 pub use float::Float;
+
 pub use sequence::{
-    Builder, Gru, Lstm, ProjectedLstm, Recurrent, Rnn, Sequences, State, StepGradients, Stream,
-    Tape, Truncated, Window,
+    Builder, Gru, Lstm, ProjectedLstm, Recurrent, Rnn, State, StepGradients, Stream, Tape,
+    Truncated, Window,
 };
+pub use sequences::Sequences;
 
 /// Every program in README.md compiles and runs.
 #[cfg(doctest)]

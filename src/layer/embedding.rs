@@ -14,7 +14,7 @@ use rand::Rng;
 use crate::arrays::{Arrays, Visit, VisitMut, check_same_structure};
 use crate::error::{Error, Result, check_shape, check_size};
 use crate::float::Float;
-use crate::sequence::Sequences;
+use crate::sequences::Sequences;
 use crate::tensor::Init;
 
 /// A row for each token; see the [module](self).

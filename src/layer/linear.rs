@@ -13,7 +13,7 @@ use rand::Rng;
 use crate::arrays::{Arrays, Visit, VisitMut, check_same_structure};
 use crate::error::{Result, check_shape, check_size};
 use crate::float::Float;
-use crate::sequence::Sequences;
+use crate::sequences::Sequences;
 use crate::tensor::reduce::add_column_sums;
 use crate::tensor::{
     Gather, Init, Level, Packed, Rows, RowsMut, Simd, Start, add_outer_products, dispatch, product,

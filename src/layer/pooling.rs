@@ -8,7 +8,7 @@ use ndarray::{Array2, Array3, ArrayView2, Axis};
 
 use crate::error::{Error, Result, check_shape};
 use crate::float::Float;
-use crate::sequence::Sequences;
+use crate::sequences::Sequences;
 
 /// The mean [batch, features] of each sequence's own steps.
 ///

@@ -11,7 +11,7 @@ use ndarray::{Array2, Array3, ArrayView2, Axis};
 use super::{as_sequences, elementwise};
 use crate::error::{Result, check_shape};
 use crate::float::Float;
-use crate::sequence::Sequences;
+use crate::sequences::Sequences;
 
 /// The mean binary cross entropy of logits; see the [module](self).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -15,7 +15,7 @@ use ndarray::{Array2, Array3, ArrayView2, ArrayViewMut2};
 use super::finite;
 use crate::error::{Error, Result, check_shape};
 use crate::float::Float;
-use crate::sequence::Sequences;
+use crate::sequences::Sequences;
 use crate::tensor::reduce::softmax;
 use crate::tensor::{Level, dispatch};
 

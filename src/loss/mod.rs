@@ -17,7 +17,7 @@ use ndarray::{Array3, ArrayView2, ArrayView3};
 
 use crate::error::{Error, Result, check_shape};
 use crate::float::Float;
-use crate::sequence::Sequences;
+use crate::sequences::Sequences;
 
 pub use bce::BceWithLogits;
 pub use cross_entropy::CrossEntropy;

@@ -9,7 +9,7 @@ use ndarray::{Array2, Array3, ArrayView2, Axis};
 use super::{as_sequences, elementwise};
 use crate::error::{Result, check_shape};
 use crate::float::Float;
-use crate::sequence::Sequences;
+use crate::sequences::Sequences;
 
 /// The mean squared error; see the [module](self).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
