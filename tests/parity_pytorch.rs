@@ -1,0 +1,189 @@
+//! The same numbers as PyTorch: outputs, final states and every gradient. The fixtures, and what
+//! their names mean, come from `tests/fixtures/generate.py`.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use ndarray::{Array, ArrayD, Dimension, Ix3};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use recurrent::cell::{Cell, LstmCell, Nonlinearity, RnnCell};
+use recurrent::{Arrays, Float, Recurrent, Result, Sequences, State};
+use safetensors::{Dtype, SafeTensors};
+
+/// Tensors by name; f64 holds every f32 and every small integer exactly.
+struct Fixture(HashMap<String, ArrayD<f64>>);
+
+impl Fixture {
+    fn read(name: &str) -> Self {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+        let bytes = std::fs::read(folder.join(format!("{name}.safetensors"))).unwrap();
+        let file = SafeTensors::deserialize(&bytes).unwrap();
+        let tensors = file.iter().map(|(name, view)| {
+            let words = view.data().chunks_exact(8).map(|word| word.try_into().unwrap());
+            let values = match view.dtype() {
+                Dtype::F64 => words.map(f64::from_le_bytes).collect(),
+                Dtype::I64 => words.map(|word| i64::from_le_bytes(word) as f64).collect(),
+                other => panic!("{name}: dtype {other:?}"),
+            };
+            (name.to_owned(), ArrayD::from_shape_vec(view.shape(), values).unwrap())
+        });
+        Self(tensors.collect())
+    }
+
+    fn get<T: Float, D: Dimension>(&self, name: &str) -> Array<T, D> {
+        let values = self.0.get(name).unwrap_or_else(|| panic!("the fixture has no {name}"));
+        values.mapv(T::of).into_dimensionality().unwrap()
+    }
+
+    fn indices(&self, name: &str) -> Vec<usize> {
+        self.0[name].iter().map(|&value| value as usize).collect()
+    }
+}
+
+/// max|a − b| / max|b|; infinite where there is a NaN.
+fn relative_error<T: Float>(a: &ArrayD<T>, b: &ArrayD<f64>) -> f64 {
+    let largest = b.iter().fold(0.0_f64, |max, b| max.max(b.abs()));
+    let errors = a.iter().zip(b).map(|(a, b)| (a.f64() - b).abs());
+    let error = errors.fold(0.0, |max, e| if e.is_nan() { f64::INFINITY } else { e.max(max) });
+    if error == 0.0 { 0.0 } else { error / largest }
+}
+
+/// Holds each tensor that the fixture has under `prefix` against ours of that name; says which are
+/// off, and by how much. Returns the largest error.
+fn compare<T: Float>(fixture: &Fixture, prefix: &str, ours: &HashMap<String, ArrayD<T>>) -> f64 {
+    let tolerance = if T::NAME == "f64" { 1e-10 } else { 1e-5 };
+    let (mut worst, mut failures) = (None, Vec::new());
+    for (name, want) in fixture.0.iter().filter(|(name, _)| name.starts_with(prefix)) {
+        let have = &ours.get(&name[prefix.len()..]).unwrap_or_else(|| panic!("{name}: missing"));
+        assert_eq!(have.shape(), want.shape(), "{name}");
+        let error = relative_error(have, want);
+        if error > tolerance {
+            failures.push(format!("{name}: {error:.1e}"));
+        }
+        worst = Some(error.max(worst.unwrap_or(0.0)));
+    }
+    assert!(failures.is_empty(), "relative errors in {}:\n{}", T::NAME, failures.join("\n"));
+    worst.unwrap_or_else(|| panic!("the fixture has nothing under {prefix}"))
+}
+
+fn rng() -> ChaCha8Rng {
+    ChaCha8Rng::seed_from_u64(0)
+}
+
+fn set<T: Float>(model: &mut impl Arrays<T>, fixture: &Fixture, prefix: &str) {
+    model.for_each_mut(&mut |name, mut values| {
+        let given: ArrayD<T> = fixture.get(&format!("{prefix}{name}"));
+        assert_eq!(values.shape(), given.shape(), "{prefix}{name}");
+        values.assign(&given);
+    });
+}
+
+const HIDDEN: usize = 5;
+
+/// What the fixtures of a network vary.
+struct Variant {
+    layers: usize,
+    bidirectional: bool,
+    bias: bool,
+    ragged: bool,
+    given_state: bool,
+}
+
+impl Variant {
+    fn all() -> Vec<Self> {
+        let mut variants = Vec::new();
+        for layers in [1, 2] {
+            for options in 0..16 {
+                let [bidirectional, bias, ragged, given_state] =
+                    [1, 2, 4, 8].map(|bit| options & bit != 0);
+                variants.push(Self { layers, bidirectional, bias, ragged, given_state });
+            }
+        }
+        variants
+    }
+
+    /// The prefix of what the network computes from.
+    fn inputs(&self) -> String {
+        format!("l{}.{}/", self.layers, if self.bidirectional { "bi" } else { "uni" })
+    }
+
+    /// The prefix of what it computes.
+    fn results(&self) -> String {
+        let bias = if self.bias { "bias" } else { "nobias" };
+        let lengths = if self.ragged { "ragged" } else { "full" };
+        let state = if self.given_state { "given" } else { "zero" };
+        format!("{}.{bias}.{lengths}.{state}/", self.inputs().trim_end_matches('/'))
+    }
+
+    fn check<T: Float, C: Cell<T>>(&self, fixture: &Fixture, options: C::Options) -> Result<f64> {
+        let (inputs, x) = (self.inputs(), fixture.get::<T, Ix3>("x"));
+        let mut network = Recurrent::<T, C>::builder(x.dim().2, HIDDEN)
+            .num_layers(self.layers)
+            .bidirectional(self.bidirectional)
+            .bias(self.bias)
+            .options(options)
+            .build(&mut rng())?;
+        set(&mut network, fixture, &inputs);
+        let x = if self.ragged {
+            Sequences::new(x, fixture.indices("lengths"))?
+        } else {
+            Sequences::full(x)?
+        };
+        let state = |before: &str, after: &str| -> Result<State<T>> {
+            let mut state = network.zero_state(x.batch())?;
+            for name in C::STATE {
+                state.set(name, fixture.get(&format!("{inputs}{before}{name}{after}")))?;
+            }
+            Ok(state)
+        };
+        let (initial, d_final) = (state("", "_0")?, state("d_", "_n")?);
+        let initial = self.given_state.then_some(&initial);
+        let d_output = fixture.get(&format!("{inputs}d_output"));
+
+        let (plain, plain_last) = network.forward(&x, initial)?;
+        let (output, last, tape) = network.forward_train(&x, initial, &mut rng())?;
+        assert_eq!(plain, output, "inference and training differ");
+        assert_eq!(plain_last, last, "inference and training differ");
+        let mut grad = network.zeros_like();
+        let (d_x, d_initial) = network.backward(tape, &d_output, Some(&d_final), &mut grad)?;
+
+        let mut ours = HashMap::from([
+            ("output".to_owned(), output.into_values().into_dyn()),
+            ("d_x".to_owned(), d_x.into_dyn()),
+        ]);
+        for name in C::STATE {
+            ours.insert(format!("{name}_n"), last.get(name)?.into_dyn());
+            ours.insert(format!("d_{name}_0"), d_initial.get(name)?.into_dyn());
+        }
+        grad.for_each(&mut |name, values| {
+            ours.insert(format!("d_{name}"), values.to_owned());
+        });
+        Ok(compare(fixture, &self.results(), &ours))
+    }
+}
+
+fn check_network<T: Float, C: Cell<T>>(file: &str, options: C::Options) {
+    let fixture = Fixture::read(file);
+    let errors = Variant::all().into_iter().map(|v| v.check::<T, C>(&fixture, options.clone()));
+    let worst = errors.map(Result::unwrap).fold(0.0, f64::max);
+    println!("{file} in {}: largest relative error {worst:.1e}", T::NAME);
+}
+
+#[test]
+fn tanh_rnn_agrees() {
+    check_network::<f64, RnnCell<f64>>("rnn_tanh", Nonlinearity::Tanh);
+    check_network::<f32, RnnCell<f32>>("rnn_tanh", Nonlinearity::Tanh);
+}
+
+#[test]
+fn relu_rnn_agrees() {
+    check_network::<f64, RnnCell<f64>>("rnn_relu", Nonlinearity::Relu);
+    check_network::<f32, RnnCell<f32>>("rnn_relu", Nonlinearity::Relu);
+}
+
+#[test]
+fn lstm_agrees() {
+    check_network::<f64, LstmCell<f64>>("lstm", Default::default());
+    check_network::<f32, LstmCell<f32>>("lstm", Default::default());
+}
