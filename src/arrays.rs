@@ -11,6 +11,9 @@ pub type Visit<'f, 'a, T> = dyn FnMut(&str, ArrayViewD<'a, T>) + 'f;
 /// What [`Arrays::for_each_mut`] calls for each array with its name and values.
 pub type VisitMut<'f, 'a, T> = dyn FnMut(&str, ArrayViewMutD<'a, T>) + 'f;
 
+/// What [`Arrays::zip_mut`] calls for each array with its name, its values and those of the other.
+pub type VisitPair<'f, T> = dyn FnMut(&str, ArrayViewMutD<'_, T>, ArrayViewD<'_, T>) + 'f;
+
 /// A bundle of arrays, each with a name; two walks over it are all that an owner writes.
 ///
 /// A gradient has the type of what it is the gradient of: `model.zeros_like()` is an empty
@@ -91,7 +94,7 @@ pub trait Arrays<T: Float>: Clone {
         &mut self,
         argument: &'static str,
         other: &Self,
-        f: &mut dyn FnMut(&str, ArrayViewMutD<'_, T>, ArrayViewD<'_, T>),
+        f: &mut VisitPair<'_, T>,
     ) -> Result<()> {
         check_same_structure(argument, self, other)?;
         let mut others = Vec::new();

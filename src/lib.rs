@@ -17,4 +17,6 @@ pub mod tensor;
 pub use arrays::Arrays;
 pub use error::{Error, Result};
 pub use float::Float;
-pub use sequence::{Lstm, Recurrent, Rnn, Sequences, State, Stream, Tape};
+pub use sequence::{
+    Builder, Lstm, Recurrent, Rnn, Sequences, State, StepGradients, Stream, Tape, Truncated, Window,
+};

@@ -12,13 +12,13 @@
 
 use std::ops::Range;
 
-use ndarray::{Array1, Array2, Array3};
+use ndarray::{Array1, Array2, ArrayView3};
 
 use crate::cell::{BackwardStep, Cell, ForwardStep, MAX_STATES, Steps};
 use crate::float::Float;
 use crate::sequence::lengths::Block;
 use crate::sequence::tape::{BlockTape, StepRows};
-use crate::tensor::{Gather, Packed, Rows, RowsMut, Simd, Start, lanes, product};
+use crate::tensor::{Aligned, Gather, Packed, Rows, RowsMut, Simd, Start, lanes, product};
 
 /// Rows of a chunk, at least: enough to use W_ih well once it is in the cache.
 const CHUNK_ROWS: usize = 64;
@@ -125,7 +125,7 @@ impl<'a, C> Direction<'a, C> {
         &self,
         simd: S,
         weights: &ForwardWeights<T, C::Packed>,
-        x: &Array3<T>,
+        x: ArrayView3<'_, T>,
         initial: &[Array2<T>],
         mut walk: Walk<'_, T>,
         keep: bool,
@@ -175,7 +175,7 @@ impl<'a, C> Direction<'a, C> {
         &self,
         simd: S,
         weights: &BackwardWeights<T, C::Packed>,
-        d_output: &Array3<T>,
+        d_output: ArrayView3<'_, T>,
         d_final: &[Array2<T>],
         mut walk: Walk<'_, T>,
         tape: &mut BlockTape<T>,
@@ -183,8 +183,8 @@ impl<'a, C> Direction<'a, C> {
         C: Cell<T>,
     {
         let (block, states) = (walk.block.clone(), C::STATE.len());
-        let mut d_states: Vec<Vec<T>> =
-            (0..states).map(|s| vec![T::zero(); block.batch() * self.cell.state_size(s)]).collect();
+        let mut d_states: Vec<Aligned<T>> =
+            (0..states).map(|s| Aligned::zeros(block.batch() * self.cell.state_size(s))).collect();
         for s in 0..states {
             copy(block_rows(&d_final[s], &block), &block.empty(), &mut walk.states[s], 0);
         }
@@ -248,7 +248,7 @@ impl<'a, C> Direction<'a, C> {
     pub(crate) fn accumulate<S: Simd, T: Float>(
         &self,
         simd: S,
-        x: &Array3<T>,
+        x: ArrayView3<'_, T>,
         tapes: &[BlockTape<T>],
         grad: &mut C,
     ) where
@@ -285,15 +285,20 @@ fn gather<'a, T: Float>(
 }
 
 /// The rows of the block's sequences that are alive at step `t`, of `values` [time, batch, width].
-fn step_rows<'a, T: Float>(values: &'a Array3<T>, t: usize, block: &Block) -> Rows<'a, T> {
+fn step_rows<'a, T: Float>(values: ArrayView3<'a, T>, t: usize, block: &Block) -> Rows<'a, T> {
     let (_, batch, width) = values.dim();
     let start = (t * batch + block.places.start) * width;
-    let all = values.as_slice().unwrap_or_default();
+    let all = values.to_slice().unwrap_or_default();
     Rows::new(&all[start..start + block.alive(t) * width], width)
 }
 
 /// The inputs of a chunk of steps, one below the other.
-fn gather_inputs<T: Float>(x: &Array3<T>, block: &Block, chunk: &Range<usize>, to: &mut Vec<T>) {
+fn gather_inputs<T: Float>(
+    x: ArrayView3<'_, T>,
+    block: &Block,
+    chunk: &Range<usize>,
+    to: &mut Vec<T>,
+) {
     to.clear();
     for t in chunk.clone() {
         for row in step_rows(x, t, block).iter() {
@@ -313,7 +318,7 @@ fn write_columns<T: Float>(rows: Rows<'_, T>, frame: &mut [T], batch: usize, col
 /// Adds the gradient of step `t`'s output to that of the first state.
 fn add_output<S: Simd, T: Float>(
     simd: S,
-    d_output: &Array3<T>,
+    d_output: ArrayView3<'_, T>,
     t: usize,
     block: &Block,
     column: usize,
