@@ -18,5 +18,6 @@ pub use arrays::Arrays;
 pub use error::{Error, Result};
 pub use float::Float;
 pub use sequence::{
-    Builder, Lstm, Recurrent, Rnn, Sequences, State, StepGradients, Stream, Tape, Truncated, Window,
+    Builder, Gru, Lstm, ProjectedLstm, Recurrent, Rnn, Sequences, State, StepGradients, Stream,
+    Tape, Truncated, Window,
 };

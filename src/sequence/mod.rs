@@ -27,7 +27,7 @@ use ndarray::{Array3, Axis};
 use rand::Rng;
 
 use crate::arrays::{Arrays, Visit, VisitMut, check_same_structure};
-use crate::cell::{Cell, LstmCell, MAX_STATES, RnnCell};
+use crate::cell::{Cell, GruCell, LstmCell, MAX_STATES, ProjectedLstmCell, RnnCell};
 use crate::error::{Error, Result, check_shape, check_size};
 use crate::float::Float;
 use crate::tensor::{Level, dispatch};
@@ -82,6 +82,10 @@ pub struct Recurrent<T: Float, C: Cell<T>> {
 pub type Rnn<T> = Recurrent<T, RnnCell<T>>;
 /// A network of long short-term memory cells.
 pub type Lstm<T> = Recurrent<T, LstmCell<T>>;
+/// A network of gated recurrent units.
+pub type Gru<T> = Recurrent<T, GruCell<T>>;
+/// A network of LSTM cells with a projected, narrower output.
+pub type ProjectedLstm<T> = Recurrent<T, ProjectedLstmCell<T>>;
 
 /// The gradients of the loss by each layer's states after each step.
 ///
