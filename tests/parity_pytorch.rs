@@ -7,7 +7,9 @@ use std::path::Path;
 use ndarray::{Array, ArrayD, Dimension, Ix3};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use recurrent::cell::{Cell, LstmCell, Nonlinearity, RnnCell};
+use recurrent::cell::{
+    Cell, GruCell, LstmCell, Nonlinearity, ProjectedLstmCell, ProjectedLstmOptions, RnnCell,
+};
 use recurrent::{Arrays, Float, Recurrent, Result, Sequences, State};
 use safetensors::{Dtype, SafeTensors};
 
@@ -186,4 +188,17 @@ fn relu_rnn_agrees() {
 fn lstm_agrees() {
     check_network::<f64, LstmCell<f64>>("lstm", Default::default());
     check_network::<f32, LstmCell<f32>>("lstm", Default::default());
+}
+
+#[test]
+fn projected_lstm_agrees() {
+    let options = ProjectedLstmOptions::new(2);
+    check_network::<f64, ProjectedLstmCell<f64>>("lstm_proj", options.clone());
+    check_network::<f32, ProjectedLstmCell<f32>>("lstm_proj", options);
+}
+
+#[test]
+fn gru_agrees() {
+    check_network::<f64, GruCell<f64>>("gru", Default::default());
+    check_network::<f32, GruCell<f32>>("gru", Default::default());
 }

@@ -5,11 +5,12 @@ mod tensors;
 
 use peer_protocol::{Case, Made, Result, Tensors, Work, serve, threads_argument};
 use recurrent::Float;
-use recurrent::cell::{LstmCell, RnnCell};
+use recurrent::cell::{GruCell, LstmCell, RnnCell};
 
 fn make<T: Float>(case: &Case, tensors: &Tensors) -> Result<Made> {
     let work: Box<dyn Work> = match case.cell.as_str() {
         "lstm" => sequence::make::<T, LstmCell<T>>(case, tensors)?,
+        "gru" => sequence::make::<T, GruCell<T>>(case, tensors)?,
         "rnn_tanh" => sequence::make::<T, RnnCell<T>>(case, tensors)?,
         _ => return Ok(Made::Unsupported("no such cell")),
     };
