@@ -108,7 +108,7 @@ impl<T: Float> StepGradients<T> {
             .iter()
             .position(|&n| n == name)
             .ok_or_else(|| Error::argument("name", format!("one of {:?}", self.names), name))?;
-        let k = layer * self.directions + usize::from(reverse);
+        let k = layer.saturating_mul(self.directions).saturating_add(usize::from(reverse));
         let fits = usize::from(reverse) < self.directions;
         self.values.get(k).filter(|_| fits).map(|states| &states[s]).ok_or_else(|| {
             let expected = format!("one of {} layers × directions", self.values.len());
@@ -145,8 +145,11 @@ impl<T: Float, C: Cell<T>> Recurrent<T, C> {
     }
 
     /// A state of zeros for `batch` sequences.
+    ///
+    /// # Errors
+    /// Where `batch` is zero, or so large that a step could not be addressed.
     pub fn zero_state(&self, batch: usize) -> Result<State<T>> {
-        check_size("batch", &[batch])?;
+        self.check_batch(batch)?;
         Ok(State::zeros(C::STATE, self.directions, &self.state_widths(), batch))
     }
 
@@ -206,7 +209,8 @@ impl<T: Float, C: Cell<T>> Recurrent<T, C> {
     /// (`zeros_like`). What stands in the padding of `d_output` is not read.
     ///
     /// # Errors
-    /// Where an argument does not fit the network or the tape; `grad` is then as before.
+    /// Where an argument does not fit the network or the tape; `grad` is then as before. The tape is
+    /// spent in any case.
     pub fn backward(
         &self,
         tape: Tape<T>,
@@ -272,8 +276,10 @@ impl<T: Float, C: Cell<T>> Recurrent<T, C> {
     /// A stream of `batch` sequences, from the learned initial state or zeros.
     ///
     /// # Errors
-    /// Where the network is bidirectional, or `batch` is zero.
+    /// Where the network is bidirectional, or `batch` is zero or so large that a step could not be
+    /// addressed.
     pub fn stream(&self, batch: usize) -> Result<Stream<'_, T, C>> {
+        self.check_batch(batch)?;
         Stream::new(self, batch)
     }
 
@@ -334,6 +340,17 @@ impl<T: Float, C: Cell<T>> Recurrent<T, C> {
             Some(initial) => initial.repeated(batch),
             None => State::zeros(C::STATE, self.directions, &self.state_widths(), batch),
         }
+    }
+
+    /// Fails unless the states, gates and kept values of a step of `batch` sequences can be
+    /// addressed.
+    fn check_batch(&self, batch: usize) -> Result<()> {
+        check_size("batch", &[batch])?;
+        let widths = self.state_widths().into_iter().flatten();
+        let others = self.cells.iter().map(|cell| cell.saved_size().max(cell.weight_ih().nrows()));
+        let widest = widths.chain(others).max().unwrap_or(0);
+        check_size("step [batch, width]", &[batch, widest])?;
+        Ok(())
     }
 
     /// For each layer and direction, the widths of its states.

@@ -18,7 +18,7 @@ use crate::tensor::{Aligned, Rows, RowsMut};
 
 /// What one direction of one layer keeps of one block of sequences.
 #[derive(Debug)]
-pub(crate) struct BlockTape<T> {
+pub(crate) struct BlockTape<T: Float> {
     block: Block,
     reverse: bool,
     /// Whether everything is kept, or only two boundaries and one chunk of steps.
@@ -32,14 +32,14 @@ pub(crate) struct BlockTape<T> {
 
 /// Rows of one width, owned.
 #[derive(Debug)]
-struct Buffer<T> {
+struct Buffer<T: Float> {
     data: Aligned<T>,
     width: usize,
 }
 
 impl<T: Float> Buffer<T> {
     fn new(rows: usize, width: usize) -> Self {
-        Self { data: Aligned::zeros(rows * width), width }
+        Self { data: Aligned::stale(rows * width), width }
     }
 
     fn rows(&self, rows: Range<usize>) -> Rows<'_, T> {
@@ -181,7 +181,7 @@ impl<T: Float> BlockTape<T> {
 
 /// What one layer keeps.
 #[derive(Debug)]
-pub(crate) struct LayerTape<T> {
+pub(crate) struct LayerTape<T: Float> {
     /// The layer's input in the tape's order, [time, batch, width], after dropout.
     pub(crate) x: Array3<T>,
     /// The factors of dropout on the input, where there was any.
@@ -197,7 +197,7 @@ pub(crate) struct LayerTape<T> {
 /// It also answers what the network did at each step: [`gate`](Tape::gate) and
 /// [`state`](Tape::state).
 #[derive(Debug)]
-pub struct Tape<T> {
+pub struct Tape<T: Float> {
     pub(crate) order: Order,
     pub(crate) gate_names: &'static [&'static str],
     pub(crate) state_names: &'static [&'static str],
@@ -274,9 +274,7 @@ impl<T: Float> Tape<T> {
         let Some(tapes) = directions.get(usize::from(reverse)) else {
             return Err(Error::argument("reverse", "false: the layer has one direction", reverse));
         };
-        let width = tapes
-            .first()
-            .map_or(0, |tape| if tape.block.time() == 0 { 0 } else { rows_of(tape, 0).width() });
+        let width = tapes.first().map_or(0, |tape| rows_of(tape, 0).width());
         let mut all = Array3::zeros((self.order.time(), self.order.batch(), width));
         for tape in tapes {
             for t in 0..tape.block.time() {

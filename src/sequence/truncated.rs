@@ -35,7 +35,7 @@ pub struct Truncated<'x, T> {
 /// One window of a [`Truncated`] walk: the output of its own k1 steps, and what its backward pass
 /// through up to k2 steps needs.
 #[derive(Debug)]
-pub struct Window<T> {
+pub struct Window<T: Float> {
     steps: Range<usize>,
     output: Sequences<T>,
     /// Steps that the window goes back through before its own.

@@ -46,7 +46,7 @@ pub(crate) struct Walk<'a, T> {
 
 /// Weights laid out for the forward walks of one direction.
 #[derive(Debug)]
-pub(crate) struct ForwardWeights<T, P> {
+pub(crate) struct ForwardWeights<T: Float, P> {
     weight_ih: Packed<T>,
     bias: Option<Array1<T>>,
     recurrent: P,
@@ -54,7 +54,7 @@ pub(crate) struct ForwardWeights<T, P> {
 
 /// Weights laid out for the backward walks of one direction.
 #[derive(Debug)]
-pub(crate) struct BackwardWeights<T, P> {
+pub(crate) struct BackwardWeights<T: Float, P> {
     weight_ih: Packed<T>,
     recurrent: P,
 }
@@ -138,13 +138,12 @@ impl<'a, C> Direction<'a, C> {
         let rows = |chunk: &Range<usize>| block.offset(chunk.end) - block.offset(chunk.start);
         let chunk_rows = chunks.iter().map(rows).max().unwrap_or(0);
         let mut tape = BlockTape::new(self.cell, block.clone(), self.reverse, keep, chunk_rows);
-        let mut inputs = Vec::new();
+        let mut inputs = Aligned::stale(chunk_rows * x.dim().2);
         for s in 0..states {
             copy(block_rows(&initial[s], &block), &block.empty(), &mut walk.states[s], 0);
         }
         for chunk in chunks {
-            gather_inputs(x, &block, &chunk, &mut inputs);
-            let inputs = Rows::new(&inputs, x.dim().2);
+            let inputs = gather_inputs(x, &block, &chunk, &mut inputs);
             weights.project(simd, inputs, tape.begin_chunk(&chunk));
             for t in self.steps(chunk) {
                 let entering = block.entering(t, self.reverse);
@@ -188,8 +187,12 @@ impl<'a, C> Direction<'a, C> {
         for s in 0..states {
             copy(block_rows(&d_final[s], &block), &block.empty(), &mut walk.states[s], 0);
         }
-        let mut d_inputs = Vec::new();
-        for chunk in self.chunks(&block).into_iter().rev() {
+        let chunks = self.chunks(&block);
+        let rows = |chunk: &Range<usize>| block.offset(chunk.end) - block.offset(chunk.start);
+        let chunk_rows = chunks.iter().map(rows).max().unwrap_or(0);
+        let width = weights.weight_ih.n();
+        let mut d_inputs = Aligned::stale(chunk_rows * width);
+        for chunk in chunks.into_iter().rev() {
             for t in self.steps(chunk.clone()).collect::<Vec<_>>().into_iter().rev() {
                 let mut d_state: [RowsMut<'_, T>; MAX_STATES] = Default::default();
                 for (s, values) in d_states.iter_mut().enumerate() {
@@ -224,16 +227,9 @@ impl<'a, C> Direction<'a, C> {
                 }
             }
             let d_gates = tape.gates_of(&chunk);
-            let width = weights.weight_ih.n();
-            d_inputs.resize(d_gates.count() * width, T::zero());
-            product(
-                simd,
-                d_gates,
-                &weights.weight_ih,
-                Start::Zero,
-                RowsMut::new(&mut d_inputs, width),
-            );
-            let mut rows = Rows::new(&d_inputs, width).iter();
+            let d_inputs = &mut d_inputs[..d_gates.count() * width];
+            product(simd, d_gates, &weights.weight_ih, Start::Zero, RowsMut::new(d_inputs, width));
+            let mut rows = Rows::new(d_inputs, width).iter();
             for t in chunk {
                 for to in walk.frames[t].chunks_exact_mut(width).take(block.alive(t)) {
                     let Some(from) = rows.next() else { break };
@@ -292,19 +288,21 @@ fn step_rows<'a, T: Float>(values: ArrayView3<'a, T>, t: usize, block: &Block) -
     Rows::new(&all[start..start + block.alive(t) * width], width)
 }
 
-/// The inputs of a chunk of steps, one below the other.
-fn gather_inputs<T: Float>(
+/// The inputs of a chunk of steps, copied one below the other.
+fn gather_inputs<'a, T: Float>(
     x: ArrayView3<'_, T>,
     block: &Block,
     chunk: &Range<usize>,
-    to: &mut Vec<T>,
-) {
-    to.clear();
+    to: &'a mut [T],
+) -> Rows<'a, T> {
+    let width = x.dim().2;
+    let first = block.offset(chunk.start);
     for t in chunk.clone() {
-        for row in step_rows(x, t, block).iter() {
-            to.extend_from_slice(row);
-        }
+        let start = (block.offset(t) - first) * width;
+        let rows = step_rows(x, t, block);
+        to[start..start + rows.count() * width].copy_from_slice(rows.as_slice());
     }
+    Rows::new(&to[..(block.offset(chunk.end) - first) * width], width)
 }
 
 /// Writes rows to the columns from `column` on of a frame of `batch` rows.

@@ -78,7 +78,7 @@ fn blocked_product<S: Simd, T: Float>(
 }
 
 /// One block of k of a product.
-struct Call<'a, S, T> {
+struct Call<'a, S, T: Float> {
     simd: S,
     a: Rows<'a, T>,
     b: &'a Packed<T>,
@@ -112,9 +112,8 @@ impl<S: Simd, T: Float> Call<'_, S, T> {
     fn rows<const V: usize>(&self, p: usize, out: &mut RowsMut<'_, T>) {
         let count = self.a.count();
         let mut r = 0;
-        // Sixteen registers hold six rows. Eight left are two tiles of four: a tile of two keeps
-        // the pipelines half empty.
-        while V == 2 && !kernel::is_wide::<S, T>() && r + 6 <= count && count - r != 8 {
+        // Eight left are two tiles of four: a tile of two keeps the pipelines half empty.
+        while V >= 2 && r + 6 <= count && count - r != 8 {
             self.tile::<6, 1, V>(r, p, out);
             r += 6;
         }
@@ -218,8 +217,8 @@ fn add_outer_rows<S: Simd, T: Float, const R: usize>(
     let (m, n) = out.dim();
     let lanes = Vector::<S, T>::LEN;
     let most = OUTER_ROWS.min(a.rows().len());
-    let mut left = Aligned::zeros(m.next_multiple_of(R) * most);
-    let mut right = Aligned::zeros(2 * lanes * most);
+    let mut left = Aligned::stale(m.next_multiple_of(R) * most);
+    let mut right = Aligned::stale(2 * lanes * most);
     for (a, b) in a.rows().chunks(OUTER_ROWS).zip(b.rows().chunks(OUTER_ROWS)) {
         let left = &mut left[..m.next_multiple_of(R) * a.len()];
         pack_left(a, m, left.as_chunks_mut::<R>().0);
