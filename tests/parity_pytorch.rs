@@ -4,12 +4,15 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use ndarray::{Array, ArrayD, Dimension, Ix3};
+use ndarray::{Array, Array3, ArrayD, Axis, Dimension, Ix1, Ix2, Ix3};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use recurrent::cell::{
     Cell, GruCell, LstmCell, Nonlinearity, ProjectedLstmCell, ProjectedLstmOptions, RnnCell,
 };
+use recurrent::layer::Linear;
+use recurrent::loss::{BceWithLogits, CrossEntropy, Mse};
+use recurrent::optim::{Adam, Sgd, clip_global_norm};
 use recurrent::{Arrays, Float, Recurrent, Result, Sequences, State};
 use safetensors::{Dtype, SafeTensors};
 
@@ -201,4 +204,147 @@ fn projected_lstm_agrees() {
 fn gru_agrees() {
     check_network::<f64, GruCell<f64>>("gru", Default::default());
     check_network::<f32, GruCell<f32>>("gru", Default::default());
+}
+
+/// Holds a loss and its gradient against those under `prefix`.
+fn compare_loss<T: Float>(fixture: &Fixture, prefix: &str, (value, d): (T, Array3<T>)) {
+    let value = ArrayD::from_elem(vec![1], value);
+    let ours = HashMap::from([("value".into(), value), ("d_input".into(), d.into_dyn())]);
+    compare(fixture, prefix, &ours);
+}
+
+fn check_cross_entropy<T: Float>(fixture: &Fixture) -> Result<()> {
+    let logits = Sequences::<T>::new(fixture.get("logits"), fixture.indices("lengths"))?;
+    let targets = fixture.get::<f64, Ix2>("targets").mapv(|class| class as usize);
+    let weights = fixture.get::<f64, Ix1>("class_weights").to_vec();
+    for options in 0..8 {
+        let [ignore, smoothing, weighted] = [1, 2, 4].map(|bit| options & bit != 0);
+        let (mut loss, mut name) = (CrossEntropy::default(), "cross_entropy".to_owned());
+        if ignore {
+            (loss, name) = (loss.ignore_index(2), name + ".ignore");
+        }
+        if smoothing {
+            (loss, name) = (loss.label_smoothing(0.1)?, name + ".smoothing");
+        }
+        if weighted {
+            (loss, name) = (loss.class_weights(weights.clone())?, name + ".weights");
+        }
+        let plain = if options == 0 { ".plain" } else { "" };
+        let result = loss.sequences(&logits, targets.view())?;
+        compare_loss(fixture, &format!("{name}{plain}/"), result);
+    }
+    Ok(())
+}
+
+#[test]
+fn cross_entropy_agrees() {
+    let fixture = Fixture::read("losses");
+    check_cross_entropy::<f64>(&fixture).unwrap();
+    check_cross_entropy::<f32>(&fixture).unwrap();
+}
+
+fn check_elementwise_losses<T: Float>(fixture: &Fixture) -> Result<()> {
+    let input: Array3<T> = fixture.get("input");
+    let full = vec![input.dim().0; input.dim().1];
+    for (kind, lengths) in [("full", full), ("ragged", fixture.indices("lengths"))] {
+        let input = Sequences::new(input.clone(), lengths)?;
+        let target = |name: &str| input.with_values(fixture.get(name));
+        let mse = Mse.sequences(&input, &target("values")?)?;
+        compare_loss(fixture, &format!("mse.{kind}/"), mse);
+        for name in ["labels", "probabilities"] {
+            let bce = BceWithLogits.sequences(&input, &target(name)?)?;
+            compare_loss(fixture, &format!("bce_{name}.{kind}/"), bce);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn squared_error_and_binary_cross_entropy_agree() {
+    let fixture = Fixture::read("losses");
+    check_elementwise_losses::<f64>(&fixture).unwrap();
+    check_elementwise_losses::<f32>(&fixture).unwrap();
+}
+
+/// The bundle of `weight` and `bias` that optimisers are tried on, with the values under `prefix`;
+/// of step `step` where the fixture has a row for each.
+fn bundle<T: Float>(fixture: &Fixture, prefix: &str, step: Option<usize>) -> Linear<T> {
+    let mut bundle = Linear::new(4, 3, &mut rng()).unwrap();
+    bundle.for_each_mut(&mut |name, mut values| {
+        let given: ArrayD<T> = fixture.get(&format!("{prefix}{name}"));
+        match step {
+            Some(step) => values.assign(&given.index_axis(Axis(0), step)),
+            None => values.assign(&given),
+        }
+    });
+    bundle
+}
+
+/// Holds ten steps of an optimiser against those under `rule`.
+fn check_path<T: Float>(
+    fixture: &Fixture,
+    rule: &str,
+    mut step: impl FnMut(&mut Linear<T>, &Linear<T>) -> Result<()>,
+) {
+    let mut parameters: Linear<T> = bundle(fixture, "", None);
+    let mut path: HashMap<String, Vec<ArrayD<T>>> = HashMap::new();
+    for t in 0..10 {
+        step(&mut parameters, &bundle(fixture, "gradients.", Some(t))).unwrap();
+        parameters.for_each(&mut |name, values| {
+            path.entry(name.to_owned()).or_default().push(values.to_owned());
+        });
+    }
+    let stacked = path.into_iter().map(|(name, steps)| {
+        let views: Vec<_> = steps.iter().map(|step| step.view()).collect();
+        (name, ndarray::stack(Axis(0), &views).unwrap())
+    });
+    compare(fixture, &format!("{rule}/"), &stacked.collect());
+}
+
+fn check_optimizers<T: Float>(fixture: &Fixture) -> Result<()> {
+    let sgd: [(&str, Sgd<Linear<T>>); 3] = [
+        ("sgd.plain", Sgd::new(0.1)?),
+        ("sgd.momentum", Sgd::new(0.1)?.momentum(0.9)?),
+        ("sgd.decay", Sgd::new(0.1)?.momentum(0.9)?.weight_decay(0.05)?),
+    ];
+    for (rule, mut sgd) in sgd {
+        check_path(fixture, rule, |parameters, grad| sgd.step(parameters, grad));
+    }
+    let adam: [(&str, Adam<Linear<T>>); 4] = [
+        ("adam.plain", Adam::new(0.01)?),
+        ("adam.betas", Adam::new(0.01)?.betas(0.8, 0.95)?.eps(1e-6)?),
+        ("adam.decay", Adam::new(0.01)?.weight_decay(0.05)?),
+        ("adamw.decay", Adam::decoupled(0.01, 0.05)?),
+    ];
+    for (rule, mut adam) in adam {
+        check_path(fixture, rule, |parameters, grad| adam.step(parameters, grad));
+    }
+    Ok(())
+}
+
+#[test]
+fn ten_steps_of_sgd_and_adam_agree() {
+    let fixture = Fixture::read("optimizers");
+    check_optimizers::<f64>(&fixture).unwrap();
+    check_optimizers::<f32>(&fixture).unwrap();
+}
+
+fn check_clipping<T: Float>(fixture: &Fixture) {
+    for max_norm in [1.0, 100.0] {
+        let mut grad: Linear<T> = bundle(fixture, "gradients.", Some(0));
+        let norm = clip_global_norm(&mut grad, max_norm).unwrap();
+        let mut ours =
+            HashMap::from([("norm".to_owned(), ArrayD::from_elem(vec![1], T::of(norm)))]);
+        grad.for_each(&mut |name, values| {
+            ours.insert(name.to_owned(), values.to_owned());
+        });
+        compare(fixture, &format!("clip.{max_norm}/"), &ours);
+    }
+}
+
+#[test]
+fn clipping_agrees() {
+    let fixture = Fixture::read("optimizers");
+    check_clipping::<f64>(&fixture);
+    check_clipping::<f32>(&fixture);
 }

@@ -40,7 +40,8 @@ pub fn make<T: Float, C: Cell<T> + 'static>(
     })
 }
 
-fn rng() -> ChaCha8Rng {
+/// For first parameters, which the file's replace, and for dropout, of which there is none.
+pub fn rng() -> ChaCha8Rng {
     ChaCha8Rng::seed_from_u64(0)
 }
 
