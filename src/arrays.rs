@@ -21,18 +21,19 @@ pub type VisitPair<'f, T> = dyn FnMut(&str, ArrayViewMutD<'_, T>, ArrayViewD<'_,
 /// unique within the bundle. An owner of several bundles prefixes their names ([`crate::arrays!`]).
 ///
 /// ```
-/// use ndarray::{ArrayViewD, ArrayViewMutD, Array1, Array2};
-/// use recurrent::{Arrays, Float};
+/// use ndarray::{Array1, Array2};
+/// use recurrent::arrays::{Arrays, Visit, VisitMut};
+/// use recurrent::Float;
 ///
 /// #[derive(Clone)]
 /// struct Affine<T> { weight: Array2<T>, bias: Array1<T> }
 ///
 /// impl<T: Float> Arrays<T> for Affine<T> {
-///     fn for_each<'a>(&'a self, f: &mut dyn FnMut(&str, ArrayViewD<'a, T>)) {
+///     fn for_each<'a>(&'a self, f: &mut Visit<'_, 'a, T>) {
 ///         f("weight", self.weight.view().into_dyn());
 ///         f("bias", self.bias.view().into_dyn());
 ///     }
-///     fn for_each_mut<'a>(&'a mut self, f: &mut dyn FnMut(&str, ArrayViewMutD<'a, T>)) {
+///     fn for_each_mut<'a>(&'a mut self, f: &mut VisitMut<'_, 'a, T>) {
 ///         f("weight", self.weight.view_mut().into_dyn());
 ///         f("bias", self.bias.view_mut().into_dyn());
 ///     }

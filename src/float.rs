@@ -3,6 +3,8 @@
 use fearless_simd::SimdFloatElement;
 use ndarray::NdFloat;
 
+use crate::pool::Pool;
+
 mod sealed {
     pub trait Sealed {}
     impl Sealed for f32 {}
@@ -30,11 +32,21 @@ pub trait Float: SimdFloatElement + NdFloat + std::iter::Sum + sealed::Sealed {
     /// changes a result of this precision on |x| ≤ ½·ln 2.
     const EXP_SERIES: &'static [f64];
 
+    /// Where memory of this type waits for its next use.
+    #[doc(hidden)]
+    fn pool() -> &'static Pool<Self>;
+
     /// The nearest value to `value`.
     fn of(value: f64) -> Self;
 
     /// The value in double precision; exact.
     fn f64(self) -> f64;
+
+    /// Appends the value's bytes, little-endian.
+    fn write_le(self, bytes: &mut Vec<u8>);
+
+    /// The value of the first bytes, little-endian; zero where there are too few.
+    fn read_le(bytes: &[u8]) -> Self;
 }
 
 const INVERSE_FACTORIALS: [f64; 12] = [
@@ -61,12 +73,25 @@ impl Float for f32 {
     const LN_2_LOW: f64 = -2.121_944_4e-4;
     const EXP_SERIES: &'static [f64] = INVERSE_FACTORIALS.split_at(6).0;
 
+    fn pool() -> &'static Pool<Self> {
+        static POOL: Pool<f32> = Pool::new();
+        &POOL
+    }
+
     fn of(value: f64) -> Self {
         value as f32
     }
 
     fn f64(self) -> f64 {
         f64::from(self)
+    }
+
+    fn write_le(self, bytes: &mut Vec<u8>) {
+        bytes.extend_from_slice(&self.to_le_bytes());
+    }
+
+    fn read_le(bytes: &[u8]) -> Self {
+        bytes.first_chunk().map_or(0.0, |&bytes| Self::from_le_bytes(bytes))
     }
 }
 
@@ -79,11 +104,24 @@ impl Float for f64 {
     const LN_2_LOW: f64 = 1.908_214_929_270_587_7e-10;
     const EXP_SERIES: &'static [f64] = &INVERSE_FACTORIALS;
 
+    fn pool() -> &'static Pool<Self> {
+        static POOL: Pool<f64> = Pool::new();
+        &POOL
+    }
+
     fn of(value: f64) -> Self {
         value
     }
 
     fn f64(self) -> f64 {
         self
+    }
+
+    fn write_le(self, bytes: &mut Vec<u8>) {
+        bytes.extend_from_slice(&self.to_le_bytes());
+    }
+
+    fn read_le(bytes: &[u8]) -> Self {
+        bytes.first_chunk().map_or(0.0, |&bytes| Self::from_le_bytes(bytes))
     }
 }

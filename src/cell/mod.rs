@@ -15,7 +15,9 @@
 //! | `projection` | [`ProjectedLstmCell`]: a narrower output (LSTMP) |
 //! | `layer_norm` | [`LayerNormLstmCell`]: layer normalisation inside the step |
 
+mod gru;
 mod lstm;
+mod projection;
 mod rnn;
 mod weights;
 
@@ -27,7 +29,9 @@ use crate::error::{Result, check_size};
 use crate::float::Float;
 use crate::tensor::{Gather, Init, Rows, RowsMut, Simd};
 
+pub use gru::{GruCell, GruOptions, Reset};
 pub use lstm::{LstmCell, LstmOptions};
+pub use projection::{ProjectedLstmCell, ProjectedLstmOptions};
 pub use rnn::{Nonlinearity, RnnCell};
 pub use weights::GateWeights;
 

@@ -1,5 +1,7 @@
 //! [`GateWeights`]: the two weights and two biases that gates are made of, in PyTorch's layout.
 
+use std::ops::Range;
+
 use ndarray::{Array1, Array2, Axis, Slice};
 use rand::Rng;
 
@@ -71,8 +73,7 @@ impl<T: Float> GateWeights<T> {
     /// W_ih x + b_ih + W_hh h' + b_hh: dW_ih = Σ d_a ⊗ x, dW_hh = Σ d_a ⊗ h', db = Σ d_a.
     pub fn accumulate<S: Simd>(&mut self, simd: S, steps: &Steps<'_, T>) {
         self.add_input(simd, &steps.d_gates, &steps.x);
-        add_outer_products(simd, &steps.d_gates, &steps.prev[0], self.weight_hh.view_mut());
-        self.add_bias_hh(simd, &steps.d_gates);
+        self.add_recurrent(simd, 0..self.weight_hh.nrows(), &steps.d_gates, &steps.prev[0]);
     }
 
     /// To a gradient: dW_ih += Σ d_a ⊗ x and db_ih += Σ d_a.
@@ -83,10 +84,20 @@ impl<T: Float> GateWeights<T> {
         }
     }
 
-    /// To a gradient: db_hh += Σ d_a.
-    pub fn add_bias_hh<S: Simd>(&mut self, simd: S, d_gates: &Gather<'_, T>) {
+    /// To a gradient, in `rows` of W_hh and b_hh: dW_hh += Σ d_a ⊗ h' and db_hh += Σ d_a, where
+    /// `d_gates` is as wide as there are rows.
+    pub fn add_recurrent<S: Simd>(
+        &mut self,
+        simd: S,
+        rows: Range<usize>,
+        d_gates: &Gather<'_, T>,
+        input: &Gather<'_, T>,
+    ) {
+        let rows = Slice::from(rows);
+        let weight = self.weight_hh.slice_axis_mut(Axis(0), rows);
+        add_outer_products(simd, d_gates, input, weight);
         if let Some(bias) = &mut self.bias_hh {
-            add_column_sums(simd, d_gates, bias.view_mut());
+            add_column_sums(simd, d_gates, bias.slice_axis_mut(Axis(0), rows));
         }
     }
 }

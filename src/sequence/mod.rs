@@ -4,7 +4,6 @@
 //! |---|---|
 //! | `mod` | [`Recurrent`], the network; its calls check shapes once |
 //! | `config` | [`Builder`] |
-//! | `sequences` | [`Sequences`]: values with lengths |
 //! | `lengths` | ragged rows: which sequences are alive at a step |
 //! | `unroll` | one layer in one direction, forward and back: the heart |
 //! | `tape` | what a walk keeps; [`Tape`] |
@@ -15,7 +14,6 @@
 
 mod config;
 mod lengths;
-mod sequences;
 mod stack;
 mod state;
 mod stream;
@@ -27,15 +25,15 @@ use ndarray::{Array3, Axis};
 use rand::Rng;
 
 use crate::arrays::{Arrays, Visit, VisitMut, check_same_structure};
-use crate::cell::{Cell, LstmCell, MAX_STATES, RnnCell};
+use crate::cell::{Cell, GruCell, LstmCell, MAX_STATES, ProjectedLstmCell, RnnCell};
 use crate::error::{Error, Result, check_shape, check_size};
 use crate::float::Float;
+use crate::sequences::Sequences;
 use crate::tensor::{Level, dispatch};
 use lengths::Order;
 use stack::{InputGradients, OutputGradients};
 
 pub use config::Builder;
-pub use sequences::Sequences;
 pub use state::State;
 pub use stream::Stream;
 pub use tape::Tape;
@@ -82,6 +80,10 @@ pub struct Recurrent<T: Float, C: Cell<T>> {
 pub type Rnn<T> = Recurrent<T, RnnCell<T>>;
 /// A network of long short-term memory cells.
 pub type Lstm<T> = Recurrent<T, LstmCell<T>>;
+/// A network of gated recurrent units.
+pub type Gru<T> = Recurrent<T, GruCell<T>>;
+/// A network of LSTM cells with a projected, narrower output.
+pub type ProjectedLstm<T> = Recurrent<T, ProjectedLstmCell<T>>;
 
 /// The gradients of the loss by each layer's states after each step.
 ///
@@ -99,17 +101,8 @@ impl<T: Float> StepGradients<T> {
     /// ∂L/∂`name`_t of one layer and direction at each step, [time, batch, width]; zero in the
     /// padding.
     pub fn get(&self, name: &str, layer: usize, reverse: bool) -> Result<&Array3<T>> {
-        let s = self
-            .names
-            .iter()
-            .position(|&n| n == name)
-            .ok_or_else(|| Error::argument("name", format!("one of {:?}", self.names), name))?;
-        let k = layer * self.directions + usize::from(reverse);
-        let fits = usize::from(reverse) < self.directions;
-        self.values.get(k).filter(|_| fits).map(|states| &states[s]).ok_or_else(|| {
-            let expected = format!("one of {} layers × directions", self.values.len());
-            Error::argument("layer", expected, format!("layer {layer}, reverse {reverse}"))
-        })
+        let s = state::index_of(self.names, name)?;
+        Ok(&state::part_of(&self.values, self.directions, layer, reverse)?[s])
     }
 }
 
@@ -141,8 +134,11 @@ impl<T: Float, C: Cell<T>> Recurrent<T, C> {
     }
 
     /// A state of zeros for `batch` sequences.
+    ///
+    /// # Errors
+    /// Where `batch` is zero, or so large that a step could not be addressed.
     pub fn zero_state(&self, batch: usize) -> Result<State<T>> {
-        check_size("batch", &[batch])?;
+        self.check_batch(batch)?;
         Ok(State::zeros(C::STATE, self.directions, &self.state_widths(), batch))
     }
 
@@ -192,8 +188,9 @@ impl<T: Float, C: Cell<T>> Recurrent<T, C> {
         let output = x.with_values(order.unsorted(output, Axis(1)))?;
         let last = last.unsorted(&order);
         let learned_initial = initial.is_none() && self.initial.is_some();
-        let (gate_names, state_names) = (C::GATES, C::STATE);
-        Ok((output, last, Tape { order, gate_names, state_names, learned_initial, layers }))
+        let (gate_names, state_names, widths) = (C::GATES, C::STATE, self.widths());
+        let tape = Tape { order, gate_names, state_names, widths, learned_initial, layers };
+        Ok((output, last, tape))
     }
 
     /// Backpropagation through time: from ∂L/∂output [time, batch, output] and ∂L/∂(final state)
@@ -202,7 +199,8 @@ impl<T: Float, C: Cell<T>> Recurrent<T, C> {
     /// (`zeros_like`). What stands in the padding of `d_output` is not read.
     ///
     /// # Errors
-    /// Where an argument does not fit the network or the tape; `grad` is then as before.
+    /// Where an argument does not fit the network or the tape; `grad` is then as before. The tape is
+    /// spent in any case.
     pub fn backward(
         &self,
         tape: Tape<T>,
@@ -234,8 +232,8 @@ impl<T: Float, C: Cell<T>> Recurrent<T, C> {
         grad: &mut Self,
         record: bool,
     ) -> Result<(Array3<T>, State<T>, StepGradients<T>)> {
-        let Tape { order, learned_initial, layers, .. } = tape;
-        if !self.fits(&layers) {
+        let Tape { order, widths, learned_initial, layers, .. } = tape;
+        if widths != self.widths() {
             let expected = "a tape of this network's own forward pass";
             return Err(Error::argument("tape", expected, "one of other sizes"));
         }
@@ -268,8 +266,10 @@ impl<T: Float, C: Cell<T>> Recurrent<T, C> {
     /// A stream of `batch` sequences, from the learned initial state or zeros.
     ///
     /// # Errors
-    /// Where the network is bidirectional, or `batch` is zero.
+    /// Where the network is bidirectional, or `batch` is zero or so large that a step could not be
+    /// addressed.
     pub fn stream(&self, batch: usize) -> Result<Stream<'_, T, C>> {
+        self.check_batch(batch)?;
         Stream::new(self, batch)
     }
 
@@ -330,6 +330,15 @@ impl<T: Float, C: Cell<T>> Recurrent<T, C> {
             Some(initial) => initial.repeated(batch),
             None => State::zeros(C::STATE, self.directions, &self.state_widths(), batch),
         }
+    }
+
+    /// Fails unless the states, gates and kept values of a step of `batch` sequences can be
+    /// addressed.
+    fn check_batch(&self, batch: usize) -> Result<()> {
+        check_size("batch", &[batch])?;
+        let widest = self.widths().into_iter().flatten().max().unwrap_or(0);
+        check_size("step [batch, width]", &[batch, widest])?;
+        Ok(())
     }
 
     /// For each layer and direction, the widths of its states.

@@ -13,12 +13,12 @@ use crate::cell::{Cell, MAX_STATES};
 use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::sequence::lengths::{Block, Order};
-use crate::sequence::state::State;
+use crate::sequence::state::{State, index_of};
 use crate::tensor::{Aligned, Rows, RowsMut};
 
 /// What one direction of one layer keeps of one block of sequences.
 #[derive(Debug)]
-pub(crate) struct BlockTape<T> {
+pub(crate) struct BlockTape<T: Float> {
     block: Block,
     reverse: bool,
     /// Whether everything is kept, or only two boundaries and one chunk of steps.
@@ -32,14 +32,14 @@ pub(crate) struct BlockTape<T> {
 
 /// Rows of one width, owned.
 #[derive(Debug)]
-struct Buffer<T> {
+struct Buffer<T: Float> {
     data: Aligned<T>,
     width: usize,
 }
 
 impl<T: Float> Buffer<T> {
     fn new(rows: usize, width: usize) -> Self {
-        Self { data: Aligned::zeros(rows * width), width }
+        Self { data: Aligned::stale(rows * width), width }
     }
 
     fn rows(&self, rows: Range<usize>) -> Rows<'_, T> {
@@ -171,17 +171,11 @@ impl<T: Float> BlockTape<T> {
     pub(crate) fn next(&self, t: usize, s: usize) -> Rows<'_, T> {
         self.states[s].rows(self.boundaries(t).1)
     }
-
-    /// Widths of the gates, of what is saved and of each state.
-    pub(crate) fn widths(&self) -> Vec<usize> {
-        let states = self.states.iter().map(|state| state.width);
-        [self.gates.width, self.saved.width].into_iter().chain(states).collect()
-    }
 }
 
 /// What one layer keeps.
 #[derive(Debug)]
-pub(crate) struct LayerTape<T> {
+pub(crate) struct LayerTape<T: Float> {
     /// The layer's input in the tape's order, [time, batch, width], after dropout.
     pub(crate) x: Array3<T>,
     /// The factors of dropout on the input, where there was any.
@@ -197,10 +191,12 @@ pub(crate) struct LayerTape<T> {
 /// It also answers what the network did at each step: [`gate`](Tape::gate) and
 /// [`state`](Tape::state).
 #[derive(Debug)]
-pub struct Tape<T> {
+pub struct Tape<T: Float> {
     pub(crate) order: Order,
     pub(crate) gate_names: &'static [&'static str],
     pub(crate) state_names: &'static [&'static str],
+    /// What the network's tapes must be like.
+    pub(crate) widths: Vec<Vec<usize>>,
     /// Whether the initial state was the network's own, learned one.
     pub(crate) learned_initial: bool,
     pub(crate) layers: Vec<LayerTape<T>>,
@@ -210,10 +206,7 @@ impl<T: Float> Tape<T> {
     /// The activated gate `name` (`i f g o` of an LSTM, `r z n` of a GRU) of one layer and
     /// direction at each step, [time, batch, hidden]; zero in the padding.
     pub fn gate(&self, name: &str, layer: usize, reverse: bool) -> Result<Array3<T>> {
-        let names = self.gate_names;
-        let Some(gate) = names.iter().position(|&n| n == name) else {
-            return Err(Error::argument("name", format!("one of {names:?}"), name));
-        };
+        let (names, gate) = (self.gate_names, index_of(self.gate_names, name)?);
         self.collect(layer, reverse, |tape, t| {
             let gates = tape.gates(t);
             let width = gates.width() / names.len();
@@ -224,10 +217,7 @@ impl<T: Float> Tape<T> {
     /// The state `name` (`h`, or `c` of an LSTM) of one layer and direction after each step,
     /// [time, batch, width]; zero in the padding.
     pub fn state(&self, name: &str, layer: usize, reverse: bool) -> Result<Array3<T>> {
-        let names = self.state_names;
-        let Some(s) = names.iter().position(|&n| n == name) else {
-            return Err(Error::argument("name", format!("one of {names:?}"), name));
-        };
+        let s = index_of(self.state_names, name)?;
         self.collect(layer, reverse, |tape, t| tape.next(t, s))
     }
 
@@ -274,9 +264,7 @@ impl<T: Float> Tape<T> {
         let Some(tapes) = directions.get(usize::from(reverse)) else {
             return Err(Error::argument("reverse", "false: the layer has one direction", reverse));
         };
-        let width = tapes
-            .first()
-            .map_or(0, |tape| if tape.block.time() == 0 { 0 } else { rows_of(tape, 0).width() });
+        let width = tapes.first().map_or(0, |tape| rows_of(tape, 0).width());
         let mut all = Array3::zeros((self.order.time(), self.order.batch(), width));
         for tape in tapes {
             for t in 0..tape.block.time() {

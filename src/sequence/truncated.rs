@@ -15,7 +15,8 @@ use rand::Rng;
 use crate::cell::Cell;
 use crate::error::{Error, Result, check_shape};
 use crate::float::Float;
-use crate::sequence::{Recurrent, Sequences, State, Tape};
+use crate::sequence::{Recurrent, State, Tape};
+use crate::sequences::Sequences;
 
 /// A walk over long sequences window by window, made by
 /// [`Recurrent::truncated`](super::Recurrent::truncated).
@@ -35,7 +36,7 @@ pub struct Truncated<'x, T> {
 /// One window of a [`Truncated`] walk: the output of its own k1 steps, and what its backward pass
 /// through up to k2 steps needs.
 #[derive(Debug)]
-pub struct Window<T> {
+pub struct Window<T: Float> {
     steps: Range<usize>,
     output: Sequences<T>,
     /// Steps that the window goes back through before its own.

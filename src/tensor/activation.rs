@@ -9,13 +9,22 @@
 //! - tanh(x) = ± (1 − e) / (1 + e) with e = e^(−2|x|), through 1 − e = −(2ⁿ·p + (2ⁿ − 1)), which
 //!   keeps small arguments exact.
 //!
-//! NaN stays NaN, infinities give the limits, ±0 keeps its sign where the function is odd. Results
-//! of sigmoid and exp below the smallest normal number are zero.
+//! NaN stays NaN, infinities give the limits, ±0 keeps its sign where the function is odd. exp and
+//! sigmoid of x below [`Float::MIN_EXP`] are zero: their results are never subnormal.
+//! `tests/activations.rs` in the repository checks all of this, the bounds over the whole range.
 
 use fearless_simd::{Select, Simd, SimdFloat};
 
 use crate::float::Float;
 use crate::tensor::lanes::lanes;
+
+/// The largest error of [`exp_nonpositive`], in units of the last place of the exact value, for f32
+/// and f64 on every instruction set. Found: 1.06 over all f32, 0.99 over a dense grid of f64.
+pub const EXP_MAX_ULP: f64 = 1.25;
+/// The largest error of [`sigmoid`], as [`EXP_MAX_ULP`]. Found: 2.41 over all f32, 2.35 in f64.
+pub const SIGMOID_MAX_ULP: f64 = 3.0;
+/// The largest error of [`tanh`], as [`EXP_MAX_ULP`]. Found: 2.50 over all f32, 2.50 in f64.
+pub const TANH_MAX_ULP: f64 = 3.0;
 
 /// eˣ for x ≤ 0 as its factors: 2ⁿ, and p = e^r − 1.
 #[inline(always)]

@@ -78,7 +78,7 @@ fn blocked_product<S: Simd, T: Float>(
 }
 
 /// One block of k of a product.
-struct Call<'a, S, T> {
+struct Call<'a, S, T: Float> {
     simd: S,
     a: Rows<'a, T>,
     b: &'a Packed<T>,
@@ -112,9 +112,8 @@ impl<S: Simd, T: Float> Call<'_, S, T> {
     fn rows<const V: usize>(&self, p: usize, out: &mut RowsMut<'_, T>) {
         let count = self.a.count();
         let mut r = 0;
-        // Sixteen registers hold six rows. Eight left are two tiles of four: a tile of two keeps
-        // the pipelines half empty.
-        while V == 2 && !kernel::is_wide::<S, T>() && r + 6 <= count && count - r != 8 {
+        // Eight left are two tiles of four: a tile of two keeps the pipelines half empty.
+        while V >= 2 && r + 6 <= count && count - r != 8 {
             self.tile::<6, 1, V>(r, p, out);
             r += 6;
         }
@@ -169,7 +168,7 @@ impl<S: Simd, T: Float> Call<'_, S, T> {
 /// `out += Σⱼ aⱼ ⊗ bⱼ` over the rows j of `a` [rows, m] and `b` [rows, n], for `out` [m, n]: the
 /// gradient of a weight, from the gradients of its outputs and its inputs over a whole sequence.
 ///
-/// The sum runs in the order of the rows. Threads take rows of `out`.
+/// `out` is in standard layout. The sum runs in the order of the rows. Threads take rows of `out`.
 pub fn add_outer_products<S: Simd, T: Float>(
     simd: S,
     a: &Gather<'_, T>,
@@ -178,6 +177,7 @@ pub fn add_outer_products<S: Simd, T: Float>(
 ) {
     let (m, n) = out.dim();
     debug_assert_eq!((a.width(), b.width(), a.rows().len()), (m, n, b.rows().len()));
+    debug_assert!(out.is_standard_layout());
     let unit = outer_rows::<S, T>();
     let parts = threads::parts(m, 4 * unit, m * n * a.rows().len());
     if parts == 1 {
@@ -218,8 +218,8 @@ fn add_outer_rows<S: Simd, T: Float, const R: usize>(
     let (m, n) = out.dim();
     let lanes = Vector::<S, T>::LEN;
     let most = OUTER_ROWS.min(a.rows().len());
-    let mut left = Aligned::zeros(m.next_multiple_of(R) * most);
-    let mut right = Aligned::zeros(2 * lanes * most);
+    let mut left = Aligned::stale(m.next_multiple_of(R) * most);
+    let mut right = Aligned::stale(2 * lanes * most);
     for (a, b) in a.rows().chunks(OUTER_ROWS).zip(b.rows().chunks(OUTER_ROWS)) {
         let left = &mut left[..m.next_multiple_of(R) * a.len()];
         pack_left(a, m, left.as_chunks_mut::<R>().0);

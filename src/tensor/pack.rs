@@ -14,7 +14,7 @@ use crate::tensor::lanes::Vector;
 /// holds its columns row by row (k-major), so the kernel reads it once, in order. The last panel
 /// has as many vectors as are left, and is filled up with zeros.
 #[derive(Debug)]
-pub struct Packed<T> {
+pub struct Packed<T: Float> {
     panels: Aligned<T>,
     k: usize,
     n: usize,
@@ -35,10 +35,16 @@ impl<T: Float> Packed<T> {
         for p in 0..packed.panel_count() {
             let columns = packed.columns(p);
             let panel = &mut packed.panels[columns.start * k..columns.end * k];
-            for j in columns.start..columns.end.min(n) {
-                let column = &mut panel[j - columns.start..];
-                for (to, &from) in column.iter_mut().step_by(columns.len()).zip(matrix.column(j)) {
-                    *to = from;
+            let used = columns.start..columns.end.min(n);
+            if matrix.strides()[1] == 1 {
+                for (to, from) in panel.chunks_exact_mut(columns.len()).zip(matrix.rows()) {
+                    let from = from.to_slice().unwrap_or_default();
+                    to[..used.len()].copy_from_slice(&from[used.clone()]);
+                }
+            } else {
+                for (column, j) in used.enumerate() {
+                    let to = panel[column..].iter_mut().step_by(columns.len());
+                    to.zip(matrix.column(j)).for_each(|(to, &from)| *to = from);
                 }
             }
         }

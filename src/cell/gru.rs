@@ -1,0 +1,262 @@
+//! The GRU: a state that an update gate blends with a candidate.
+//!
+//! With rows of the weights in the order r, z, n and H = hidden_size, I = input_size:
+//!
+//! ```text
+//! r = σ(W_ir x + b_ir + W_hr h' + b_hr)       W_ih [3H, I], W_hh [3H, H]
+//! z = σ(W_iz x + b_iz + W_hz h' + b_hz)
+//! n = tanh(W_in x + b_in + r ∘ q)             q = W_hn h' + b_hn          (Reset::After)
+//! n = tanh(W_in x + b_in + W_hn p + b_hn)     p = r ∘ h'                  (Reset::Before)
+//! h = (1 − z) ∘ n + z ∘ h'
+//! ```
+//!
+//! Backward, with d_h from the output and the step after:
+//!
+//! ```text
+//! d_a_z = d_h ∘ (h' − n) ∘ z(1 − z)           d_a_n = d_h ∘ (1 − z) ∘ (1 − n²)
+//!
+//! Reset::After     d_q   = d_a_n ∘ r          d_a_r = d_a_n ∘ q ∘ r(1 − r)
+//!                  d_h'  = d_h ∘ z + W_hrᵀ d_a_r + W_hzᵀ d_a_z + W_hnᵀ d_q
+//! Reset::Before    d_p   = W_hnᵀ d_a_n        d_a_r = d_p ∘ h' ∘ r(1 − r)
+//!                  d_h'  = d_h ∘ z + W_hrᵀ d_a_r + W_hzᵀ d_a_z + d_p ∘ r
+//! ```
+//!
+//! Kept for backward: r, z, n and q; for the gradient of W_hn backward leaves d_q or p.
+//!
+//! Source: Cho et al., *Learning Phrase Representations using RNN Encoder–Decoder*, 2014, which
+//! resets before the product; `torch.nn.GRU` for the form that resets after it, layout and names.
+
+use std::ops::Range;
+
+use ndarray::{Array1, ArrayView2, Axis, Slice};
+use rand::Rng;
+
+use super::{BackwardStep, Cell, CellConfig, ForwardStep, GateWeights, Steps};
+use crate::arrays::{Arrays, Visit, VisitMut};
+use crate::error::Result;
+use crate::float::Float;
+use crate::tensor::activation::{sigmoid, tanh};
+use crate::tensor::{Packed, Simd, Start, lanes, product};
+
+/// A gated recurrent unit; equations in the [module](self).
+#[derive(Clone, Debug)]
+pub struct GruCell<T> {
+    reset: Reset,
+    weights: GateWeights<T>,
+}
+
+/// Options of the GRU.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct GruOptions {
+    /// Where the reset gate acts.
+    pub reset: Reset,
+}
+
+impl GruOptions {
+    /// A GRU whose reset gate acts at `reset`.
+    pub fn new(reset: Reset) -> Self {
+        Self { reset }
+    }
+}
+
+/// Where the reset gate of a GRU acts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reset {
+    /// On the product W_hn h' + b_hn, as in PyTorch, cuDNN and Keras (`reset_after=True`): one
+    /// product a step.
+    #[default]
+    After,
+    /// On h', before the product, as in the paper and ONNX (`linear_before_reset=0`).
+    Before,
+}
+
+impl<T: Float> GruCell<T> {
+    /// Columns of r and z, and of n, in a row of the gates; rows of W_hh too.
+    fn columns(&self) -> (Range<usize>, Range<usize>) {
+        let hidden = self.hidden_size();
+        (0..2 * hidden, 2 * hidden..3 * hidden)
+    }
+
+    /// b_hn where it acts inside r ∘ (W_hn h' + b_hn), else zero.
+    fn start_of_q(&self) -> Start<'_, T> {
+        let bias = self.weights.bias_hh.as_ref().and_then(|bias| bias.as_slice());
+        bias.map_or(Start::Zero, |bias| Start::Bias(&bias[self.columns().1]))
+    }
+}
+
+impl<T: Float> Cell<T> for GruCell<T> {
+    type Options = GruOptions;
+    /// The rows of r and z, and those of n, which act on their own.
+    type Packed = [Packed<T>; 2];
+    const STATE: &'static [&'static str] = &["h"];
+    const GATES: &'static [&'static str] = &["r", "z", "n"];
+
+    fn new(config: &CellConfig, options: &GruOptions, rng: &mut dyn Rng) -> Result<Self> {
+        let weights = GateWeights::new(config, 3, config.hidden_size, rng)?;
+        Ok(Self { reset: options.reset, weights })
+    }
+
+    fn hidden_size(&self) -> usize {
+        self.weights.weight_hh.ncols()
+    }
+
+    /// q of [`Reset::After`], or p of [`Reset::Before`].
+    fn saved_size(&self) -> usize {
+        self.hidden_size()
+    }
+
+    fn weight_ih(&self) -> ArrayView2<'_, T> {
+        self.weights.weight_ih.view()
+    }
+
+    fn input_bias(&self) -> Option<Array1<T>> {
+        let mut bias = self.weights.bias()?;
+        if let (Reset::After, Some(bias_ih)) = (self.reset, &self.weights.bias_ih) {
+            let n = Slice::from(self.columns().1);
+            bias.slice_axis_mut(Axis(0), n).assign(&bias_ih.slice_axis(Axis(0), n));
+        }
+        Some(bias)
+    }
+
+    fn pack_forward<S: Simd>(&self, simd: S) -> [Packed<T>; 2] {
+        let (rz, n) = self.columns();
+        [rz, n].map(|rows| {
+            let weight = self.weights.weight_hh.slice_axis(Axis(0), Slice::from(rows));
+            Packed::new(simd, weight.t())
+        })
+    }
+
+    fn pack_backward<S: Simd>(&self, simd: S) -> [Packed<T>; 2] {
+        let (rz, n) = self.columns();
+        [rz, n].map(|rows| {
+            let weight = self.weights.weight_hh.slice_axis(Axis(0), Slice::from(rows));
+            Packed::new(simd, weight)
+        })
+    }
+
+    #[inline(always)]
+    fn forward<S: Simd>(
+        &self,
+        simd: S,
+        [weight_rz, weight_n]: &[Packed<T>; 2],
+        step: ForwardStep<'_, '_, T>,
+    ) {
+        let ForwardStep { prev, next: [h], mut gates, mut saved } = step else { return };
+        let (rz, n) = self.columns();
+        product(simd, prev[0], weight_rz, Start::Output, gates.columns_mut(rz));
+        match self.reset {
+            Reset::After => {
+                product(simd, prev[0], weight_n, self.start_of_q(), saved.reborrow());
+                for row in 0..gates.count() {
+                    let [r, z, n] = gates.parts_mut(row);
+                    let q = saved.row(row);
+                    for l in lanes(simd, q.len()) {
+                        let r_t = sigmoid(l.load(r));
+                        l.store(r, r_t);
+                        l.store(z, sigmoid(l.load(z)));
+                        l.store(n, l.load(n) + r_t * l.load(q));
+                    }
+                }
+            }
+            Reset::Before => {
+                for row in 0..gates.count() {
+                    let [r, z, _] = gates.parts_mut(row);
+                    let (h_prev, p) = (prev[0].row(row), saved.row_mut(row));
+                    for l in lanes(simd, p.len()) {
+                        let r_t = sigmoid(l.load(r));
+                        l.store(r, r_t);
+                        l.store(z, sigmoid(l.load(z)));
+                        l.store(p, r_t * l.load(h_prev));
+                    }
+                }
+                product(simd, saved.as_rows(), weight_n, Start::Output, gates.columns_mut(n));
+            }
+        }
+        for row in 0..gates.count() {
+            let [_, z, n] = gates.parts_mut(row);
+            let (h_prev, h) = (prev[0].row(row), h.row_mut(row));
+            for l in lanes(simd, h.len()) {
+                let n_t = tanh(l.load(n));
+                l.store(n, n_t);
+                l.store(h, n_t + l.load(z) * (l.load(h_prev) - n_t));
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn backward<S: Simd>(
+        &self,
+        simd: S,
+        [weight_rz, weight_n]: &[Packed<T>; 2],
+        step: BackwardStep<'_, '_, T>,
+    ) {
+        let BackwardStep { prev, mut gates, mut saved, d_state: [d_h], .. } = step else { return };
+        let (rz, n) = self.columns();
+        for row in 0..gates.count() {
+            let [_, z, n] = gates.parts_mut(row);
+            let (h_prev, d_h) = (prev[0].row(row), d_h.row_mut(row));
+            for l in lanes(simd, d_h.len()) {
+                let (one, z_t, n_t, d_h_t) = (l.splat(1.0), l.load(z), l.load(n), l.load(d_h));
+                l.store(z, d_h_t * (l.load(h_prev) - n_t) * z_t * (one - z_t));
+                l.store(n, d_h_t * (one - z_t) * (one - n_t * n_t));
+                l.store(d_h, d_h_t * z_t);
+            }
+        }
+        match self.reset {
+            Reset::After => {
+                for row in 0..gates.count() {
+                    let [r, _, d_n] = gates.parts_mut(row);
+                    // q becomes d_q.
+                    let q = saved.row_mut(row);
+                    for l in lanes(simd, q.len()) {
+                        let (one, r_t, d_n_t) = (l.splat(1.0), l.load(r), l.load(d_n));
+                        l.store(r, d_n_t * l.load(q) * r_t * (one - r_t));
+                        l.store(q, d_n_t * r_t);
+                    }
+                }
+                product(simd, saved.as_rows(), weight_n, Start::Output, d_h.reborrow());
+            }
+            Reset::Before => {
+                let d_n = gates.as_rows().columns(n);
+                product(simd, d_n, weight_n, Start::Zero, saved.reborrow());
+                for row in 0..gates.count() {
+                    let [r, ..]: [_; 3] = gates.parts_mut(row);
+                    // d_p becomes p again.
+                    let (h_prev, p, d_h) = (prev[0].row(row), saved.row_mut(row), d_h.row_mut(row));
+                    for l in lanes(simd, p.len()) {
+                        let (one, r_t, d_p_t) = (l.splat(1.0), l.load(r), l.load(p));
+                        let h_t = l.load(h_prev);
+                        l.store(r, d_p_t * h_t * r_t * (one - r_t));
+                        l.store(d_h, l.load(d_h) + d_p_t * r_t);
+                        l.store(p, r_t * h_t);
+                    }
+                }
+            }
+        }
+        product(simd, gates.as_rows().columns(rz), weight_rz, Start::Output, d_h.reborrow());
+    }
+
+    fn accumulate<S: Simd>(&self, simd: S, steps: &Steps<'_, T>, grad: &mut Self) {
+        let Steps { x, d_gates, saved, prev, .. } = steps;
+        let (rz, n) = self.columns();
+        grad.weights.add_input(simd, d_gates, x);
+        grad.weights.add_recurrent(simd, rz.clone(), &d_gates.columns(rz), &prev[0]);
+        match self.reset {
+            Reset::After => grad.weights.add_recurrent(simd, n, saved, &prev[0]),
+            Reset::Before => {
+                grad.weights.add_recurrent(simd, n.clone(), &d_gates.columns(n), saved);
+            }
+        }
+    }
+}
+
+impl<T: Float> Arrays<T> for GruCell<T> {
+    fn for_each<'a>(&'a self, f: &mut Visit<'_, 'a, T>) {
+        self.weights.for_each(f);
+    }
+
+    fn for_each_mut<'a>(&'a mut self, f: &mut VisitMut<'_, 'a, T>) {
+        self.weights.for_each_mut(f);
+    }
+}
