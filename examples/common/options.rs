@@ -15,19 +15,19 @@ Options:
   --help         this text";
 
 /// What was asked for on the command line.
-pub struct Options {
-    pub quick: bool,
-    pub seed: u64,
-    pub epochs: Option<usize>,
-    pub save: Option<PathBuf>,
-    pub load: Option<PathBuf>,
-    pub out: PathBuf,
+pub(crate) struct Options {
+    pub(crate) quick: bool,
+    pub(crate) seed: u64,
+    pub(crate) epochs: Option<usize>,
+    pub(crate) save: Option<PathBuf>,
+    pub(crate) load: Option<PathBuf>,
+    pub(crate) out: PathBuf,
 }
 
 impl Options {
     /// Reads the command line of `example`; none where it asked for help, which is then printed
     /// with what the example is `about`.
-    pub fn parse(example: &str, about: &str) -> Result<Option<Self>, Failure> {
+    pub(crate) fn parse(example: &str, about: &str) -> Result<Option<Self>, Failure> {
         let mut options = Self {
             quick: false,
             seed: 1,
@@ -63,16 +63,16 @@ impl Options {
     }
 
     /// How many epochs: as asked for, else `quick` or `full`.
-    pub fn epochs_or(&self, quick: usize, full: usize) -> usize {
+    pub(crate) fn epochs_or(&self, quick: usize, full: usize) -> usize {
         self.epochs.unwrap_or(if self.quick { quick } else { full })
     }
 }
 
 /// Why an example ended: any error, shown to the user in its own words.
-pub struct Failure(String);
+pub(crate) struct Failure(String);
 
 impl Failure {
-    pub fn new(message: impl Into<String>) -> Self {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
         Self(message.into())
     }
 }

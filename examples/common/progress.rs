@@ -6,7 +6,7 @@ use std::io::IsTerminal;
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// Shows how far a training is.
-pub struct Progress {
+pub(crate) struct Progress {
     what: &'static str,
     bar: Option<ProgressBar>,
     done: usize,
@@ -15,7 +15,7 @@ pub struct Progress {
 
 impl Progress {
     /// For `total` steps of `what`.
-    pub fn new(what: &'static str, total: usize) -> Result<Self, super::options::Failure> {
+    pub(crate) fn new(what: &'static str, total: usize) -> Result<Self, super::options::Failure> {
         let template = "{prefix} {wide_bar} {pos}/{len} {msg} ({eta} left)";
         let bar = if std::io::stderr().is_terminal() {
             let bar = ProgressBar::new(total as u64).with_prefix(what);
@@ -27,7 +27,7 @@ impl Progress {
     }
 
     /// One more step is done; `message` says how it stands.
-    pub fn step(&mut self, message: impl Display) {
+    pub(crate) fn step(&mut self, message: impl Display) {
         self.done += 1;
         match &self.bar {
             Some(bar) => {

@@ -7,15 +7,15 @@ use ndarray::{Array1, Array2, Axis};
 use super::options::Failure;
 
 /// A table of numbers with named columns.
-pub struct Table {
+pub(crate) struct Table {
     names: Vec<String>,
-    pub values: Array2<f32>,
+    pub(crate) values: Array2<f32>,
 }
 
 impl Table {
     /// Reads `file`, a path below `examples/data`. A column whose name is in `text` may hold
     /// anything; it is left out.
-    pub fn read(file: &str, text: &[&str]) -> Result<Self, Failure> {
+    pub(crate) fn read(file: &str, text: &[&str]) -> Result<Self, Failure> {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/data").join(file);
         let content = std::fs::read_to_string(&path)
             .map_err(|error| Failure::new(format!("{}: {error}", path.display())))?;
@@ -41,7 +41,7 @@ impl Table {
     }
 
     /// The column called `name`.
-    pub fn column(&self, name: &str) -> Result<Array1<f32>, Failure> {
+    pub(crate) fn column(&self, name: &str) -> Result<Array1<f32>, Failure> {
         match self.names.iter().position(|n| n == name) {
             Some(column) => Ok(self.values.index_axis(Axis(1), column).to_owned()),
             None => Err(Failure::new(format!("expected a column {name}, got {:?}", self.names))),
@@ -51,21 +51,21 @@ impl Table {
 
 /// Mean and standard deviation of each column, taken from one set and applied to others.
 #[derive(Clone)]
-pub struct Scale {
+pub(crate) struct Scale {
     mean: Array1<f32>,
     deviation: Array1<f32>,
 }
 
 impl Scale {
     /// The scale of `rows`; a column that never changes keeps its size.
-    pub fn of(rows: &Array2<f32>) -> Self {
+    pub(crate) fn of(rows: &Array2<f32>) -> Self {
         let mean = rows.sum_axis(Axis(0)) / rows.nrows() as f32;
         let deviation = rows.std_axis(Axis(0), 0.0);
         Self { mean, deviation: deviation.mapv(|d| if d > 0.0 { d } else { 1.0 }) }
     }
 
     /// `rows` with mean 0 and deviation 1, as far as they are like those the scale was taken of.
-    pub fn apply(&self, rows: &Array2<f32>) -> Array2<f32> {
+    pub(crate) fn apply(&self, rows: &Array2<f32>) -> Array2<f32> {
         (rows - &self.mean) / &self.deviation
     }
 }
