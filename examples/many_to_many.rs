@@ -14,11 +14,13 @@ use recurrent::{Arrays, Float, Lstm, Sequences, arrays, io};
 
 use common::options::{Failure, Options};
 use common::progress::Progress;
-use common::table::{Scale, Table};
+use common::scale::Scale;
+use common::table::Table;
 
 mod common {
     pub(crate) mod options;
     pub(crate) mod progress;
+    pub(crate) mod scale;
     pub(crate) mod table;
 }
 
@@ -33,7 +35,7 @@ const WARM_UP: usize = 10;
 /// Days at the end of the training file that choose the epoch.
 const VALIDATION: usize = 200;
 const BATCH: usize = 32;
-const LEARNING_RATE: f64 = 3e-3;
+const LEARNING_RATE: f64 = 3e-4;
 
 #[derive(Clone)]
 struct Model<T: Float> {
@@ -191,7 +193,7 @@ fn main() -> Result<(), Failure> {
     let mut model = Model::new(data.x.ncols(), &mut rng)?;
     match &options.load {
         Some(file) => io::load(file, &mut model)?,
-        None => train(&mut model, &data, days, options.epochs_or(8, 30), &mut rng)?,
+        None => train(&mut model, &data, days, options.epochs_or(12, 30), &mut rng)?,
     }
     if let Some(file) = &options.save {
         io::save(file, &model)?;

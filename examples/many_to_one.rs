@@ -15,11 +15,13 @@ use recurrent::{Arrays, Float, Lstm, Sequences, arrays, io};
 
 use common::options::{Failure, Options};
 use common::progress::Progress;
-use common::table::{Scale, Table};
+use common::scale::Scale;
+use common::table::Table;
 
 mod common {
     pub(crate) mod options;
     pub(crate) mod progress;
+    pub(crate) mod scale;
     pub(crate) mod table;
 }
 
@@ -35,12 +37,12 @@ const SPEAKERS: usize = 9;
 const BATCH: usize = 30;
 
 // Chosen on three thirds of the training file, each held out in turn.
-const LEARNING_RATE: f64 = 2e-3;
+const LEARNING_RATE: f64 = 5e-3;
 const DROPOUT: f64 = 0.5;
 /// Deviation of the noise that training adds to the standardised coefficients.
-const NOISE: f32 = 0.3;
+const NOISE: f32 = 0.5;
 /// At most this share of an utterance's frames is cut off while training.
-const CROP: f64 = 0.5;
+const CROP: f64 = 0.3;
 
 #[derive(Clone)]
 struct Model<T: Float> {
