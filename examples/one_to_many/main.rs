@@ -1,6 +1,7 @@
 //! One to many: the caption of a picture.
 //!
-//! A picture of two handwritten digits becomes one vector; an LSTM that begins from it, and sees
+//! A picture of two handwritten digits becomes one vector, by the same small perceptron at each of
+//! nine places (a convolution with a stride) and one layer that joins them; an LSTM that begins from it, and sees
 //! it at every step, tells in words what stands where. Of each scene two captions are true, "a
 //! three above a seven" and "a seven below a three": the decoder may choose, but must then keep to
 //! its choice. Test pictures hold digits and arrangements that training never showed.
@@ -27,42 +28,106 @@ mod common {
 
 const ABOUT: &str = "\
 one_to_many: the caption of a picture. Two real handwritten digits stand above or beside each other;
-a perceptron turns the picture into a vector, from which an LSTM tells \"a three above a seven\".";
+perceptrons turn the picture into a vector, from which an LSTM tells \"a three above a seven\".";
 
 const BATCH: usize = 64;
 const BATCHES_PER_EPOCH: usize = 100;
 const LEARNING_RATE: f64 = 1e-3;
 const HIDDEN: usize = 128;
 const EMBEDDING: usize = 16;
+/// A picture is looked at in 3 × 3 overlapping squares.
+const GLIMPSE: usize = 9;
+const STRIDE: usize = 4;
+const GLIMPSES: usize = 9;
+/// What is noted of each.
+const FEATURES: usize = 32;
 const TEST_SCENES: usize = 1000;
 const TEMPERATURE: f32 = 1.0;
 
 #[derive(Clone)]
 struct Model<T: Float> {
     look: Linear<T>,
+    recognise: Linear<T>,
     understand: Linear<T>,
     words: Embedding<T>,
     lstm: Lstm<T>,
     head: Linear<T>,
 }
-arrays!(Model { look, understand, words, lstm, head });
+arrays!(Model { look, recognise, understand, words, lstm, head });
+
+/// What the network saw of a batch of pictures.
+struct Seen {
+    /// [batch·glimpses, pixels]
+    glimpses: Array2<f32>,
+    /// [batch·glimpses, 128]
+    parts: Array2<f32>,
+    /// [batch, glimpses·features]
+    features: Array2<f32>,
+    /// [batch, hidden]
+    vector: Array2<f32>,
+}
+
+/// The overlapping squares of each picture, one a row.
+fn glimpses(pixels: &Array2<f32>) -> Array2<f32> {
+    let shape = (pixels.nrows() * GLIMPSES, GLIMPSE * GLIMPSE);
+    Array2::from_shape_fn(shape, |(row, pixel)| {
+        let (picture, glimpse) = (row / GLIMPSES, row % GLIMPSES);
+        let r = glimpse / 3 * STRIDE + pixel / GLIMPSE;
+        let c = glimpse % 3 * STRIDE + pixel % GLIMPSE;
+        pixels[[picture, r * CANVAS + c]]
+    })
+}
+
+fn relu(a: f32) -> f32 {
+    a.max(0.0)
+}
+
+/// The slope of relu where its value is `y`.
+fn relu_slope(y: f32) -> f32 {
+    if y > 0.0 { 1.0 } else { 0.0 }
+}
 
 impl Model<f32> {
     fn new(rng: &mut dyn Rng) -> Result<Self, Failure> {
         Ok(Self {
-            look: Linear::new(CANVAS * CANVAS, 256, rng)?,
-            understand: Linear::new(256, HIDDEN, rng)?,
+            look: Linear::new(GLIMPSE * GLIMPSE, 128, rng)?,
+            recognise: Linear::new(128, FEATURES, rng)?,
+            understand: Linear::new(GLIMPSES * FEATURES, HIDDEN, rng)?,
             words: Embedding::new(WORDS.len(), EMBEDDING, rng)?,
             lstm: Lstm::builder(EMBEDDING + HIDDEN, HIDDEN).build(rng)?,
             head: Linear::new(HIDDEN, WORDS.len(), rng)?,
         })
     }
 
-    /// What is seen of each picture: the features of the first layer, and the vector.
-    fn see(&self, pixels: &Array2<f32>) -> Result<(Array2<f32>, Array2<f32>), Failure> {
-        let features = self.look.forward(pixels.view())?.mapv(|a| a.max(0.0));
+    /// What is seen of each picture: the same two layers look at each of its glimpses, a third one
+    /// joins what they found.
+    fn see(&self, pixels: &Array2<f32>) -> Result<Seen, Failure> {
+        let glimpses = glimpses(pixels);
+        let parts = self.look.forward(glimpses.view())?.mapv(relu);
+        let features = self.recognise.forward(parts.view())?.mapv(relu);
+        let features = features.into_shape_with_order((pixels.nrows(), GLIMPSES * FEATURES))?;
         let vector = self.understand.forward(features.view())?.mapv(f32::tanh);
-        Ok((features, vector))
+        Ok(Seen { glimpses, parts, features, vector })
+    }
+
+    /// The way back from the gradient by the vectors.
+    fn see_back(
+        &self,
+        seen: &Seen,
+        d_vector: Array2<f32>,
+        grad: &mut Self,
+    ) -> Result<(), Failure> {
+        let Seen { glimpses, parts, features, vector } = seen;
+        let d_sum = d_vector * vector.mapv(|v| 1.0 - v * v);
+        let d_features =
+            self.understand.backward(features.view(), d_sum.view(), &mut grad.understand)?;
+        let d_features = (d_features * features.mapv(relu_slope))
+            .into_shape_with_order((parts.nrows(), FEATURES))?;
+        let d_parts =
+            self.recognise.backward(parts.view(), d_features.view(), &mut grad.recognise)?;
+        let d_parts = d_parts * parts.mapv(relu_slope);
+        self.look.backward(glimpses.view(), d_parts.view(), &mut grad.look)?;
+        Ok(())
     }
 
     /// The state that begins with h = `vector`.
@@ -86,13 +151,14 @@ impl Model<f32> {
         let last = |(t, b): (usize, usize)| if t == 0 { END } else { word(t - 1, b) };
         let last = Array2::from_shape_fn((LONGEST, batch), last);
 
-        let (features, vector) = self.see(pixels)?;
+        let seen = self.see(pixels)?;
+        let vector = &seen.vector;
         let embedded = self.words.forward(last.view(), &lengths)?;
         let every_step = vector.broadcast((LONGEST, batch, HIDDEN));
         let every_step = every_step.ok_or_else(|| Failure::new("the vector has another shape"))?;
         let x = concatenate(Axis(2), &[embedded.values().view(), every_step])?;
         let x = embedded.with_values(x)?;
-        let (output, _, tape) = self.lstm.forward_train(&x, Some(&self.initial(&vector)?), rng)?;
+        let (output, _, tape) = self.lstm.forward_train(&x, Some(&self.initial(vector)?), rng)?;
         let logits = self.head.forward_sequences(&output)?;
         let (loss, d_logits) = CrossEntropy::default().sequences(&logits, next.view())?;
 
@@ -102,11 +168,7 @@ impl Model<f32> {
         let (d_embedded, d_steps) = d_x.view().split_at(Axis(2), EMBEDDING);
         self.words.backward(last.view(), &lengths, d_embedded, &mut grad.words)?;
         let d_vector = d_steps.sum_axis(Axis(0)) + d_initial.part("h", 0, false)?;
-        let d_vector = d_vector * vector.mapv(|v| 1.0 - v * v);
-        let d_features =
-            self.understand.backward(features.view(), d_vector.view(), &mut grad.understand)?;
-        let d_features = d_features * features.mapv(|a| if a > 0.0 { 1.0 } else { 0.0 });
-        self.look.backward(pixels.view(), d_features.view(), &mut grad.look)?;
+        self.see_back(&seen, d_vector, &mut grad)?;
         clip_global_norm(&mut grad, 1.0)?;
         adam.step(self, &grad)?;
         Ok(loss)
@@ -119,7 +181,7 @@ impl Model<f32> {
         mut choose: impl FnMut(ndarray::ArrayView1<'_, f32>) -> usize,
     ) -> Result<Vec<Vec<usize>>, Failure> {
         let batch = pixels.nrows();
-        let (_, vector) = self.see(pixels)?;
+        let Seen { vector, .. } = self.see(pixels)?;
         let mut stream = self.lstm.stream(batch)?;
         stream.restore(&self.initial(&vector)?)?;
         let mut captions = vec![Vec::new(); batch];

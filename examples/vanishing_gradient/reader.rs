@@ -1,8 +1,9 @@
 //! A network that reads a sentence and names the city, with any cell.
 
-use ndarray::{Array2, Array3, ArrayViewD, ArrayViewMutD, Axis};
+use ndarray::{Array2, Array3, Axis};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use recurrent::arrays::{Visit, VisitMut};
 use recurrent::cell::Cell;
 use recurrent::check::GradientFlow;
 use recurrent::layer::{Embedding, Linear};
@@ -28,13 +29,13 @@ pub(crate) struct Reader<C: Cell<f32>> {
 }
 
 impl<C: Cell<f32>> Arrays<f32> for Reader<C> {
-    fn for_each<'a>(&'a self, f: &mut dyn FnMut(&str, ArrayViewD<'a, f32>)) {
+    fn for_each<'a>(&'a self, f: &mut Visit<'_, 'a, f32>) {
         self.words.for_each(&mut |name, array| f(&format!("words.{name}"), array));
         self.memory.for_each(&mut |name, array| f(&format!("memory.{name}"), array));
         self.head.for_each(&mut |name, array| f(&format!("head.{name}"), array));
     }
 
-    fn for_each_mut<'a>(&'a mut self, f: &mut dyn FnMut(&str, ArrayViewMutD<'a, f32>)) {
+    fn for_each_mut<'a>(&'a mut self, f: &mut VisitMut<'_, 'a, f32>) {
         self.words.for_each_mut(&mut |name, array| f(&format!("words.{name}"), array));
         self.memory.for_each_mut(&mut |name, array| f(&format!("memory.{name}"), array));
         self.head.for_each_mut(&mut |name, array| f(&format!("head.{name}"), array));
