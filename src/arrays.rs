@@ -11,6 +11,9 @@ pub type Visit<'f, 'a, T> = dyn FnMut(&str, ArrayViewD<'a, T>) + 'f;
 /// What [`Arrays::for_each_mut`] calls for each array with its name and values.
 pub type VisitMut<'f, 'a, T> = dyn FnMut(&str, ArrayViewMutD<'a, T>) + 'f;
 
+/// What [`Arrays::zip_mut`] calls for each array with its name, its values and those of the other.
+pub type VisitPair<'f, T> = dyn FnMut(&str, ArrayViewMutD<'_, T>, ArrayViewD<'_, T>) + 'f;
+
 /// A bundle of arrays, each with a name; two walks over it are all that an owner writes.
 ///
 /// A gradient has the type of what it is the gradient of: `model.zeros_like()` is an empty
@@ -18,18 +21,19 @@ pub type VisitMut<'f, 'a, T> = dyn FnMut(&str, ArrayViewMutD<'a, T>) + 'f;
 /// unique within the bundle. An owner of several bundles prefixes their names ([`crate::arrays!`]).
 ///
 /// ```
-/// use ndarray::{ArrayViewD, ArrayViewMutD, Array1, Array2};
-/// use recurrent::{Arrays, Float};
+/// use ndarray::{Array1, Array2};
+/// use recurrent::arrays::{Arrays, Visit, VisitMut};
+/// use recurrent::Float;
 ///
 /// #[derive(Clone)]
 /// struct Affine<T> { weight: Array2<T>, bias: Array1<T> }
 ///
 /// impl<T: Float> Arrays<T> for Affine<T> {
-///     fn for_each<'a>(&'a self, f: &mut dyn FnMut(&str, ArrayViewD<'a, T>)) {
+///     fn for_each<'a>(&'a self, f: &mut Visit<'_, 'a, T>) {
 ///         f("weight", self.weight.view().into_dyn());
 ///         f("bias", self.bias.view().into_dyn());
 ///     }
-///     fn for_each_mut<'a>(&'a mut self, f: &mut dyn FnMut(&str, ArrayViewMutD<'a, T>)) {
+///     fn for_each_mut<'a>(&'a mut self, f: &mut VisitMut<'_, 'a, T>) {
 ///         f("weight", self.weight.view_mut().into_dyn());
 ///         f("bias", self.bias.view_mut().into_dyn());
 ///     }
@@ -91,7 +95,7 @@ pub trait Arrays<T: Float>: Clone {
         &mut self,
         argument: &'static str,
         other: &Self,
-        f: &mut dyn FnMut(&str, ArrayViewMutD<'_, T>, ArrayViewD<'_, T>),
+        f: &mut VisitPair<'_, T>,
     ) -> Result<()> {
         check_same_structure(argument, self, other)?;
         let mut others = Vec::new();

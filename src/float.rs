@@ -3,6 +3,8 @@
 use fearless_simd::SimdFloatElement;
 use ndarray::NdFloat;
 
+use crate::pool::Pool;
+
 mod sealed {
     pub trait Sealed {}
     impl Sealed for f32 {}
@@ -29,6 +31,10 @@ pub trait Float: SimdFloatElement + NdFloat + std::iter::Sum + sealed::Sealed {
     /// Coefficients 1/k! of the power series of eˣ from degree 2 up to the last one that still
     /// changes a result of this precision on |x| ≤ ½·ln 2.
     const EXP_SERIES: &'static [f64];
+
+    /// Where memory of this type waits for its next use.
+    #[doc(hidden)]
+    fn pool() -> &'static Pool<Self>;
 
     /// The nearest value to `value`.
     fn of(value: f64) -> Self;
@@ -61,6 +67,11 @@ impl Float for f32 {
     const LN_2_LOW: f64 = -2.121_944_4e-4;
     const EXP_SERIES: &'static [f64] = INVERSE_FACTORIALS.split_at(6).0;
 
+    fn pool() -> &'static Pool<Self> {
+        static POOL: Pool<f32> = Pool::new();
+        &POOL
+    }
+
     fn of(value: f64) -> Self {
         value as f32
     }
@@ -78,6 +89,11 @@ impl Float for f64 {
     const LN_2_HIGH: f64 = 6.931_471_803_691_238e-1;
     const LN_2_LOW: f64 = 1.908_214_929_270_587_7e-10;
     const EXP_SERIES: &'static [f64] = &INVERSE_FACTORIALS;
+
+    fn pool() -> &'static Pool<Self> {
+        static POOL: Pool<f64> = Pool::new();
+        &POOL
+    }
 
     fn of(value: f64) -> Self {
         value

@@ -11,10 +11,14 @@ pub mod io;
 pub mod layer;
 pub mod loss;
 pub mod optim;
+mod pool;
 pub mod sequence;
 pub mod tensor;
 
 pub use arrays::Arrays;
 pub use error::{Error, Result};
 pub use float::Float;
-pub use sequence::{Gru, Lstm, ProjectedLstm, Recurrent, Rnn, Sequences, State, Stream, Tape};
+pub use sequence::{
+    Builder, Gru, Lstm, Recurrent, Rnn, Sequences, State, StepGradients, Stream, Tape, Truncated,
+    Window,
+};

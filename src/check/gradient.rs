@@ -108,11 +108,10 @@ impl GradientCheck {
             let far = at(2.0)? - at(-2.0)?;
             let numeric = (8.0 * near - far) / (12.0 * self.step);
             let size = analytic.abs().max(numeric.abs()).max(self.floor);
-            let relative_error = (analytic - numeric).abs() / size;
-            // A NaN in the gradient counts as worse than any number.
-            let worse = |worst: &GradientReport| {
-                !worst.relative_error.is_nan() && !(relative_error <= worst.relative_error)
-            };
+            let relative_error = ((analytic - numeric) / size).abs();
+            // In this order a NaN in the gradient is worse than any number.
+            let worse =
+                |worst: &GradientReport| relative_error.total_cmp(&worst.relative_error).is_gt();
             if worst.as_ref().is_none_or(worse) {
                 let report =
                     GradientReport { name, index, analytic, numeric, relative_error, checked };

@@ -1,9 +1,13 @@
-//! Checks that users run on their own models: gradients against finite differences.
+//! Checks that users run on their own models: gradients against finite differences, and how far
+//! back a gradient reaches.
 //!
 //! | file | duty |
 //! |---|---|
-//! | `gradient` | [`gradient`](gradient::gradient): a gradient against central differences in f64 |
+//! | `gradient` | [`GradientCheck`]: a gradient against central differences in f64 |
+//! | `flow` | [`GradientFlow`]: ‖∂L/∂h_t‖ at each step |
 
-pub mod gradient;
+mod flow;
+mod gradient;
 
+pub use flow::GradientFlow;
 pub use gradient::{GradientCheck, GradientReport};

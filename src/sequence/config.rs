@@ -24,7 +24,9 @@ use crate::tensor::Init;
 #[derive(Clone, Debug)]
 pub struct Builder<T: Float, C: Cell<T>> {
     input_size: usize,
+    /// The widths of the layers in turn, again from the first where there are more layers.
     hidden_sizes: Vec<usize>,
+    num_layers: usize,
     bidirectional: bool,
     bias: bool,
     dropout: f64,
@@ -41,6 +43,7 @@ impl<T: Float, C: Cell<T>> Builder<T, C> {
         Self {
             input_size,
             hidden_sizes: vec![hidden_size],
+            num_layers: 1,
             bidirectional: false,
             bias: true,
             dropout: 0.0,
@@ -55,14 +58,15 @@ impl<T: Float, C: Cell<T>> Builder<T, C> {
 
     /// How many layers, each as wide as the first.
     pub fn num_layers(mut self, num_layers: usize) -> Self {
-        let hidden_size = self.hidden_sizes.first().copied().unwrap_or(0);
-        self.hidden_sizes = vec![hidden_size; num_layers];
+        self.hidden_sizes.truncate(1);
+        self.num_layers = num_layers;
         self
     }
 
     /// The width of each layer, in place of `hidden_size` and `num_layers`.
     pub fn hidden_sizes(mut self, hidden_sizes: &[usize]) -> Self {
         self.hidden_sizes = hidden_sizes.to_vec();
+        self.num_layers = hidden_sizes.len();
         self
     }
 
@@ -118,24 +122,28 @@ impl<T: Float, C: Cell<T>> Builder<T, C> {
     /// The network, with parameters drawn from `rng`.
     ///
     /// # Errors
-    /// Where an option lies outside its range; nothing is drawn then.
+    /// Where an option lies outside its range.
     pub fn build(self, rng: &mut dyn Rng) -> Result<Recurrent<T, C>> {
         check_size("input_size", &[self.input_size])?;
-        check_size("num_layers", &[self.hidden_sizes.len()])?;
+        check_size("num_layers", &[self.num_layers])?;
+        check_size("hidden_sizes", &[self.hidden_sizes.len()])?;
         for &hidden_size in &self.hidden_sizes {
             check_size("hidden_size", &[hidden_size])?;
         }
+        self.weight_ih.map_or(Ok(()), |init| init.check("weight_ih"))?;
+        self.weight_hh.map_or(Ok(()), |init| init.check("weight_hh"))?;
+        self.bias_init.map_or(Ok(()), |init| init.check("bias_init"))?;
         if !(0.0..1.0).contains(&self.dropout) {
             return Err(Error::argument("dropout", "0 ≤ p < 1", self.dropout));
         }
-        if self.dropout > 0.0 && self.hidden_sizes.len() == 1 {
+        if self.dropout > 0.0 && self.num_layers == 1 {
             let expected = "0 with one layer: it acts between layers";
             return Err(Error::argument("dropout", expected, self.dropout));
         }
         let directions = 1 + usize::from(self.bidirectional);
         let mut cells: Vec<C> = Vec::new();
         let mut input_size = self.input_size;
-        for &hidden_size in &self.hidden_sizes {
+        for &hidden_size in self.hidden_sizes.iter().cycle().take(self.num_layers) {
             let mut config =
                 CellConfig { bias: self.bias, ..CellConfig::new(input_size, hidden_size) };
             config.weight_ih = self.weight_ih.unwrap_or(config.weight_ih);

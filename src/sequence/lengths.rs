@@ -36,6 +36,16 @@ impl Order {
         self.time
     }
 
+    /// The sequence, in the caller's numbering, at `place`.
+    pub(crate) fn sequence(&self, place: usize) -> usize {
+        self.sequences[place]
+    }
+
+    /// The length of the sequence at `place`.
+    pub(crate) fn length(&self, place: usize) -> usize {
+        self.lengths[place]
+    }
+
     /// Steps of all sequences together.
     pub(crate) fn steps(&self) -> usize {
         self.lengths.iter().sum()

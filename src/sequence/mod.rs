@@ -20,6 +20,7 @@ mod stack;
 mod state;
 mod stream;
 mod tape;
+mod truncated;
 mod unroll;
 
 use ndarray::{Array3, Axis};
@@ -31,13 +32,14 @@ use crate::error::{Error, Result, check_shape, check_size};
 use crate::float::Float;
 use crate::tensor::{Level, dispatch};
 use lengths::Order;
-use stack::InputGradients;
+use stack::{InputGradients, OutputGradients};
 
 pub use config::Builder;
 pub use sequences::Sequences;
 pub use state::State;
 pub use stream::Stream;
 pub use tape::Tape;
+pub use truncated::{Truncated, Window};
 
 /// A stack of recurrent layers of one cell, in one or two directions.
 ///
@@ -106,7 +108,7 @@ impl<T: Float> StepGradients<T> {
             .iter()
             .position(|&n| n == name)
             .ok_or_else(|| Error::argument("name", format!("one of {:?}", self.names), name))?;
-        let k = layer * self.directions + usize::from(reverse);
+        let k = layer.saturating_mul(self.directions).saturating_add(usize::from(reverse));
         let fits = usize::from(reverse) < self.directions;
         self.values.get(k).filter(|_| fits).map(|states| &states[s]).ok_or_else(|| {
             let expected = format!("one of {} layers × directions", self.values.len());
@@ -143,8 +145,11 @@ impl<T: Float, C: Cell<T>> Recurrent<T, C> {
     }
 
     /// A state of zeros for `batch` sequences.
+    ///
+    /// # Errors
+    /// Where `batch` is zero, or so large that a step could not be addressed.
     pub fn zero_state(&self, batch: usize) -> Result<State<T>> {
-        check_size("batch", &[batch])?;
+        self.check_batch(batch)?;
         Ok(State::zeros(C::STATE, self.directions, &self.state_widths(), batch))
     }
 
@@ -183,17 +188,11 @@ impl<T: Float, C: Cell<T>> Recurrent<T, C> {
         rng: Option<&mut dyn Rng>,
         keep: bool,
     ) -> Result<(Sequences<T>, State<T>, Tape<T>)> {
-        let (time, batch) = (x.time(), x.batch());
-        let expected = [time, batch, self.input_size()];
-        check_shape("x", "time, batch, input", &expected, x.values().shape())?;
-        check_size("output [time, batch, output]", &[time, batch, self.output_size()])?;
-        if let Some(initial) = initial {
-            let model = State::zeros(C::STATE, self.directions, &self.state_widths(), 0);
-            initial.check_like("initial", &model, batch)?;
-        }
-        let order = Order::new(time, x.lengths());
-        let start = initial.cloned().unwrap_or_else(|| self.initial_state(batch)).sorted(&order);
-        let values = order.sorted(x.values().view(), Axis(1)).into_owned();
+        self.check_input(x, initial)?;
+        let order = Order::new(x.time(), x.lengths());
+        let start = initial.cloned().unwrap_or_else(|| self.initial_state(x.batch()));
+        let start = start.sorted(&order);
+        let values = order.sorted(x.values().view(), Axis(1));
         let (output, last, layers) = dispatch!(Level::new(), simd => {
             self.run(simd, &order, values, &start, rng, keep)
         });
@@ -210,7 +209,8 @@ impl<T: Float, C: Cell<T>> Recurrent<T, C> {
     /// (`zeros_like`). What stands in the padding of `d_output` is not read.
     ///
     /// # Errors
-    /// Where an argument does not fit the network or the tape; `grad` is then as before.
+    /// Where an argument does not fit the network or the tape; `grad` is then as before. The tape is
+    /// spent in any case.
     pub fn backward(
         &self,
         tape: Tape<T>,
@@ -256,9 +256,10 @@ impl<T: Float, C: Cell<T>> Recurrent<T, C> {
             d_final.check_like("d_final", &zeros, batch)?;
         }
         let d_final = d_final.unwrap_or(&zeros).sorted(&order);
-        let d_output = order.sorted(d_output.view(), Axis(1)).into_owned();
+        let d_output = order.sorted(d_output.view(), Axis(1));
+        let seed = OutputGradients { d_output, d_final, record };
         let InputGradients { d_x, d_initial, steps } = dispatch!(Level::new(), simd => {
-            self.run_back(simd, &order, layers, d_output, &d_final, grad, record)
+            self.run_back(simd, &order, layers, seed, grad)
         });
         let d_initial = d_initial.unsorted(&order);
         if let (true, Some(initial)) = (learned_initial, &mut grad.initial) {
@@ -275,9 +276,49 @@ impl<T: Float, C: Cell<T>> Recurrent<T, C> {
     /// A stream of `batch` sequences, from the learned initial state or zeros.
     ///
     /// # Errors
-    /// Where the network is bidirectional, or `batch` is zero.
+    /// Where the network is bidirectional, or `batch` is zero or so large that a step could not be
+    /// addressed.
     pub fn stream(&self, batch: usize) -> Result<Stream<'_, T, C>> {
+        self.check_batch(batch)?;
         Stream::new(self, batch)
+    }
+
+    /// A walk over `x` in windows of `k1` steps, each with a backward pass through at most `k2`
+    /// steps, from `initial` (the learned initial state or zeros where none is given; a learned one
+    /// gets no gradient).
+    ///
+    /// ```
+    /// use ndarray::Array3;
+    /// use rand::SeedableRng;
+    /// use recurrent::{Arrays, Lstm, Sequences};
+    ///
+    /// let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(1);
+    /// let lstm = Lstm::<f64>::builder(3, 4).build(&mut rng)?;
+    /// let x = Sequences::full(Array3::ones((100, 2, 3)))?;
+    ///
+    /// let mut walk = lstm.truncated(&x, None, 10, 20)?;
+    /// while let Some(window) = walk.next(&lstm, &mut rng)? {
+    ///     let mut grad = lstm.zeros_like();
+    ///     let d_output = window.output().values().clone(); // of the loss ½·Σ output²
+    ///     window.backward(&lstm, &d_output, &mut grad)?;
+    ///     // An optimiser may step here.
+    /// }
+    /// # Ok::<(), recurrent::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Where 1 ≤ k1 ≤ k2 does not hold, an argument does not fit the network, or it is
+    /// bidirectional.
+    pub fn truncated<'x>(
+        &self,
+        x: &'x Sequences<T>,
+        initial: Option<&State<T>>,
+        k1: usize,
+        k2: usize,
+    ) -> Result<Truncated<'x, T>> {
+        self.check_input(x, initial)?;
+        let state = initial.cloned().unwrap_or_else(|| self.initial_state(x.batch()));
+        Truncated::new(x, state, (k1, k2), self.bidirectional())
     }
 
     /// The cells, layer by layer, in each layer the direction forward in time first.
@@ -285,11 +326,31 @@ impl<T: Float, C: Cell<T>> Recurrent<T, C> {
         &self.cells
     }
 
+    fn check_input(&self, x: &Sequences<T>, initial: Option<&State<T>>) -> Result<()> {
+        let (time, batch) = (x.time(), x.batch());
+        let expected = [time, batch, self.input_size()];
+        check_shape("x", "time, batch, input", &expected, x.values().shape())?;
+        check_size("output [time, batch, output]", &[time, batch, self.output_size()])?;
+        let model = State::zeros(C::STATE, self.directions, &self.state_widths(), 0);
+        initial.map_or(Ok(()), |initial| initial.check_like("initial", &model, batch))
+    }
+
     fn initial_state(&self, batch: usize) -> State<T> {
         match &self.initial {
             Some(initial) => initial.repeated(batch),
             None => State::zeros(C::STATE, self.directions, &self.state_widths(), batch),
         }
+    }
+
+    /// Fails unless the states, gates and kept values of a step of `batch` sequences can be
+    /// addressed.
+    fn check_batch(&self, batch: usize) -> Result<()> {
+        check_size("batch", &[batch])?;
+        let widths = self.state_widths().into_iter().flatten();
+        let others = self.cells.iter().map(|cell| cell.saved_size().max(cell.weight_ih().nrows()));
+        let widest = widths.chain(others).max().unwrap_or(0);
+        check_size("step [batch, width]", &[batch, widest])?;
+        Ok(())
     }
 
     /// For each layer and direction, the widths of its states.

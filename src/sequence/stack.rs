@@ -1,6 +1,6 @@
 //! Layers × directions: merging, dropout between layers, and the split of a batch over threads.
 
-use ndarray::{Array2, Array3};
+use ndarray::{Array2, Array3, CowArray, Ix3};
 use rand::Rng;
 use rayon::prelude::*;
 
@@ -15,12 +15,20 @@ use crate::sequence::unroll::{Direction, Walk};
 use crate::tensor::random::dropout_mask;
 use crate::tensor::{RowsMut, Simd};
 
-/// Gradients that reach the input and the initial state, and, if asked for, those of the states
-/// after each step: for each layer and direction, for each state, [time, batch, width].
+/// Where backward ends: the gradients of the input and of the initial state, and, if asked for,
+/// those of the states after each step: for each layer and direction, for each state, [time, batch, width].
 pub(crate) struct InputGradients<T> {
     pub(crate) d_x: Array3<T>,
     pub(crate) d_initial: State<T>,
     pub(crate) steps: Vec<Vec<Array3<T>>>,
+}
+
+/// Where backward begins: the gradients of the output [time, batch, width] and of the final state.
+pub(crate) struct OutputGradients<'a, T> {
+    pub(crate) d_output: CowArray<'a, T, Ix3>,
+    pub(crate) d_final: State<T>,
+    /// Whether the gradients of the states after each step are wanted.
+    pub(crate) record: bool,
 }
 
 /// A walk of each block over the shared `frames` [time, batch, width], writing `states` and
@@ -91,7 +99,7 @@ impl<T: Float, C: Cell<T>> Recurrent<T, C> {
         &self,
         simd: S,
         order: &Order,
-        x: Array3<T>,
+        x: CowArray<'_, T, Ix3>,
         initial: &State<T>,
         mut dropout: Option<&mut dyn Rng>,
         keep: bool,
@@ -120,35 +128,31 @@ impl<T: Float, C: Cell<T>> Recurrent<T, C> {
                 let blocks = order.blocks(work(cell, order));
                 let walks = walks(&blocks, &mut output, &mut last.parts_mut()[k], &mut [], column);
                 let tapes = for_all(walks, |walk| {
-                    direction.forward(simd, &weights, &x, &initial.parts()[k], walk, keep)
+                    direction.forward(simd, &weights, x.view(), &initial.parts()[k], walk, keep)
                 });
                 directions.push(tapes);
                 column += cell.state_size(0);
             }
-            let input = std::mem::replace(&mut x, output);
+            let input = std::mem::replace(&mut x, output.into());
             if keep {
-                layers.push(LayerTape { x: input, mask, directions });
+                layers.push(LayerTape { x: input.into_owned(), mask, directions });
             }
         }
-        (x, last, layers)
+        (x.into_owned(), last, layers)
     }
 
-    /// All layers backward, from the gradients of the output and of the final state, all in
-    /// `order`. Adds the parameters' gradients to `grad`. With `record`, the gradients of the
-    /// states after each step are returned too.
+    /// All layers backward, all in `order`. Adds the parameters' gradients to `grad`.
     pub(crate) fn run_back<S: Simd>(
         &self,
         simd: S,
         order: &Order,
         mut layers: Vec<LayerTape<T>>,
-        d_output: Array3<T>,
-        d_final: &State<T>,
+        seed: OutputGradients<'_, T>,
         grad: &mut Self,
-        record: bool,
     ) -> InputGradients<T> {
+        let OutputGradients { mut d_output, d_final, record } = seed;
         let mut d_initial = d_final.zeros_like();
         let mut steps: Vec<Vec<Array3<T>>> = vec![Vec::new(); self.cells.len()];
-        let mut d_output = d_output;
         while let Some(LayerTape { x, mask, directions }) = layers.pop() {
             let mut d_x = Array3::zeros(x.dim());
             let mut column = 0;
@@ -165,17 +169,24 @@ impl<T: Float, C: Cell<T>> Recurrent<T, C> {
                 let states = &mut d_initial.parts_mut()[k];
                 let walks = walks(&blocks, &mut d_x, states, &mut steps[k], column);
                 for_all(walks.into_iter().zip(&mut tapes).collect(), |(walk, tape)| {
-                    direction.backward(simd, &weights, &d_output, &d_final.parts()[k], walk, tape);
+                    direction.backward(
+                        simd,
+                        &weights,
+                        d_output.view(),
+                        &d_final.parts()[k],
+                        walk,
+                        tape,
+                    );
                 });
-                direction.accumulate(simd, &x, &tapes, &mut grad.cells[k]);
+                direction.accumulate(simd, x.view(), &tapes, &mut grad.cells[k]);
                 column += direction.cell.state_size(0);
             }
             if let Some(mask) = &mask {
                 d_x *= mask;
             }
-            d_output = d_x;
+            d_output = d_x.into();
         }
-        InputGradients { d_x: d_output, d_initial, steps }
+        InputGradients { d_x: d_output.into_owned(), d_initial, steps }
     }
 
     /// Widths of what a tape of this network keeps, to recognise a tape of another one.

@@ -78,7 +78,7 @@ impl<T: Float> State<T> {
     /// State `name` of one layer and direction, [batch, width].
     pub fn part(&self, name: &str, layer: usize, reverse: bool) -> Result<ArrayView2<'_, T>> {
         let state = self.index_of(name)?;
-        let k = layer * self.directions + usize::from(reverse);
+        let k = layer.saturating_mul(self.directions).saturating_add(usize::from(reverse));
         match self.parts.get(k) {
             Some(part) if usize::from(reverse) < self.directions => Ok(part[state].view()),
             _ => {
@@ -109,6 +109,12 @@ impl<T: Float> State<T> {
     /// Fails unless `self`, the argument `argument`, fits `batch` sequences of a network whose
     /// states are as in `model`.
     pub(crate) fn check_like(&self, argument: &str, model: &Self, batch: usize) -> Result<()> {
+        if (self.names, self.directions) != (model.names, model.directions) {
+            let show = |state: &Self| format!("{:?} of {}", state.names, state.directions);
+            let plural = if model.directions == 1 { "" } else { "s" };
+            let expected = format!("states {} direction{plural}", show(model));
+            return Err(Error::argument(argument.to_owned(), expected, show(self)));
+        }
         let axes = "layers·directions, batch, hidden";
         for (s, name) in model.names.iter().enumerate() {
             for k in 0..model.parts.len().max(self.parts.len()) {

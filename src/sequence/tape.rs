@@ -13,11 +13,12 @@ use crate::cell::{Cell, MAX_STATES};
 use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::sequence::lengths::{Block, Order};
-use crate::tensor::{Rows, RowsMut};
+use crate::sequence::state::State;
+use crate::tensor::{Aligned, Rows, RowsMut};
 
 /// What one direction of one layer keeps of one block of sequences.
-#[derive(Clone, Debug)]
-pub(crate) struct BlockTape<T> {
+#[derive(Debug)]
+pub(crate) struct BlockTape<T: Float> {
     block: Block,
     reverse: bool,
     /// Whether everything is kept, or only two boundaries and one chunk of steps.
@@ -30,15 +31,15 @@ pub(crate) struct BlockTape<T> {
 }
 
 /// Rows of one width, owned.
-#[derive(Clone, Debug)]
-struct Buffer<T> {
-    data: Vec<T>,
+#[derive(Debug)]
+struct Buffer<T: Float> {
+    data: Aligned<T>,
     width: usize,
 }
 
 impl<T: Float> Buffer<T> {
     fn new(rows: usize, width: usize) -> Self {
-        Self { data: vec![T::zero(); rows * width], width }
+        Self { data: Aligned::stale(rows * width), width }
     }
 
     fn rows(&self, rows: Range<usize>) -> Rows<'_, T> {
@@ -179,8 +180,8 @@ impl<T: Float> BlockTape<T> {
 }
 
 /// What one layer keeps.
-#[derive(Clone, Debug)]
-pub(crate) struct LayerTape<T> {
+#[derive(Debug)]
+pub(crate) struct LayerTape<T: Float> {
     /// The layer's input in the tape's order, [time, batch, width], after dropout.
     pub(crate) x: Array3<T>,
     /// The factors of dropout on the input, where there was any.
@@ -195,8 +196,8 @@ pub(crate) struct LayerTape<T> {
 ///
 /// It also answers what the network did at each step: [`gate`](Tape::gate) and
 /// [`state`](Tape::state).
-#[derive(Clone, Debug)]
-pub struct Tape<T> {
+#[derive(Debug)]
+pub struct Tape<T: Float> {
     pub(crate) order: Order,
     pub(crate) gate_names: &'static [&'static str],
     pub(crate) state_names: &'static [&'static str],
@@ -230,6 +231,27 @@ impl<T: Float> Tape<T> {
         self.collect(layer, reverse, |tape, t| tape.next(t, s))
     }
 
+    /// Sets `state` to that of each sequence before step `t` of a walk forward in time; where a
+    /// sequence has no step it is left as it is.
+    pub(crate) fn state_before(&self, t: usize, state: &mut State<T>) {
+        for (part, layer) in state.parts_mut().iter_mut().zip(&self.layers) {
+            for tape in &layer.directions[0] {
+                for place in tape.block.places.clone() {
+                    let length = self.order.length(place);
+                    if length == 0 {
+                        continue;
+                    }
+                    for (s, values) in part.iter_mut().enumerate() {
+                        let row = tape.boundary(t.min(length)) + place - tape.block.places.start;
+                        let from = tape.states[s].rows(row..row + 1);
+                        let mut to = values.row_mut(self.order.sequence(place));
+                        to.iter_mut().zip(from.row(0)).for_each(|(to, &from)| *to = from);
+                    }
+                }
+            }
+        }
+    }
+
     /// The input of `layer` [time, batch, width], after dropout.
     pub fn input(&self, layer: usize) -> Result<Array3<T>> {
         let tape = self.layer(layer)?;
@@ -252,9 +274,7 @@ impl<T: Float> Tape<T> {
         let Some(tapes) = directions.get(usize::from(reverse)) else {
             return Err(Error::argument("reverse", "false: the layer has one direction", reverse));
         };
-        let width = tapes
-            .first()
-            .map_or(0, |tape| if tape.block.time() == 0 { 0 } else { rows_of(tape, 0).width() });
+        let width = tapes.first().map_or(0, |tape| rows_of(tape, 0).width());
         let mut all = Array3::zeros((self.order.time(), self.order.batch(), width));
         for tape in tapes {
             for t in 0..tape.block.time() {

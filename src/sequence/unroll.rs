@@ -12,13 +12,13 @@
 
 use std::ops::Range;
 
-use ndarray::{Array1, Array2, Array3};
+use ndarray::{Array1, Array2, ArrayView3};
 
 use crate::cell::{BackwardStep, Cell, ForwardStep, MAX_STATES, Steps};
 use crate::float::Float;
 use crate::sequence::lengths::Block;
 use crate::sequence::tape::{BlockTape, StepRows};
-use crate::tensor::{Gather, Packed, Rows, RowsMut, Simd, Start, lanes, product};
+use crate::tensor::{Aligned, Gather, Packed, Rows, RowsMut, Simd, Start, lanes, product};
 
 /// Rows of a chunk, at least: enough to use W_ih well once it is in the cache.
 const CHUNK_ROWS: usize = 64;
@@ -46,7 +46,7 @@ pub(crate) struct Walk<'a, T> {
 
 /// Weights laid out for the forward walks of one direction.
 #[derive(Debug)]
-pub(crate) struct ForwardWeights<T, P> {
+pub(crate) struct ForwardWeights<T: Float, P> {
     weight_ih: Packed<T>,
     bias: Option<Array1<T>>,
     recurrent: P,
@@ -54,7 +54,7 @@ pub(crate) struct ForwardWeights<T, P> {
 
 /// Weights laid out for the backward walks of one direction.
 #[derive(Debug)]
-pub(crate) struct BackwardWeights<T, P> {
+pub(crate) struct BackwardWeights<T: Float, P> {
     weight_ih: Packed<T>,
     recurrent: P,
 }
@@ -125,7 +125,7 @@ impl<'a, C> Direction<'a, C> {
         &self,
         simd: S,
         weights: &ForwardWeights<T, C::Packed>,
-        x: &Array3<T>,
+        x: ArrayView3<'_, T>,
         initial: &[Array2<T>],
         mut walk: Walk<'_, T>,
         keep: bool,
@@ -138,13 +138,12 @@ impl<'a, C> Direction<'a, C> {
         let rows = |chunk: &Range<usize>| block.offset(chunk.end) - block.offset(chunk.start);
         let chunk_rows = chunks.iter().map(rows).max().unwrap_or(0);
         let mut tape = BlockTape::new(self.cell, block.clone(), self.reverse, keep, chunk_rows);
-        let mut inputs = Vec::new();
+        let mut inputs = Aligned::stale(chunk_rows * x.dim().2);
         for s in 0..states {
             copy(block_rows(&initial[s], &block), &block.empty(), &mut walk.states[s], 0);
         }
         for chunk in chunks {
-            gather_inputs(x, &block, &chunk, &mut inputs);
-            let inputs = Rows::new(&inputs, x.dim().2);
+            let inputs = gather_inputs(x, &block, &chunk, &mut inputs);
             weights.project(simd, inputs, tape.begin_chunk(&chunk));
             for t in self.steps(chunk) {
                 let entering = block.entering(t, self.reverse);
@@ -175,7 +174,7 @@ impl<'a, C> Direction<'a, C> {
         &self,
         simd: S,
         weights: &BackwardWeights<T, C::Packed>,
-        d_output: &Array3<T>,
+        d_output: ArrayView3<'_, T>,
         d_final: &[Array2<T>],
         mut walk: Walk<'_, T>,
         tape: &mut BlockTape<T>,
@@ -183,13 +182,17 @@ impl<'a, C> Direction<'a, C> {
         C: Cell<T>,
     {
         let (block, states) = (walk.block.clone(), C::STATE.len());
-        let mut d_states: Vec<Vec<T>> =
-            (0..states).map(|s| vec![T::zero(); block.batch() * self.cell.state_size(s)]).collect();
+        let mut d_states: Vec<Aligned<T>> =
+            (0..states).map(|s| Aligned::zeros(block.batch() * self.cell.state_size(s))).collect();
         for s in 0..states {
             copy(block_rows(&d_final[s], &block), &block.empty(), &mut walk.states[s], 0);
         }
-        let mut d_inputs = Vec::new();
-        for chunk in self.chunks(&block).into_iter().rev() {
+        let chunks = self.chunks(&block);
+        let rows = |chunk: &Range<usize>| block.offset(chunk.end) - block.offset(chunk.start);
+        let chunk_rows = chunks.iter().map(rows).max().unwrap_or(0);
+        let width = weights.weight_ih.n();
+        let mut d_inputs = Aligned::stale(chunk_rows * width);
+        for chunk in chunks.into_iter().rev() {
             for t in self.steps(chunk.clone()).collect::<Vec<_>>().into_iter().rev() {
                 let mut d_state: [RowsMut<'_, T>; MAX_STATES] = Default::default();
                 for (s, values) in d_states.iter_mut().enumerate() {
@@ -224,16 +227,9 @@ impl<'a, C> Direction<'a, C> {
                 }
             }
             let d_gates = tape.gates_of(&chunk);
-            let width = weights.weight_ih.n();
-            d_inputs.resize(d_gates.count() * width, T::zero());
-            product(
-                simd,
-                d_gates,
-                &weights.weight_ih,
-                Start::Zero,
-                RowsMut::new(&mut d_inputs, width),
-            );
-            let mut rows = Rows::new(&d_inputs, width).iter();
+            let d_inputs = &mut d_inputs[..d_gates.count() * width];
+            product(simd, d_gates, &weights.weight_ih, Start::Zero, RowsMut::new(d_inputs, width));
+            let mut rows = Rows::new(d_inputs, width).iter();
             for t in chunk {
                 for to in walk.frames[t].chunks_exact_mut(width).take(block.alive(t)) {
                     let Some(from) = rows.next() else { break };
@@ -248,7 +244,7 @@ impl<'a, C> Direction<'a, C> {
     pub(crate) fn accumulate<S: Simd, T: Float>(
         &self,
         simd: S,
-        x: &Array3<T>,
+        x: ArrayView3<'_, T>,
         tapes: &[BlockTape<T>],
         grad: &mut C,
     ) where
@@ -285,21 +281,28 @@ fn gather<'a, T: Float>(
 }
 
 /// The rows of the block's sequences that are alive at step `t`, of `values` [time, batch, width].
-fn step_rows<'a, T: Float>(values: &'a Array3<T>, t: usize, block: &Block) -> Rows<'a, T> {
+fn step_rows<'a, T: Float>(values: ArrayView3<'a, T>, t: usize, block: &Block) -> Rows<'a, T> {
     let (_, batch, width) = values.dim();
     let start = (t * batch + block.places.start) * width;
-    let all = values.as_slice().unwrap_or_default();
+    let all = values.to_slice().unwrap_or_default();
     Rows::new(&all[start..start + block.alive(t) * width], width)
 }
 
-/// The inputs of a chunk of steps, one below the other.
-fn gather_inputs<T: Float>(x: &Array3<T>, block: &Block, chunk: &Range<usize>, to: &mut Vec<T>) {
-    to.clear();
+/// The inputs of a chunk of steps, copied one below the other.
+fn gather_inputs<'a, T: Float>(
+    x: ArrayView3<'_, T>,
+    block: &Block,
+    chunk: &Range<usize>,
+    to: &'a mut [T],
+) -> Rows<'a, T> {
+    let width = x.dim().2;
+    let first = block.offset(chunk.start);
     for t in chunk.clone() {
-        for row in step_rows(x, t, block).iter() {
-            to.extend_from_slice(row);
-        }
+        let start = (block.offset(t) - first) * width;
+        let rows = step_rows(x, t, block);
+        to[start..start + rows.count() * width].copy_from_slice(rows.as_slice());
     }
+    Rows::new(&to[..(block.offset(chunk.end) - first) * width], width)
 }
 
 /// Writes rows to the columns from `column` on of a frame of `batch` rows.
@@ -313,7 +316,7 @@ fn write_columns<T: Float>(rows: Rows<'_, T>, frame: &mut [T], batch: usize, col
 /// Adds the gradient of step `t`'s output to that of the first state.
 fn add_output<S: Simd, T: Float>(
     simd: S,
-    d_output: &Array3<T>,
+    d_output: ArrayView3<'_, T>,
     t: usize,
     block: &Block,
     column: usize,

@@ -9,28 +9,38 @@
 //! - tanh(x) = ± (1 − e) / (1 + e) with e = e^(−2|x|), through 1 − e = −(2ⁿ·p + (2ⁿ − 1)), which
 //!   keeps small arguments exact.
 //!
-//! NaN stays NaN, infinities give the limits, ±0 keeps its sign where the function is odd. Results
-//! of sigmoid and exp below the smallest normal number are zero.
+//! NaN stays NaN, infinities give the limits, ±0 keeps its sign where the function is odd. exp and
+//! sigmoid of x below [`Float::MIN_EXP`] are zero: their results are never subnormal.
+//! `tests/activations.rs` in the repository checks all of this, the bounds over the whole range.
 
 use fearless_simd::{Select, Simd, SimdFloat};
 
 use crate::float::Float;
 use crate::tensor::lanes::lanes;
 
+/// The largest error of [`exp_nonpositive`], in units of the last place of the exact value, for f32
+/// and f64 on every instruction set. Over all f32 it is 1.06.
+pub const EXP_MAX_ULP: f64 = 1.25;
+/// The largest error of [`sigmoid`], as [`EXP_MAX_ULP`]. Over all f32 it is 2.41.
+pub const SIGMOID_MAX_ULP: f64 = 2.5;
+/// The largest error of [`tanh`], as [`EXP_MAX_ULP`]. Over all f32 it is 2.50.
+pub const TANH_MAX_ULP: f64 = 2.75;
+
 /// eˣ for x ≤ 0 as its factors: 2ⁿ, and p = e^r − 1.
 #[inline(always)]
 fn exp_parts<S: Simd, V: SimdFloat<S, Element: Float>>(x: V) -> (V, V) {
-    let splat = |value: f64| splat::<S, V>(x, value);
-    let x = x.clamp(splat(V::Element::MIN_EXP), splat(0.0));
-    let n = (x * splat(std::f64::consts::LOG2_E)).round_ties_even();
-    let r = n.mul_add(splat(-V::Element::LN_2_HIGH), x);
-    let r = n.mul_add(splat(-V::Element::LN_2_LOW), r);
-    let series = V::Element::EXP_SERIES.iter().rev();
-    let series = series.fold(splat(0.0), |sum, &c| sum.mul_add(r, splat(c)));
+    let x = x.clamp(splat(x, V::Element::MIN_EXP), splat(x, 0.0));
+    let n = (x * splat(x, std::f64::consts::LOG2_E)).round_ties_even();
+    let r = n.mul_add(splat(x, -V::Element::LN_2_HIGH), x);
+    let r = n.mul_add(splat(x, -V::Element::LN_2_LOW), r);
+    let mut series = splat(x, 0.0);
+    for &coefficient in V::Element::EXP_SERIES.iter().rev() {
+        series = series.mul_add(r, splat(x, coefficient));
+    }
     let p = (r * r).mul_add(series, r);
     // 1.5·2^SIGNIFICAND_BITS moves n + bias into the lowest bits: shifted, they are the exponent.
     let bits = V::Element::SIGNIFICAND_BITS;
-    let shift = splat(V::Element::EXPONENT_BIAS + 1.5 * (1_u64 << bits) as f64);
+    let shift = splat(x, V::Element::EXPONENT_BIAS + 1.5 * (1_u64 << bits) as f64);
     (V::from_bits((n + shift).to_bits() << bits), p)
 }
 

@@ -46,6 +46,8 @@ impl Init {
 
     /// Fills `weight` [fan_out, fan_in]. A weight of several gates is filled gate by gate, so that
     /// each gate has its own fans and, for [`Init::Orthogonal`], its own orthonormal matrix.
+    ///
+    /// The values depend on the seed and the shape alone, not on how the weight lies in memory.
     pub fn fill<T: Float>(self, mut weight: ArrayViewMut2<'_, T>, rng: &mut dyn Rng) {
         let (fan_out, fan_in) = weight.dim();
         let fans = (fan_in + fan_out) as f64;
@@ -55,8 +57,10 @@ impl Init {
             deviation * value
         };
         match self {
-            Self::Uniform(bound) => weight.mapv_inplace(|_| T::of(uniform(bound, rng))),
-            Self::Normal(deviation) => weight.mapv_inplace(|_| T::of(normal(deviation, rng))),
+            Self::Uniform(bound) => weight.iter_mut().for_each(|w| *w = T::of(uniform(bound, rng))),
+            Self::Normal(deviation) => {
+                weight.iter_mut().for_each(|w| *w = T::of(normal(deviation, rng)));
+            }
             Self::XavierUniform => Self::Uniform((6.0 / fans).sqrt()).fill(weight, rng),
             Self::XavierNormal => Self::Normal((2.0 / fans).sqrt()).fill(weight, rng),
             Self::HeUniform => Self::Uniform((6.0 / fan_in as f64).sqrt()).fill(weight, rng),

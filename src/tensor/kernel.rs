@@ -1,4 +1,4 @@
-//! The micro-kernel: a tile of `R` rows by `P` panels of the result stays in vector registers
+//! The micro-kernel: a tile of `R` rows by `P` panels of `V` vectors of the result stays in vector registers
 //! while the inner dimension goes by.
 //!
 //! Every element of a result is one chain of fused multiply-adds over k in order, begun from what
@@ -10,28 +10,41 @@ use fearless_simd::{Simd, SimdBase, SimdFloat};
 use crate::float::Float;
 use crate::tensor::lanes::{Lanes, Vector};
 
-/// Native vectors side by side in a panel.
-pub(crate) const PANEL_VECTORS: usize = 2;
+/// Whether the instruction set has thirty-two registers of 64 bytes, not sixteen.
+#[inline(always)]
+pub(crate) const fn is_wide<S: Simd, T: Float>() -> bool {
+    Vector::<S, T>::LEN * size_of::<T>() == 64
+}
 
-/// The accumulators of a tile: `R` rows × `P` panels × two vectors.
-pub(crate) type Tile<S, T, const R: usize, const P: usize> =
-    [[[Vector<S, T>; PANEL_VECTORS]; P]; R];
+/// Vectors side by side in a panel, but for the last one.
+#[inline(always)]
+pub(crate) const fn panel_vectors<S: Simd, T: Float>() -> usize {
+    if is_wide::<S, T>() { 4 } else { 2 }
+}
+
+/// The accumulators of a tile: `R` rows × `P` panels × `V` vectors.
+pub(crate) type Tile<S, T, const R: usize, const P: usize, const V: usize> =
+    [[[Vector<S, T>; V]; P]; R];
 
 /// The left operand of a tile: for each k, one value for each of the tile's `R` rows.
-pub(crate) trait Left<T, const R: usize> {
-    fn depth(&self) -> usize;
-    fn values(&self, k: usize) -> [T; R];
+pub(crate) trait Left<T, const R: usize>: Copy {
+    /// The first `depth` k.
+    fn first(self, depth: usize) -> Self;
+    fn values(self, k: usize) -> [T; R];
 }
 
 /// Rows as they stand in memory.
 impl<T: Float, const R: usize> Left<T, R> for [&[T]; R] {
     #[inline(always)]
-    fn depth(&self) -> usize {
-        self[0].len()
+    fn first(mut self, depth: usize) -> Self {
+        for r in 0..R {
+            self[r] = &self[r][..depth];
+        }
+        self
     }
 
     #[inline(always)]
-    fn values(&self, k: usize) -> [T; R] {
+    fn values(self, k: usize) -> [T; R] {
         let mut values = [T::zero(); R];
         for r in 0..R {
             values[r] = self[r][k];
@@ -43,86 +56,102 @@ impl<T: Float, const R: usize> Left<T, R> for [&[T]; R] {
 /// Values that were laid out k by k.
 impl<T: Float, const R: usize> Left<T, R> for &[[T; R]] {
     #[inline(always)]
-    fn depth(&self) -> usize {
-        self.len()
+    fn first(self, depth: usize) -> Self {
+        &self[..depth]
     }
 
     #[inline(always)]
-    fn values(&self, k: usize) -> [T; R] {
+    fn values(self, k: usize) -> [T; R] {
         self[k]
     }
 }
 
 /// A tile of zeros.
 #[inline(always)]
-pub(crate) fn zero_tile<S: Simd, T: Float, const R: usize, const P: usize>(
+pub(crate) fn zeros<S: Simd, T: Float, const R: usize, const P: usize, const V: usize>(
     simd: S,
-) -> Tile<S, T, R, P> {
-    [[[Vector::<S, T>::splat(simd, T::zero()); PANEL_VECTORS]; P]; R]
+) -> Tile<S, T, R, P, V> {
+    [[[Vector::<S, T>::splat(simd, T::zero()); V]; P]; R]
 }
 
-/// `tile += left · panels`.
+/// `tile += left · panels`, over `depth` values of k; one panel, or two.
+///
+/// No branch stands in the loop: a value that is read and used without one between comes as a
+/// broadcast from memory, which costs no vector port.
 #[inline(always)]
-pub(crate) fn multiply_add<S: Simd, T: Float, const R: usize, const P: usize>(
+pub(crate) fn multiply_add<S: Simd, T: Float, const R: usize, const P: usize, const V: usize>(
     simd: S,
+    depth: usize,
     left: impl Left<T, R>,
     panels: [&[T]; P],
-    tile: &mut Tile<S, T, R, P>,
+    tile: &mut Tile<S, T, R, P, V>,
 ) {
+    const { assert!(P == 1 || P == 2) };
     let lanes = Vector::<S, T>::LEN;
+    let width = V * lanes;
+    let left = left.first(depth);
     // A local copy that nothing points to stays in registers.
     let mut sums = *tile;
-    for k in 0..left.depth() {
+    let (first, last) = (panels[0].chunks_exact(width), panels[P - 1].chunks_exact(width));
+    for (k, (first, last)) in (0..depth).zip(first.zip(last)) {
         let values = left.values(k);
         for p in 0..P {
-            let right = &panels[p][k * PANEL_VECTORS * lanes..][..PANEL_VECTORS * lanes];
-            let low = Vector::<S, T>::from_slice(simd, &right[..lanes]);
-            let high = Vector::<S, T>::from_slice(simd, &right[lanes..]);
-            for r in 0..R {
-                let value = Vector::<S, T>::splat(simd, values[r]);
-                sums[r][p][0] = value.mul_add(low, sums[r][p][0]);
-                sums[r][p][1] = value.mul_add(high, sums[r][p][1]);
+            let right = if p == 0 { first } else { last };
+            for v in 0..V {
+                let vector = Vector::<S, T>::from_slice(simd, &right[v * lanes..][..lanes]);
+                for r in 0..R {
+                    let value = Vector::<S, T>::splat(simd, values[r]);
+                    sums[r][p][v] = value.mul_add(vector, sums[r][p][v]);
+                }
             }
         }
     }
     *tile = sums;
 }
 
-/// The places of a panel's vectors in a row of the result.
-pub(crate) type Places<S, T> = [Lanes<S, T>; PANEL_VECTORS];
-
-/// The places of the panel that begins at `column` in a row of `width` values.
+/// Reads one row of a panel of a tile from `row`, from `column` on; past the row's end are zeros.
 #[inline(always)]
-pub(crate) fn places<S: Simd, T: Float>(simd: S, column: usize, width: usize) -> Places<S, T> {
-    let lanes = Vector::<S, T>::LEN;
-    let place = |at: usize| Lanes::new(simd, at.min(width), lanes.min(width - at.min(width)));
-    [place(column), place(column + lanes)]
-}
-
-/// Reads one row of a tile from a row of the result.
-#[inline(always)]
-pub(crate) fn load<S: Simd, T: Float, const P: usize>(
-    places: &[Places<S, T>; P],
+pub(crate) fn load<S: Simd, T: Float, const V: usize>(
+    simd: S,
     row: &[T],
-    tile: &mut [[Vector<S, T>; PANEL_VECTORS]; P],
+    column: usize,
+    tile: &mut [Vector<S, T>; V],
 ) {
-    for p in 0..P {
-        for v in 0..PANEL_VECTORS {
-            tile[p][v] = places[p][v].load(row);
+    let lanes = Vector::<S, T>::LEN;
+    if let Some(values) = row.get(column..column + V * lanes) {
+        for v in 0..V {
+            tile[v] = Vector::<S, T>::from_slice(simd, &values[v * lanes..][..lanes]);
+        }
+    } else {
+        for v in 0..V {
+            tile[v] = place(simd, column + v * lanes, row.len()).load(row);
         }
     }
 }
 
-/// Writes one row of a tile to a row of the result.
+/// Writes one row of a panel of a tile to `row`, from `column` on, as far as the row goes.
 #[inline(always)]
-pub(crate) fn store<S: Simd, T: Float, const P: usize>(
-    places: &[Places<S, T>; P],
-    tile: &[[Vector<S, T>; PANEL_VECTORS]; P],
+pub(crate) fn store<S: Simd, T: Float, const V: usize>(
+    simd: S,
     row: &mut [T],
+    column: usize,
+    tile: &[Vector<S, T>; V],
 ) {
-    for p in 0..P {
-        for v in 0..PANEL_VECTORS {
-            places[p][v].store(row, tile[p][v]);
+    let lanes = Vector::<S, T>::LEN;
+    if let Some(values) = row.get_mut(column..column + V * lanes) {
+        for v in 0..V {
+            tile[v].store_slice(&mut values[v * lanes..][..lanes]);
+        }
+    } else {
+        for v in 0..V {
+            place(simd, column + v * lanes, row.len()).store(row, tile[v]);
         }
     }
+}
+
+/// The place of the vector at `at` in a row of `width` values, as far as the row goes.
+#[inline(always)]
+fn place<S: Simd, T: Float>(simd: S, at: usize, width: usize) -> Lanes<S, T> {
+    let at = width.min(at);
+    Lanes::new(simd, at, Vector::<S, T>::LEN.min(width - at))
 }

@@ -4,28 +4,30 @@
 //! Each element is one chain of multiply-adds in a fixed order ([`kernel`](super::kernel)), so a
 //! result depends neither on how rows are grouped into calls nor on the number of threads.
 
+use std::ops::Range;
+
 use fearless_simd::{Simd, SimdBase};
 use ndarray::{ArrayViewMut2, Axis};
 use rayon::prelude::*;
 
 use crate::float::Float;
-use crate::tensor::kernel::{self, PANEL_VECTORS};
+use crate::tensor::aligned::Aligned;
+use crate::tensor::kernel;
 use crate::tensor::lanes::Vector;
 use crate::tensor::pack::Packed;
 use crate::tensor::rows::{Gather, Rows, RowsMut};
 use crate::tensor::threads;
 
 /// Bytes of a panel that stay in the first-level cache while row tiles go by.
-const PANEL_BYTES: usize = 24 << 10;
+const PANEL_BYTES: usize = 32 << 10;
 
 /// Rows that are summed between two visits to a weight's gradient.
 const OUTER_ROWS: usize = 256;
 
-/// Rows of a tile: as many as the registers hold (sixteen, or thirty-two where a vector has 64
-/// bytes) beside the two vectors of the panel.
+/// Rows of the tile of a sum of outer products, which is two vectors wide.
 #[inline(always)]
-const fn tile_rows<S: Simd, T: Float>() -> usize {
-    if Vector::<S, T>::LEN * size_of::<T>() == 64 { 8 } else { 6 }
+const fn outer_rows<S: Simd, T: Float>() -> usize {
+    if kernel::is_wide::<S, T>() { 8 } else { 6 }
 }
 
 /// What a product starts from.
@@ -52,7 +54,6 @@ pub fn product<S: Simd, T: Float>(
     out: RowsMut<'_, T>,
 ) {
     debug_assert_eq!((a.count(), a.width(), b.n()), (out.count(), b.k(), out.width()));
-    debug_assert_eq!(b.panel_width(), PANEL_VECTORS * Vector::<S, T>::LEN);
     simd.vectorize(
         #[inline(always)]
         || blocked_product(simd, a, b, start, out),
@@ -67,87 +68,99 @@ fn blocked_product<S: Simd, T: Float>(
     mut start: Start<'_, T>,
     mut out: RowsMut<'_, T>,
 ) {
-    let depth = PANEL_BYTES / (b.panel_width() * size_of::<T>());
-    let panels = b.panel_count();
+    let most = PANEL_BYTES / (b.columns(0).len() * size_of::<T>());
+    let depth = b.k().div_ceil(b.k().div_ceil(most));
     for k in (0..b.k()).step_by(depth) {
         let k = k..b.k().min(k + depth);
-        let mut call = Call { simd, a: a.columns(k.clone()), b, k, start };
-        let mut p = 0;
-        // Few rows fill the pipelines only with several panels at once.
-        while a.count() <= 2 && p + 4 <= panels {
-            call.rows::<4>(p, &mut out);
-            p += 4;
-        }
-        while p < panels {
-            call.rows::<1>(p, &mut out);
-            p += 1;
-        }
+        Call { simd, a: a.columns(k.clone()), b, k, start }.panels(&mut out);
         start = Start::Output;
     }
 }
 
 /// One block of k of a product.
-struct Call<'a, S, T> {
+struct Call<'a, S, T: Float> {
     simd: S,
     a: Rows<'a, T>,
     b: &'a Packed<T>,
-    k: std::ops::Range<usize>,
+    k: Range<usize>,
     start: Start<'a, T>,
 }
 
 impl<S: Simd, T: Float> Call<'_, S, T> {
-    /// All rows of the result in panels `p..p + P`.
     #[inline(always)]
-    fn rows<const P: usize>(&mut self, p: usize, out: &mut RowsMut<'_, T>) {
+    fn panels(&self, out: &mut RowsMut<'_, T>) {
+        let (count, full) = (self.b.panel_count(), kernel::panel_vectors::<S, T>());
+        let mut p = 0;
+        while p < count {
+            let vectors = self.b.columns(p).len() / Vector::<S, T>::LEN;
+            let pair = p + 1 < count && self.b.columns(p + 1).len() == self.b.columns(p).len();
+            // One row fills the pipelines only with two panels at once.
+            match (vectors, self.a.count()) {
+                (4, 1) if pair && full == 4 => self.tile::<1, 2, 4>(0, p, out),
+                (2, 1) if pair && full == 2 => self.tile::<1, 2, 2>(0, p, out),
+                (4, _) => self.rows::<4>(p, out),
+                (3, _) => self.rows::<3>(p, out),
+                (2, _) => self.rows::<2>(p, out),
+                _ => self.rows::<1>(p, out),
+            }
+            p += if pair && self.a.count() == 1 && vectors == full { 2 } else { 1 };
+        }
+    }
+
+    /// All rows of the result in panel `p`.
+    #[inline(always)]
+    fn rows<const V: usize>(&self, p: usize, out: &mut RowsMut<'_, T>) {
         let count = self.a.count();
         let mut r = 0;
-        if P == 1 {
-            while tile_rows::<S, T>() == 8 && r + 8 <= count {
-                self.tile::<8, P>(r, p, out);
-                r += 8;
-            }
-            // Eight left are two tiles of four: a tile of two keeps the pipelines half empty.
-            while tile_rows::<S, T>() == 6 && r + 6 <= count && count - r != 8 {
-                self.tile::<6, P>(r, p, out);
-                r += 6;
-            }
-            while r + 4 <= count {
-                self.tile::<4, P>(r, p, out);
-                r += 4;
-            }
+        // Eight left are two tiles of four: a tile of two keeps the pipelines half empty.
+        while V >= 2 && r + 6 <= count && count - r != 8 {
+            self.tile::<6, 1, V>(r, p, out);
+            r += 6;
+        }
+        while r + 4 <= count {
+            self.tile::<4, 1, V>(r, p, out);
+            r += 4;
         }
         while r + 2 <= count {
-            self.tile::<2, P>(r, p, out);
+            self.tile::<2, 1, V>(r, p, out);
             r += 2;
         }
         if r < count {
-            self.tile::<1, P>(r, p, out);
+            self.tile::<1, 1, V>(r, p, out);
         }
     }
 
     #[inline(always)]
-    fn tile<const R: usize, const P: usize>(&self, r: usize, p: usize, out: &mut RowsMut<'_, T>) {
+    fn tile<const R: usize, const P: usize, const V: usize>(
+        &self,
+        r: usize,
+        p: usize,
+        out: &mut RowsMut<'_, T>,
+    ) {
         let Self { simd, a, b, .. } = *self;
-        let depth = self.k.len();
         let (mut panels, mut left) = ([[].as_slice(); P], [[].as_slice(); R]);
-        let mut tile = kernel::zero_tile::<S, T, R, P>(simd);
-        let mut places = [kernel::places::<S, T>(simd, 0, 0); P];
+        let mut tile = kernel::zeros::<S, T, R, P, V>(simd);
+        let mut columns = [0; P];
         for i in 0..P {
-            panels[i] = b.panel(p + i, self.k.clone());
-            places[i] = kernel::places::<S, T>(simd, (p + i) * b.panel_width(), b.n());
+            panels[i] = b.panel(p + i, &self.k);
+            columns[i] = b.columns(p + i).start;
         }
         for i in 0..R {
-            left[i] = &a.row(r + i)[..depth];
+            left[i] = a.row(r + i);
             let start = match self.start {
                 Start::Zero => continue,
                 Start::Output => out.row(r + i),
                 Start::Bias(bias) => bias,
             };
-            kernel::load(&places, start, &mut tile[i]);
+            for j in 0..P {
+                kernel::load(simd, start, columns[j], &mut tile[i][j]);
+            }
         }
-        kernel::multiply_add(simd, left, panels, &mut tile);
+        kernel::multiply_add(simd, self.k.len(), left, panels, &mut tile);
         for i in 0..R {
-            kernel::store(&places, &tile[i], out.row_mut(r + i));
+            for j in 0..P {
+                kernel::store(simd, out.row_mut(r + i), columns[j], &tile[i][j]);
+            }
         }
     }
 }
@@ -164,7 +177,7 @@ pub fn add_outer_products<S: Simd, T: Float>(
 ) {
     let (m, n) = out.dim();
     debug_assert_eq!((a.width(), b.width(), a.rows().len()), (m, n, b.rows().len()));
-    let unit = tile_rows::<S, T>();
+    let unit = outer_rows::<S, T>();
     let parts = threads::parts(m, 4 * unit, m * n * a.rows().len());
     if parts == 1 {
         return add_outer_block(simd, a, b, out);
@@ -184,63 +197,105 @@ fn add_outer_block<S: Simd, T: Float>(
 ) {
     simd.vectorize(
         #[inline(always)]
-        || match tile_rows::<S, T>() {
-            8 => add_outer_tiles::<S, T, 8>(simd, a, b, out),
-            _ => add_outer_tiles::<S, T, 6>(simd, a, b, out),
+        || {
+            if kernel::is_wide::<S, T>() {
+                add_outer_rows::<S, T, 8>(simd, a, b, out);
+            } else {
+                add_outer_rows::<S, T, 6>(simd, a, b, out);
+            }
         },
     );
 }
 
 #[inline(always)]
-fn add_outer_tiles<S: Simd, T: Float, const R: usize>(
+fn add_outer_rows<S: Simd, T: Float, const R: usize>(
     simd: S,
     a: &Gather<'_, T>,
     b: &Gather<'_, T>,
     mut out: ArrayViewMut2<'_, T>,
 ) {
     let (m, n) = out.dim();
-    let panel_width = PANEL_VECTORS * Vector::<S, T>::LEN;
-    let (mut left, mut right) = (Vec::new(), Vec::new());
+    let lanes = Vector::<S, T>::LEN;
+    let most = OUTER_ROWS.min(a.rows().len());
+    let mut left = Aligned::stale(m.next_multiple_of(R) * most);
+    let mut right = Aligned::stale(2 * lanes * most);
     for (a, b) in a.rows().chunks(OUTER_ROWS).zip(b.rows().chunks(OUTER_ROWS)) {
-        pack_rows(a, m, R, &mut left);
-        pack_rows(b, n, panel_width, &mut right);
-        let panels = right.chunks_exact(a.len() * panel_width);
-        for (panel, column) in panels.zip((0..n).step_by(panel_width)) {
-            let places = [kernel::places::<S, T>(simd, column, n)];
-            for (left, row) in left.chunks_exact(a.len() * R).zip((0..m).step_by(R)) {
-                let mut tile = kernel::zero_tile::<S, T, R, 1>(simd);
-                for r in 0..R {
-                    let Some(row) = row_of(&mut out, row + r) else { break };
-                    kernel::load(&places, row, &mut tile[r]);
-                }
-                kernel::multiply_add(simd, left.as_chunks::<R>().0, [panel], &mut tile);
-                for r in 0..R {
-                    let Some(row) = row_of(&mut out, row + r) else { break };
-                    kernel::store(&places, &tile[r], row);
+        let left = &mut left[..m.next_multiple_of(R) * a.len()];
+        pack_left(a, m, left.as_chunks_mut::<R>().0);
+        for column in (0..n).step_by(2 * lanes) {
+            let columns = column..n.min(column + 2 * lanes);
+            let vectors = columns.len().div_ceil(lanes);
+            let right = &mut right[..vectors * lanes * b.len()];
+            pack_right(b, columns, right);
+            let left = left.as_chunks::<R>().0;
+            match vectors {
+                2 => add_outer_panel::<S, T, R, 2>(simd, left, right, column, &mut out),
+                _ => add_outer_panel::<S, T, R, 1>(simd, left, right, column, &mut out),
+            }
+        }
+    }
+}
+
+/// One panel of columns of all rows of `out`.
+#[inline(always)]
+fn add_outer_panel<S: Simd, T: Float, const R: usize, const V: usize>(
+    simd: S,
+    left: &[[T; R]],
+    panel: &[T],
+    column: usize,
+    out: &mut ArrayViewMut2<'_, T>,
+) {
+    let m = out.nrows();
+    let depth = panel.len() / (V * Vector::<S, T>::LEN);
+    for (left, first) in left.chunks_exact(depth).zip((0..m).step_by(R)) {
+        let mut tile = kernel::zeros::<S, T, R, 1, V>(simd);
+        let rows = R.min(m - first);
+        for r in 0..rows {
+            kernel::load(simd, row_of(out, first + r), column, &mut tile[r][0]);
+        }
+        kernel::multiply_add(simd, depth, left, [panel], &mut tile);
+        for r in 0..rows {
+            kernel::store(simd, row_of(out, first + r), column, &tile[r][0]);
+        }
+    }
+}
+
+/// Row `r` of a weight's gradient, which is in standard layout.
+#[inline(always)]
+fn row_of<'a, T>(out: &'a mut ArrayViewMut2<'_, T>, r: usize) -> &'a mut [T] {
+    let n = out.ncols();
+    &mut out.as_slice_mut().unwrap_or_default()[r * n..][..n]
+}
+
+/// Lays the first `width` columns of `rows` out in panels of `R` columns, row by row, filled up
+/// with zeros. Panels that share a cache line of the rows are filled together.
+#[inline(always)]
+fn pack_left<T: Float, const R: usize>(rows: &[&[T]], width: usize, panels: &mut [[T; R]]) {
+    let together = (64 / (R * size_of::<T>())).max(1);
+    for first in (0..width.div_ceil(R)).step_by(together) {
+        for (k, row) in rows.iter().enumerate() {
+            for p in first..width.div_ceil(R).min(first + together) {
+                let values = &row[p * R..width.min((p + 1) * R)];
+                let to = &mut panels[p * rows.len() + k];
+                match values.as_chunks::<R>().0.first() {
+                    Some(values) => *to = *values,
+                    None => {
+                        *to = [T::zero(); R];
+                        to[..values.len()].copy_from_slice(values);
+                    }
                 }
             }
         }
     }
 }
 
-/// Row `r` of a weight's gradient, where there is one: the last tile may reach past the end.
+/// Lays `columns` of `rows` out as one panel, row by row, each filled up with zeros.
 #[inline(always)]
-fn row_of<'a, T>(out: &'a mut ArrayViewMut2<'_, T>, r: usize) -> Option<&'a mut [T]> {
-    let n = out.ncols();
-    let all = out.as_slice_mut()?;
-    all.get_mut(r * n..(r + 1) * n)
-}
-
-/// Lays `rows` of `width` values out in panels of `panel_width` columns, row by row, filled up with zeros.
-#[inline(always)]
-fn pack_rows<T: Float>(rows: &[&[T]], width: usize, panel_width: usize, packed: &mut Vec<T>) {
-    packed.clear();
-    packed.resize(width.div_ceil(panel_width) * panel_width * rows.len(), T::zero());
-    let panels = packed.chunks_exact_mut((rows.len() * panel_width).max(1));
-    for (panel, column) in panels.zip((0..width).step_by(panel_width)) {
-        let columns = column..width.min(column + panel_width);
-        for (to, from) in panel.chunks_exact_mut(panel_width).zip(rows) {
-            to[..columns.len()].copy_from_slice(&from[columns.clone()]);
-        }
+fn pack_right<T: Float>(rows: &[&[T]], columns: Range<usize>, panel: &mut [T]) {
+    let width = panel.len() / rows.len();
+    for (to, from) in panel.chunks_exact_mut(width).zip(rows) {
+        let (to, padding) = to.split_at_mut(columns.len());
+        to.copy_from_slice(&from[columns.clone()]);
+        padding.fill(T::zero());
     }
 }

@@ -1,8 +1,9 @@
-//! Numerics: products, activations, reductions, random streams and initialisers. Knows no network.
+//! Numerics: products, activations, reductions, random factors and initialisers. Knows no network.
 //!
 //! | file | duty |
 //! |---|---|
 //! | `rows` | contiguous rows with a stride: what cells and kernels see of an array |
+//! | `aligned` | values that begin at a cache line |
 //! | `lanes` | a loop over the native vectors of a slice, with its tail |
 //! | `kernel` | the one micro-kernel, generic over instruction set and element type |
 //! | `pack` | an operand laid out once for the micro-kernel |
@@ -10,7 +11,7 @@
 //! | `activation` | sigmoid, tanh, relu, exp: vectorised, with stated error bounds |
 //! | `reduce` | column sums, softmax and log-sum-exp in a fixed order |
 //! | `threads` | the one rule that decides on how many threads a piece of work runs |
-//! | `random` | streams of random numbers by seed, use and step; dropout masks |
+//! | `random` | dropout masks |
 //! | `init` | initial values of weights |
 //!
 //! Instruction sets are chosen at run time by `fearless_simd`: AVX-512, AVX2 with FMA, SSE, NEON,
@@ -24,11 +25,13 @@ pub mod matmul;
 pub mod reduce;
 pub mod rows;
 
+mod aligned;
 mod kernel;
 mod pack;
 pub(crate) mod random;
 pub(crate) mod threads;
 
+pub(crate) use aligned::Aligned;
 pub use fearless_simd::{Level, Select, Simd, SimdBase, SimdFloat, dispatch};
 pub use init::Init;
 pub use lanes::{Lanes, Vector, lanes};

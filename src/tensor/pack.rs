@@ -1,20 +1,26 @@
 //! [`Packed`]: a matrix laid out once for the micro-kernel, then used at every time step.
 
+use std::ops::Range;
+
 use fearless_simd::{Simd, SimdBase};
 use ndarray::ArrayView2;
 
 use crate::float::Float;
-use crate::tensor::kernel::PANEL_VECTORS;
+use crate::tensor::aligned::Aligned;
+use crate::tensor::kernel::panel_vectors;
 use crate::tensor::lanes::Vector;
 
-/// The right operand [k, n] of a product, cut into panels of two native vectors' columns. A panel
-/// holds its columns row by row (k-major), so the kernel reads it once, in order; the last panel
-/// is filled up with zeros.
-#[derive(Clone, Debug)]
-pub struct Packed<T> {
-    panels: Vec<T>,
+/// The right operand [k, n] of a product, cut into panels of a few native vectors' columns. A panel
+/// holds its columns row by row (k-major), so the kernel reads it once, in order. The last panel
+/// has as many vectors as are left, and is filled up with zeros.
+#[derive(Debug)]
+pub struct Packed<T: Float> {
+    panels: Aligned<T>,
     k: usize,
     n: usize,
+    /// n, filled up to whole vectors.
+    padded: usize,
+    /// Columns of every panel but the last.
     width: usize,
 }
 
@@ -22,17 +28,27 @@ impl<T: Float> Packed<T> {
     /// Packs `matrix` [k, n] for the instruction set `S`. For y = x·Wᵀ pack `weight.t()`.
     pub fn new<S: Simd>(_simd: S, matrix: ArrayView2<'_, T>) -> Self {
         let (k, n) = matrix.dim();
-        let width = PANEL_VECTORS * Vector::<S, T>::LEN;
-        let mut panels = vec![T::zero(); n.div_ceil(width) * width * k];
-        for (panel, j) in panels.chunks_exact_mut((k * width).max(1)).zip((0..n).step_by(width)) {
-            for (column, j) in (j..n.min(j + width)).enumerate() {
-                let source = matrix.column(j);
-                for (row, &value) in panel.chunks_exact_mut(width).zip(source) {
-                    row[column] = value;
+        let lanes = Vector::<S, T>::LEN;
+        let width = panel_vectors::<S, T>() * lanes;
+        let padded = n.next_multiple_of(lanes);
+        let mut packed = Self { panels: Aligned::zeros(padded * k), k, n, padded, width };
+        for p in 0..packed.panel_count() {
+            let columns = packed.columns(p);
+            let panel = &mut packed.panels[columns.start * k..columns.end * k];
+            let used = columns.start..columns.end.min(n);
+            if matrix.strides()[1] == 1 {
+                for (to, from) in panel.chunks_exact_mut(columns.len()).zip(matrix.rows()) {
+                    let from = from.to_slice().unwrap_or_default();
+                    to[..used.len()].copy_from_slice(&from[used.clone()]);
+                }
+            } else {
+                for (column, j) in used.enumerate() {
+                    let to = panel[column..].iter_mut().step_by(columns.len());
+                    to.zip(matrix.column(j)).for_each(|(to, &from)| *to = from);
                 }
             }
         }
-        Self { panels, k, n, width }
+        packed
     }
 
     /// Rows of the matrix: the width of the left operand.
@@ -45,20 +61,23 @@ impl<T: Float> Packed<T> {
         self.n
     }
 
-    /// Columns of a panel.
-    pub(crate) fn panel_width(&self) -> usize {
-        self.width
+    /// How many panels there are.
+    #[inline(always)]
+    pub(crate) fn panel_count(&self) -> usize {
+        self.padded.div_ceil(self.width)
     }
 
-    /// How many panels there are.
-    pub(crate) fn panel_count(&self) -> usize {
-        self.n.div_ceil(self.width)
+    /// The columns of panel `index`, filled up to whole vectors.
+    #[inline(always)]
+    pub(crate) fn columns(&self, index: usize) -> Range<usize> {
+        index * self.width..self.padded.min((index + 1) * self.width)
     }
 
     /// Rows `k` of panel `index`.
     #[inline(always)]
-    pub(crate) fn panel(&self, index: usize, k: std::ops::Range<usize>) -> &[T] {
-        let start = index * self.k * self.width;
-        &self.panels[start + k.start * self.width..start + k.end * self.width]
+    pub(crate) fn panel(&self, index: usize, k: &Range<usize>) -> &[T] {
+        let columns = self.columns(index);
+        let (start, width) = (columns.start * self.k, columns.len());
+        &self.panels[start + k.start * width..start + k.end * width]
     }
 }

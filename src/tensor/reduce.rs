@@ -13,9 +13,14 @@ use crate::tensor::rows::Gather;
 pub fn add_column_sums<S: Simd, T: Float>(
     simd: S,
     rows: &Gather<'_, T>,
-    sums: ArrayViewMut1<'_, T>,
+    mut sums: ArrayViewMut1<'_, T>,
 ) {
-    let Some(sums) = sums.into_slice() else { return };
+    let Some(sums) = sums.as_slice_mut() else {
+        for row in rows.rows() {
+            sums.iter_mut().zip(*row).for_each(|(sum, &value)| *sum += value);
+        }
+        return;
+    };
     simd.vectorize(
         #[inline(always)]
         || {
@@ -30,7 +35,8 @@ pub fn add_column_sums<S: Simd, T: Float>(
 
 /// Replaces a row by its softmax, eˣ / Σ eˣ, and returns ln Σ eˣ.
 ///
-/// The largest value is subtracted first, so no finite row overflows.
+/// The largest value is subtracted first, so no finite row overflows. A row with NaN or +∞, or of −∞
+/// alone, becomes NaN.
 #[inline(always)]
 pub fn softmax<S: Simd, T: Float>(simd: S, row: &mut [T]) -> T {
     let largest = row.iter().copied().fold(T::neg_infinity(), T::max);

@@ -44,6 +44,12 @@ impl<'a, T> Rows<'a, T> {
         Self { first: self.first + columns.start, width: columns.len(), ..self }
     }
 
+    /// All values, of rows that follow each other without a gap.
+    pub(crate) fn as_slice(self) -> &'a [T] {
+        debug_assert_eq!(self.stride, self.width);
+        self.data
+    }
+
     /// All rows in order.
     pub fn iter(self) -> impl Iterator<Item = &'a [T]> {
         (0..self.count).map(move |r| self.row(r))

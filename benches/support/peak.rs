@@ -1,0 +1,40 @@
+//! The most multiply-adds a second that one core does, all in registers.
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use recurrent::Float;
+use recurrent::tensor::{Level, Simd, SimdBase, SimdFloat, Vector, dispatch};
+
+/// Sums that do not wait for each other: more than latency × width of the units, fewer than the
+/// registers.
+const CHAINS: usize = 12;
+const STEPS: usize = 20_000;
+const BURSTS: usize = 200;
+
+/// The best burst in GF/s, two operations a multiply-add.
+pub(crate) fn fma_peak<T: Float>() -> f64 {
+    let level = Level::new();
+    let best =
+        (0..BURSTS).map(|_| dispatch!(level, simd => burst::<_, T>(simd))).fold(0.0, f64::max);
+    println!("FMA peak {} on {level:?}: {best:.1} GF/s", T::NAME);
+    best
+}
+
+#[inline(always)]
+fn burst<S: Simd, T: Float>(simd: S) -> f64 {
+    let vector = |value: f64| Vector::<S, T>::splat(simd, T::of(value));
+    let (factor, addend) = (vector(black_box(0.999)), vector(black_box(0.001)));
+    let mut sums = [vector(black_box(1.0)); CHAINS];
+    let start = Instant::now();
+    for _ in 0..STEPS {
+        for c in 0..CHAINS {
+            sums[c] = sums[c].mul_add(factor, addend);
+        }
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    for sum in sums {
+        black_box(sum.as_slice());
+    }
+    (2 * STEPS * CHAINS * Vector::<S, T>::LEN) as f64 / seconds * 1e-9
+}

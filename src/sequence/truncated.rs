@@ -1,0 +1,129 @@
+//! Truncated backpropagation through time, TBPTT(k1, k2): a long sequence in windows.
+//!
+//! Every k1 steps the loss of those steps flows back through at most k2 steps, k2 ≥ k1; the state
+//! is carried on, its gradient is not. With k1 = k2 the windows do not overlap. Parameters may be
+//! updated between windows.
+//!
+//! Source: Williams and Peng, *An Efficient Gradient-Based Algorithm for On-Line Training of
+//! Recurrent Network Trajectories*, 1990.
+
+use std::ops::Range;
+
+use ndarray::{Array3, Axis, Slice};
+use rand::Rng;
+
+use crate::cell::Cell;
+use crate::error::{Error, Result, check_shape};
+use crate::float::Float;
+use crate::sequence::{Recurrent, Sequences, State, Tape};
+
+/// A walk over long sequences window by window, made by
+/// [`Recurrent::truncated`](super::Recurrent::truncated).
+#[derive(Clone, Debug)]
+pub struct Truncated<'x, T> {
+    x: &'x Sequences<T>,
+    k1: usize,
+    k2: usize,
+    /// The first of the next window's own steps.
+    own: usize,
+    /// The step that the next window goes back to.
+    start: usize,
+    /// The state before `start`.
+    state: State<T>,
+}
+
+/// One window of a [`Truncated`] walk: the output of its own k1 steps, and what its backward pass
+/// through up to k2 steps needs.
+#[derive(Debug)]
+pub struct Window<T: Float> {
+    steps: Range<usize>,
+    output: Sequences<T>,
+    /// Steps that the window goes back through before its own.
+    before: usize,
+    tape: Tape<T>,
+}
+
+impl<'x, T: Float> Truncated<'x, T> {
+    pub(crate) fn new(
+        x: &'x Sequences<T>,
+        state: State<T>,
+        (k1, k2): (usize, usize),
+        bidirectional: bool,
+    ) -> Result<Self> {
+        if k1 == 0 {
+            return Err(Error::argument("k1", "at least 1", k1));
+        }
+        if k2 < k1 {
+            return Err(Error::argument("k2", format!("at least {k1} (k1)"), k2));
+        }
+        if bidirectional {
+            let expected = "a network of one direction: the other carries no state on";
+            return Err(Error::argument("bidirectional", expected, true));
+        }
+        Ok(Self { x, k1, k2, own: 0, start: 0, state })
+    }
+
+    /// The next window under the parameters that `network` has now, or none after the last step.
+    ///
+    /// With dropout, steps that an earlier window has seen already get new masks.
+    ///
+    /// # Errors
+    /// Where `network` has other sizes than the one that the walk began with.
+    pub fn next<C: Cell<T>>(
+        &mut self,
+        network: &Recurrent<T, C>,
+        rng: &mut dyn Rng,
+    ) -> Result<Option<Window<T>>> {
+        let time = self.x.time();
+        let own = self.own..time.min(self.own.saturating_add(self.k1));
+        if own.is_empty() {
+            return Ok(None);
+        }
+        let x = part(self.x, self.start..own.end)?;
+        let (output, _, tape) = network.forward_train(&x, Some(&self.state), rng)?;
+        let before = own.start - self.start;
+        let output = part(&output, before..before + own.len())?;
+        let next_end = time.min(own.end.saturating_add(self.k1));
+        let next_start = next_end.saturating_sub(self.k2).min(own.end);
+        tape.state_before(next_start - self.start, &mut self.state);
+        (self.own, self.start) = (own.end, next_start);
+        Ok(Some(Window { steps: own, output, before, tape }))
+    }
+}
+
+impl<T: Float> Window<T> {
+    /// The window's own steps, among those of the whole sequences.
+    pub fn steps(&self) -> Range<usize> {
+        self.steps.clone()
+    }
+
+    /// The output of the window's own steps, with what is left of each sequence's length.
+    pub fn output(&self) -> &Sequences<T> {
+        &self.output
+    }
+
+    /// Backward through the window, from ∂L/∂output of its own steps [steps, batch, output].
+    /// Gradients of parameters are added to `grad`.
+    pub fn backward<C: Cell<T>>(
+        self,
+        network: &Recurrent<T, C>,
+        d_output: &Array3<T>,
+        grad: &mut Recurrent<T, C>,
+    ) -> Result<()> {
+        let expected = self.output.values().shape();
+        check_shape("d_output", "steps, batch, output", expected, d_output.shape())?;
+        let (steps, batch, width) = d_output.dim();
+        let mut d_all = Array3::zeros((self.before + steps, batch, width));
+        d_all.slice_axis_mut(Axis(0), Slice::from(self.before..)).assign(d_output);
+        network.backward(self.tape, &d_all, None, grad)?;
+        Ok(())
+    }
+}
+
+/// The given steps, with what falls into them of each sequence's length.
+fn part<T: Float>(x: &Sequences<T>, steps: Range<usize>) -> Result<Sequences<T>> {
+    let lengths = x.lengths().iter();
+    let lengths = lengths.map(|&length| length.min(steps.end).saturating_sub(steps.start));
+    let values = x.values().slice_axis(Axis(0), Slice::from(steps.clone()));
+    Sequences::new(values.to_owned(), lengths.collect())
+}

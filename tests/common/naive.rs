@@ -1,0 +1,34 @@
+//! Products as loops, straight from their definitions: the judge of the kernels.
+
+use ndarray::{Array2, ArrayView2};
+use recurrent::Float;
+
+/// start + a · b for `a` [m, k], `b` [k, n] and `start` [m, n]: for each element one chain over k
+/// in order, each link rounded once (`fused`) or twice.
+pub(crate) fn product<T: Float>(
+    a: ArrayView2<'_, T>,
+    b: ArrayView2<'_, T>,
+    start: ArrayView2<'_, T>,
+    fused: bool,
+) -> Array2<T> {
+    Array2::from_shape_fn(start.dim(), |(i, j)| {
+        let mut sum = start[[i, j]];
+        for k in 0..a.ncols() {
+            sum =
+                if fused { a[[i, k]].mul_add(b[[k, j]], sum) } else { sum + a[[i, k]] * b[[k, j]] };
+        }
+        sum
+    })
+}
+
+/// The largest rounding error that any order of summation could leave in each element of
+/// start + a · b: (k + 1)·ε·(|start| + |a| · |b|).
+pub(crate) fn product_error_bound<T: Float>(
+    a: ArrayView2<'_, T>,
+    b: ArrayView2<'_, T>,
+    start: ArrayView2<'_, T>,
+) -> Array2<T> {
+    let size = |array: ArrayView2<'_, T>| array.mapv(|value| value.abs());
+    let sizes = product(size(a).view(), size(b).view(), size(start).view(), false);
+    sizes * T::of(a.ncols() as f64 + 1.0) * T::epsilon()
+}

@@ -1,0 +1,314 @@
+//! Products on every instruction level of this machine, against loops.
+
+#[path = "common/levels.rs"]
+mod levels;
+#[path = "common/naive.rs"]
+mod naive;
+
+use std::ops::Range;
+
+use levels::levels;
+use ndarray::{Array2, ArrayView2, Axis, Slice, array};
+use proptest::prelude::*;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use recurrent::Float;
+use recurrent::tensor::reduce::add_column_sums;
+use recurrent::tensor::{
+    Gather, Level, Packed, Rows, RowsMut, Simd, Start, add_outer_products, dispatch, product,
+};
+
+/// Whether a multiply-add of this level is rounded once. SSE has none: it multiplies, then adds.
+fn fused(level: Level) -> bool {
+    #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+    return level.as_avx2().is_some();
+    #[cfg(not(any(target_arch = "x86", target_arch = "x86_64")))]
+    return cfg!(target_arch = "aarch64") && !level.is_fallback();
+}
+
+fn random<T: Float>(rng: &mut ChaCha8Rng, shape: (usize, usize)) -> Array2<T> {
+    Array2::from_shape_simple_fn(shape, || T::of(rng.random_range(-1.0..1.0)))
+}
+
+fn bits<T: Float>(values: &Array2<T>) -> Vec<u64> {
+    values.iter().map(|value| value.f64().to_bits()).collect()
+}
+
+fn rows_of<T: Float>(values: &Array2<T>, rows: Range<usize>) -> Array2<T> {
+    values.slice_axis(Axis(0), Slice::from(rows)).to_owned()
+}
+
+/// `start + a · b` by the library, with `pad` more columns on both sides of every row.
+#[inline(always)]
+fn run_product<S: Simd, T: Float>(
+    simd: S,
+    a: ArrayView2<'_, T>,
+    b: ArrayView2<'_, T>,
+    start: Start<'_, T>,
+    out: &Array2<T>,
+    pad: usize,
+) -> Array2<T> {
+    let filler = T::of(7.0);
+    let padded = |inner: ArrayView2<'_, T>| {
+        let mut outer = Array2::from_elem((inner.nrows(), inner.ncols() + 2 * pad), filler);
+        outer.slice_axis_mut(Axis(1), Slice::from(pad..pad + inner.ncols())).assign(&inner);
+        outer
+    };
+    let (wide_a, mut wide_out) = (padded(a), padded(out.view()));
+    let packed = Packed::new(simd, b);
+    assert_eq!((packed.k(), packed.n()), b.dim());
+    let width = wide_out.ncols();
+    let mut out_rows = RowsMut::new(wide_out.as_slice_mut().unwrap(), width);
+    let a_rows = Rows::new(wide_a.as_slice().unwrap(), wide_a.ncols());
+    product(
+        simd,
+        a_rows.columns(pad..pad + a.ncols()),
+        &packed,
+        start,
+        out_rows.columns_mut(pad..pad + b.ncols()),
+    );
+    let outside = |column: usize| column < pad || column >= pad + b.ncols();
+    for (column, values) in wide_out.columns().into_iter().enumerate() {
+        assert!(!outside(column) || values.iter().all(|&value| value == filler));
+    }
+    wide_out.slice_axis(Axis(1), Slice::from(pad..pad + b.ncols())).to_owned()
+}
+
+/// out + Σⱼ aⱼ ⊗ bⱼ over the rows j of `a` and `b`, by the library.
+fn run_outer<T: Float>(
+    level: Level,
+    a: ArrayView2<'_, T>,
+    b: ArrayView2<'_, T>,
+    out: &Array2<T>,
+) -> Array2<T> {
+    let rows = |array: ArrayView2<'_, T>| -> Vec<Vec<T>> {
+        array.outer_iter().map(|row| row.to_vec()).collect()
+    };
+    let (a_rows, b_rows, mut out) = (rows(a), rows(b), out.clone());
+    let a = Gather::new(a_rows.iter().map(Vec::as_slice).collect(), a.ncols());
+    let b = Gather::new(b_rows.iter().map(Vec::as_slice).collect(), b.ncols());
+    dispatch!(level, simd => add_outer_products(simd, &a, &b, out.view_mut()));
+    out
+}
+
+#[test]
+fn the_naive_product_agrees_with_numbers_worked_by_hand() {
+    let (a, b) = (array![[1.0, 2.0, 3.0], [-1.0, 0.5, 4.0]], array![[2.0], [10.0], [100.0]]);
+    let start = array![[1000.0], [0.25]];
+    for fused in [false, true] {
+        let result = naive::product(a.view(), b.view(), start.view(), fused);
+        assert_eq!(result, array![[1322.0], [403.25]]);
+    }
+    let bound = naive::product_error_bound(a.view(), b.view(), start.view());
+    assert_eq!(bound, array![[1322.0], [407.25]] * 4.0 * f64::EPSILON);
+    // (1 + ε)(1 − ε) − 1 = −ε², which only one rounding sees.
+    let e = f64::EPSILON;
+    let (a, b, start) = (array![[1.0 + e]], array![[1.0 - e]], array![[-1.0]]);
+    assert_eq!(naive::product(a.view(), b.view(), start.view(), true), array![[-e * e]]);
+    assert_eq!(naive::product(a.view(), b.view(), start.view(), false), array![[0.0]]);
+}
+
+/// Rows, inner width, columns: around the sizes of vectors, tiles, panels and blocks of k.
+const SHAPES: &[(usize, usize, usize)] = &[
+    (1, 1, 1),
+    (1, 3, 7),
+    (1, 33, 129),
+    (1, 129, 128),
+    (2, 7, 31),
+    (2, 64, 257),
+    (3, 17, 33),
+    (4, 1, 16),
+    (5, 31, 17),
+    (6, 8, 32),
+    (7, 3, 3),
+    (8, 33, 31),
+    (9, 129, 7),
+    (13, 7, 65),
+    (14, 17, 1),
+    (17, 31, 129),
+    (31, 5, 48),
+    (33, 129, 33),
+    (3, 1601, 19),
+    (9, 801, 35),
+    (129, 7, 17),
+];
+
+fn check_product<T: Float>((m, k, n): (usize, usize, usize)) {
+    let mut rng = ChaCha8Rng::seed_from_u64((m + 1000 * k + 1_000_000 * n) as u64);
+    let (a, b) = (random::<T>(&mut rng, (m, k)), random::<T>(&mut rng, (k, n)));
+    let (output, bias) = (random::<T>(&mut rng, (m, n)), random::<T>(&mut rng, (1, n)));
+    let zeros = Array2::zeros((m, n));
+    let biases = bias.broadcast((m, n)).unwrap();
+    let starts = [
+        (Start::Zero, zeros.view()),
+        (Start::Output, output.view()),
+        (Start::Bias(bias.as_slice().unwrap()), biases),
+    ];
+    for (start, first) in starts {
+        let bound = naive::product_error_bound(a.view(), b.view(), first);
+        let chains = [false, true].map(|fused| naive::product(a.view(), b.view(), first, fused));
+        for level in levels() {
+            let got = dispatch!(level, simd => {
+                run_product(simd, a.view(), b.view(), start, &output, 0)
+            });
+            let padded = dispatch!(level, simd => {
+                run_product(simd, a.view(), b.view(), start, &output, 5)
+            });
+            let chain = &chains[usize::from(fused(level))];
+            let at = format!("[{m}, {k}] · [{k}, {n}] {} {start:?} on {level:?}", T::NAME);
+            for ((got, chain), &bound) in got.iter().zip(chain).zip(&bound) {
+                assert!((*got - *chain).abs() <= bound, "{at}: {got} is not near {chain}");
+            }
+            assert!(bits(&got) == bits(chain), "{at}: not one chain over k in order");
+            assert!(bits(&got) == bits(&padded), "{at}: strided rows differ");
+        }
+    }
+}
+
+#[test]
+fn a_product_is_one_chain_of_multiply_adds_per_element() {
+    for &shape in SHAPES {
+        check_product::<f32>(shape);
+        check_product::<f64>(shape);
+    }
+}
+
+fn check_outer<T: Float>((m, rows, n): (usize, usize, usize)) {
+    let mut rng = ChaCha8Rng::seed_from_u64((m + 1000 * rows + 1_000_000 * n) as u64);
+    let (a, b) = (random::<T>(&mut rng, (rows, m)), random::<T>(&mut rng, (rows, n)));
+    let out = random::<T>(&mut rng, (m, n));
+    let bound = naive::product_error_bound(a.t(), b.view(), out.view());
+    let chains = [false, true].map(|fused| naive::product(a.t(), b.view(), out.view(), fused));
+    for level in levels() {
+        let got = run_outer(level, a.view(), b.view(), &out);
+        let chain = &chains[usize::from(fused(level))];
+        let at = format!("{rows} × [{m}] ⊗ [{n}] {} on {level:?}", T::NAME);
+        for ((got, chain), &bound) in got.iter().zip(chain).zip(&bound) {
+            assert!((*got - *chain).abs() <= bound, "{at}: {got} is not near {chain}");
+        }
+        assert!(bits(&got) == bits(chain), "{at}: not one chain over the rows in order");
+    }
+}
+
+#[test]
+fn a_sum_of_outer_products_is_one_chain_over_the_rows_per_element() {
+    for &shape in SHAPES {
+        check_outer::<f32>(shape);
+        check_outer::<f64>(shape);
+    }
+    check_outer::<f32>((33, 0, 17));
+}
+
+#[test]
+fn a_sum_of_outer_products_has_the_same_bits_for_any_number_of_threads() {
+    let mut rng = ChaCha8Rng::seed_from_u64(3);
+    let (a, b) = (random::<f32>(&mut rng, (300, 259)), random::<f32>(&mut rng, (300, 65)));
+    let out = random::<f32>(&mut rng, (259, 65));
+    for level in levels() {
+        let run = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| run_outer(level, a.view(), b.view(), &out))
+        };
+        let one = run(1);
+        for threads in 2..=5 {
+            assert!(bits(&one) == bits(&run(threads)), "{threads} threads on {level:?}");
+        }
+    }
+}
+
+#[test]
+fn column_sums_run_in_the_order_of_the_rows_in_any_memory_layout() {
+    let mut rng = ChaCha8Rng::seed_from_u64(4);
+    for (rows, width) in [(0, 5), (1, 1), (7, 33), (300, 17)] {
+        let (values, start) =
+            (random::<f32>(&mut rng, (rows, width)), random::<f32>(&mut rng, (width, 2)));
+        let expected = naive::product(
+            Array2::ones((1, rows)).view(),
+            values.view(),
+            rows_of(&start.t().to_owned(), 0..1).view(),
+            false,
+        );
+        let all = values.as_slice().unwrap();
+        let gathered = Gather::new(all.chunks_exact(width).collect(), width);
+        for level in levels() {
+            // A column of an array with two is not contiguous.
+            let (mut strided, mut contiguous) = (start.clone(), start.column(0).to_owned());
+            dispatch!(level, simd => {
+                add_column_sums(simd, &gathered, strided.column_mut(0));
+                add_column_sums(simd, &gathered, contiguous.view_mut());
+            });
+            assert_eq!(contiguous, expected.row(0), "{rows} rows of {width} on {level:?}");
+            assert_eq!(strided.column(0), expected.row(0), "{rows} rows of {width} on {level:?}");
+            assert_eq!(strided.column(1), start.column(1));
+        }
+    }
+}
+
+fn check_rows_alone<T: Float>((m, k, n): (usize, usize, usize), seed: u64) {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let (a, b) = (random::<T>(&mut rng, (m, k)), random::<T>(&mut rng, (k, n)));
+    let output = random::<T>(&mut rng, (m, n));
+    for level in levels() {
+        let run = |rows: Range<usize>| {
+            let (a, output) = (rows_of(&a, rows.clone()), rows_of(&output, rows));
+            dispatch!(level, simd => {
+                run_product(simd, a.view(), b.view(), Start::Output, &output, 0)
+            })
+        };
+        let together = run(0..m);
+        for rows in (0..m).map(|r| r..r + 1).chain([0..m / 2, m / 3..m]) {
+            if rows.is_empty() {
+                continue;
+            }
+            let beside = rows_of(&together, rows.clone());
+            assert!(bits(&beside) == bits(&run(rows.clone())), "rows {rows:?} of {m} on {level:?}");
+        }
+    }
+}
+
+/// NaN in one row or column must not reach another, in whichever tile they stand.
+fn check_isolation((m, k, n): (usize, usize, usize), seed: u64) {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let (mut a, mut b) = (random::<f32>(&mut rng, (m, k)), random::<f32>(&mut rng, (k, n)));
+    let (row, column) = (rng.random_range(0..m), rng.random_range(0..n));
+    a.index_axis_mut(Axis(0), row).fill(f32::NAN);
+    b.index_axis_mut(Axis(1), column).fill(f32::NAN);
+    let zeros = Array2::zeros((m, n));
+    for level in levels() {
+        let got = dispatch!(level, simd => {
+            run_product(simd, a.view(), b.view(), Start::Zero, &zeros, 0)
+        });
+        for ((i, j), value) in got.indexed_iter() {
+            assert_eq!(value.is_nan(), i == row || j == column, "[{i}, {j}] on {level:?}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_row_of_a_product_does_not_depend_on_the_rows_beside_it(
+        shape in (1_usize..40, 1_usize..70, 1_usize..140),
+        seed: u64,
+    ) {
+        check_rows_alone::<f32>(shape, seed);
+        check_rows_alone::<f64>(shape, seed);
+    }
+
+    #[test]
+    fn nan_spreads_along_its_own_row_and_column_alone(
+        shape in (1_usize..20, 1_usize..40, 1_usize..80),
+        seed: u64,
+    ) {
+        check_isolation(shape, seed);
+    }
+
+    #[test]
+    fn products_of_any_shape_agree_with_loops(
+        shape in (1_usize..40, 1_usize..70, 1_usize..80),
+    ) {
+        check_product::<f32>(shape);
+        check_outer::<f64>(shape);
+    }
+}
