@@ -41,6 +41,12 @@ pub trait Float: SimdFloatElement + NdFloat + std::iter::Sum + sealed::Sealed {
 
     /// The value in double precision; exact.
     fn f64(self) -> f64;
+
+    /// Appends the value's bytes, little-endian.
+    fn write_le(self, bytes: &mut Vec<u8>);
+
+    /// The value of the first bytes, little-endian; zero where there are too few.
+    fn read_le(bytes: &[u8]) -> Self;
 }
 
 const INVERSE_FACTORIALS: [f64; 12] = [
@@ -79,6 +85,14 @@ impl Float for f32 {
     fn f64(self) -> f64 {
         f64::from(self)
     }
+
+    fn write_le(self, bytes: &mut Vec<u8>) {
+        bytes.extend_from_slice(&self.to_le_bytes());
+    }
+
+    fn read_le(bytes: &[u8]) -> Self {
+        bytes.first_chunk().map_or(0.0, |&bytes| Self::from_le_bytes(bytes))
+    }
 }
 
 impl Float for f64 {
@@ -101,5 +115,13 @@ impl Float for f64 {
 
     fn f64(self) -> f64 {
         self
+    }
+
+    fn write_le(self, bytes: &mut Vec<u8>) {
+        bytes.extend_from_slice(&self.to_le_bytes());
+    }
+
+    fn read_le(bytes: &[u8]) -> Self {
+        bytes.first_chunk().map_or(0.0, |&bytes| Self::from_le_bytes(bytes))
     }
 }

@@ -1,4 +1,43 @@
-//! Recurrent neural networks from scratch on the CPU.
+//! Recurrent neural networks from scratch, on the CPU: RNN, LSTM and GRU with hand-written,
+//! verified backpropagation through time.
+//!
+//! ```
+//! use ndarray::Array3;
+//! use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+//! use recurrent::{Arrays, Lstm, Sequences, loss::Mse, optim::Adam};
+//!
+//! let mut rng = ChaCha8Rng::seed_from_u64(1);
+//! let mut lstm = Lstm::<f32>::builder(3, 8).build(&mut rng)?;
+//! let x = Sequences::full(Array3::ones((10, 4, 3)))?; // [time, batch, features]
+//! let target = x.with_values(Array3::zeros((10, 4, 8)))?;
+//!
+//! let (output, _, tape) = lstm.forward_train(&x, None, &mut rng)?;
+//! let (loss, d_output) = Mse.sequences(&output, &target)?;
+//! let mut grad = lstm.zeros_like();
+//! lstm.backward(tape, &d_output, None, &mut grad)?;
+//! Adam::new(1e-3)?.step(&mut lstm, &grad)?;
+//! # assert!(loss > 0.0);
+//! # Ok::<(), recurrent::Error>(())
+//! ```
+//!
+//! # The map
+//!
+//! Each part uses only those above it.
+//!
+//! | part | duty |
+//! |---|---|
+//! | [`error`] | [`Error`]: argument, expected, got |
+//! | [`float`] | [`Float`]: `f32` and `f64` |
+//! | [`arrays`] | [`Arrays`]: a named bundle of arrays; parameters, gradients and states are all this |
+//! | [`sequences`] | [`Sequences`]: a batch of sequences of any lengths |
+//! | [`tensor`] | products, activations, sums, initialisers; knows no network |
+//! | [`cell`] | one step, forward and backward: the equations; knows no time |
+//! | [`sequence`] | over time: lengths, directions, layers, streaming; knows no equation |
+//! | [`layer`] | linear, embedding, dropout, pooling |
+//! | [`loss`] | each returns its value and its gradient together |
+//! | [`optim`] | SGD, Adam, clipping |
+//! | [`io`] | safetensors under PyTorch's names |
+//! | [`check`] | gradients against finite differences; the gradient flow |
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
@@ -13,12 +52,20 @@ pub mod loss;
 pub mod optim;
 mod pool;
 pub mod sequence;
+pub mod sequences;
 pub mod tensor;
 
 pub use arrays::Arrays;
 pub use error::{Error, Result};
 pub use float::Float;
+
 pub use sequence::{
-    Builder, Gru, Lstm, Recurrent, Rnn, Sequences, State, StepGradients, Stream, Tape, Truncated,
-    Window,
+    Builder, Gru, Lstm, ProjectedLstm, Recurrent, Rnn, State, StepGradients, Stream, Tape,
+    Truncated, Window,
 };
+pub use sequences::Sequences;
+
+/// Every program in README.md compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -358,6 +358,33 @@ fn a_gradient_of_another_network_is_refused() {
 }
 
 #[test]
+fn windows_of_a_truncated_walk_that_make_no_sense_are_refused() {
+    let lstm = Lstm::<f32>::builder(3, 4).build(&mut rng()).unwrap();
+    let x = x();
+    assert_eq!(argument(lstm.truncated(&x, None, 0, 2)), "k1: expected at least 1, got 0");
+    assert_eq!(argument(lstm.truncated(&x, None, 3, 2)), "k2: expected at least 3 (k1), got 2");
+    let message = argument(network().truncated(&x, None, 2, 2));
+    let expected = "a network of one direction: the other carries no state on";
+    assert_eq!(message, format!("bidirectional: expected {expected}, got true"));
+    let state = lstm.zero_state(3).unwrap();
+    let message = shape(lstm.truncated(&x, Some(&state), 2, 2));
+    assert_eq!(message, format!("initial h: expected [1, 2, 4] {STATE_AXES}, got [1, 3, 4]"));
+
+    let mut walk = lstm.truncated(&x, None, MAX, MAX).unwrap();
+    let narrow = Lstm::<f32>::builder(3, 2).build(&mut rng()).unwrap();
+    let message = shape(walk.next(&narrow, &mut rng()));
+    assert_eq!(message, format!("initial h: expected [1, 2, 2] {STATE_AXES}, got [1, 2, 4]"));
+    let window = walk.next(&lstm, &mut rng()).unwrap().unwrap();
+    assert_eq!(window.steps(), 0..5, "the refused call changed nothing");
+    let mut grad = lstm.zeros_like();
+    grad.fill(0.25);
+    let message = shape(window.backward(&lstm, &Array3::ones((5, 2, 5)), &mut grad));
+    assert_eq!(message, "d_output: expected [5, 2, 4] (steps, batch, output), got [5, 2, 5]");
+    assert!(unchanged(&grad));
+    assert!(walk.next(&lstm, &mut rng()).unwrap().is_none());
+}
+
+#[test]
 fn batches_of_empty_sequences_pass_through_unchanged() {
     let net = network();
     let x = Sequences::new(Array3::from_elem((3, 2, 3), f32::NAN), vec![0, 0]).unwrap();

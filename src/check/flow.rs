@@ -13,7 +13,8 @@ use crate::arrays::Arrays;
 use crate::cell::Cell;
 use crate::error::Result;
 use crate::float::Float;
-use crate::sequence::{Recurrent, Sequences, State, StepGradients};
+use crate::sequence::{Recurrent, State, StepGradients};
+use crate::sequences::Sequences;
 
 /// Lines of a plot, at most: longer flows are shown at evenly spread steps.
 const PLOT_LINES: usize = 40;

@@ -1,1 +1,17 @@
 //! Layers without time: what stands before and after the recurrent layers.
+//!
+//! | file | layer |
+//! |---|---|
+//! | `linear` | [`Linear`]: y = W x + b |
+//! | `embedding` | [`Embedding`]: a row for each token |
+//! | `dropout` | [`Dropout`]: zeros at random |
+//! | `pooling` | the mean over time |
+
+mod dropout;
+mod embedding;
+mod linear;
+pub mod pooling;
+
+pub use dropout::Dropout;
+pub use embedding::Embedding;
+pub use linear::Linear;

@@ -4,7 +4,6 @@
 //! |---|---|
 //! | `mod` | [`Recurrent`], the network; its calls check shapes once |
 //! | `config` | [`Builder`] |
-//! | `sequences` | [`Sequences`]: values with lengths |
 //! | `lengths` | ragged rows: which sequences are alive at a step |
 //! | `unroll` | one layer in one direction, forward and back: the heart |
 //! | `tape` | what a walk keeps; [`Tape`] |
@@ -15,7 +14,6 @@
 
 mod config;
 mod lengths;
-mod sequences;
 mod stack;
 mod state;
 mod stream;
@@ -33,12 +31,12 @@ use crate::cell::{
 };
 use crate::error::{Error, Result, check_shape, check_size};
 use crate::float::Float;
+use crate::sequences::Sequences;
 use crate::tensor::{Level, dispatch};
 use lengths::Order;
 use stack::{InputGradients, OutputGradients};
 
 pub use config::Builder;
-pub use sequences::Sequences;
 pub use state::State;
 pub use stream::Stream;
 pub use tape::Tape;
@@ -112,17 +110,8 @@ impl<T: Float> StepGradients<T> {
     /// ∂L/∂`name`_t of one layer and direction at each step, [time, batch, width]; zero in the
     /// padding.
     pub fn get(&self, name: &str, layer: usize, reverse: bool) -> Result<&Array3<T>> {
-        let s = self
-            .names
-            .iter()
-            .position(|&n| n == name)
-            .ok_or_else(|| Error::argument("name", format!("one of {:?}", self.names), name))?;
-        let k = layer.saturating_mul(self.directions).saturating_add(usize::from(reverse));
-        let fits = usize::from(reverse) < self.directions;
-        self.values.get(k).filter(|_| fits).map(|states| &states[s]).ok_or_else(|| {
-            let expected = format!("one of {} layers × directions", self.values.len());
-            Error::argument("layer", expected, format!("layer {layer}, reverse {reverse}"))
-        })
+        let s = state::index_of(self.names, name)?;
+        Ok(&state::part_of(&self.values, self.directions, layer, reverse)?[s])
     }
 }
 
@@ -208,8 +197,9 @@ impl<T: Float, C: Cell<T>> Recurrent<T, C> {
         let output = x.with_values(order.unsorted(output, Axis(1)))?;
         let last = last.unsorted(&order);
         let learned_initial = initial.is_none() && self.initial.is_some();
-        let (gate_names, state_names) = (C::GATES, C::STATE);
-        Ok((output, last, Tape { order, gate_names, state_names, learned_initial, layers }))
+        let (gate_names, state_names, widths) = (C::GATES, C::STATE, self.widths());
+        let tape = Tape { order, gate_names, state_names, widths, learned_initial, layers };
+        Ok((output, last, tape))
     }
 
     /// Backpropagation through time: from ∂L/∂output [time, batch, output] and ∂L/∂(final state)
@@ -251,8 +241,8 @@ impl<T: Float, C: Cell<T>> Recurrent<T, C> {
         grad: &mut Self,
         record: bool,
     ) -> Result<(Array3<T>, State<T>, StepGradients<T>)> {
-        let Tape { order, learned_initial, layers, .. } = tape;
-        if !self.fits(&layers) {
+        let Tape { order, widths, learned_initial, layers, .. } = tape;
+        if widths != self.widths() {
             let expected = "a tape of this network's own forward pass";
             return Err(Error::argument("tape", expected, "one of other sizes"));
         }
@@ -355,9 +345,7 @@ impl<T: Float, C: Cell<T>> Recurrent<T, C> {
     /// addressed.
     fn check_batch(&self, batch: usize) -> Result<()> {
         check_size("batch", &[batch])?;
-        let widths = self.state_widths().into_iter().flatten();
-        let others = self.cells.iter().map(|cell| cell.saved_size().max(cell.weight_ih().nrows()));
-        let widest = widths.chain(others).max().unwrap_or(0);
+        let widest = self.widths().into_iter().flatten().max().unwrap_or(0);
         check_size("step [batch, width]", &[batch, widest])?;
         Ok(())
     }

@@ -10,7 +10,7 @@ use crate::float::Float;
 use crate::sequence::Recurrent;
 use crate::sequence::lengths::{Block, Order};
 use crate::sequence::state::State;
-use crate::sequence::tape::{BlockTape, LayerTape};
+use crate::sequence::tape::LayerTape;
 use crate::sequence::unroll::{Direction, Walk};
 use crate::tensor::random::dropout_mask;
 use crate::tensor::{RowsMut, Simd};
@@ -123,7 +123,7 @@ impl<T: Float, C: Cell<T>> Recurrent<T, C> {
             let (mut column, mut directions) = (0, Vec::new());
             for (d, cell) in cells.iter().enumerate() {
                 let k = layer * self.directions + d;
-                let direction = Direction { cell, reverse: d == 1 };
+                let direction = Direction::new(cell, d == 1);
                 let weights = direction.pack_forward(simd);
                 let blocks = order.blocks(work(cell, order));
                 let walks = walks(&blocks, &mut output, &mut last.parts_mut()[k], &mut [], column);
@@ -158,7 +158,8 @@ impl<T: Float, C: Cell<T>> Recurrent<T, C> {
             let mut column = 0;
             for (d, mut tapes) in directions.into_iter().enumerate() {
                 let k = layers.len() * self.directions + d;
-                let direction = Direction { cell: &self.cells[k], reverse: d == 1 };
+                let (cell, d_last) = (&self.cells[k], &d_final.parts()[k]);
+                let direction = Direction::new(cell, d == 1);
                 let weights = direction.pack_backward(simd);
                 if record {
                     let zeros =
@@ -169,17 +170,10 @@ impl<T: Float, C: Cell<T>> Recurrent<T, C> {
                 let states = &mut d_initial.parts_mut()[k];
                 let walks = walks(&blocks, &mut d_x, states, &mut steps[k], column);
                 for_all(walks.into_iter().zip(&mut tapes).collect(), |(walk, tape)| {
-                    direction.backward(
-                        simd,
-                        &weights,
-                        d_output.view(),
-                        &d_final.parts()[k],
-                        walk,
-                        tape,
-                    );
+                    direction.backward(simd, &weights, d_output.view(), d_last, walk, tape);
                 });
                 direction.accumulate(simd, x.view(), &tapes, &mut grad.cells[k]);
-                column += direction.cell.state_size(0);
+                column += cell.state_size(0);
             }
             if let Some(mask) = &mask {
                 d_x *= mask;
@@ -189,30 +183,15 @@ impl<T: Float, C: Cell<T>> Recurrent<T, C> {
         InputGradients { d_x: d_output.into_owned(), d_initial, steps }
     }
 
-    /// Widths of what a tape of this network keeps, to recognise a tape of another one.
-    pub(crate) fn fits(&self, layers: &[LayerTape<T>]) -> bool {
-        let tapes = |layer: &LayerTape<T>| -> Vec<(usize, Vec<usize>)> {
-            let width = layer.x.dim().2;
-            layer
-                .directions
-                .iter()
-                .flatten()
-                .map(|tape: &BlockTape<T>| (width, tape.widths()))
-                .collect()
+    /// For each layer and direction, the widths of its input, its gates, what else it keeps and its
+    /// states: what makes a tape fit.
+    pub(crate) fn widths(&self) -> Vec<Vec<usize>> {
+        let widths = |cell: &C| {
+            let (gates, input) = cell.weight_ih().dim();
+            let states = (0..C::STATE.len()).map(|s| cell.state_size(s));
+            [input, gates, cell.saved_size()].into_iter().chain(states).collect()
         };
-        layers.len() * self.directions == self.cells.len()
-            && layers.iter().zip(self.cells.chunks_exact(self.directions)).all(|(layer, cells)| {
-                let states =
-                    |cell: &C| (0..C::STATE.len()).map(|s| cell.state_size(s)).collect::<Vec<_>>();
-                layer.directions.len() == cells.len()
-                    && tapes(layer).iter().all(|(width, widths)| {
-                        let cell = &cells[0];
-                        let own = [cell.weight_ih().nrows(), cell.saved_size()];
-                        *width == cell.weight_ih().ncols()
-                            && widths[..2] == own
-                            && widths[2..] == states(cell)
-                    })
-            })
+        self.cells.iter().map(widths).collect()
     }
 }
 

@@ -25,6 +25,27 @@ pub(crate) fn suffix(index: usize, directions: usize) -> String {
     format!("l{}{reverse}", index / directions)
 }
 
+/// The place of `name` among `names`.
+pub(crate) fn index_of(names: &[&str], name: &str) -> Result<usize> {
+    let expected = || format!("one of {names:?}");
+    let place = names.iter().position(|&n| n == name);
+    place.ok_or_else(|| Error::argument("name", expected(), name))
+}
+
+/// The one of `parts`, which stand layer by layer, of the given layer and direction.
+pub(crate) fn part_of<P>(
+    parts: &[P],
+    directions: usize,
+    layer: usize,
+    reverse: bool,
+) -> Result<&P> {
+    let k = layer.saturating_mul(directions).saturating_add(usize::from(reverse));
+    parts.get(k).filter(|_| usize::from(reverse) < directions).ok_or_else(|| {
+        let expected = format!("one of {} layers × directions", parts.len());
+        Error::argument("layer", expected, format!("layer {layer}, reverse {reverse}"))
+    })
+}
+
 impl<T: Float> State<T> {
     /// Zeros: for each layer and direction, for each state, its width in `widths`.
     pub(crate) fn zeros(
@@ -42,7 +63,7 @@ impl<T: Float> State<T> {
     /// Replaces state `name` of all layers and directions by `values`
     /// [layers·directions, batch, hidden], as in PyTorch's `h_0` and `c_0`.
     pub fn set(&mut self, name: &str, values: Array3<T>) -> Result<()> {
-        let state = self.index_of(name)?;
+        let state = index_of(self.names, name)?;
         for (k, part) in self.parts.iter().enumerate() {
             let expected = [self.parts.len(), part[state].nrows(), part[state].ncols()];
             let axes = "layers·directions, batch, hidden";
@@ -67,7 +88,7 @@ impl<T: Float> State<T> {
     /// # Errors
     /// Where there is no state of this name, or layers differ in width.
     pub fn get(&self, name: &str) -> Result<Array3<T>> {
-        let state = self.index_of(name)?;
+        let state = index_of(self.names, name)?;
         let views: Vec<_> = self.parts.iter().map(|part| part[state].view()).collect();
         ndarray::stack(Axis(0), &views).map_err(|_| {
             let widths: Vec<usize> = views.iter().map(|view| view.ncols()).collect();
@@ -77,16 +98,8 @@ impl<T: Float> State<T> {
 
     /// State `name` of one layer and direction, [batch, width].
     pub fn part(&self, name: &str, layer: usize, reverse: bool) -> Result<ArrayView2<'_, T>> {
-        let state = self.index_of(name)?;
-        let k = layer.saturating_mul(self.directions).saturating_add(usize::from(reverse));
-        match self.parts.get(k) {
-            Some(part) if usize::from(reverse) < self.directions => Ok(part[state].view()),
-            _ => {
-                let expected = format!("one of {} layers × directions", self.parts.len());
-                let got = format!("layer {layer}, reverse {reverse}");
-                Err(Error::argument("layer", expected, got))
-            }
-        }
+        let state = index_of(self.names, name)?;
+        Ok(part_of(&self.parts, self.directions, layer, reverse)?[state].view())
     }
 
     /// The states' names, the output first.
@@ -97,13 +110,6 @@ impl<T: Float> State<T> {
     /// How many sequences the state is of.
     pub fn batch(&self) -> usize {
         self.parts.first().and_then(|part| part.first()).map_or(0, Array2::nrows)
-    }
-
-    fn index_of(&self, name: &str) -> Result<usize> {
-        self.names
-            .iter()
-            .position(|&n| n == name)
-            .ok_or_else(|| Error::argument("name", format!("one of {:?}", self.names), name))
     }
 
     /// Fails unless `self`, the argument `argument`, fits `batch` sequences of a network whose

@@ -7,7 +7,7 @@ use crate::error::{Error, Result, check_shape, check_size};
 use crate::float::Float;
 use crate::sequence::Recurrent;
 use crate::sequence::state::State;
-use crate::sequence::unroll::{Direction, ForwardWeights};
+use crate::sequence::unroll::{Direction, Weights};
 use crate::tensor::{Level, Rows, RowsMut, Simd, dispatch};
 
 /// A network that reads its sequences step by step, made by
@@ -20,7 +20,7 @@ use crate::tensor::{Level, Rows, RowsMut, Simd, dispatch};
 pub struct Stream<'m, T: Float, C: Cell<T>> {
     network: &'m Recurrent<T, C>,
     level: Level,
-    layers: std::sync::Arc<Vec<ForwardWeights<T, C::Packed>>>,
+    layers: std::sync::Arc<Vec<Weights<T, C::Packed>>>,
     state: State<T>,
     next: State<T>,
     gates: Vec<Vec<T>>,
@@ -35,10 +35,8 @@ impl<'m, T: Float, C: Cell<T>> Stream<'m, T, C> {
             return Err(Error::argument("bidirectional", expected, true));
         }
         let level = Level::new();
-        let pack = |cell: &C| {
-            let direction = Direction { cell, reverse: false };
-            dispatch!(level, simd => direction.pack_forward(simd))
-        };
+        let pack =
+            |cell: &C| dispatch!(level, simd => Direction::new(cell, false).pack_forward(simd));
         let rows = |width: usize| vec![T::zero(); batch * width];
         let state = network.initial_state(batch);
         Ok(Self {
@@ -128,7 +126,7 @@ impl<'m, T: Float, C: Cell<T>> Stream<'m, T, C> {
             };
             simd.vectorize(
                 #[inline(always)]
-                || cell.forward(simd, weights.recurrent(), step),
+                || cell.forward(simd, &weights.recurrent, step),
             );
             x = next[0].as_slice().unwrap_or_default();
         }

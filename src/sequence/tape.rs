@@ -13,7 +13,7 @@ use crate::cell::{Cell, MAX_STATES};
 use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::sequence::lengths::{Block, Order};
-use crate::sequence::state::State;
+use crate::sequence::state::{State, index_of};
 use crate::tensor::{Aligned, Rows, RowsMut};
 
 /// What one direction of one layer keeps of one block of sequences.
@@ -171,12 +171,6 @@ impl<T: Float> BlockTape<T> {
     pub(crate) fn next(&self, t: usize, s: usize) -> Rows<'_, T> {
         self.states[s].rows(self.boundaries(t).1)
     }
-
-    /// Widths of the gates, of what is saved and of each state.
-    pub(crate) fn widths(&self) -> Vec<usize> {
-        let states = self.states.iter().map(|state| state.width);
-        [self.gates.width, self.saved.width].into_iter().chain(states).collect()
-    }
 }
 
 /// What one layer keeps.
@@ -201,6 +195,8 @@ pub struct Tape<T: Float> {
     pub(crate) order: Order,
     pub(crate) gate_names: &'static [&'static str],
     pub(crate) state_names: &'static [&'static str],
+    /// What the network's tapes must be like.
+    pub(crate) widths: Vec<Vec<usize>>,
     /// Whether the initial state was the network's own, learned one.
     pub(crate) learned_initial: bool,
     pub(crate) layers: Vec<LayerTape<T>>,
@@ -210,10 +206,7 @@ impl<T: Float> Tape<T> {
     /// The activated gate `name` (`i f g o` of an LSTM, `r z n` of a GRU) of one layer and
     /// direction at each step, [time, batch, hidden]; zero in the padding.
     pub fn gate(&self, name: &str, layer: usize, reverse: bool) -> Result<Array3<T>> {
-        let names = self.gate_names;
-        let Some(gate) = names.iter().position(|&n| n == name) else {
-            return Err(Error::argument("name", format!("one of {names:?}"), name));
-        };
+        let (names, gate) = (self.gate_names, index_of(self.gate_names, name)?);
         self.collect(layer, reverse, |tape, t| {
             let gates = tape.gates(t);
             let width = gates.width() / names.len();
@@ -224,10 +217,7 @@ impl<T: Float> Tape<T> {
     /// The state `name` (`h`, or `c` of an LSTM) of one layer and direction after each step,
     /// [time, batch, width]; zero in the padding.
     pub fn state(&self, name: &str, layer: usize, reverse: bool) -> Result<Array3<T>> {
-        let names = self.state_names;
-        let Some(s) = names.iter().position(|&n| n == name) else {
-            return Err(Error::argument("name", format!("one of {names:?}"), name));
-        };
+        let s = index_of(self.state_names, name)?;
         self.collect(layer, reverse, |tape, t| tape.next(t, s))
     }
 

@@ -15,7 +15,8 @@ use rand::Rng;
 use crate::cell::Cell;
 use crate::error::{Error, Result, check_shape};
 use crate::float::Float;
-use crate::sequence::{Recurrent, Sequences, State, Tape};
+use crate::sequence::{Recurrent, State, Tape};
+use crate::sequences::Sequences;
 
 /// A walk over long sequences window by window, made by
 /// [`Recurrent::truncated`](super::Recurrent::truncated).

@@ -10,6 +10,7 @@
 //! time all enter at step 0 and each leaves after its own last step; backward in time each enters
 //! at its own last step and all leave after step 0.
 
+use std::marker::PhantomData;
 use std::ops::Range;
 
 use ndarray::{Array1, Array2, ArrayView3};
@@ -26,9 +27,10 @@ const CHUNK_ROWS: usize = 64;
 const CHUNK_BYTES: usize = 256 << 10;
 
 /// The cell of one layer in one direction.
-pub(crate) struct Direction<'a, C> {
-    pub(crate) cell: &'a C,
-    pub(crate) reverse: bool,
+pub(crate) struct Direction<'a, T, C> {
+    cell: &'a C,
+    reverse: bool,
+    element: PhantomData<T>,
 }
 
 /// What a walk of one block reads and writes, beside its tape. Frames are the steps' rows of the
@@ -44,63 +46,42 @@ pub(crate) struct Walk<'a, T> {
     pub(crate) column: usize,
 }
 
-/// Weights laid out for the forward walks of one direction.
+/// Weights laid out for walks in one direction of time.
 #[derive(Debug)]
-pub(crate) struct ForwardWeights<T: Float, P> {
-    weight_ih: Packed<T>,
+pub(crate) struct Weights<T: Float, P> {
+    input: Packed<T>,
     bias: Option<Array1<T>>,
-    recurrent: P,
+    pub(crate) recurrent: P,
 }
 
-/// Weights laid out for the backward walks of one direction.
-#[derive(Debug)]
-pub(crate) struct BackwardWeights<T: Float, P> {
-    weight_ih: Packed<T>,
-    recurrent: P,
-}
-
-impl<T: Float, P> ForwardWeights<T, P> {
-    pub(crate) fn recurrent(&self) -> &P {
-        &self.recurrent
-    }
-
-    /// `gates = W_ih x + b` for rows of any number of steps.
-    pub(crate) fn project<S: Simd>(&self, simd: S, x: Rows<'_, T>, gates: RowsMut<'_, T>) {
-        let start = match self.bias.as_ref().and_then(|bias| bias.as_slice()) {
-            Some(bias) => Start::Bias(bias),
-            None => Start::Zero,
-        };
-        product(simd, x, &self.weight_ih, start, gates);
+impl<T: Float, P> Weights<T, P> {
+    /// Forward: W_ih x + b. Backward: W_ihᵀ d_a. For rows of any number of steps.
+    pub(crate) fn project<S: Simd>(&self, simd: S, rows: Rows<'_, T>, out: RowsMut<'_, T>) {
+        let bias = self.bias.as_ref().and_then(|bias| bias.as_slice());
+        product(simd, rows, &self.input, bias.map_or(Start::Zero, Start::Bias), out);
     }
 }
 
-impl<'a, C> Direction<'a, C> {
-    pub(crate) fn pack_forward<S: Simd, T: Float>(&self, simd: S) -> ForwardWeights<T, C::Packed>
-    where
-        C: Cell<T>,
-    {
-        ForwardWeights {
-            weight_ih: Packed::new(simd, self.cell.weight_ih().reversed_axes()),
+impl<'a, T: Float, C: Cell<T>> Direction<'a, T, C> {
+    pub(crate) fn new(cell: &'a C, reverse: bool) -> Self {
+        Self { cell, reverse, element: PhantomData }
+    }
+
+    pub(crate) fn pack_forward<S: Simd>(&self, simd: S) -> Weights<T, C::Packed> {
+        Weights {
+            input: Packed::new(simd, self.cell.weight_ih().reversed_axes()),
             bias: self.cell.input_bias(),
             recurrent: self.cell.pack_forward(simd),
         }
     }
 
-    pub(crate) fn pack_backward<S: Simd, T: Float>(&self, simd: S) -> BackwardWeights<T, C::Packed>
-    where
-        C: Cell<T>,
-    {
-        BackwardWeights {
-            weight_ih: Packed::new(simd, self.cell.weight_ih()),
-            recurrent: self.cell.pack_backward(simd),
-        }
+    pub(crate) fn pack_backward<S: Simd>(&self, simd: S) -> Weights<T, C::Packed> {
+        let recurrent = self.cell.pack_backward(simd);
+        Weights { input: Packed::new(simd, self.cell.weight_ih()), bias: None, recurrent }
     }
 
-    /// The chunks of a block's steps, in the order of the walk.
-    fn chunks<T: Float>(&self, block: &Block) -> Vec<Range<usize>>
-    where
-        C: Cell<T>,
-    {
+    /// The chunks of a block's steps in the order of the walk, and the most rows that one has.
+    fn chunks(&self, block: &Block) -> (Vec<Range<usize>>, usize) {
         let row_bytes = self.cell.weight_ih().nrows() * size_of::<T>();
         let rows = CHUNK_ROWS.max(CHUNK_BYTES / row_bytes);
         let steps = (rows / block.batch()).max(1);
@@ -110,33 +91,30 @@ impl<'a, C> Direction<'a, C> {
         if self.reverse {
             chunks.reverse();
         }
-        chunks
+        let rows = |chunk: &Range<usize>| block.offset(chunk.end) - block.offset(chunk.start);
+        let most = chunks.iter().map(rows).max().unwrap_or(0);
+        (chunks, most)
     }
 
     /// The steps of a chunk, in the order of the walk.
-    fn steps(&self, chunk: Range<usize>) -> impl Iterator<Item = usize> {
+    fn steps(&self, chunk: Range<usize>) -> impl DoubleEndedIterator<Item = usize> {
         let reverse = self.reverse;
         chunk.clone().map(move |t| if reverse { chunk.start + chunk.end - 1 - t } else { t })
     }
 
     /// One block from `initial` states through all steps of `x` [time, batch, input]. With `keep`
     /// the tape has what backward needs.
-    pub(crate) fn forward<S: Simd, T: Float>(
+    pub(crate) fn forward<S: Simd>(
         &self,
         simd: S,
-        weights: &ForwardWeights<T, C::Packed>,
+        weights: &Weights<T, C::Packed>,
         x: ArrayView3<'_, T>,
         initial: &[Array2<T>],
         mut walk: Walk<'_, T>,
         keep: bool,
-    ) -> BlockTape<T>
-    where
-        C: Cell<T>,
-    {
+    ) -> BlockTape<T> {
         let (block, states) = (walk.block.clone(), C::STATE.len());
-        let chunks = self.chunks(&block);
-        let rows = |chunk: &Range<usize>| block.offset(chunk.end) - block.offset(chunk.start);
-        let chunk_rows = chunks.iter().map(rows).max().unwrap_or(0);
+        let (chunks, chunk_rows) = self.chunks(&block);
         let mut tape = BlockTape::new(self.cell, block.clone(), self.reverse, keep, chunk_rows);
         let mut inputs = Aligned::stale(chunk_rows * x.dim().2);
         for s in 0..states {
@@ -156,7 +134,7 @@ impl<'a, C> Direction<'a, C> {
                 let step = ForwardStep { prev, next: &mut *next, gates, saved };
                 simd.vectorize(
                     #[inline(always)]
-                    || self.cell.forward(simd, weights.recurrent(), step),
+                    || self.cell.forward(simd, &weights.recurrent, step),
                 );
                 write_columns(next[0].as_rows(), walk.frames[t], block.batch(), walk.column);
                 for s in 0..states {
@@ -170,30 +148,26 @@ impl<'a, C> Direction<'a, C> {
 
     /// One block backward through all steps, from the gradients of the output [time, batch, width]
     /// and of the final states. Afterwards the tape's gates are ∂L/∂(W_ih x + b).
-    pub(crate) fn backward<S: Simd, T: Float>(
+    pub(crate) fn backward<S: Simd>(
         &self,
         simd: S,
-        weights: &BackwardWeights<T, C::Packed>,
+        weights: &Weights<T, C::Packed>,
         d_output: ArrayView3<'_, T>,
         d_final: &[Array2<T>],
         mut walk: Walk<'_, T>,
         tape: &mut BlockTape<T>,
-    ) where
-        C: Cell<T>,
-    {
+    ) {
         let (block, states) = (walk.block.clone(), C::STATE.len());
         let mut d_states: Vec<Aligned<T>> =
             (0..states).map(|s| Aligned::zeros(block.batch() * self.cell.state_size(s))).collect();
         for s in 0..states {
             copy(block_rows(&d_final[s], &block), &block.empty(), &mut walk.states[s], 0);
         }
-        let chunks = self.chunks(&block);
-        let rows = |chunk: &Range<usize>| block.offset(chunk.end) - block.offset(chunk.start);
-        let chunk_rows = chunks.iter().map(rows).max().unwrap_or(0);
-        let width = weights.weight_ih.n();
+        let (chunks, chunk_rows) = self.chunks(&block);
+        let width = self.cell.weight_ih().ncols();
         let mut d_inputs = Aligned::stale(chunk_rows * width);
         for chunk in chunks.into_iter().rev() {
-            for t in self.steps(chunk.clone()).collect::<Vec<_>>().into_iter().rev() {
+            for t in self.steps(chunk.clone()).rev() {
                 let mut d_state: [RowsMut<'_, T>; MAX_STATES] = Default::default();
                 for (s, values) in d_states.iter_mut().enumerate() {
                     let width = self.cell.state_size(s);
@@ -228,7 +202,7 @@ impl<'a, C> Direction<'a, C> {
             }
             let d_gates = tape.gates_of(&chunk);
             let d_inputs = &mut d_inputs[..d_gates.count() * width];
-            product(simd, d_gates, &weights.weight_ih, Start::Zero, RowsMut::new(d_inputs, width));
+            weights.project(simd, d_gates, RowsMut::new(d_inputs, width));
             let mut rows = Rows::new(d_inputs, width).iter();
             for t in chunk {
                 for to in walk.frames[t].chunks_exact_mut(width).take(block.alive(t)) {
@@ -241,15 +215,13 @@ impl<'a, C> Direction<'a, C> {
 
     /// Adds the gradients of the cell's parameters, over the steps of all blocks of `tapes`, in an
     /// order that does not depend on how the batch was cut into blocks.
-    pub(crate) fn accumulate<S: Simd, T: Float>(
+    pub(crate) fn accumulate<S: Simd>(
         &self,
         simd: S,
         x: ArrayView3<'_, T>,
         tapes: &[BlockTape<T>],
         grad: &mut C,
-    ) where
-        C: Cell<T>,
-    {
+    ) {
         let time = tapes.iter().map(|tape| tape.block().time()).max().unwrap_or(0);
         let at = |t: usize| {
             tapes.iter().filter(move |tape| t < tape.block().time()).map(move |tape| (t, tape))

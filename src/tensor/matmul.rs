@@ -168,7 +168,7 @@ impl<S: Simd, T: Float> Call<'_, S, T> {
 /// `out += Σⱼ aⱼ ⊗ bⱼ` over the rows j of `a` [rows, m] and `b` [rows, n], for `out` [m, n]: the
 /// gradient of a weight, from the gradients of its outputs and its inputs over a whole sequence.
 ///
-/// The sum runs in the order of the rows. Threads take rows of `out`.
+/// `out` is in standard layout. The sum runs in the order of the rows. Threads take rows of `out`.
 pub fn add_outer_products<S: Simd, T: Float>(
     simd: S,
     a: &Gather<'_, T>,
@@ -177,6 +177,7 @@ pub fn add_outer_products<S: Simd, T: Float>(
 ) {
     let (m, n) = out.dim();
     debug_assert_eq!((a.width(), b.width(), a.rows().len()), (m, n, b.rows().len()));
+    debug_assert!(out.is_standard_layout());
     let unit = outer_rows::<S, T>();
     let parts = threads::parts(m, 4 * unit, m * n * a.rows().len());
     if parts == 1 {

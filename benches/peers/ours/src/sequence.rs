@@ -1,0 +1,170 @@
+//! The modes `infer`, `train` and `step`: a stack of recurrent layers alone.
+
+use ndarray::Array3;
+use peer_protocol::{Array as Tensor, Case, Result, Tensors, Work};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+use recurrent::cell::Cell;
+use recurrent::{Arrays, Float, Recurrent, Sequences, State, Stream};
+
+use crate::tensors::{array, named, set};
+
+/// The work of `case` with cells of type `C`.
+pub fn make<T: Float, C: Cell<T> + 'static>(
+    case: &Case,
+    tensors: &Tensors,
+) -> Result<Box<dyn Work>> {
+    let mut network = Recurrent::<T, C>::builder(case.input_size, case.hidden_size)
+        .num_layers(case.num_layers)
+        .bidirectional(case.bidirectional)
+        .build(&mut rng())?;
+    set(&mut network, tensors, "")?;
+    let x: Array3<T> = array(tensors, "x")?;
+    let initial = state(&network, tensors, case.batch, "0", "")?;
+    if case.mode == "step" {
+        return Ok(Box::new(Step::new(network, x, initial)?));
+    }
+    let x = match tensors.get("lengths") {
+        Some(lengths) => Sequences::new(x, lengths.values.iter().map(|&n| n as usize).collect())?,
+        None => Sequences::full(x)?,
+    };
+    let infer = Infer { network, x, initial };
+    Ok(match case.mode.as_str() {
+        "infer" => Box::new(infer),
+        "train" => Box::new(Train {
+            d_output: array(tensors, "d_output")?,
+            d_final: state(&infer.network, tensors, case.batch, "n", "d_")?,
+            infer,
+        }),
+        other => return Err(format!("no such mode: {other}").into()),
+    })
+}
+
+/// For first parameters, which the file's replace, and for dropout, of which there is none.
+pub fn rng() -> ChaCha8Rng {
+    ChaCha8Rng::seed_from_u64(0)
+}
+
+/// The state whose parts the file has as `h_SUFFIX` and `c_SUFFIX` under `prefix`.
+fn state<T: Float, C: Cell<T>>(
+    network: &Recurrent<T, C>,
+    tensors: &Tensors,
+    batch: usize,
+    suffix: &str,
+    prefix: &str,
+) -> Result<State<T>> {
+    let mut state = network.zero_state(batch)?;
+    for name in C::STATE {
+        state.set(name, array(tensors, &format!("{prefix}{name}_{suffix}"))?)?;
+    }
+    Ok(state)
+}
+
+/// The parts of `state`, named `h_SUFFIX` and `c_SUFFIX` under `prefix`.
+fn named_state<T: Float>(
+    state: &State<T>,
+    suffix: &str,
+    prefix: &str,
+) -> Result<Vec<(String, Tensor)>> {
+    let part =
+        |name: &&str| Ok(named(&format!("{prefix}{name}_{suffix}"), state.get(name)?.view()));
+    state.state_names().iter().map(part).collect()
+}
+
+struct Infer<T: Float, C: Cell<T>> {
+    network: Recurrent<T, C>,
+    x: Sequences<T>,
+    initial: State<T>,
+}
+
+impl<T: Float, C: Cell<T>> Work for Infer<T, C> {
+    fn run(&mut self) -> Result<()> {
+        std::hint::black_box(self.network.forward(&self.x, Some(&self.initial))?);
+        Ok(())
+    }
+
+    fn check(&mut self) -> Result<Vec<(String, Tensor)>> {
+        let (output, last) = self.network.forward(&self.x, Some(&self.initial))?;
+        let mut answer = named_state(&last, "n", "")?;
+        answer.push(named("output", output.values().view()));
+        Ok(answer)
+    }
+}
+
+struct Train<T: Float, C: Cell<T>> {
+    infer: Infer<T, C>,
+    d_output: Array3<T>,
+    d_final: State<T>,
+}
+
+/// What one unit of training gives.
+struct Trained<T: Float, C: Cell<T>> {
+    output: Sequences<T>,
+    last: State<T>,
+    d_x: Array3<T>,
+    d_initial: State<T>,
+    grad: Recurrent<T, C>,
+}
+
+impl<T: Float, C: Cell<T>> Train<T, C> {
+    fn unit(&self) -> Result<Trained<T, C>> {
+        let Infer { network, x, initial } = &self.infer;
+        let (output, last, tape) = network.forward_train(x, Some(initial), &mut rng())?;
+        let mut grad = network.zeros_like();
+        let (d_x, d_initial) =
+            network.backward(tape, &self.d_output, Some(&self.d_final), &mut grad)?;
+        Ok(Trained { output, last, d_x, d_initial, grad })
+    }
+}
+
+impl<T: Float, C: Cell<T>> Work for Train<T, C> {
+    fn run(&mut self) -> Result<()> {
+        std::hint::black_box(self.unit()?);
+        Ok(())
+    }
+
+    fn check(&mut self) -> Result<Vec<(String, Tensor)>> {
+        let Trained { output, last, d_x, d_initial, grad } = self.unit()?;
+        let mut answer = named_state(&last, "n", "")?;
+        answer.extend(named_state(&d_initial, "0", "d_")?);
+        answer.push(named("output", output.values().view()));
+        answer.push(named("d_x", d_x.view()));
+        grad.for_each(&mut |name, values| answer.push(named(&format!("d_{name}"), values)));
+        Ok(answer)
+    }
+}
+
+struct Step<T: Float, C: Cell<T> + 'static> {
+    stream: Stream<'static, T, C>,
+    x: Array3<T>,
+    initial: State<T>,
+    t: usize,
+}
+
+impl<T: Float, C: Cell<T>> Step<T, C> {
+    fn new(network: Recurrent<T, C>, x: Array3<T>, initial: State<T>) -> Result<Self> {
+        // The stream borrows the network, which lives as long as this process.
+        let network = Box::leak(Box::new(network));
+        let mut stream = network.stream(initial.batch())?;
+        stream.restore(&initial)?;
+        Ok(Self { stream, x, initial, t: 0 })
+    }
+}
+
+impl<T: Float, C: Cell<T>> Work for Step<T, C> {
+    fn run(&mut self) -> Result<()> {
+        let row = self.x.index_axis(ndarray::Axis(0), self.t);
+        self.t = (self.t + 1) % self.x.dim().0;
+        std::hint::black_box(self.stream.step(row)?);
+        Ok(())
+    }
+
+    fn check(&mut self) -> Result<Vec<(String, Tensor)>> {
+        self.stream.restore(&self.initial)?;
+        self.t = 0;
+        for _ in 0..self.x.dim().0 {
+            self.run()?;
+        }
+        Ok(vec![named("output", self.stream.output())])
+    }
+}

@@ -1,0 +1,462 @@
+"""Times recurrent-network implementations side by side. See README.md.
+
+    .venv/bin/python run.py [--quick] [--cases REGEX] [--threads 1,2] [--rounds 7]
+        [--ours COMMAND] [--peers torch,onnxruntime,...] [--out results/NAME.jsonl]
+"""
+
+import argparse
+import datetime
+import json
+import math
+import os
+import platform
+import queue
+import re
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import zlib
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+import grid
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE / "workers"))
+
+PYTHON_WORKERS = ("torch", "onnxruntime", "numpy")
+RUST_WORKERS = {
+    "candle": ["candle_worker"],
+    "burn": ["burn_worker", "--backend", "ndarray"],
+    "burn_flex": ["burn_worker", "--backend", "flex"],
+    "rust_lstm": ["rust_lstm_worker"],
+}
+DEFAULT_PEERS = "torch,onnxruntime,candle,burn,burn_flex,rust_lstm"
+TIMEOUT = 120  # seconds that a worker may take for one answer
+TURN = 0.15  # seconds of calls in one worker's turn
+MIN_CALLS, MAX_CALLS = 3, 2000
+NOISY = 0.1  # cores; a note is made where other programs keep more than that busy
+SETTLE = 0.02  # seconds between turns, for the threads of the last worker to go to sleep
+
+
+class Lost(Exception):
+    """The worker died or hung; `status` says which."""
+
+    def __init__(self, status, detail):
+        super().__init__(detail)
+        self.status = status
+
+
+class Worker:
+    """A process that speaks the protocol; started when first asked, and again after a loss."""
+
+    def __init__(self, name, command, threads):
+        self.name, self.threads = name, threads
+        cores = ",".join(map(str, sorted(os.sched_getaffinity(0))[:threads]))
+        self.command = ["taskset", "-c", cores, *command]
+        self.process, self.version = None, None
+
+    def start(self):
+        environment = {**os.environ, "RUST_BACKTRACE": "0"}
+        for library in ("OMP", "MKL", "OPENBLAS", "RAYON", "MATMUL"):
+            environment[f"{library}_NUM_THREADS"] = str(self.threads)
+        self.process = subprocess.Popen(
+            self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env=environment, start_new_session=True,
+        )
+        self.lines = queue.Queue()
+        threading.Thread(target=self.read, args=(self.process, self.lines), daemon=True).start()
+        self.version = self.receive().get("version", "?")
+
+    @staticmethod
+    def read(process, lines):
+        for line in process.stdout:
+            lines.put(line)
+        lines.put(None)
+
+    def receive(self):
+        try:
+            line = self.lines.get(timeout=TIMEOUT)
+        except queue.Empty:
+            self.stop()
+            raise Lost("hung", f"no answer in {TIMEOUT} s") from None
+        if line is None:
+            code = self.process.wait()
+            self.stop()
+            raise Lost("died", f"exit status {code}")
+        try:
+            answer = json.loads(line)
+        except ValueError:
+            answer = None
+        if not isinstance(answer, dict):
+            self.stop()
+            raise Lost("died", f"not a JSON object: {line[:80]!r}")
+        return answer
+
+    def ask(self, **request):
+        if self.process is None:
+            self.start()
+        try:
+            self.process.stdin.write(json.dumps(request) + "\n")
+            self.process.stdin.flush()
+        except (BrokenPipeError, OSError):
+            pass  # receive() reports the end of the process
+        return self.receive()
+
+    def time(self, calls):
+        answer = self.ask(op="time", calls=calls)
+        if "seconds" not in answer:
+            raise Failed("error", answer.get("error", str(answer)))
+        return answer["seconds"]
+
+    def stop(self, polite=False):
+        process, self.process = self.process, None
+        if process is None:
+            return
+        if polite:
+            try:
+                process.stdin.write('{"op":"quit"}\n')
+                process.stdin.close()
+                process.wait(timeout=5)
+            except (OSError, subprocess.TimeoutExpired):
+                pass
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        process.wait()
+
+
+class Failed(Exception):
+    """The case ends for this worker; `status` is unsupported, error or wrong."""
+
+    def __init__(self, status, detail):
+        super().__init__(detail)
+        self.status = status
+
+
+def make_workers(arguments, threads):
+    workers = []
+    if arguments.ours:
+        workers.append(Worker("ours", ["sh", "-c", f"{arguments.ours} --threads {threads}"], threads))
+    for name in filter(None, arguments.peers.split(",")):
+        if name in PYTHON_WORKERS:
+            command = [sys.executable, str(HERE / "workers" / f"{name}_worker.py")]
+        elif name in RUST_WORKERS:
+            binary, *options = RUST_WORKERS[name]
+            path = HERE / "rust" / "target" / "release" / binary
+            if not path.exists():
+                sys.exit(f"{name}: not built; run ./setup.sh")
+            command = [str(path), *options]
+        else:
+            sys.exit(f"no such peer: {name}")
+        workers.append(Worker(name, [*command, "--threads", str(threads)], threads))
+    return workers
+
+
+def make_tensors(case):
+    """The case's file: the same numbers at every run, from a seed made of the case's name."""
+    rng = np.random.default_rng(zlib.crc32(case["name"].encode()))
+    dtype = {"f32": np.float32, "f64": np.float64}[case["dtype"]]
+    time, batch, hidden = case["time"], case["batch"], case["hidden_size"]
+    directions = 2 if case["bidirectional"] else 1
+    prefix = "lstm." if case["mode"] == "char_lm" else ""
+
+    def normal(*shape):
+        return rng.standard_normal(shape).astype(dtype)
+
+    def uniform(*shape):
+        bound = 1 / math.sqrt(hidden)
+        return rng.uniform(-bound, bound, shape).astype(dtype)
+
+    tensors = {}
+    rows = grid.gates(case) * hidden
+    for layer, width in enumerate(grid.layer_widths(case)):
+        for suffix in ("", "_reverse")[:directions]:
+            tensors[f"{prefix}weight_ih_l{layer}{suffix}"] = uniform(rows, width)
+            tensors[f"{prefix}weight_hh_l{layer}{suffix}"] = uniform(rows, hidden)
+            tensors[f"{prefix}bias_ih_l{layer}{suffix}"] = uniform(rows)
+            tensors[f"{prefix}bias_hh_l{layer}{suffix}"] = uniform(rows)
+    if case["mode"] == "char_lm":
+        tensors["embedding.weight"] = normal(grid.VOCABULARY, case["input_size"])
+        tensors["linear.weight"] = uniform(grid.VOCABULARY, hidden)
+        tensors["linear.bias"] = uniform(grid.VOCABULARY)
+        tensors["tokens"] = rng.integers(0, grid.VOCABULARY, (time + 1, batch), dtype=np.int64)
+        return tensors
+
+    states = ["h", "c"] if case["cell"] == "lstm" else ["h"]
+    shape = (case["num_layers"] * directions, batch, hidden)
+    tensors["x"] = normal(time, batch, case["input_size"])
+    for state in states:
+        tensors[f"{state}_0"] = 0.5 * normal(*shape)
+    if case["mode"] == "train":
+        tensors["d_output"] = normal(time, batch, directions * hidden)
+        for state in states:
+            tensors[f"d_{state}_n"] = normal(*shape)
+    if case["ragged"]:
+        lengths = rng.integers(1, time + 1, batch, dtype=np.int64)
+        lengths[rng.integers(batch)] = time
+        tensors["lengths"] = lengths
+    return tensors
+
+
+def reference(case, tensors):
+    """What PyTorch computes in f64, which every worker (PyTorch in f32 too) is held to."""
+    import torch
+    import torch_worker
+
+    tensors = {k: v.astype(np.float64) if v.dtype.kind == "f" else v for k, v in tensors.items()}
+    work = torch_worker.make(case, tensors, dtype=torch.float64)
+    with getattr(work, "context", torch.enable_grad)():
+        return work.check()
+
+
+def tolerance(case):
+    if case["dtype"] == "f64":
+        return 1e-10
+    if case["mode"] == "char_lm":
+        return 1e-4  # three steps of Adam, whose first steps divide by small numbers
+    return 1e-5 * max(1.0, math.sqrt(case["time"] / 100))
+
+
+def check(case, tensors, wanted, got):
+    """The largest error relative to the reference's largest value; Failed if one is too large."""
+    worst = 0.0
+    for name, want in wanted.items():
+        have = got.get(name)
+        if have is None or have.shape != want.shape:
+            shape = None if have is None else have.shape
+            raise Failed("wrong", f"{name}: shape {shape}, wanted {want.shape}")
+        if case["ragged"] and name in ("output", "d_x"):
+            padding = np.arange(case["time"])[:, None] >= tensors["lengths"][None, :]
+            if np.any(have[padding]):
+                raise Failed("wrong", f"{name}: not zero in the padding")
+        scale = np.max(np.abs(want)) or 1.0
+        error = float(np.max(np.abs(have.astype(np.float64) - want)) / scale)
+        if not error <= tolerance(case):  # NaN fails too
+            raise Failed("wrong", f"{name}: error {error:.2e} of its largest value")
+        worst = max(worst, error)
+    return worst
+
+
+def fma_peak():
+    """GF/s per core by dtype: the highest of those on 1 and 2 threads, or None if not measured."""
+    path = HERE / "rust" / "target" / "release" / "peak"
+    if not path.exists():
+        sys.exit("the peak program is not built; run ./setup.sh")
+    output = subprocess.run([path], capture_output=True, text=True, check=True).stdout
+    measured = json.loads(output).values()
+    return {d: max(m[d] for m in measured) for d in ("f32", "f64")} if measured else None
+
+
+def cpu_model():
+    with open("/proc/cpuinfo") as info:
+        return next((v.split(":")[1].strip() for v in info if v.startswith("model name")), "?")
+
+
+class ForeignLoad:
+    """How many cores other programs kept busy since it was made, on average."""
+
+    def __init__(self, workers):
+        self.sessions = {str(w.process.pid) for w in workers if w.process}
+        self.start = self.now()
+
+    def now(self):
+        tick = os.sysconf("SC_CLK_TCK")
+        with open("/proc/stat") as stat:
+            user, nice, system, _, _, irq, softirq, steal = map(int, stat.readline().split()[1:9])
+        own = 0
+        for entry in os.listdir("/proc"):
+            if entry.isdigit():
+                try:
+                    with open(f"/proc/{entry}/stat") as stat:
+                        fields = stat.read().rpartition(")")[2].split()
+                except OSError:
+                    continue
+                if fields[3] in self.sessions or entry == str(os.getpid()):
+                    own += int(fields[11]) + int(fields[12])
+        busy = user + nice + system + irq + softirq + steal
+        return time.perf_counter(), (busy - own) / tick
+
+    def cores(self):
+        (start, before), (end, after) = self.start, self.now()
+        return max(0.0, round((after - before) / (end - start), 2))
+
+
+def prepare(worker, case, tensors, file, wanted, folder):
+    """Loads, makes the first call, checks, and returns what is known so far."""
+    def load():
+        answer = worker.ask(op="load", case=grid.protocol_case(case), file=str(file))
+        if not answer.get("ok"):
+            status = "unsupported" if "unsupported" in answer else "error"
+            raise Failed(status, str(answer.get(status, answer)))
+
+    load()
+    first_call = worker.time(1)[0]
+    load()  # the check starts from the file's parameters
+    out = Path(folder) / f"{worker.name}.safetensors"
+    out.unlink(missing_ok=True)
+    answer = worker.ask(op="check", out=str(out))
+    if not answer.get("ok"):
+        raise Failed("error", str(answer.get("error", answer)))
+    error = check(case, tensors, wanted, load_file(out))
+    once = min(worker.time(2))
+    calls = min(MAX_CALLS, max(MIN_CALLS, math.ceil(TURN / max(once, 1e-7))))
+    if case["mode"] == "step":  # a sample is many steps
+        calls = max(MIN_CALLS, math.ceil(TURN / max(once, 2e-3)))
+    return {"status": "ok", "first_call": first_call, "error": error, "calls": calls, "rounds": []}
+
+
+def run_case(case, workers, rounds, folder):
+    """One row per worker: {name: {"status": ..., ...}}."""
+    tensors = make_tensors(case)
+    file = Path(folder) / "case.safetensors"
+    save_file(tensors, file)
+    wanted = reference(case, tensors)
+    rows = {}
+
+    def attempt(worker, action):
+        try:
+            return action()
+        except (Failed, Lost) as problem:
+            rows[worker.name] = {"status": problem.status, "detail": str(problem)}
+
+    timed = []
+    for worker in workers:
+        row = attempt(worker, lambda: prepare(worker, case, tensors, file, wanted, folder))
+        if row:
+            rows[worker.name] = row
+            timed.append(worker)
+    foreign = ForeignLoad(timed)
+    for index in range(rounds):
+        turn = timed[index % len(timed):] + timed[: index % len(timed)] if timed else []
+        for worker in turn:
+            if rows[worker.name]["status"] != "ok":
+                continue
+            time.sleep(SETTLE)
+            row = rows[worker.name]
+            seconds = attempt(worker, lambda: worker.time(row["calls"]))
+            if seconds:
+                row["rounds"].append(statistics.median(seconds))
+                row["min"] = min(row.get("min", math.inf), min(seconds))
+    foreign = foreign.cores()
+    for worker in timed:
+        row = rows[worker.name]
+        if row["status"] == "ok":
+            row["foreign_cores"] = foreign
+            answer = attempt(worker, lambda: worker.ask(op="rss")) or {}
+            row["peak_bytes"] = answer.get("peak_bytes")
+
+    lengths = tensors.get("lengths")
+    work = grid.flops(case, lengths)
+    ours = rows.get("ours", {})
+    for name, row in rows.items():
+        if row["status"] != "ok":
+            continue
+        row["median"] = statistics.median(row["rounds"])
+        row["gflops"] = work / row["median"] / 1e9
+        if name != "ours" and ours.get("status") == "ok":
+            ratios = [peer / our for peer, our in zip(row["rounds"], ours["rounds"])]
+            row["ratios"] = ratios
+            row["ratio"], row["ratio_min"], row["ratio_max"] = (
+                statistics.median(ratios), min(ratios), max(ratios),
+            )
+    return rows
+
+
+def progress(index, count, case, threads, rows):
+    parts = []
+    for name, row in rows.items():
+        if row["status"] == "ok":
+            ratio = f" ({row['ratio']:.2f}x)" if "ratio" in row else ""
+            parts.append(f"{name} {row['median'] * 1e3:.4g} ms{ratio}")
+        elif row["status"] == "unsupported":
+            parts.append(f"{name} -")
+        else:
+            parts.append(f"{name} {row['status'].upper()} ({row['detail']})")
+    foreign = max((row.get("foreign_cores", 0) for row in rows.values()), default=0)
+    note = f" | other programs used {foreign} cores" if foreign > NOISY else ""
+    where = f"[{index}/{count}] {threads}t {case['name']}"
+    print(f"{where}: {' | '.join(parts)}{note}", file=sys.stderr, flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--quick", action="store_true", help="the cases marked quick only")
+    parser.add_argument("--cases", default="", help="only cases whose name matches this regex")
+    parser.add_argument("--threads", default="1,2")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--ours", help="shell command that starts the worker under test")
+    parser.add_argument("--peers", default=DEFAULT_PEERS)
+    parser.add_argument("--all-rust", action="store_true", help="the Rust peers on every case")
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+
+    cases = [
+        case for case in grid.grid()
+        if re.search(arguments.cases, case["name"]) and (case["quick"] or not arguments.quick)
+    ]
+    if not cases:
+        sys.exit("no case matches")
+    for number in (signal.SIGINT, signal.SIGTERM):  # leave by way of `finally`, which ends the workers
+        signal.signal(number, lambda *_: sys.exit("interrupted"))
+    available = len(os.sched_getaffinity(0))
+    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    out = arguments.out or HERE / "results" / f"{stamp}.jsonl"
+    out.parent.mkdir(parents=True, exist_ok=True)
+
+    with open(out, "w") as results, tempfile.TemporaryDirectory() as folder:
+        def record(**line):
+            results.write(json.dumps(line) + "\n")
+            results.flush()
+
+        for threads in map(int, arguments.threads.split(",")):
+            if threads > available:
+                print(f"skipping {threads} threads: {available} cores", file=sys.stderr)
+                continue
+            peak = fma_peak()
+            record(
+                kind="machine", threads=threads, cpu=cpu_model(), cores=available,
+                system=f"{platform.system()} {platform.machine()}",
+                python=platform.python_version(), date=stamp, rounds=arguments.rounds,
+                quick=arguments.quick, peak_gflops_per_core=peak,
+            )
+            workers = make_workers(arguments, threads)
+            try:
+                for index, case in enumerate(cases, 1):
+                    active = [
+                        worker for worker in workers
+                        if worker.name not in RUST_WORKERS or arguments.all_rust
+                        or worker.name in case["rust_peers"]
+                    ]
+                    rows = run_case(case, active, arguments.rounds, folder)
+                    for worker in active:
+                        row = rows[worker.name]
+                        if row["status"] == "ok" and peak:
+                            total = peak[case["dtype"]] * threads
+                            row["peak_fraction"] = row["gflops"] / total
+                        facts = {k: v for k, v in case.items() if k not in ("quick", "rust_peers")}
+                        record(
+                            kind="result", threads=threads, worker=worker.name,
+                            version=worker.version, **facts, **row,
+                        )
+                    progress(index, len(cases), case, threads, rows)
+            finally:
+                for worker in workers:
+                    worker.stop(polite=True)
+            record(
+                kind="machine_after", threads=threads,
+                versions={worker.name: worker.version for worker in workers},
+                peak_gflops_per_core=fma_peak(),
+            )
+    print(out.relative_to(Path.cwd()) if out.is_relative_to(Path.cwd()) else out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+//! An embedding: a row of the weight for each token.
+//!
+//! ```text
+//! y = W[token]                W [num_embeddings, embedding_dim]
+//! dW[token] += d_y
+//! ```
+//!
+//! A gather, not a product. Name, layout and first values (normal, deviation 1) are those of
+//! `torch.nn.Embedding`.
+
+use ndarray::{Array2, Array3, ArrayView2, ArrayView3, Axis};
+use rand::Rng;
+
+use crate::arrays::{Arrays, Visit, VisitMut, check_same_structure};
+use crate::error::{Error, Result, check_shape, check_size};
+use crate::float::Float;
+use crate::sequences::Sequences;
+use crate::tensor::Init;
+
+/// A row for each token; see the [module](self).
+#[derive(Clone, Debug)]
+pub struct Embedding<T> {
+    weight: Array2<T>,
+}
+
+impl<T: Float> Embedding<T> {
+    /// A layer for `num_embeddings` tokens, with rows of `embedding_dim` values.
+    ///
+    /// # Errors
+    /// Where a size is zero.
+    pub fn new(num_embeddings: usize, embedding_dim: usize, rng: &mut dyn Rng) -> Result<Self> {
+        check_size("num_embeddings × embedding_dim", &[num_embeddings, embedding_dim])?;
+        let mut weight = Array2::zeros((num_embeddings, embedding_dim));
+        Init::Normal(1.0).fill(weight.view_mut(), rng);
+        Ok(Self { weight })
+    }
+
+    /// Sequences [time, batch, embedding_dim] of the given `lengths`, of `tokens` [time, batch].
+    /// What stands in the padding of `tokens` is not read.
+    ///
+    /// # Errors
+    /// Where a token is not less than `num_embeddings`, or a length does not fit.
+    pub fn forward(
+        &self,
+        tokens: ArrayView2<'_, usize>,
+        lengths: &[usize],
+    ) -> Result<Sequences<T>> {
+        let (time, batch) = tokens.dim();
+        let values = Array3::zeros((time, batch, self.weight.ncols()));
+        let mut values = Sequences::new(values, lengths.to_vec())?.into_values();
+        self.check_tokens(tokens, lengths)?;
+        for ((t, b), &token) in tokens.indexed_iter() {
+            if t < lengths[b] {
+                let mut step = values.index_axis_mut(Axis(0), t);
+                step.row_mut(b).assign(&self.weight.row(token));
+            }
+        }
+        Sequences::new(values, lengths.to_vec())
+    }
+
+    /// Adds dW to `grad`, from `d_y` [time, batch, embedding_dim], which is not read in the
+    /// padding.
+    pub fn backward(
+        &self,
+        tokens: ArrayView2<'_, usize>,
+        lengths: &[usize],
+        d_y: ArrayView3<'_, T>,
+        grad: &mut Self,
+    ) -> Result<()> {
+        let (time, batch) = tokens.dim();
+        let expected = [time, batch, self.weight.ncols()];
+        check_shape("d_y", "time, batch, embedding", &expected, d_y.shape())?;
+        check_shape("lengths", "batch", &[batch], &[lengths.len()])?;
+        check_same_structure("grad", self, grad)?;
+        self.check_tokens(tokens, lengths)?;
+        for ((t, b), &token) in tokens.indexed_iter() {
+            if t < lengths[b] {
+                let mut row = grad.weight.row_mut(token);
+                row += &d_y.index_axis(Axis(0), t).row(b);
+            }
+        }
+        Ok(())
+    }
+
+    fn check_tokens(&self, tokens: ArrayView2<'_, usize>, lengths: &[usize]) -> Result<()> {
+        let most = self.weight.nrows();
+        let wrong = |&((t, b), &token): &((usize, usize), &usize)| t < lengths[b] && token >= most;
+        match tokens.indexed_iter().find(wrong) {
+            None => Ok(()),
+            Some(((t, b), token)) => {
+                let expected = format!("less than {most} (num_embeddings)");
+                Err(Error::argument(format!("tokens[{t}, {b}]"), expected, token))
+            }
+        }
+    }
+}
+
+impl<T: Float> Arrays<T> for Embedding<T> {
+    fn for_each<'a>(&'a self, f: &mut Visit<'_, 'a, T>) {
+        f("weight", self.weight.view().into_dyn());
+    }
+
+    fn for_each_mut<'a>(&'a mut self, f: &mut VisitMut<'_, 'a, T>) {
+        f("weight", self.weight.view_mut().into_dyn());
+    }
+}

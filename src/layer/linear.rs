@@ -1,0 +1,203 @@
+//! A linear layer, on rows or on every step of sequences.
+//!
+//! ```text
+//! y = W x + b                 W [output, input], b [output]
+//! d_x = Wᵀ d_y     dW = Σ d_y ⊗ x     db = Σ d_y
+//! ```
+//!
+//! Names, layout and first values are those of `torch.nn.Linear`.
+
+use ndarray::{Array1, Array2, Array3, ArrayView2, ArrayView3};
+use rand::Rng;
+
+use crate::arrays::{Arrays, Visit, VisitMut, check_same_structure};
+use crate::error::{Result, check_shape, check_size};
+use crate::float::Float;
+use crate::sequences::Sequences;
+use crate::tensor::reduce::add_column_sums;
+use crate::tensor::{
+    Gather, Init, Level, Packed, Rows, RowsMut, Simd, Start, add_outer_products, dispatch, product,
+};
+
+/// y = W x + b; see the [module](self).
+#[derive(Clone, Debug)]
+pub struct Linear<T> {
+    weight: Array2<T>,
+    bias: Option<Array1<T>>,
+}
+
+impl<T: Float> Linear<T> {
+    /// A layer with bias; both parameters uniform on ±1/√input_size.
+    pub fn new(input_size: usize, output_size: usize, rng: &mut dyn Rng) -> Result<Self> {
+        let init = Init::Uniform(1.0 / (input_size as f64).sqrt());
+        Self::with_options(input_size, output_size, true, init, rng)
+    }
+
+    /// A layer with or without bias, whose weight begins as `init` says, and its bias uniform on
+    /// ±1/√input_size.
+    ///
+    /// # Errors
+    /// Where a size is zero or `init` holds an impossible number.
+    pub fn with_options(
+        input_size: usize,
+        output_size: usize,
+        bias: bool,
+        init: Init,
+        rng: &mut dyn Rng,
+    ) -> Result<Self> {
+        check_size("input_size × output_size", &[input_size, output_size])?;
+        init.check("init")?;
+        let mut weight = Array2::zeros((output_size, input_size));
+        init.fill(weight.view_mut(), rng);
+        let bias = bias.then(|| {
+            let mut bias = Array2::zeros((output_size, 1));
+            Init::Uniform(1.0 / (input_size as f64).sqrt()).fill(bias.view_mut(), rng);
+            bias.into_iter().collect()
+        });
+        Ok(Self { weight, bias })
+    }
+
+    /// Values of a row of the input.
+    pub fn input_size(&self) -> usize {
+        self.weight.ncols()
+    }
+
+    /// Values of a row of the output.
+    pub fn output_size(&self) -> usize {
+        self.weight.nrows()
+    }
+
+    /// y [rows, output] of `x` [rows, input].
+    pub fn forward(&self, x: ArrayView2<'_, T>) -> Result<Array2<T>> {
+        check_shape("x", "rows, input", &[x.nrows(), self.input_size()], x.shape())?;
+        let mut y = Array2::zeros((x.nrows(), self.output_size()));
+        self.product(x.as_standard_layout().as_slice(), y.as_slice_mut());
+        Ok(y)
+    }
+
+    /// d_x [rows, input] from `d_y` [rows, output] at `x` [rows, input]. Adds dW and db to `grad`.
+    pub fn backward(
+        &self,
+        x: ArrayView2<'_, T>,
+        d_y: ArrayView2<'_, T>,
+        grad: &mut Self,
+    ) -> Result<Array2<T>> {
+        let rows = x.nrows();
+        check_shape("x", "rows, input", &[rows, self.input_size()], x.shape())?;
+        check_shape("d_y", "rows, output", &[rows, self.output_size()], d_y.shape())?;
+        check_same_structure("grad", self, grad)?;
+        let (x, d_y) = (x.as_standard_layout(), d_y.as_standard_layout());
+        let (x, d_y) = (
+            Rows::new(slice(x.as_slice()), x.ncols()),
+            Rows::new(slice(d_y.as_slice()), d_y.ncols()),
+        );
+        let mut d_x = Array2::zeros((rows, self.input_size()));
+        dispatch!(Level::new(), simd => self.backward_rows(simd, x, d_y, &mut d_x, grad));
+        Ok(d_x)
+    }
+
+    /// y [time, batch, output] of every step of `x`; zero in the padding.
+    pub fn forward_sequences(&self, x: &Sequences<T>) -> Result<Sequences<T>> {
+        let steps = x.values().view();
+        let expected = [x.time(), x.batch(), self.input_size()];
+        check_shape("x", "time, batch, input", &expected, steps.shape())?;
+        let rows = alive(x, steps);
+        let y = self.forward(rows.view())?;
+        x.with_values(spread(x, &y))
+    }
+
+    /// d_x [time, batch, input] from `d_y` [time, batch, output] at `x`; zero in the padding, where
+    /// `d_y` is not read. Adds dW and db to `grad`.
+    pub fn backward_sequences(
+        &self,
+        x: &Sequences<T>,
+        d_y: ArrayView3<'_, T>,
+        grad: &mut Self,
+    ) -> Result<Array3<T>> {
+        let expected = [x.time(), x.batch(), self.input_size()];
+        check_shape("x", "time, batch, input", &expected, x.values().shape())?;
+        let expected = [x.time(), x.batch(), self.output_size()];
+        check_shape("d_y", "time, batch, output", &expected, d_y.shape())?;
+        let (rows, d_rows) = (alive(x, x.values().view()), alive(x, d_y));
+        Ok(spread(x, &self.backward(rows.view(), d_rows.view(), grad)?))
+    }
+
+    fn product(&self, x: Option<&[T]>, y: Option<&mut [T]>) {
+        let start = match self.bias.as_ref().and_then(|bias| bias.as_slice()) {
+            Some(bias) => Start::Bias(bias),
+            None => Start::Zero,
+        };
+        let x = Rows::new(slice(x), self.input_size());
+        let y = RowsMut::new(y.unwrap_or_default(), self.output_size());
+        dispatch!(Level::new(), simd => {
+            product(simd, x, &Packed::new(simd, self.weight.t()), start, y)
+        });
+    }
+
+    fn backward_rows<S: Simd>(
+        &self,
+        simd: S,
+        x: Rows<'_, T>,
+        d_y: Rows<'_, T>,
+        d_x: &mut Array2<T>,
+        grad: &mut Self,
+    ) {
+        let weight = Packed::new(simd, self.weight.view());
+        let d_x = RowsMut::new(d_x.as_slice_mut().unwrap_or_default(), x.width());
+        product(simd, d_y, &weight, Start::Zero, d_x);
+        let (x, d_y) = (
+            Gather::new(x.iter().collect(), x.width()),
+            Gather::new(d_y.iter().collect(), d_y.width()),
+        );
+        add_outer_products(simd, &d_y, &x, grad.weight.view_mut());
+        if let Some(bias) = &mut grad.bias {
+            add_column_sums(simd, &d_y, bias.view_mut());
+        }
+    }
+}
+
+fn slice<T>(values: Option<&[T]>) -> &[T] {
+    values.unwrap_or_default()
+}
+
+/// The rows of `values` [time, batch, width] that are steps of `x`, in the order of time.
+fn alive<T: Float>(x: &Sequences<T>, values: ArrayView3<'_, T>) -> Array2<T> {
+    let width = values.dim().2;
+    let mut rows = Array2::zeros((x.steps(), width));
+    let steps = values.outer_iter().enumerate().flat_map(|(t, step)| {
+        let alive = x.lengths().iter().enumerate().filter(move |&(_, &length)| t < length);
+        alive.map(move |(b, _)| step.index_axis_move(ndarray::Axis(0), b)).collect::<Vec<_>>()
+    });
+    for (mut to, from) in rows.rows_mut().into_iter().zip(steps) {
+        to.assign(&from);
+    }
+    rows
+}
+
+/// The inverse of [`alive`], with zeros in the padding.
+fn spread<T: Float>(x: &Sequences<T>, rows: &Array2<T>) -> Array3<T> {
+    let mut values = Array3::zeros((x.time(), x.batch(), rows.ncols()));
+    let mut rows = rows.rows().into_iter();
+    for (t, mut step) in values.outer_iter_mut().enumerate() {
+        for (mut to, &length) in step.rows_mut().into_iter().zip(x.lengths()) {
+            if t < length
+                && let Some(from) = rows.next()
+            {
+                to.assign(&from);
+            }
+        }
+    }
+    values
+}
+
+impl<T: Float> Arrays<T> for Linear<T> {
+    fn for_each<'a>(&'a self, f: &mut Visit<'_, 'a, T>) {
+        f("weight", self.weight.view().into_dyn());
+        self.bias.for_each(&mut |_, bias| f("bias", bias));
+    }
+
+    fn for_each_mut<'a>(&'a mut self, f: &mut VisitMut<'_, 'a, T>) {
+        f("weight", self.weight.view_mut().into_dyn());
+        self.bias.for_each_mut(&mut |_, bias| f("bias", bias));
+    }
+}

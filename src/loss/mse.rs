@@ -1,0 +1,44 @@
+//! The squared error.
+//!
+//! ```text
+//! L = mean (p − y)²        ∂L/∂p = 2 (p − y) / count
+//! ```
+
+use ndarray::{Array2, Array3, ArrayView2, Axis};
+
+use super::{as_sequences, elementwise};
+use crate::error::{Result, check_shape};
+use crate::float::Float;
+use crate::sequences::Sequences;
+
+/// The mean squared error; see the [module](self).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mse;
+
+impl Mse {
+    /// The loss and ∂L/∂predicted, of `predicted` and `target`, both [rows, features].
+    pub fn rows<T: Float>(
+        &self,
+        predicted: ArrayView2<'_, T>,
+        target: ArrayView2<'_, T>,
+    ) -> Result<(T, Array2<T>)> {
+        check_shape("target", "rows, features", predicted.shape(), target.shape())?;
+        let target = target.insert_axis(Axis(0));
+        let (loss, gradient) = elementwise(&as_sequences(predicted)?, target, squared)?;
+        Ok((loss, gradient.index_axis_move(Axis(0), 0)))
+    }
+
+    /// The loss and ∂L/∂predicted, of `predicted` and `target`, both [time, batch, features], with
+    /// the lengths of `predicted`.
+    pub fn sequences<T: Float>(
+        &self,
+        predicted: &Sequences<T>,
+        target: &Sequences<T>,
+    ) -> Result<(T, Array3<T>)> {
+        elementwise(predicted, target.values().view(), squared)
+    }
+}
+
+fn squared(p: f64, y: f64) -> (f64, f64) {
+    ((p - y) * (p - y), 2.0 * (p - y))
+}
