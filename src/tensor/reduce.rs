@@ -34,15 +34,20 @@ pub fn add_column_sums<S: Simd, T: Float>(
 }
 
 /// `sums += Σⱼ aⱼ ∘ bⱼ`, in the order of the rows: the gradient of a vector that multiplies
-/// elementwise. `sums` must be contiguous.
+/// elementwise.
 #[inline(always)]
 pub fn add_column_products<S: Simd, T: Float>(
     simd: S,
     a: &Gather<'_, T>,
     b: &Gather<'_, T>,
-    sums: ArrayViewMut1<'_, T>,
+    mut sums: ArrayViewMut1<'_, T>,
 ) {
-    let Some(sums) = sums.into_slice() else { return };
+    let Some(sums) = sums.as_slice_mut() else {
+        for (a, b) in a.rows().iter().zip(b.rows()) {
+            sums.iter_mut().zip(a.iter().zip(*b)).for_each(|(sum, (&a, &b))| *sum += a * b);
+        }
+        return;
+    };
     simd.vectorize(
         #[inline(always)]
         || {
@@ -62,7 +67,7 @@ pub fn normalize<S: Simd, T: Float>(simd: S, row: &mut [T], epsilon: T) -> T {
     let count = T::of(row.len() as f64);
     let mut sum = Vector::<S, T>::splat(simd, T::zero());
     for l in lanes(simd, row.len()) {
-        sum = sum + l.load(row);
+        sum += l.load(row);
     }
     let mean = Vector::<S, T>::splat(simd, sum.reduce_sum() / count);
     for l in lanes(simd, row.len()) {
@@ -70,7 +75,7 @@ pub fn normalize<S: Simd, T: Float>(simd: S, row: &mut [T], epsilon: T) -> T {
     }
     let mut squares = Vector::<S, T>::splat(simd, T::zero());
     for l in lanes(simd, row.len()) {
-        squares = squares + l.load(row) * l.load(row);
+        squares += l.load(row) * l.load(row);
     }
     let scale = (squares.reduce_sum() / count + epsilon).sqrt().recip();
     for l in lanes(simd, row.len()) {
@@ -87,8 +92,8 @@ pub fn normalize_backward<S: Simd, T: Float>(simd: S, d: &mut [T], normalized: &
     let zero = Vector::<S, T>::splat(simd, T::zero());
     let (mut sum, mut products) = (zero, zero);
     for l in lanes(simd, d.len()) {
-        sum = sum + l.load(d);
-        products = products + l.load(d) * l.load(normalized);
+        sum += l.load(d);
+        products += l.load(d) * l.load(normalized);
     }
     let mean = Vector::<S, T>::splat(simd, sum.reduce_sum() / count);
     let slope = Vector::<S, T>::splat(simd, products.reduce_sum() / count);
