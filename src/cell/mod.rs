@@ -15,8 +15,11 @@
 //! | `projection` | [`ProjectedLstmCell`]: a narrower output (LSTMP) |
 //! | `layer_norm` | [`LayerNormLstmCell`]: layer normalisation inside the step |
 
+mod coupled;
 mod gru;
+mod layer_norm;
 mod lstm;
+mod peephole;
 mod projection;
 mod rnn;
 mod weights;
@@ -29,8 +32,11 @@ use crate::error::{Result, check_size};
 use crate::float::Float;
 use crate::tensor::{Gather, Init, Rows, RowsMut, Simd};
 
+pub use coupled::{CoupledLstmCell, CoupledLstmOptions};
 pub use gru::{GruCell, GruOptions, Reset};
+pub use layer_norm::{LayerNormLstmCell, LayerNormLstmOptions};
 pub use lstm::{LstmCell, LstmOptions};
+pub use peephole::{PeepholeLstmCell, PeepholeLstmOptions};
 pub use projection::{ProjectedLstmCell, ProjectedLstmOptions};
 pub use rnn::{Nonlinearity, RnnCell};
 pub use weights::GateWeights;
