@@ -1,0 +1,154 @@
+//! Scenes of two handwritten digits, told in words.
+
+use ndarray::{Array2, ArrayView2, s};
+use rand::{Rng, RngExt};
+
+use crate::common::options::Failure;
+use crate::common::table::Table;
+
+/// Rows and columns of a digit and of a scene.
+const DIGIT: usize = 8;
+pub(crate) const CANVAS: usize = 17;
+
+/// The words of a caption; the first ends it, and also begins it.
+pub(crate) const WORDS: [&str; 18] = [
+    ".", "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "a", "an",
+    "above", "below", "left", "right", "of",
+];
+pub(crate) const END: usize = 0;
+/// Words of the longest caption, its end included: "a three left of a seven .".
+pub(crate) const LONGEST: usize = 7;
+
+/// Digits of one file.
+pub(crate) struct Digits {
+    /// Pixels from 0 to 1, one picture a row.
+    pixels: Array2<f32>,
+    /// For each digit, the rows that show it.
+    rows: Vec<Vec<usize>>,
+}
+
+impl Digits {
+    pub(crate) fn read(file: &str) -> Result<Self, Failure> {
+        let table = Table::read(file, &[])?;
+        let mut rows = vec![Vec::new(); 10];
+        for (row, &label) in table.column("label")?.iter().enumerate() {
+            rows[label as usize].push(row);
+        }
+        Ok(Self { pixels: table.values.slice(s![.., 1..]).to_owned() / 16.0, rows })
+    }
+
+    fn draw(&self, digit: usize, rng: &mut dyn Rng) -> ArrayView2<'_, f32> {
+        let rows = &self.rows[digit];
+        let row = self.pixels.row(rows[rng.random_range(0..rows.len())]);
+        row.into_shape_with_order((DIGIT, DIGIT)).expect("a row has 64 pixels")
+    }
+}
+
+/// What stands where: `first` above `second`, or left of it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Arrangement {
+    first: usize,
+    second: usize,
+    vertical: bool,
+}
+
+impl Arrangement {
+    pub(crate) fn all() -> Vec<Self> {
+        let of = |k: usize| Self { first: k / 2 / 10, second: k / 2 % 10, vertical: k % 2 == 0 };
+        (0..200).map(of).collect()
+    }
+
+    /// Whether training never shows it: one arrangement in ten, where each digit stands once in
+    /// each place.
+    pub(crate) fn held_out(self) -> bool {
+        (self.first + 3 * self.second + 5 * usize::from(self.vertical)) % 10 == 0
+    }
+
+    /// The two captions that are true of it: from the first digit's side, and the second's.
+    pub(crate) fn captions(self) -> [Vec<usize>; 2] {
+        let Self { first, second, vertical } = self;
+        let tell = |subject: usize, relation: &[&str], object: usize| {
+            let article = |digit| if digit == 8 { "an" } else { "a" };
+            let mut words = vec![article(subject), WORDS[subject + 1]];
+            words.extend(relation);
+            words.extend([article(object), WORDS[object + 1], WORDS[END]]);
+            words.iter().filter_map(|word| WORDS.iter().position(|w| w == word)).collect()
+        };
+        let [there, back]: [&[&str]; 2] = if vertical {
+            [&["above"], &["below"]]
+        } else {
+            [&["left", "of"], &["right", "of"]]
+        };
+        [tell(first, there, second), tell(second, back, first)]
+    }
+}
+
+/// Pictures, one a row, and what they show.
+pub(crate) struct Scenes {
+    pub(crate) pixels: Array2<f32>,
+    pub(crate) arrangements: Vec<Arrangement>,
+}
+
+impl Scenes {
+    /// A scene of each of `arrangements`, drawn from `digits` and moved a little.
+    pub(crate) fn compose(
+        digits: &Digits,
+        arrangements: Vec<Arrangement>,
+        rng: &mut dyn Rng,
+    ) -> Self {
+        let mut pixels = Array2::zeros((arrangements.len(), CANVAS * CANVAS));
+        for (mut row, arrangement) in pixels.rows_mut().into_iter().zip(&arrangements) {
+            let middle = (CANVAS - DIGIT) / 2;
+            for (digit, far) in [(arrangement.first, 0), (arrangement.second, CANVAS - DIGIT)] {
+                let shift = rng.random_range(0..=1);
+                let (top, left) =
+                    if arrangement.vertical { (far, middle + shift) } else { (middle + shift, far) };
+                for ((r, c), &ink) in digits.draw(digit, rng).indexed_iter() {
+                    row[(top + r) * CANVAS + left + c] = ink;
+                }
+            }
+        }
+        Self { pixels, arrangements }
+    }
+
+    /// `count` scenes of arrangements drawn from `among`.
+    pub(crate) fn random(
+        digits: &Digits,
+        among: &[Arrangement],
+        count: usize,
+        rng: &mut dyn Rng,
+    ) -> Self {
+        let draw = |_| among[rng.random_range(0..among.len())];
+        let arrangements = (0..count).map(draw).collect();
+        Self::compose(digits, arrangements, rng)
+    }
+
+    /// The share of `captions` that are true of their scene.
+    pub(crate) fn exact(&self, captions: &[Vec<usize>]) -> f64 {
+        let pairs = self.arrangements.iter().zip(captions);
+        let right = pairs.filter(|(arrangement, caption)| arrangement.captions().contains(caption));
+        right.count() as f64 / captions.len() as f64
+    }
+}
+
+/// The words of a caption, without its end.
+pub(crate) fn text(caption: &[usize]) -> String {
+    let words: Vec<&str> = caption.iter().filter(|&&w| w != END).map(|&w| WORDS[w]).collect();
+    words.join(" ")
+}
+
+/// The pictures side by side, two characters a pixel.
+pub(crate) fn drawing(pictures: &[ndarray::ArrayView1<'_, f32>]) -> String {
+    let mut lines = String::new();
+    for r in 0..CANVAS {
+        for picture in pictures {
+            for c in 0..CANVAS {
+                let shade = (picture[r * CANVAS + c] * 4.0).round() as usize;
+                lines.push_str(["  ", "░░", "▒▒", "▓▓", "██"][shade.min(4)]);
+            }
+            lines.push_str(" │ ");
+        }
+        lines.push('\n');
+    }
+    lines
+}

@@ -1,0 +1,133 @@
+//! Why an LSTM remembers where a vanilla RNN forgets.
+//!
+//! "Last week I travelled to Moscow, the buildings were lovely … a friend called and asked where I
+//! was. I am in ____": the answer was said many words before. The same sentences are given to an
+//! RNN, a GRU and an LSTM whose forget gate begins with bias 0 or 1. The example shows how the
+//! gradient flows back through a long gap, what each network learns, and what the gates of the
+//! trained LSTM do with the sentence.
+
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use recurrent::cell::{Cell, GruCell, LstmCell, LstmOptions, RnnCell};
+use recurrent::io;
+
+use common::options::{Failure, Options};
+use common::progress::Progress;
+use reader::Reader;
+
+mod corpus;
+mod plots;
+mod reader;
+#[path = "../common"]
+mod common {
+    pub(crate) mod options;
+    pub(crate) mod progress;
+}
+
+const ABOUT: &str = "\
+vanishing_gradient: \"last week I travelled to Moscow, the buildings were lovely ... a friend called
+and asked where I was. I am in ____\". The answer lies up to 80 words back. An RNN, a GRU and two
+LSTMs learn the same sentences; plots show how the gradient flows and what the gates do.";
+
+/// Words between the city and the question, at most while training.
+const LONGEST: usize = 80;
+const GAPS: [usize; 4] = [10, 20, 40, LONGEST];
+/// Of guessing one of the cities.
+const CHANCE: f64 = 1.0 / corpus::CITIES.len() as f64;
+const STEPS_PER_EPOCH: usize = 100;
+const TEST_SENTENCES: usize = 400;
+
+/// One network's figures.
+pub(crate) struct Figures {
+    pub(crate) name: &'static str,
+    /// The share of cities named rightly, for each of `GAPS`.
+    pub(crate) accuracies: Vec<f64>,
+    /// ‖∂L/∂h_t‖ at each word of sentences with the longest gap, before and after training.
+    pub(crate) flows: [Vec<f64>; 2],
+}
+
+/// Trains `reader`, or takes `trained` in its place, and measures it.
+fn study<C: Cell<f32>>(
+    name: &'static str,
+    reader: &mut Reader<C>,
+    trained: Option<&Reader<C>>,
+    steps: usize,
+    seed: u64,
+) -> Result<Figures, Failure> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed.wrapping_add(1000));
+    let sentences = corpus::draw(64, LONGEST..=LONGEST, &mut rng);
+    let before = reader.flow(&sentences, &mut rng)?.swap_remove(0).norms;
+    match trained {
+        Some(trained) => reader.clone_from(trained),
+        None => reader.train(steps, LONGEST, seed, &mut Progress::new(name, steps)?)?,
+    }
+    let after = reader.flow(&sentences, &mut rng)?.swap_remove(0);
+    println!("{name}, trained: {after}\n");
+    let accuracy =
+        |&gap: &usize| reader.accuracy(&corpus::draw(TEST_SENTENCES, gap..=gap, &mut rng));
+    let accuracies = GAPS.iter().map(accuracy).collect::<Result<Vec<_>, _>>()?;
+    Ok(Figures { name, accuracies, flows: [before, after.norms] })
+}
+
+fn lstm(forget_bias: f64, seed: u64) -> Result<Reader<LstmCell<f32>>, Failure> {
+    let mut options = LstmOptions::default();
+    options.forget_bias = Some(forget_bias);
+    Reader::new(options, seed)
+}
+
+fn main() -> Result<(), Failure> {
+    let Some(options) = Options::parse("vanishing_gradient", ABOUT)? else { return Ok(()) };
+    let seed = options.seed;
+    let steps = STEPS_PER_EPOCH * options.epochs_or(2, 12);
+    let rnn = Reader::<RnnCell<f32>>::new(Default::default(), seed)?;
+    let gru = Reader::<GruCell<f32>>::new(Default::default(), seed)?;
+    let mut readers = ((rnn, gru), (lstm(0.0, seed)?, lstm(1.0, seed)?));
+    let loaded = match &options.load {
+        Some(file) => {
+            let mut loaded = readers.clone();
+            io::load(file, &mut loaded)?;
+            Some(loaded)
+        }
+        None => None,
+    };
+    let loaded = loaded.as_ref();
+    let ((rnn, gru), (plain, open)) = &mut readers;
+    let figures = [
+        study("RNN", rnn, loaded.map(|l| &l.0.0), steps, seed)?,
+        study("GRU", gru, loaded.map(|l| &l.0.1), steps, seed)?,
+        study("LSTM, forget bias 0", plain, loaded.map(|l| &l.1.0), steps, seed)?,
+        study("LSTM, forget bias 1", open, loaded.map(|l| &l.1.1), steps, seed)?,
+    ];
+    if let Some(file) = &options.save {
+        io::save(file, &readers)?;
+    }
+
+    println!("accuracy by the number of words since the city was named (chance {CHANCE}):");
+    println!("{:<22}{:>8}{:>8}{:>8}{:>8}", "", GAPS[0], GAPS[1], GAPS[2], GAPS[3]);
+    for Figures { name, accuracies, .. } in &figures {
+        let cells: String = accuracies.iter().map(|accuracy| format!("{accuracy:>8.3}")).collect();
+        println!("{name:<22}{cells}");
+    }
+
+    std::fs::create_dir_all(&options.out)?;
+    let flow = options.out.join("gradient_flow.svg");
+    plots::flow(&flow, &figures)?;
+    let gates = options.out.join("lstm_gates.svg");
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let sentence = corpus::lecture(&mut rng);
+    let reader = &readers.1.1;
+    let [forget, input] = ["f", "i"].map(|gate| reader.gate(gate, &sentence, &mut rng));
+    plots::gates(&gates, &corpus::words_of(&sentence), &forget?, &input?)?;
+    println!("plots: {}, {}", flow.display(), gates.display());
+
+    let at_longest = |k: usize| figures[k].accuracies[GAPS.len() - 1];
+    println!(
+        "result vanishing_gradient lstm={:.4} rnn={:.4} gru={:.4} lstm_forget_bias_0={:.4} \
+         baseline={CHANCE:.4}",
+        at_longest(3),
+        at_longest(0),
+        at_longest(1),
+        at_longest(2)
+    );
+    Ok(())
+}

@@ -1,0 +1,101 @@
+//! The plots: gradient norms by word, and the gates of an LSTM over a sentence.
+
+use std::path::Path;
+
+use ndarray::{Array3, ArrayView1, Axis, s};
+use plotters::prelude::*;
+
+use crate::Figures;
+use crate::common::options::Failure;
+
+const COLOURS: [RGBColor; 4] =
+    [RGBColor(204, 51, 51), RGBColor(230, 145, 20), RGBColor(120, 150, 215), RGBColor(25, 70, 160)];
+/// Norms below this are drawn on the lower edge.
+const LOWEST: f64 = 1e-14;
+
+/// ‖∂L/∂h_t‖ against the words that remain to the question, before and after training.
+pub(crate) fn flow(file: &Path, figures: &[Figures]) -> Result<(), Failure> {
+    let area = SVGBackend::new(file, (1100, 480)).into_drawing_area();
+    area.fill(&WHITE)?;
+    let panels = area.split_evenly((1, 2));
+    for (k, (panel, title)) in panels.iter().zip(["before training", "after training"]).enumerate() {
+        let words = figures.iter().map(|f| f.flows[k].len()).max().unwrap_or(1);
+        let highest = figures.iter().flat_map(|f| &f.flows[k]).fold(1.0, |a: f64, &b| a.max(b));
+        let mut chart = ChartBuilder::on(panel)
+            .caption(format!("Gradient reaching each word, {title}"), ("sans-serif", 18))
+            .margin(12)
+            .x_label_area_size(42)
+            .y_label_area_size(66)
+            .build_cartesian_2d(0..words, (LOWEST..10.0 * highest).log_scale())?;
+        chart
+            .configure_mesh()
+            .light_line_style(TRANSPARENT)
+            .x_desc("word of the sentence (the question is at the right)")
+            .y_desc("norm of dL/dh, log scale")
+            .y_label_formatter(&|norm| format!("1e{}", norm.log10().round()))
+            .label_style(("sans-serif", 13))
+            .draw()?;
+        for (Figures { name, flows, .. }, colour) in figures.iter().zip(COLOURS) {
+            let points = flows[k].iter().enumerate().map(|(t, norm)| (t, norm.max(LOWEST)));
+            chart
+                .draw_series(LineSeries::new(points, colour.stroke_width(2)))?
+                .label(*name)
+                .legend(move |(x, y)| {
+                    PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2))
+                });
+        }
+        chart
+            .configure_series_labels()
+            .position(SeriesLabelPosition::LowerRight)
+            .background_style(WHITE.mix(0.9))
+            .border_style(BLACK.mix(0.3))
+            .label_font(("sans-serif", 13))
+            .draw()?;
+    }
+    area.present()?;
+    Ok(())
+}
+
+/// The forget and the input gates, both [time, 1, hidden], while `words` are read: a column for
+/// each word, a row for each unit, dark where the gate is open.
+pub(crate) fn gates(
+    file: &Path,
+    words: &[&str],
+    forget: &Array3<f32>,
+    input: &Array3<f32>,
+) -> Result<(), Failure> {
+    let area = SVGBackend::new(file, (1100, 760)).into_drawing_area();
+    area.fill(&WHITE)?;
+    let panels = area.split_evenly((2, 1));
+    let titles = ["Forget gate f: dark keeps the memory", "Input gate i: dark writes to it"];
+    for ((panel, title), gate) in panels.iter().zip(titles).zip([forget, input]) {
+        let gate = gate.slice(s![.., 0, ..]);
+        let units = gate.ncols();
+        let mut chart = ChartBuilder::on(panel)
+            .caption(title, ("sans-serif", 18))
+            .margin(10)
+            .x_label_area_size(82)
+            .y_label_area_size(50)
+            .build_cartesian_2d(0..words.len(), 0..units)?;
+        chart.configure_mesh().disable_mesh().disable_x_axis().y_desc("unit").draw()?;
+        let cell = |t: usize, unit: usize, open: f32| {
+            let paper = |ink: u8| (255.0 - open * f32::from(255 - ink)) as u8;
+            let colour = RGBColor(paper(20), paper(50), paper(120));
+            Rectangle::new([(t, unit), (t + 1, unit + 1)], colour.filled())
+        };
+        let column = |(t, gates): (usize, ArrayView1<'_, f32>)| {
+            gates.iter().enumerate().map(|(unit, &open)| cell(t, unit, open)).collect::<Vec<_>>()
+        };
+        chart.draw_series(gate.axis_iter(Axis(0)).enumerate().flat_map(column))?;
+        let style = ("sans-serif", 13).into_font().transform(FontTransform::Rotate90);
+        for (t, word) in words.iter().enumerate() {
+            let (x, y) = chart.backend_coord(&(t, 0));
+            let (right, _) = chart.backend_coord(&(t + 1, 0));
+            let origin = panel.get_base_pixel();
+            let at = ((x + right) / 2 + 6 - origin.0, y + 6 - origin.1);
+            panel.draw(&Text::new(*word, at, style.clone()))?;
+        }
+    }
+    area.present()?;
+    Ok(())
+}
