@@ -187,7 +187,10 @@ fn main() -> Result<(), Failure> {
     let Some(options) = Options::parse("many_to_many", ABOUT)? else { return Ok(()) };
     let (data, days) = Days::read()?;
     let all = data.x.nrows();
-    println!("{days} days to train, of which {VALIDATION} choose the epoch; {} to test", all - days);
+    println!(
+        "{days} days to train, of which {VALIDATION} choose the epoch; {} to test",
+        all - days
+    );
 
     let mut rng = ChaCha8Rng::seed_from_u64(options.seed);
     let mut model = Model::new(data.x.ncols(), &mut rng)?;
@@ -211,6 +214,8 @@ fn main() -> Result<(), Failure> {
     }
     println!("test: RMSE {error:.3} °C; as today (persistence): {persistence:.3} °C");
     let gain = 100.0 * (1.0 - error / persistence);
-    println!("result many_to_many rmse={error:.4} baseline={persistence:.4} gain_percent={gain:.1}");
+    println!(
+        "result many_to_many rmse={error:.4} baseline={persistence:.4} gain_percent={gain:.1}"
+    );
     Ok(())
 }

@@ -111,12 +111,7 @@ impl Model<f32> {
     }
 
     /// The way back from the gradient by the vectors.
-    fn see_back(
-        &self,
-        seen: &Seen,
-        d_vector: Array2<f32>,
-        grad: &mut Self,
-    ) -> Result<(), Failure> {
+    fn see_back(&self, seen: &Seen, d_vector: Array2<f32>, grad: &mut Self) -> Result<(), Failure> {
         let Seen { glimpses, parts, features, vector } = seen;
         let d_sum = d_vector * vector.mapv(|v| 1.0 - v * v);
         let d_features =
@@ -292,7 +287,8 @@ fn main() -> Result<(), Failure> {
     let shown: Vec<_> = (0..3).map(|k| test.pixels.row(k)).collect();
     println!("three test scenes:\n{}", scenes::drawing(&shown));
     for k in 0..shown.len() {
-        let [greedy, sampled, again] = [&greedy[k], &sampled[k], &again[k]].map(|c| scenes::text(c));
+        let [greedy, sampled, again] =
+            [&greedy[k], &sampled[k], &again[k]].map(|c| scenes::text(c));
         println!("scene {}: {greedy}   (sampled: {sampled}; {again})", k + 1);
     }
 

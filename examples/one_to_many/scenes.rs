@@ -74,11 +74,8 @@ impl Arrangement {
             words.extend([article(object), WORDS[object + 1], WORDS[END]]);
             words.iter().filter_map(|word| WORDS.iter().position(|w| w == word)).collect()
         };
-        let [there, back]: [&[&str]; 2] = if vertical {
-            [&["above"], &["below"]]
-        } else {
-            [&["left", "of"], &["right", "of"]]
-        };
+        let [there, back]: [&[&str]; 2] =
+            if vertical { [&["above"], &["below"]] } else { [&["left", "of"], &["right", "of"]] };
         [tell(first, there, second), tell(second, back, first)]
     }
 }
@@ -101,8 +98,11 @@ impl Scenes {
             let middle = (CANVAS - DIGIT) / 2;
             for (digit, far) in [(arrangement.first, 0), (arrangement.second, CANVAS - DIGIT)] {
                 let shift = rng.random_range(0..=1);
-                let (top, left) =
-                    if arrangement.vertical { (far, middle + shift) } else { (middle + shift, far) };
+                let (top, left) = if arrangement.vertical {
+                    (far, middle + shift)
+                } else {
+                    (middle + shift, far)
+                };
                 for ((r, c), &ink) in digits.draw(digit, rng).indexed_iter() {
                     row[(top + r) * CANVAS + left + c] = ink;
                 }

@@ -18,7 +18,8 @@ pub(crate) fn flow(file: &Path, figures: &[Figures]) -> Result<(), Failure> {
     let area = SVGBackend::new(file, (1100, 480)).into_drawing_area();
     area.fill(&WHITE)?;
     let panels = area.split_evenly((1, 2));
-    for (k, (panel, title)) in panels.iter().zip(["before training", "after training"]).enumerate() {
+    for (k, (panel, title)) in panels.iter().zip(["before training", "after training"]).enumerate()
+    {
         let words = figures.iter().map(|f| f.flows[k].len()).max().unwrap_or(1);
         let highest = figures.iter().flat_map(|f| &f.flows[k]).fold(1.0, |a: f64, &b| a.max(b));
         let mut chart = ChartBuilder::on(panel)

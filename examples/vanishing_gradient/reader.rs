@@ -121,7 +121,11 @@ impl<C: Cell<f32>> Reader<C> {
 
     /// How the gradient of the loss at the last word flows back through `batch`, whose sentences
     /// are equally long: ‖∂L/∂h_t‖, and for an LSTM ‖∂L/∂c_t‖.
-    pub(crate) fn flow(&self, batch: &Batch, rng: &mut dyn Rng) -> Result<Vec<GradientFlow>, Failure> {
+    pub(crate) fn flow(
+        &self,
+        batch: &Batch,
+        rng: &mut dyn Rng,
+    ) -> Result<Vec<GradientFlow>, Failure> {
         let x = self.words.forward(batch.tokens.view(), &batch.lengths)?;
         let flows = GradientFlow::measure(&self.memory, &x, rng, |output, state| {
             let last = state.part("h", 0, false)?;
@@ -134,7 +138,12 @@ impl<C: Cell<f32>> Reader<C> {
     }
 
     /// Gate `name` while reading `batch`, [time, batch, hidden].
-    pub(crate) fn gate(&self, name: &str, batch: &Batch, rng: &mut dyn Rng) -> Result<Array3<f32>, Failure> {
+    pub(crate) fn gate(
+        &self,
+        name: &str,
+        batch: &Batch,
+        rng: &mut dyn Rng,
+    ) -> Result<Array3<f32>, Failure> {
         Ok(self.read(batch, rng)?.tape.gate(name, 0, false)?)
     }
 }
