@@ -243,8 +243,7 @@ fn coupled_lstm_gradients_match_finite_differences() {
 /// each step and layer: with ε = 0.1 a step of 2·10⁻⁴ is small beside it.
 #[test]
 fn layer_norm_lstm_gradients_match_finite_differences() {
-    let mut options = LayerNormLstmOptions::default();
-    options.epsilon = 0.1;
+    let options = LayerNormLstmOptions { epsilon: 0.1, ..Default::default() };
     check_grid::<LayerNormLstmCell<f64>>("lstm layer norm", 1, 2e-4, false, |_| options.clone());
 }
 

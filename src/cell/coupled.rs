@@ -39,7 +39,6 @@ pub struct CoupledLstmCell<T> {
 
 /// Options of the LSTM with coupled gates.
 #[derive(Clone, Debug, Default, PartialEq)]
-#[non_exhaustive]
 pub struct CoupledLstmOptions {
     /// The forget gate's bias at the start, as in [`LstmOptions`](super::LstmOptions).
     pub forget_bias: Option<f64>,

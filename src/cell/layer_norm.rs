@@ -46,10 +46,10 @@ use crate::tensor::{Gather, Packed, Simd, Start, add_outer_products, lanes, prod
 ///
 /// | name | shape | equation | at the start |
 /// |---|---|---|---|
-/// | `weight_ih`, `weight_hh` | [4H, I], [4H, H] | W_ih, W_hh | as configured |
-/// | `bias` | [4H] | b | as configured |
-/// | `ln_ih_weight`, `ln_hh_weight`, `ln_c_weight` | [4H], [4H], [H] | α | 1 |
-/// | `ln_ih_bias`, `ln_hh_bias`, `ln_c_bias` | [4H], [4H], [H] | β | 0 |
+/// | `weight_ih`, `weight_hh` | `[4H, I]`, `[4H, H]` | W_ih, W_hh | as configured |
+/// | `bias` | `[4H]` | b | as configured |
+/// | `ln_ih_weight`, `ln_hh_weight`, `ln_c_weight` | `[4H]`, `[4H]`, `[H]` | α | 1 |
+/// | `ln_ih_bias`, `ln_hh_bias`, `ln_c_bias` | `[4H]`, `[4H]`, `[H]` | β | 0 |
 ///
 /// A cell without bias has neither b nor β.
 #[derive(Clone, Debug)]
@@ -72,7 +72,6 @@ struct Affine<T> {
 
 /// Options of the LSTM with layer normalisation.
 #[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
 pub struct LayerNormLstmOptions {
     /// ε, which keeps the division finite: greater than 0. By default 1e-5.
     pub epsilon: f64,

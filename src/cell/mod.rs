@@ -15,14 +15,14 @@
 //! | `projection` | [`ProjectedLstmCell`]: a narrower output (LSTMP) |
 //! | `layer_norm` | [`LayerNormLstmCell`]: layer normalisation inside the step |
 
-mod coupled;
-mod gru;
-mod layer_norm;
-mod lstm;
-mod peephole;
-mod projection;
-mod rnn;
-mod weights;
+pub mod coupled;
+pub mod gru;
+pub mod layer_norm;
+pub mod lstm;
+pub mod peephole;
+pub mod projection;
+pub mod rnn;
+pub mod weights;
 
 use ndarray::{Array1, Array2, ArrayView2};
 use rand::Rng;

@@ -52,7 +52,6 @@ const PEEPHOLES: [&str; 3] = ["weight_ci", "weight_cf", "weight_co"];
 
 /// Options of the LSTM with peepholes.
 #[derive(Clone, Debug, Default, PartialEq)]
-#[non_exhaustive]
 pub struct PeepholeLstmOptions {
     /// The forget gate's bias at the start, as in [`LstmOptions`](super::LstmOptions).
     pub forget_bias: Option<f64>,

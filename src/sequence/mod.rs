@@ -18,7 +18,7 @@ mod stack;
 mod state;
 mod stream;
 mod tape;
-mod truncated;
+pub mod truncated;
 mod unroll;
 
 use ndarray::{Array3, Axis};

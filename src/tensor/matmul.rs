@@ -1,7 +1,7 @@
 //! Products: rows by a packed matrix ([`product`], at every time step) and sums of outer products
 //! ([`add_outer_products`], once a sequence, for the gradient of a weight).
 //!
-//! Each element is one chain of multiply-adds in a fixed order ([`kernel`](super::kernel)), so a
+//! Each element is one chain of multiply-adds in a fixed order (see `kernel`), so a
 //! result depends neither on how rows are grouped into calls nor on the number of threads.
 
 use std::ops::Range;
