@@ -269,7 +269,7 @@ fn main() -> Result<(), Failure> {
     let mut model = Model::new(&mut rng)?;
     match &options.load {
         Some(file) => io::load(file, &mut model)?,
-        None => train(&mut model, options.epochs_or(6, 40), &mut rng)?,
+        None => train(&mut model, options.epochs_or(6, 120), &mut rng)?,
     }
     if let Some(file) = &options.save {
         io::save(file, &model)?;
