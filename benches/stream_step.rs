@@ -15,7 +15,9 @@ use peak::fma_peak;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rate::{measure_rate, set_threads};
-use recurrent::cell::{Cell, LstmCell, RnnCell};
+use recurrent::cell::{
+    Cell, CoupledLstmCell, GruCell, LayerNormLstmCell, LstmCell, PeepholeLstmCell, RnnCell,
+};
 use recurrent::{Float, Recurrent};
 
 /// Batch, input, hidden, layers.
@@ -56,6 +58,10 @@ fn all<T: Float>(criterion: &mut Criterion) {
     let peak = fma_peak::<T>();
     cell::<T, RnnCell<T>>(criterion, "rnn", peak);
     cell::<T, LstmCell<T>>(criterion, "lstm", peak);
+    cell::<T, GruCell<T>>(criterion, "gru", peak);
+    cell::<T, PeepholeLstmCell<T>>(criterion, "peephole_lstm", peak);
+    cell::<T, CoupledLstmCell<T>>(criterion, "coupled_lstm", peak);
+    cell::<T, LayerNormLstmCell<T>>(criterion, "layer_norm_lstm", peak);
 }
 
 criterion_group! {

@@ -29,8 +29,8 @@ pub trait Float: SimdFloatElement + NdFloat + std::iter::Sum + sealed::Sealed {
     /// The rest of ln 2.
     const LN_2_LOW: f64;
     /// Coefficients 1/k! of the power series of eˣ from degree 2 up to the last one that still
-    /// changes a result of this precision on |x| ≤ ½·ln 2.
-    const EXP_SERIES: &'static [f64];
+    /// changes a result of this precision on |x| ≤ ½·ln 2, in pairs of even and odd degree.
+    const EXP_SERIES: &'static [[f64; 2]];
 
     /// Where memory of this type waits for its next use.
     #[doc(hidden)]
@@ -49,19 +49,13 @@ pub trait Float: SimdFloatElement + NdFloat + std::iter::Sum + sealed::Sealed {
     fn read_le(bytes: &[u8]) -> Self;
 }
 
-const INVERSE_FACTORIALS: [f64; 12] = [
-    1.0 / 2.0,
-    1.0 / 6.0,
-    1.0 / 24.0,
-    1.0 / 120.0,
-    1.0 / 720.0,
-    1.0 / 5_040.0,
-    1.0 / 40_320.0,
-    1.0 / 362_880.0,
-    1.0 / 3_628_800.0,
-    1.0 / 39_916_800.0,
-    1.0 / 479_001_600.0,
-    1.0 / 6_227_020_800.0,
+const INVERSE_FACTORIALS: [[f64; 2]; 6] = [
+    [1.0 / 2.0, 1.0 / 6.0],
+    [1.0 / 24.0, 1.0 / 120.0],
+    [1.0 / 720.0, 1.0 / 5_040.0],
+    [1.0 / 40_320.0, 1.0 / 362_880.0],
+    [1.0 / 3_628_800.0, 1.0 / 39_916_800.0],
+    [1.0 / 479_001_600.0, 1.0 / 6_227_020_800.0],
 ];
 
 impl Float for f32 {
@@ -71,7 +65,7 @@ impl Float for f32 {
     const MIN_EXP: f64 = -87.3;
     const LN_2_HIGH: f64 = 0.693_359_375;
     const LN_2_LOW: f64 = -2.121_944_4e-4;
-    const EXP_SERIES: &'static [f64] = INVERSE_FACTORIALS.split_at(6).0;
+    const EXP_SERIES: &'static [[f64; 2]] = INVERSE_FACTORIALS.split_at(3).0;
 
     fn pool() -> &'static Pool<Self> {
         static POOL: Pool<f32> = Pool::new();
@@ -102,7 +96,7 @@ impl Float for f64 {
     const MIN_EXP: f64 = -708.3;
     const LN_2_HIGH: f64 = 6.931_471_803_691_238e-1;
     const LN_2_LOW: f64 = 1.908_214_929_270_587_7e-10;
-    const EXP_SERIES: &'static [f64] = &INVERSE_FACTORIALS;
+    const EXP_SERIES: &'static [[f64; 2]] = &INVERSE_FACTORIALS;
 
     fn pool() -> &'static Pool<Self> {
         static POOL: Pool<f64> = Pool::new();

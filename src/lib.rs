@@ -28,7 +28,7 @@
 //! |---|---|
 //! | [`error`] | [`Error`]: argument, expected, got |
 //! | [`float`] | [`Float`]: `f32` and `f64` |
-//! | [`arrays`] | [`Arrays`]: a named bundle of arrays; parameters, gradients and states are all this |
+//! | [`arrays`](mod@arrays) | [`Arrays`]: a named bundle of arrays; parameters, gradients and states are all this |
 //! | [`sequences`] | [`Sequences`]: a batch of sequences of any lengths |
 //! | [`tensor`] | products, activations, sums, initialisers; knows no network |
 //! | [`cell`] | one step, forward and backward: the equations; knows no time |

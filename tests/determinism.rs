@@ -5,7 +5,7 @@ mod run;
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use recurrent::cell::{Cell, LstmCell, RnnCell};
+use recurrent::cell::{Cell, GruCell, LstmCell, RnnCell};
 use recurrent::{Arrays, Recurrent};
 use run::{Problem, difference};
 
@@ -48,6 +48,11 @@ fn the_number_of_threads_never_matters_to_an_rnn() {
 #[test]
 fn the_number_of_threads_never_matters_to_an_lstm() {
     check_threads::<LstmCell<f32>>();
+}
+
+#[test]
+fn the_number_of_threads_never_matters_to_a_gru() {
+    check_threads::<GruCell<f32>>();
 }
 
 #[test]

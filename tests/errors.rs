@@ -77,9 +77,7 @@ fn sizes_of_a_network_that_cannot_be_addressed_are_refused() {
 }
 
 fn forget_bias(value: f64) -> LstmOptions {
-    let mut options = LstmOptions::default();
-    options.forget_bias = Some(value);
-    options
+    LstmOptions { forget_bias: Some(value) }
 }
 
 #[test]

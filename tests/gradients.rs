@@ -15,8 +15,8 @@ use ndarray::Array3;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use recurrent::cell::{
-    Cell, GruCell, GruOptions, LstmCell, Nonlinearity, ProjectedLstmCell, ProjectedLstmOptions,
-    Reset, RnnCell,
+    Cell, CoupledLstmCell, GruCell, GruOptions, LayerNormLstmCell, LayerNormLstmOptions, LstmCell,
+    Nonlinearity, PeepholeLstmCell, ProjectedLstmCell, ProjectedLstmOptions, Reset, RnnCell,
 };
 use recurrent::check::{GradientCheck, GradientReport};
 use recurrent::{Arrays, Recurrent, Result, Sequences, State};
@@ -227,4 +227,37 @@ fn projected_lstm_gradients_match_finite_differences() {
     check_grid::<ProjectedLstmCell<f64>>("lstm projected", 2, step, false, |least| {
         ProjectedLstmOptions::new(least.div_ceil(2).min(least - 1))
     });
+}
+
+#[test]
+fn peephole_lstm_gradients_match_finite_differences() {
+    check_smooth::<PeepholeLstmCell<f64>>("lstm peephole", Default::default());
+}
+
+#[test]
+fn coupled_lstm_gradients_match_finite_differences() {
+    check_smooth::<CoupledLstmCell<f64>>("lstm coupled", Default::default());
+}
+
+/// At a state of zeros W_hh h' has no variance, and its normalisation bends on the scale of √ε, again in
+/// each step and layer: with ε = 0.1 a step of 2·10⁻⁴ is small beside it.
+#[test]
+fn layer_norm_lstm_gradients_match_finite_differences() {
+    let options = LayerNormLstmOptions { epsilon: 0.1, ..Default::default() };
+    check_grid::<LayerNormLstmCell<f64>>("lstm layer norm", 1, 2e-4, false, |_| options.clone());
+}
+
+#[test]
+fn layer_norm_lstm_gradients_match_finite_differences_at_the_default_epsilon() {
+    let case = Case {
+        hidden_sizes: vec![7],
+        bidirectional: true,
+        bias: true,
+        initial: Initial::Given,
+        lengths: &[2, 0, 4, 1],
+    };
+    let options = LayerNormLstmOptions::default();
+    let check = GradientCheck { step: 1e-4, ..GradientCheck::default() };
+    let report = worst::<LayerNormLstmCell<f64>>(&case, options, check, false, 1).unwrap().unwrap();
+    assert!(report.relative_error <= MAX_ERROR, "{report}");
 }

@@ -8,7 +8,10 @@ use ndarray::{Array3, ArrayViewD, ArrayViewMutD, Axis, Slice};
 use proptest::prelude::*;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use recurrent::cell::{Cell, LstmCell, Nonlinearity, RnnCell};
+use recurrent::cell::{
+    Cell, CoupledLstmCell, GruCell, GruOptions, LayerNormLstmCell, LstmCell, Nonlinearity,
+    PeepholeLstmCell, Reset, RnnCell,
+};
 use recurrent::{Arrays, Recurrent, Sequences, State};
 use run::{Problem, Results, difference};
 
@@ -18,6 +21,11 @@ macro_rules! every_cell {
         $check::<RnnCell<f32>>(Nonlinearity::Tanh, $($argument),*);
         $check::<RnnCell<f32>>(Nonlinearity::Relu, $($argument),*);
         $check::<LstmCell<f32>>(Default::default(), $($argument),*);
+        $check::<GruCell<f32>>(GruOptions::new(Reset::After), $($argument),*);
+        $check::<GruCell<f32>>(GruOptions::new(Reset::Before), $($argument),*);
+        $check::<PeepholeLstmCell<f32>>(Default::default(), $($argument),*);
+        $check::<CoupledLstmCell<f32>>(Default::default(), $($argument),*);
+        $check::<LayerNormLstmCell<f32>>(Default::default(), $($argument),*);
     };
 }
 

@@ -54,14 +54,18 @@ pub(crate) struct Arrangement {
 
 impl Arrangement {
     pub(crate) fn all() -> Vec<Self> {
-        let of = |k: usize| Self { first: k / 2 / 10, second: k / 2 % 10, vertical: k % 2 == 0 };
+        let of = |k: usize| Self {
+            first: k / 2 / 10,
+            second: k / 2 % 10,
+            vertical: k.is_multiple_of(2),
+        };
         (0..200).map(of).collect()
     }
 
     /// Whether training never shows it: one arrangement in ten, where each digit stands once in
     /// each place.
     pub(crate) fn held_out(self) -> bool {
-        (self.first + 3 * self.second + 5 * usize::from(self.vertical)) % 10 == 0
+        (self.first + 3 * self.second + 5 * usize::from(self.vertical)).is_multiple_of(10)
     }
 
     /// The two captions that are true of it: from the first digit's side, and the second's.

@@ -70,9 +70,7 @@ fn study<C: Cell<f32>>(
 }
 
 fn lstm(forget_bias: f64, seed: u64) -> Result<Reader<LstmCell<f32>>, Failure> {
-    let mut options = LstmOptions::default();
-    options.forget_bias = Some(forget_bias);
-    Reader::new(options, seed)
+    Reader::new(LstmOptions { forget_bias: Some(forget_bias) }, seed)
 }
 
 fn main() -> Result<(), Failure> {

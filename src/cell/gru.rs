@@ -47,7 +47,6 @@ pub struct GruCell<T> {
 
 /// Options of the GRU.
 #[derive(Clone, Debug, Default, PartialEq)]
-#[non_exhaustive]
 pub struct GruOptions {
     /// Where the reset gate acts.
     pub reset: Reset,

@@ -39,8 +39,16 @@ pub struct LstmCell<T> {
 }
 
 /// Options of the LSTM.
+///
+/// ```
+/// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+/// use recurrent::{Lstm, cell::LstmOptions};
+///
+/// let options = LstmOptions { forget_bias: Some(1.0) };
+/// let lstm = Lstm::<f32>::builder(3, 8).options(options).build(&mut ChaCha8Rng::seed_from_u64(1))?;
+/// # Ok::<(), recurrent::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
-#[non_exhaustive]
 pub struct LstmOptions {
     /// The forget gate's bias at the start, set as `bias_ih` with `bias_hh` zero in the same rows;
     /// 1 lets the cell remember from the first batch on (Jozefowicz et al., 2015). None: as the

@@ -15,11 +15,14 @@
 //! | `projection` | [`ProjectedLstmCell`]: a narrower output (LSTMP) |
 //! | `layer_norm` | [`LayerNormLstmCell`]: layer normalisation inside the step |
 
-mod gru;
-mod lstm;
-mod projection;
-mod rnn;
-mod weights;
+pub mod coupled;
+pub mod gru;
+pub mod layer_norm;
+pub mod lstm;
+pub mod peephole;
+pub mod projection;
+pub mod rnn;
+pub mod weights;
 
 use ndarray::{Array1, Array2, ArrayView2};
 use rand::Rng;
@@ -29,8 +32,11 @@ use crate::error::{Result, check_size};
 use crate::float::Float;
 use crate::tensor::{Gather, Init, Rows, RowsMut, Simd};
 
+pub use coupled::{CoupledLstmCell, CoupledLstmOptions};
 pub use gru::{GruCell, GruOptions, Reset};
+pub use layer_norm::{LayerNormLstmCell, LayerNormLstmOptions};
 pub use lstm::{LstmCell, LstmOptions};
+pub use peephole::{PeepholeLstmCell, PeepholeLstmOptions};
 pub use projection::{ProjectedLstmCell, ProjectedLstmOptions};
 pub use rnn::{Nonlinearity, RnnCell};
 pub use weights::GateWeights;

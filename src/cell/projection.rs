@@ -46,7 +46,6 @@ pub struct ProjectedLstmCell<T> {
 
 /// Options of the LSTM with projection.
 #[derive(Clone, Debug, Default, PartialEq)]
-#[non_exhaustive]
 pub struct ProjectedLstmOptions {
     /// Width of the output: at least 1, less than hidden_size. There is no default: it must be set.
     pub proj_size: usize,

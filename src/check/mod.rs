@@ -6,8 +6,8 @@
 //! | `gradient` | [`GradientCheck`]: a gradient against central differences in f64 |
 //! | `flow` | [`GradientFlow`]: ‖∂L/∂h_t‖ at each step |
 
-mod flow;
-mod gradient;
+pub mod flow;
+pub mod gradient;
 
 pub use flow::GradientFlow;
 pub use gradient::{GradientCheck, GradientReport};

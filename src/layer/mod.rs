@@ -7,9 +7,9 @@
 //! | `dropout` | [`Dropout`]: zeros at random |
 //! | `pooling` | the mean over time |
 
-mod dropout;
-mod embedding;
-mod linear;
+pub mod dropout;
+pub mod embedding;
+pub mod linear;
 pub mod pooling;
 
 pub use dropout::Dropout;

@@ -9,9 +9,9 @@
 //! | `cross_entropy` | [`CrossEntropy`]: one class of several |
 //! | `bce` | [`BceWithLogits`]: yes or no, from a logit |
 
-mod bce;
-mod cross_entropy;
-mod mse;
+pub mod bce;
+pub mod cross_entropy;
+pub mod mse;
 
 use ndarray::{Array3, ArrayView2, ArrayView3};
 

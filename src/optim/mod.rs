@@ -9,9 +9,9 @@
 //! | `adam` | [`Adam`]: adaptive moments, and AdamW |
 //! | `clip` | [`clip_global_norm`] |
 
-mod adam;
-mod clip;
-mod sgd;
+pub mod adam;
+pub mod clip;
+pub mod sgd;
 
 use crate::arrays::{Arrays, check_same_structure};
 use crate::error::{Error, Result};

@@ -18,14 +18,17 @@ mod stack;
 mod state;
 mod stream;
 mod tape;
-mod truncated;
+pub mod truncated;
 mod unroll;
 
 use ndarray::{Array3, Axis};
 use rand::Rng;
 
 use crate::arrays::{Arrays, Visit, VisitMut, check_same_structure};
-use crate::cell::{Cell, GruCell, LstmCell, MAX_STATES, ProjectedLstmCell, RnnCell};
+use crate::cell::{
+    Cell, CoupledLstmCell, GruCell, LayerNormLstmCell, LstmCell, MAX_STATES, PeepholeLstmCell,
+    ProjectedLstmCell, RnnCell,
+};
 use crate::error::{Error, Result, check_shape, check_size};
 use crate::float::Float;
 use crate::sequences::Sequences;
@@ -82,8 +85,14 @@ pub type Rnn<T> = Recurrent<T, RnnCell<T>>;
 pub type Lstm<T> = Recurrent<T, LstmCell<T>>;
 /// A network of gated recurrent units.
 pub type Gru<T> = Recurrent<T, GruCell<T>>;
+/// A network of LSTM cells whose gates see the cell state.
+pub type PeepholeLstm<T> = Recurrent<T, PeepholeLstmCell<T>>;
+/// A network of LSTM cells whose input gate is 1 − f.
+pub type CoupledLstm<T> = Recurrent<T, CoupledLstmCell<T>>;
 /// A network of LSTM cells with a projected, narrower output.
 pub type ProjectedLstm<T> = Recurrent<T, ProjectedLstmCell<T>>;
+/// A network of LSTM cells with layer normalisation inside the step.
+pub type LayerNormLstm<T> = Recurrent<T, LayerNormLstmCell<T>>;
 
 /// The gradients of the loss by each layer's states after each step.
 ///

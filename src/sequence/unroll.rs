@@ -272,7 +272,7 @@ fn gather_inputs<'a, T: Float>(
     for t in chunk.clone() {
         let start = (block.offset(t) - first) * width;
         let rows = step_rows(x, t, block);
-        to[start..start + rows.count() * width].copy_from_slice(rows.as_slice());
+        to[start..start + rows.count() * width].copy_from_slice(rows.contiguous());
     }
     Rows::new(&to[..(block.offset(chunk.end) - first) * width], width)
 }

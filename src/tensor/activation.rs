@@ -29,19 +29,26 @@ pub const TANH_MAX_ULP: f64 = 3.0;
 /// eˣ for x ≤ 0 as its factors: 2ⁿ, and p = e^r − 1.
 #[inline(always)]
 fn exp_parts<S: Simd, V: SimdFloat<S, Element: Float>>(x: V) -> (V, V) {
-    let x = x.clamp(splat(x, V::Element::MIN_EXP), splat(x, 0.0));
-    let n = (x * splat(x, std::f64::consts::LOG2_E)).round_ties_even();
-    let r = n.mul_add(splat(x, -V::Element::LN_2_HIGH), x);
-    let r = n.mul_add(splat(x, -V::Element::LN_2_LOW), r);
-    let mut series = splat(x, 0.0);
-    for &coefficient in V::Element::EXP_SERIES.iter().rev() {
-        series = series.mul_add(r, splat(x, coefficient));
-    }
-    let p = (r * r).mul_add(series, r);
-    // 1.5·2^SIGNIFICAND_BITS moves n + bias into the lowest bits: shifted, they are the exponent.
+    let least = splat(x, V::Element::MIN_EXP);
+    let x = x.simd_lt(least).select(least, x);
+    // Added to 1.5·2^SIGNIFICAND_BITS + bias, x·log₂e loses its fraction, and the lowest bits of
+    // the sum are n + bias: shifted, they are the exponent of 2ⁿ.
     let bits = V::Element::SIGNIFICAND_BITS;
     let shift = splat(x, V::Element::EXPONENT_BIAS + 1.5 * (1_u64 << bits) as f64);
-    (V::from_bits((n + shift).to_bits() << bits), p)
+    let shifted = x.mul_add(splat(x, std::f64::consts::LOG2_E), shift);
+    let n = shifted - shift;
+    let r = n.mul_add(splat(x, -V::Element::LN_2_HIGH), x);
+    let r = n.mul_add(splat(x, -V::Element::LN_2_LOW), r);
+    // Even and odd terms apart: two short chains of multiply-adds instead of a long one.
+    let square = r * r;
+    let [rest @ .., last] = V::Element::EXP_SERIES else { return (n, r) };
+    let (mut even, mut odd) = (splat(x, last[0]), splat(x, last[1]));
+    for &[even_term, odd_term] in rest.iter().rev() {
+        even = even.mul_add(square, splat(x, even_term));
+        odd = odd.mul_add(square, splat(x, odd_term));
+    }
+    let p = square.mul_add(odd.mul_add(r, even), r);
+    (V::from_bits(shifted.to_bits() << bits), p)
 }
 
 #[inline(always)]
@@ -49,9 +56,28 @@ fn splat<S: Simd, V: SimdFloat<S, Element: Float>>(like: V, value: f64) -> V {
     V::splat(like.token(), V::Element::of(value))
 }
 
+/// n / d of each lane for 1 ≤ d ≤ 2. AVX-512 has 1/d to 14 bits; a Newton step on the quotient
+/// doubles them, and leaves the divider, the slowest unit of all, alone.
+#[inline(always)]
+fn divide<S: Simd, V: SimdFloat<S, Element: Float>>(n: V, d: V) -> V {
+    if V::LEN != 16 || V::Element::SIGNIFICAND_BITS != 23 {
+        return n / d;
+    }
+    let y = d.approximate_recip();
+    let q = n * y;
+    (-d).mul_add(q, n).mul_add(y, q)
+}
+
 /// eˣ of each lane for x ≤ 0; 1 for x > 0.
 #[inline(always)]
 pub fn exp_nonpositive<S: Simd, V: SimdFloat<S, Element: Float>>(x: V) -> V {
+    let zero = splat(x, 0.0);
+    exp(x.simd_gt(zero).select(zero, x))
+}
+
+/// eˣ of each lane, which must be ≤ 0.
+#[inline(always)]
+fn exp<S: Simd, V: SimdFloat<S, Element: Float>>(x: V) -> V {
     let (scale, p) = exp_parts(x);
     let tiny = x.simd_lt(splat(x, V::Element::MIN_EXP));
     tiny.select(splat(x, 0.0), scale.mul_add(p, scale))
@@ -61,8 +87,8 @@ pub fn exp_nonpositive<S: Simd, V: SimdFloat<S, Element: Float>>(x: V) -> V {
 #[inline(always)]
 pub fn sigmoid<S: Simd, V: SimdFloat<S, Element: Float>>(x: V) -> V {
     let one = splat(x, 1.0);
-    let e = exp_nonpositive(x.copysign(-one));
-    x.simd_lt(splat(x, 0.0)).select(e, one) / (e + one)
+    let e = exp(x.copysign(-one));
+    divide(x.simd_lt(splat(x, 0.0)).select(e, one), e + one)
 }
 
 /// tanh(x) of each lane.
@@ -71,7 +97,7 @@ pub fn tanh<S: Simd, V: SimdFloat<S, Element: Float>>(x: V) -> V {
     let one = splat(x, 1.0);
     let (scale, p) = exp_parts((x + x).copysign(-one));
     let e_minus_1 = scale.mul_add(p, scale - one);
-    (e_minus_1 / (e_minus_1 + splat(x, 2.0))).copysign(x)
+    divide(e_minus_1, e_minus_1 + splat(x, 2.0)).copysign(x)
 }
 
 /// max(x, 0) of each lane; NaN stays NaN.

@@ -1,7 +1,7 @@
 //! Products: rows by a packed matrix ([`product`], at every time step) and sums of outer products
 //! ([`add_outer_products`], once a sequence, for the gradient of a weight).
 //!
-//! Each element is one chain of multiply-adds in a fixed order ([`kernel`](super::kernel)), so a
+//! Each element is one chain of multiply-adds in a fixed order (see `kernel`), so a
 //! result depends neither on how rows are grouped into calls nor on the number of threads.
 
 use std::ops::Range;
@@ -23,6 +23,8 @@ const PANEL_BYTES: usize = 32 << 10;
 
 /// Rows that are summed between two visits to a weight's gradient.
 const OUTER_ROWS: usize = 256;
+/// Rows of a weight's gradient that stay in the second-level cache while all rows are summed.
+const OUTER_BAND: usize = 512;
 
 /// Rows of the tile of a sum of outer products, which is two vectors wide.
 #[inline(always)]
@@ -168,7 +170,8 @@ impl<S: Simd, T: Float> Call<'_, S, T> {
 /// `out += Σⱼ aⱼ ⊗ bⱼ` over the rows j of `a` [rows, m] and `b` [rows, n], for `out` [m, n]: the
 /// gradient of a weight, from the gradients of its outputs and its inputs over a whole sequence.
 ///
-/// `out` is in standard layout. The sum runs in the order of the rows. Threads take rows of `out`.
+/// `out` is in standard layout. The sum runs in the order of the rows, and is then added to `out`.
+/// Threads take rows of `out`.
 pub fn add_outer_products<S: Simd, T: Float>(
     simd: S,
     a: &Gather<'_, T>,
@@ -217,74 +220,84 @@ fn add_outer_rows<S: Simd, T: Float, const R: usize>(
 ) {
     let (m, n) = out.dim();
     let lanes = Vector::<S, T>::LEN;
+    let padded = n.next_multiple_of(lanes);
     let most = OUTER_ROWS.min(a.rows().len());
-    let mut left = Aligned::stale(m.next_multiple_of(R) * most);
+    let band = m.min(OUTER_BAND).next_multiple_of(R);
+    let mut left = Aligned::stale(band * most);
     let mut right = Aligned::stale(2 * lanes * most);
-    for (a, b) in a.rows().chunks(OUTER_ROWS).zip(b.rows().chunks(OUTER_ROWS)) {
-        let left = &mut left[..m.next_multiple_of(R) * a.len()];
-        pack_left(a, m, left.as_chunks_mut::<R>().0);
-        for column in (0..n).step_by(2 * lanes) {
-            let columns = column..n.min(column + 2 * lanes);
-            let vectors = columns.len().div_ceil(lanes);
-            let right = &mut right[..vectors * lanes * b.len()];
-            pack_right(b, columns, right);
+    let mut sums = Aligned::stale(band * padded);
+    for (first, mut out) in (0..m).step_by(band).zip(out.axis_chunks_iter_mut(Axis(0), band)) {
+        let band = first..first + out.nrows();
+        sums.fill(T::zero());
+        for (a, b) in a.rows().chunks(OUTER_ROWS).zip(b.rows().chunks(OUTER_ROWS)) {
+            let left = &mut left[..band.len().next_multiple_of(R) * a.len()];
+            pack_left(a, band.clone(), left.as_chunks_mut::<R>().0);
             let left = left.as_chunks::<R>().0;
-            match vectors {
-                2 => add_outer_panel::<S, T, R, 2>(simd, left, right, column, &mut out),
-                _ => add_outer_panel::<S, T, R, 1>(simd, left, right, column, &mut out),
+            for column in (0..n).step_by(2 * lanes) {
+                let columns = column..n.min(column + 2 * lanes);
+                let vectors = columns.len().div_ceil(lanes);
+                let right = &mut right[..vectors * lanes * b.len()];
+                pack_right(b, columns, right);
+                let tiles = sums.chunks_exact_mut(R * padded);
+                match vectors {
+                    2 => add_outer_panel::<S, T, R, 2>(simd, left, right, column, tiles),
+                    _ => add_outer_panel::<S, T, R, 1>(simd, left, right, column, tiles),
+                }
+            }
+        }
+        for (mut out, sums) in out.rows_mut().into_iter().zip(sums.chunks_exact(padded)) {
+            let Some(out) = out.as_slice_mut() else { continue };
+            for l in super::lanes(simd, n) {
+                l.store(out, l.load(out) + l.load(sums));
             }
         }
     }
 }
 
-/// One panel of columns of all rows of `out`.
+/// One panel of columns of all sums.
 #[inline(always)]
 fn add_outer_panel<S: Simd, T: Float, const R: usize, const V: usize>(
     simd: S,
     left: &[[T; R]],
     panel: &[T],
     column: usize,
-    out: &mut ArrayViewMut2<'_, T>,
+    tiles: std::slice::ChunksExactMut<'_, T>,
 ) {
-    let m = out.nrows();
     let depth = panel.len() / (V * Vector::<S, T>::LEN);
-    for (left, first) in left.chunks_exact(depth).zip((0..m).step_by(R)) {
+    for (left, rows) in left.chunks_exact(depth).zip(tiles) {
+        let stride = rows.len() / R;
         let mut tile = kernel::zeros::<S, T, R, 1, V>(simd);
-        let rows = R.min(m - first);
-        for r in 0..rows {
-            kernel::load(simd, row_of(out, first + r), column, &mut tile[r][0]);
+        for r in 0..R {
+            kernel::load(simd, &rows[r * stride..][..stride], column, &mut tile[r][0]);
         }
         kernel::multiply_add(simd, depth, left, [panel], &mut tile);
-        for r in 0..rows {
-            kernel::store(simd, row_of(out, first + r), column, &tile[r][0]);
+        for r in 0..R {
+            kernel::store(simd, &mut rows[r * stride..][..stride], column, &tile[r][0]);
         }
     }
 }
 
-/// Row `r` of a weight's gradient, which is in standard layout.
+/// Lays `columns` of `rows` out in panels of `R` columns, row by row, filled up with zeros. Panels
+/// that share a cache line of the rows are filled together.
 #[inline(always)]
-fn row_of<'a, T>(out: &'a mut ArrayViewMut2<'_, T>, r: usize) -> &'a mut [T] {
-    let n = out.ncols();
-    &mut out.as_slice_mut().unwrap_or_default()[r * n..][..n]
-}
-
-/// Lays the first `width` columns of `rows` out in panels of `R` columns, row by row, filled up
-/// with zeros. Panels that share a cache line of the rows are filled together.
-#[inline(always)]
-fn pack_left<T: Float, const R: usize>(rows: &[&[T]], width: usize, panels: &mut [[T; R]]) {
+fn pack_left<T: Float, const R: usize>(
+    rows: &[&[T]],
+    columns: Range<usize>,
+    panels: &mut [[T; R]],
+) {
     let together = (64 / (R * size_of::<T>())).max(1);
-    for first in (0..width.div_ceil(R)).step_by(together) {
+    for (first, group) in panels.chunks_mut(together * rows.len()).enumerate() {
+        let first = columns.start + first * together * R;
         for (k, row) in rows.iter().enumerate() {
-            for p in first..width.div_ceil(R).min(first + together) {
-                let values = &row[p * R..width.min((p + 1) * R)];
-                let to = &mut panels[p * rows.len() + k];
-                match values.as_chunks::<R>().0.first() {
-                    Some(values) => *to = *values,
-                    None => {
-                        *to = [T::zero(); R];
-                        to[..values.len()].copy_from_slice(values);
-                    }
-                }
+            let values = &row[first..columns.end.min(first + together * R)];
+            let (whole, rest) = values.as_chunks::<R>();
+            for (p, values) in whole.iter().enumerate() {
+                group[p * rows.len() + k] = *values;
+            }
+            if !rest.is_empty() {
+                let last = &mut group[whole.len() * rows.len() + k];
+                *last = [T::zero(); R];
+                last[..rest.len()].copy_from_slice(rest);
             }
         }
     }

@@ -3,12 +3,15 @@
 use std::ops::Range;
 
 use fearless_simd::{Simd, SimdBase};
-use ndarray::ArrayView2;
+use ndarray::{ArrayView2, Axis, Slice};
 
 use crate::float::Float;
 use crate::tensor::aligned::Aligned;
 use crate::tensor::kernel::panel_vectors;
 use crate::tensor::lanes::Vector;
+
+/// Rows of a panel that are filled together.
+const BLOCK: usize = 64;
 
 /// The right operand [k, n] of a product, cut into panels of a few native vectors' columns. A panel
 /// holds its columns row by row (k-major), so the kernel reads it once, in order. The last panel
@@ -42,9 +45,14 @@ impl<T: Float> Packed<T> {
                     to[..used.len()].copy_from_slice(&from[used.clone()]);
                 }
             } else {
-                for (column, j) in used.enumerate() {
-                    let to = panel[column..].iter_mut().step_by(columns.len());
-                    to.zip(matrix.column(j)).for_each(|(to, &from)| *to = from);
+                // A block of the panel at a time, so that it stays in the first-level cache.
+                for (block, rows) in panel.chunks_mut(BLOCK * columns.len()).enumerate() {
+                    let source = Slice::from(block * BLOCK..k.min((block + 1) * BLOCK));
+                    let source = matrix.slice_axis(Axis(0), source);
+                    for (column, j) in used.clone().enumerate() {
+                        let to = rows[column..].iter_mut().step_by(columns.len());
+                        to.zip(source.column(j)).for_each(|(to, &from)| *to = from);
+                    }
                 }
             }
         }

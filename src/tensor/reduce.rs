@@ -1,11 +1,11 @@
-//! Sums and softmax over rows, in a fixed order.
+//! Sums, softmax and normalisation over rows, in a fixed order.
 
-use fearless_simd::Simd;
+use fearless_simd::{Simd, SimdBase};
 use ndarray::ArrayViewMut1;
 
 use crate::float::Float;
 use crate::tensor::activation::exp_nonpositive;
-use crate::tensor::lanes::lanes;
+use crate::tensor::lanes::{Vector, lanes};
 use crate::tensor::rows::Gather;
 
 /// `sums += Σⱼ rowⱼ`, in the order of the rows: the gradient of a bias.
@@ -31,6 +31,76 @@ pub fn add_column_sums<S: Simd, T: Float>(
             }
         },
     );
+}
+
+/// `sums += Σⱼ aⱼ ∘ bⱼ`, in the order of the rows: the gradient of a vector that multiplies
+/// elementwise.
+#[inline(always)]
+pub fn add_column_products<S: Simd, T: Float>(
+    simd: S,
+    a: &Gather<'_, T>,
+    b: &Gather<'_, T>,
+    mut sums: ArrayViewMut1<'_, T>,
+) {
+    let Some(sums) = sums.as_slice_mut() else {
+        for (a, b) in a.rows().iter().zip(b.rows()) {
+            sums.iter_mut().zip(a.iter().zip(*b)).for_each(|(sum, (&a, &b))| *sum += a * b);
+        }
+        return;
+    };
+    simd.vectorize(
+        #[inline(always)]
+        || {
+            for (a, b) in a.rows().iter().zip(b.rows()) {
+                for l in lanes(simd, sums.len()) {
+                    l.store(sums, l.load(sums) + l.load(a) * l.load(b));
+                }
+            }
+        },
+    );
+}
+
+/// Replaces a row x by x̂ = (x − mean) / √(variance + epsilon), and returns 1 / √(variance + epsilon).
+/// The variance is the mean square distance from the mean.
+#[inline(always)]
+pub fn normalize<S: Simd, T: Float>(simd: S, row: &mut [T], epsilon: T) -> T {
+    let count = T::of(row.len() as f64);
+    let mut sum = Vector::<S, T>::splat(simd, T::zero());
+    for l in lanes(simd, row.len()) {
+        sum += l.load(row);
+    }
+    let mean = Vector::<S, T>::splat(simd, sum.reduce_sum() / count);
+    for l in lanes(simd, row.len()) {
+        l.store(row, l.load(row) - mean);
+    }
+    let mut squares = Vector::<S, T>::splat(simd, T::zero());
+    for l in lanes(simd, row.len()) {
+        squares += l.load(row) * l.load(row);
+    }
+    let scale = (squares.reduce_sum() / count + epsilon).sqrt().recip();
+    for l in lanes(simd, row.len()) {
+        l.store(row, l.load(row) * Vector::<S, T>::splat(simd, scale));
+    }
+    scale
+}
+
+/// Replaces d_x̂ by d_x = scale · (d_x̂ − mean(d_x̂) − x̂ ∘ mean(d_x̂ ∘ x̂)), the way back through
+/// [`normalize`], which gave `normalized` and `scale`.
+#[inline(always)]
+pub fn normalize_backward<S: Simd, T: Float>(simd: S, d: &mut [T], normalized: &[T], scale: T) {
+    let count = T::of(d.len() as f64);
+    let zero = Vector::<S, T>::splat(simd, T::zero());
+    let (mut sum, mut products) = (zero, zero);
+    for l in lanes(simd, d.len()) {
+        sum += l.load(d);
+        products += l.load(d) * l.load(normalized);
+    }
+    let mean = Vector::<S, T>::splat(simd, sum.reduce_sum() / count);
+    let slope = Vector::<S, T>::splat(simd, products.reduce_sum() / count);
+    let scale = Vector::<S, T>::splat(simd, scale);
+    for l in lanes(simd, d.len()) {
+        l.store(d, scale * (l.load(d) - mean - l.load(normalized) * slope));
+    }
 }
 
 /// Replaces a row by its softmax, eˣ / Σ eˣ, and returns ln Σ eˣ.

@@ -45,7 +45,7 @@ impl<'a, T> Rows<'a, T> {
     }
 
     /// All values, of rows that follow each other without a gap.
-    pub(crate) fn as_slice(self) -> &'a [T] {
+    pub(crate) fn contiguous(self) -> &'a [T] {
         debug_assert_eq!(self.stride, self.width);
         self.data
     }

@@ -87,7 +87,9 @@ impl Burn {
         let leaf_2 = |value: Tensor<2>| if case.trains() { value.require_grad() } else { value };
 
         let set = |gate: &mut GateController, layer: usize, index: usize, count: usize| {
-            for (linear, kind) in [(&mut gate.input_transform, "ih"), (&mut gate.hidden_transform, "hh")] {
+            for (linear, kind) in
+                [(&mut gate.input_transform, "ih"), (&mut gate.hidden_transform, "hh")]
+            {
                 let weight = tensors[&format!("weight_{kind}_l{layer}")].part(index, count);
                 let bias = tensors[&format!("bias_{kind}_l{layer}")].part(index, count);
                 linear.weight = Param::from_tensor(tensor(&weight.transposed(), &device, dtype));
@@ -136,7 +138,8 @@ impl Burn {
                 leaf(tensor(&Array::new(&shape, row.values), &device, dtype))
             })
             .collect();
-        let lay = |array: &Array| if case.cell == "rnn_tanh" { array.clone() } else { swapped(array) };
+        let lay =
+            |array: &Array| if case.cell == "rnn_tanh" { array.clone() } else { swapped(array) };
         let start = states("h_0", "c_0");
         Self {
             case: case.clone(),
@@ -153,13 +156,20 @@ impl Burn {
     }
 
     /// One layer over the rows: its output as [batch, time, hidden] and its final state.
-    fn walk(&self, layer: &Layer, rows: Vec<Tensor<3>>, x: Tensor<3>, state: State) -> (Tensor<3>, State) {
+    fn walk(
+        &self,
+        layer: &Layer,
+        rows: Vec<Tensor<3>>,
+        x: Tensor<3>,
+        state: State,
+    ) -> (Tensor<3>, State) {
         match layer {
             Layer::Lstm(lstm) => {
                 let (count, batch) = (rows.len(), rows[0].dims()[0]);
                 let state = LstmState::new(state.c.expect("an LSTM has c"), state.h);
                 let rows = rows.into_iter().enumerate();
-                let (output, last) = lstm.forward_iter(rows, Some(state), batch, count, &self.device);
+                let (output, last) =
+                    lstm.forward_iter(rows, Some(state), batch, count, &self.device);
                 (output, State { h: last.hidden, c: Some(last.cell) })
             }
             Layer::Gru(gru) => {
@@ -181,7 +191,8 @@ impl Burn {
         for (index, layer) in self.layers.iter().enumerate() {
             let state = self.carried[index].clone();
             // One row is batch first and time first at once, but for the RNN's order of axes.
-            let row = if matches!(layer, Layer::Rnn(_)) { x.clone().swap_dims(0, 1) } else { x.clone() };
+            let row =
+                if matches!(layer, Layer::Rnn(_)) { x.clone().swap_dims(0, 1) } else { x.clone() };
             let (output, next) = self.walk(layer, vec![x], row, state);
             x = if matches!(layer, Layer::Rnn(_)) { output.swap_dims(0, 1) } else { output };
             self.carried[index] = next;
@@ -232,8 +243,12 @@ impl Burn {
         named.push(("d_x".to_string(), d_x));
         let d_h = self.start.iter().map(|s| of(&s.h, grads)).collect::<Result<Vec<_>>>()?;
         named.push(("d_h_0".to_string(), Array::stack(&d_h)));
-        let d_c: Vec<_> =
-            self.start.iter().filter_map(|s| s.c.as_ref()).map(|c| of(c, grads)).collect::<Result<_>>()?;
+        let d_c: Vec<_> = self
+            .start
+            .iter()
+            .filter_map(|s| s.c.as_ref())
+            .map(|c| of(c, grads))
+            .collect::<Result<_>>()?;
         if !d_c.is_empty() {
             named.push(("d_c_0".to_string(), Array::stack(&d_c)));
         }
@@ -241,7 +256,8 @@ impl Burn {
             for kind in ["ih", "hh"] {
                 let (mut weights, mut biases) = (Vec::new(), Vec::new());
                 for gate in layer.gates() {
-                    let linear = if kind == "ih" { &gate.input_transform } else { &gate.hidden_transform };
+                    let linear =
+                        if kind == "ih" { &gate.input_transform } else { &gate.hidden_transform };
                     weights.push(of(&linear.weight.val(), grads)?.transposed());
                     biases.push(of(&linear.bias.as_ref().expect("a bias").val(), grads)?);
                 }

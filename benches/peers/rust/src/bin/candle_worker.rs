@@ -5,8 +5,8 @@
 use std::collections::HashMap;
 
 use candle_core::{DType, Device, Tensor, Var};
-use candle_nn::rnn::{GRU, GRUConfig, GRUState, LSTM, LSTMConfig, LSTMState, RNN};
 use candle_nn::VarBuilder;
+use candle_nn::rnn::{GRU, GRUConfig, GRUState, LSTM, LSTMConfig, LSTMState, RNN};
 use peer_protocol::{Array, Case, Made, Result, Tensors, Work, serve};
 
 const KINDS: [&str; 4] = ["weight_ih", "weight_hh", "bias_ih", "bias_hh"];
@@ -56,7 +56,8 @@ impl Candle {
         let dtype = if case.dtype == "f64" { DType::F64 } else { DType::F32 };
         let mut variables = Vec::new();
         let tensor = |array: &Array| -> Result<Tensor> {
-            Ok(Tensor::from_slice(&array.values, array.shape.as_slice(), &Device::Cpu)?.to_dtype(dtype)?)
+            Ok(Tensor::from_slice(&array.values, array.shape.as_slice(), &Device::Cpu)?
+                .to_dtype(dtype)?)
         };
         let mut leaf = |name: String, array: &Array| -> Result<Tensor> {
             let mut value = tensor(array)?;
@@ -85,9 +86,8 @@ impl Candle {
             start.push((h, c));
         }
         let x = &tensors["x"];
-        let rows = (0..x.shape[0])
-            .map(|t| leaf("d_x".into(), &x.row(t)))
-            .collect::<Result<Vec<_>>>()?;
+        let rows =
+            (0..x.shape[0]).map(|t| leaf("d_x".into(), &x.row(t))).collect::<Result<Vec<_>>>()?;
         let mut upstream = HashMap::new();
         for name in ["d_output", "d_h_n", "d_c_n"] {
             if let Some(array) = tensors.get(name) {

@@ -80,7 +80,8 @@ impl RustLstm {
     }
 
     fn step(&mut self) -> Array2<f64> {
-        let (output, state) = self.network.forward(&self.rows[self.t % self.rows.len()], &self.carried);
+        let (output, state) =
+            self.network.forward(&self.rows[self.t % self.rows.len()], &self.carried);
         self.carried = state;
         self.t += 1;
         output
@@ -165,7 +166,9 @@ fn main() -> Result<()> {
         }
         Ok(match (case.dtype.as_str(), case.cell.as_str()) {
             ("f64", "lstm") => Made::Work(Box::new(RustLstm::new(case, tensors))),
-            ("f64", "gru") => Made::Unsupported("its GRU resets h before the product: another function"),
+            ("f64", "gru") => {
+                Made::Unsupported("its GRU resets h before the product: another function")
+            }
             ("f64", _) => Made::Unsupported("no plain tanh layer"),
             _ => Made::Unsupported("f64 only"),
         })

@@ -1,0 +1,309 @@
+//! The LSTM with layer normalisation inside the step.
+//!
+//! With rows of the weights in the order i, f, g, o, H = hidden_size, I = input_size and, over all
+//! values x of a row, LN(x; α, β) = α ∘ x̂ + β, x̂ = (x − mean) / √(variance + ε):
+//!
+//! ```text
+//! u = W_ih x                              W_ih [4H, I]
+//! v = W_hh h'                             W_hh [4H, H]
+//! a = LN(v; α_hh, β_hh) + LN(u; α_ih, β_ih) + b
+//! i, f, o = σ(a_i), σ(a_f), σ(a_o)        g = tanh(a_g)
+//! c = f ∘ c' + i ∘ g                      y = LN(c; α_c, β_c)
+//! h = o ∘ tanh(y)
+//! ```
+//!
+//! Backward, with d_h and d_c from the output and the step after, and LNᵀ the way back through x̂,
+//! LNᵀ(d_x̂) = (d_x̂ − mean(d_x̂) − x̂ ∘ mean(d_x̂ ∘ x̂)) / √(variance + ε):
+//!
+//! ```text
+//! d_y   = d_h ∘ o ∘ (1 − tanh²(y))        d_a_o = d_h ∘ tanh(y) ∘ o(1 − o)
+//! d_c  += LNᵀ(d_y ∘ α_c)                  d_a_i = d_c ∘ g ∘ i(1 − i)
+//! d_a_f = d_c ∘ c' ∘ f(1 − f)             d_a_g = d_c ∘ i ∘ (1 − g²)
+//! d_u   = LNᵀ(d_a ∘ α_ih)                 d_v   = LNᵀ(d_a ∘ α_hh)
+//! d_h'  = W_hhᵀ d_v                       d_c'  = d_c ∘ f
+//! d_α   = Σ d_a ∘ v̂, Σ d_a ∘ û, Σ d_y ∘ ĉ
+//! d_β   = Σ d_a, Σ d_a, Σ d_y             d_b   = Σ d_a
+//! ```
+//!
+//! Kept for backward: i, f, g, o, the normalised rows and the factors 1 / √(variance + ε); for
+//! the gradients backward leaves d_a, d_v and d_y. With one hidden value ĉ is zero and so is its
+//! gradient.
+//!
+//! Source: Ba, Kiros and Hinton, *Layer Normalization*, 2016, supplementary equations 20 to 22.
+
+use ndarray::{Array1, Array2, ArrayView2};
+use rand::Rng;
+
+use super::{BackwardStep, Cell, CellConfig, ForwardStep, Steps};
+use crate::arrays::{Arrays, Visit, VisitMut};
+use crate::error::{Error, Result};
+use crate::float::Float;
+use crate::tensor::activation::{sigmoid, tanh};
+use crate::tensor::reduce::{add_column_products, add_column_sums, normalize, normalize_backward};
+use crate::tensor::{Gather, Packed, Simd, Start, add_outer_products, lanes, product};
+
+/// An LSTM cell with layer normalisation; equations in the [module](self).
+///
+/// | name | shape | equation | at the start |
+/// |---|---|---|---|
+/// | `weight_ih`, `weight_hh` | `[4H, I]`, `[4H, H]` | W_ih, W_hh | as configured |
+/// | `bias` | `[4H]` | b | as configured |
+/// | `ln_ih_weight`, `ln_hh_weight`, `ln_c_weight` | `[4H]`, `[4H]`, `[H]` | α | 1 |
+/// | `ln_ih_bias`, `ln_hh_bias`, `ln_c_bias` | `[4H]`, `[4H]`, `[H]` | β | 0 |
+///
+/// A cell without bias has neither b nor β.
+#[derive(Clone, Debug)]
+pub struct LayerNormLstmCell<T> {
+    epsilon: T,
+    weight_ih: Array2<T>,
+    weight_hh: Array2<T>,
+    bias: Option<Array1<T>>,
+    ln_ih: Affine<T>,
+    ln_hh: Affine<T>,
+    ln_c: Affine<T>,
+}
+
+/// α and β of one normalisation.
+#[derive(Clone, Debug)]
+struct Affine<T> {
+    weight: Array1<T>,
+    bias: Option<Array1<T>>,
+}
+
+/// Options of the LSTM with layer normalisation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LayerNormLstmOptions {
+    /// ε, which keeps the division finite: greater than 0. By default 1e-5.
+    pub epsilon: f64,
+    /// The forget gate's part of b at the start. None: as the rest of b.
+    pub forget_bias: Option<f64>,
+}
+
+impl Default for LayerNormLstmOptions {
+    fn default() -> Self {
+        Self { epsilon: 1e-5, forget_bias: None }
+    }
+}
+
+impl<T: Float> Affine<T> {
+    fn new(width: usize, bias: bool) -> Self {
+        Self { weight: Array1::ones(width), bias: bias.then(|| Array1::zeros(width)) }
+    }
+
+    /// α; contiguous as it was made.
+    fn scale(&self) -> &[T] {
+        self.weight.as_slice().unwrap_or_default()
+    }
+
+    /// To a gradient: d_α += Σ d ∘ x̂ and d_β += Σ d.
+    fn accumulate<S: Simd>(&mut self, simd: S, d: &Gather<'_, T>, normalized: &Gather<'_, T>) {
+        add_column_products(simd, d, normalized, self.weight.view_mut());
+        if let Some(bias) = &mut self.bias {
+            add_column_sums(simd, d, bias.view_mut());
+        }
+    }
+}
+
+/// Where the six parts of a row of `saved` end, in multiples of H: û, v̂, d_a, d_v, ĉ, d_y. The
+/// factors of û, v̂ and ĉ follow.
+const ENDS: [usize; 6] = [4, 8, 12, 16, 17, 18];
+
+/// The parts of a row of `saved`, and the factors.
+#[inline(always)]
+fn parts_of<T>(row: &mut [T], hidden: usize) -> ([&mut [T]; 6], &mut [T]) {
+    let (mut rest, mut start) = (row, 0);
+    let parts = ENDS.map(|end| {
+        let (head, tail) = std::mem::take(&mut rest).split_at_mut((end - start) * hidden);
+        (rest, start) = (tail, end);
+        head
+    });
+    (parts, rest)
+}
+
+impl<T: Float> LayerNormLstmCell<T> {
+    /// b + β_ih + β_hh, then β_c: what is added to the normalised rows.
+    fn shifts(&self) -> Vec<T> {
+        let biases = [&self.bias, &self.ln_ih.bias, &self.ln_hh.bias];
+        let zeros = Array1::zeros(self.weight_hh.nrows());
+        let sum = biases.into_iter().flatten().fold(zeros, |sum, bias| sum + bias);
+        let shift_c = self.ln_c.bias.clone().unwrap_or(Array1::zeros(self.hidden_size()));
+        sum.into_iter().chain(shift_c).collect()
+    }
+}
+
+impl<T: Float> Cell<T> for LayerNormLstmCell<T> {
+    type Options = LayerNormLstmOptions;
+    /// W_hh, and b + β_ih + β_hh followed by β_c.
+    type Packed = (Packed<T>, Vec<T>);
+    const STATE: &'static [&'static str] = &["h", "c"];
+    const GATES: &'static [&'static str] = &["i", "f", "g", "o"];
+
+    fn new(config: &CellConfig, options: &LayerNormLstmOptions, rng: &mut dyn Rng) -> Result<Self> {
+        let (input, hidden) = (config.input_size, config.hidden_size);
+        let epsilon = T::of(options.epsilon);
+        if !(epsilon.is_finite() && epsilon > T::zero()) {
+            return Err(Error::argument("epsilon", "a finite value over 0", options.epsilon));
+        }
+        let weight_ih = config.weight(config.weight_ih, 4, (hidden, input), rng)?;
+        let weight_hh = config.weight(config.weight_hh, 4, (hidden, hidden), rng)?;
+        let mut bias = config.bias(4, rng)?;
+        if let Some(value) = options.forget_bias {
+            let (Some(bias), true) = (&mut bias, value.is_finite()) else {
+                let expected = "a finite value, in a cell with bias";
+                return Err(Error::argument("forget_bias", expected, value));
+            };
+            bias.iter_mut().skip(hidden).take(hidden).for_each(|b| *b = T::of(value));
+        }
+        let (ln_ih, ln_c) =
+            (Affine::new(4 * hidden, config.bias), Affine::new(hidden, config.bias));
+        Ok(Self { epsilon, weight_ih, weight_hh, bias, ln_hh: ln_ih.clone(), ln_ih, ln_c })
+    }
+
+    fn hidden_size(&self) -> usize {
+        self.weight_hh.ncols()
+    }
+
+    fn saved_size(&self) -> usize {
+        18 * self.hidden_size() + 3
+    }
+
+    fn weight_ih(&self) -> ArrayView2<'_, T> {
+        self.weight_ih.view()
+    }
+
+    /// None: b is added after the normalisation.
+    fn input_bias(&self) -> Option<Array1<T>> {
+        None
+    }
+
+    fn pack_forward<S: Simd>(&self, simd: S) -> Self::Packed {
+        (Packed::new(simd, self.weight_hh.t()), self.shifts())
+    }
+
+    fn pack_backward<S: Simd>(&self, simd: S) -> Self::Packed {
+        (Packed::new(simd, self.weight_hh.view()), self.shifts())
+    }
+
+    #[inline(always)]
+    fn forward<S: Simd>(&self, simd: S, packed: &Self::Packed, step: ForwardStep<'_, '_, T>) {
+        let ForwardStep { prev, next: [h, c], mut gates, mut saved } = step else { return };
+        let (hidden, (weight_hh, shifts)) = (self.hidden_size(), packed);
+        let (shift, shift_c) = shifts.split_at(4 * hidden);
+        let (scale_u, scale_v) = (self.ln_ih.scale(), self.ln_hh.scale());
+        let v = saved.columns_mut(4 * hidden..8 * hidden);
+        product(simd, prev[0], weight_hh, Start::Zero, v);
+        for r in 0..gates.count() {
+            let ([u, v, _, _, y, _], factors) = parts_of(saved.row_mut(r), hidden);
+            let a = gates.row_mut(r);
+            u.copy_from_slice(a);
+            factors[0] = normalize(simd, u, self.epsilon);
+            factors[1] = normalize(simd, v, self.epsilon);
+            for l in lanes(simd, a.len()) {
+                let (u_t, v_t) = (l.load(scale_u) * l.load(u), l.load(scale_v) * l.load(v));
+                l.store(a, u_t + v_t + l.load(shift));
+            }
+            let [i, f, g, o] = gates.parts_mut(r);
+            let (c_prev, h, c) = (prev[1].row(r), h.row_mut(r), c.row_mut(r));
+            for l in lanes(simd, c.len()) {
+                let (i_t, f_t) = (sigmoid(l.load(i)), sigmoid(l.load(f)));
+                let (g_t, o_t) = (tanh(l.load(g)), sigmoid(l.load(o)));
+                l.store(i, i_t);
+                l.store(f, f_t);
+                l.store(g, g_t);
+                l.store(o, o_t);
+                l.store(c, f_t * l.load(c_prev) + i_t * g_t);
+            }
+            y.copy_from_slice(c);
+            factors[2] = normalize(simd, y, self.epsilon);
+            for l in lanes(simd, h.len()) {
+                let y_t = l.load(self.ln_c.scale()) * l.load(y) + l.load(shift_c);
+                l.store(h, l.load(o) * tanh(y_t));
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn backward<S: Simd>(&self, simd: S, packed: &Self::Packed, step: BackwardStep<'_, '_, T>) {
+        let BackwardStep { prev, mut gates, mut saved, d_state: [d_h, d_c], .. } = step else {
+            return;
+        };
+        let (hidden, (weight_hh, shifts)) = (self.hidden_size(), packed);
+        let shift_c = &shifts[4 * hidden..];
+        let (scale_u, scale_v) = (self.ln_ih.scale(), self.ln_hh.scale());
+        let scale_c = self.ln_c.scale();
+        for r in 0..gates.count() {
+            let ([u, v, d_a, d_v, c, d_y], factors) = parts_of(saved.row_mut(r), hidden);
+            let [i, f, g, o] = gates.parts_mut(r);
+            let (c_prev, d_h, d_c) = (prev[1].row(r), d_h.row(r), d_c.row_mut(r));
+            for l in lanes(simd, hidden) {
+                let (one, o_t, d_h_t) = (l.splat(1.0), l.load(o), l.load(d_h));
+                let tanh_y = tanh(l.load(scale_c) * l.load(c) + l.load(shift_c));
+                let d_y_t = d_h_t * o_t * (one - tanh_y * tanh_y);
+                l.store(d_y, d_y_t);
+                l.store(&mut d_a[3 * hidden..], d_h_t * tanh_y * o_t * (one - o_t));
+                // o is not needed any more: its place takes d_ĉ.
+                l.store(o, d_y_t * l.load(scale_c));
+            }
+            normalize_backward(simd, o, c, factors[2]);
+            for l in lanes(simd, hidden) {
+                let (one, i_t, f_t, g_t) = (l.splat(1.0), l.load(i), l.load(f), l.load(g));
+                let d_c_t = l.load(d_c) + l.load(o);
+                l.store(d_a, d_c_t * g_t * i_t * (one - i_t));
+                l.store(&mut d_a[hidden..], d_c_t * l.load(c_prev) * f_t * (one - f_t));
+                l.store(&mut d_a[2 * hidden..], d_c_t * i_t * (one - g_t * g_t));
+                l.store(d_c, d_c_t * f_t);
+            }
+            let d_u = gates.row_mut(r);
+            for l in lanes(simd, d_u.len()) {
+                l.store(d_u, l.load(d_a) * l.load(scale_u));
+                l.store(d_v, l.load(d_a) * l.load(scale_v));
+            }
+            normalize_backward(simd, d_u, u, factors[0]);
+            normalize_backward(simd, d_v, v, factors[1]);
+        }
+        let d_v = saved.as_rows().columns(12 * hidden..16 * hidden);
+        product(simd, d_v, weight_hh, Start::Zero, d_h.reborrow());
+    }
+
+    fn accumulate<S: Simd>(&self, simd: S, steps: &Steps<'_, T>, grad: &mut Self) {
+        let hidden = self.hidden_size();
+        let mut start = 0;
+        let [u, v, d_a, d_v, c, d_y] = ENDS.map(|end| {
+            let columns = std::mem::replace(&mut start, end) * hidden..end * hidden;
+            steps.saved.columns(columns)
+        });
+        add_outer_products(simd, &steps.d_gates, &steps.x, grad.weight_ih.view_mut());
+        add_outer_products(simd, &d_v, &steps.prev[0], grad.weight_hh.view_mut());
+        if let Some(bias) = &mut grad.bias {
+            add_column_sums(simd, &d_a, bias.view_mut());
+        }
+        grad.ln_ih.accumulate(simd, &d_a, &u);
+        grad.ln_hh.accumulate(simd, &d_a, &v);
+        grad.ln_c.accumulate(simd, &d_y, &c);
+    }
+}
+
+impl<T: Float> Arrays<T> for LayerNormLstmCell<T> {
+    fn for_each<'a>(&'a self, f: &mut Visit<'_, 'a, T>) {
+        f("weight_ih", self.weight_ih.view().into_dyn());
+        f("weight_hh", self.weight_hh.view().into_dyn());
+        self.bias.for_each(&mut |_, bias| f("bias", bias));
+        let norms = [("ln_ih", &self.ln_ih), ("ln_hh", &self.ln_hh), ("ln_c", &self.ln_c)];
+        for (name, norm) in norms {
+            f(&format!("{name}_weight"), norm.weight.view().into_dyn());
+            norm.bias.for_each(&mut |_, bias| f(&format!("{name}_bias"), bias));
+        }
+    }
+
+    fn for_each_mut<'a>(&'a mut self, f: &mut VisitMut<'_, 'a, T>) {
+        f("weight_ih", self.weight_ih.view_mut().into_dyn());
+        f("weight_hh", self.weight_hh.view_mut().into_dyn());
+        self.bias.for_each_mut(&mut |_, bias| f("bias", bias));
+        let norms =
+            [("ln_ih", &mut self.ln_ih), ("ln_hh", &mut self.ln_hh), ("ln_c", &mut self.ln_c)];
+        for (name, norm) in norms {
+            f(&format!("{name}_weight"), norm.weight.view_mut().into_dyn());
+            norm.bias.for_each_mut(&mut |_, bias| f(&format!("{name}_bias"), bias));
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! The LSTM with peepholes: gates that see the cell state.
+//!
+//! With rows of the weights in the order i, f, g, o and H = hidden_size, I = input_size:
+//!
+//! ```text
+//! a = W_ih x + b_ih + W_hh h' + b_hh      W_ih [4H, I], W_hh [4H, H]
+//! i = σ(a_i + w_ci ∘ c')                  w_ci, w_cf, w_co [H]
+//! f = σ(a_f + w_cf ∘ c')                  g = tanh(a_g)
+//! c = f ∘ c' + i ∘ g
+//! o = σ(a_o + w_co ∘ c)                   h = o ∘ tanh(c)
+//! ```
+//!
+//! Backward, with d_h and d_c from the output and the step after:
+//!
+//! ```text
+//! d_a_o = d_h ∘ tanh(c) ∘ o(1 − o)
+//! d_c  += d_h ∘ o ∘ (1 − tanh²(c)) + w_co ∘ d_a_o
+//! d_a_i = d_c ∘ g ∘ i(1 − i)     d_a_f = d_c ∘ c' ∘ f(1 − f)     d_a_g = d_c ∘ i ∘ (1 − g²)
+//! d_h'  = W_hhᵀ d_a              d_c'  = d_c ∘ f + w_ci ∘ d_a_i + w_cf ∘ d_a_f
+//! d_w_ci = Σ d_a_i ∘ c'          d_w_cf = Σ d_a_f ∘ c'           d_w_co = Σ d_a_o ∘ c
+//! ```
+//!
+//! Kept for backward: i, f, g, o. tanh(c) is computed again from c.
+//!
+//! Source: Gers and Schmidhuber, *Recurrent Nets that Time and Count*, 2000, in the form of Greff et
+//! al., *LSTM: A Search Space Odyssey*, 2017.
+
+use ndarray::{Array1, ArrayView2};
+use rand::Rng;
+
+use super::{BackwardStep, Cell, CellConfig, ForwardStep, GateWeights, Steps};
+use crate::arrays::{Arrays, Visit, VisitMut};
+use crate::error::Result;
+use crate::float::Float;
+use crate::tensor::activation::{sigmoid, tanh};
+use crate::tensor::reduce::add_column_products;
+use crate::tensor::{Packed, Simd, Start, lanes, product};
+
+/// An LSTM cell with peepholes; equations in the [module](self).
+///
+/// The peepholes are named `weight_ci`, `weight_cf`, `weight_co`. They begin as columns [H, 1] filled
+/// by the initialiser of W_hh.
+#[derive(Clone, Debug)]
+pub struct PeepholeLstmCell<T> {
+    weights: GateWeights<T>,
+    /// w_ci, w_cf, w_co.
+    peepholes: [Array1<T>; 3],
+}
+
+/// Names of the peepholes, in order.
+const PEEPHOLES: [&str; 3] = ["weight_ci", "weight_cf", "weight_co"];
+
+/// Options of the LSTM with peepholes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PeepholeLstmOptions {
+    /// The forget gate's bias at the start, as in [`LstmOptions`](super::LstmOptions).
+    pub forget_bias: Option<f64>,
+}
+
+impl<T: Float> PeepholeLstmCell<T> {
+    /// w_ci, w_cf, w_co; they are contiguous as they were made.
+    fn peepholes(&self) -> [&[T]; 3] {
+        self.peepholes.each_ref().map(|weight| weight.as_slice().unwrap_or_default())
+    }
+}
+
+impl<T: Float> Cell<T> for PeepholeLstmCell<T> {
+    type Options = PeepholeLstmOptions;
+    type Packed = Packed<T>;
+    const STATE: &'static [&'static str] = &["h", "c"];
+    const GATES: &'static [&'static str] = &["i", "f", "g", "o"];
+
+    fn new(config: &CellConfig, options: &PeepholeLstmOptions, rng: &mut dyn Rng) -> Result<Self> {
+        let mut weights = GateWeights::new(config, 4, config.hidden_size, rng)?;
+        if let Some(value) = options.forget_bias {
+            weights.set_bias("forget_bias", 4, 1, value)?;
+        }
+        let mut peephole = || -> Result<Array1<T>> {
+            let column = config.weight(config.weight_hh, 1, (config.hidden_size, 1), rng)?;
+            Ok(column.into_iter().collect())
+        };
+        Ok(Self { weights, peepholes: [peephole()?, peephole()?, peephole()?] })
+    }
+
+    fn hidden_size(&self) -> usize {
+        self.weights.weight_hh.ncols()
+    }
+
+    fn weight_ih(&self) -> ArrayView2<'_, T> {
+        self.weights.weight_ih.view()
+    }
+
+    fn input_bias(&self) -> Option<Array1<T>> {
+        self.weights.bias()
+    }
+
+    fn pack_forward<S: Simd>(&self, simd: S) -> Packed<T> {
+        Packed::new(simd, self.weights.weight_hh.t())
+    }
+
+    fn pack_backward<S: Simd>(&self, simd: S) -> Packed<T> {
+        Packed::new(simd, self.weights.weight_hh.view())
+    }
+
+    #[inline(always)]
+    fn forward<S: Simd>(&self, simd: S, weight_hh: &Packed<T>, step: ForwardStep<'_, '_, T>) {
+        let ForwardStep { prev, next: [h, c], mut gates, .. } = step else { return };
+        let [w_ci, w_cf, w_co] = self.peepholes();
+        product(simd, prev[0], weight_hh, Start::Output, gates.reborrow());
+        for r in 0..gates.count() {
+            let [i, f, g, o] = gates.parts_mut(r);
+            let (c_prev, h, c) = (prev[1].row(r), h.row_mut(r), c.row_mut(r));
+            for l in lanes(simd, c.len()) {
+                let c_prev_t = l.load(c_prev);
+                let i_t = sigmoid(l.load(i) + l.load(w_ci) * c_prev_t);
+                let f_t = sigmoid(l.load(f) + l.load(w_cf) * c_prev_t);
+                let g_t = tanh(l.load(g));
+                let c_t = f_t * c_prev_t + i_t * g_t;
+                let o_t = sigmoid(l.load(o) + l.load(w_co) * c_t);
+                l.store(i, i_t);
+                l.store(f, f_t);
+                l.store(g, g_t);
+                l.store(o, o_t);
+                l.store(c, c_t);
+                l.store(h, o_t * tanh(c_t));
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn backward<S: Simd>(&self, simd: S, weight_hh: &Packed<T>, step: BackwardStep<'_, '_, T>) {
+        let BackwardStep { prev, next, mut gates, d_state: [d_h, d_c], .. } = step else { return };
+        let [w_ci, w_cf, w_co] = self.peepholes();
+        for r in 0..gates.count() {
+            let [i, f, g, o] = gates.parts_mut(r);
+            let (c_prev, c, d_h, d_c) =
+                (prev[1].row(r), next[1].row(r), d_h.row(r), d_c.row_mut(r));
+            for l in lanes(simd, c.len()) {
+                let one = l.splat(1.0);
+                let (i_t, f_t, g_t, o_t) = (l.load(i), l.load(f), l.load(g), l.load(o));
+                let (tanh_c, d_h_t) = (tanh(l.load(c)), l.load(d_h));
+                let d_o_t = d_h_t * tanh_c * o_t * (one - o_t);
+                let d_c_t =
+                    l.load(d_c) + d_h_t * o_t * (one - tanh_c * tanh_c) + l.load(w_co) * d_o_t;
+                let d_i_t = d_c_t * g_t * i_t * (one - i_t);
+                let d_f_t = d_c_t * l.load(c_prev) * f_t * (one - f_t);
+                l.store(i, d_i_t);
+                l.store(f, d_f_t);
+                l.store(g, d_c_t * i_t * (one - g_t * g_t));
+                l.store(o, d_o_t);
+                l.store(d_c, d_c_t * f_t + l.load(w_ci) * d_i_t + l.load(w_cf) * d_f_t);
+            }
+        }
+        product(simd, gates.as_rows(), weight_hh, Start::Zero, d_h.reborrow());
+    }
+
+    fn accumulate<S: Simd>(&self, simd: S, steps: &Steps<'_, T>, grad: &mut Self) {
+        grad.weights.accumulate(simd, steps);
+        let hidden = self.hidden_size();
+        let seen = [(0, &steps.prev[1]), (1, &steps.prev[1]), (3, &steps.next[1])];
+        for ((gate, c), d_w) in seen.into_iter().zip(&mut grad.peepholes) {
+            let d_a = steps.d_gates.columns(gate * hidden..(gate + 1) * hidden);
+            add_column_products(simd, &d_a, c, d_w.view_mut());
+        }
+    }
+}
+
+impl<T: Float> Arrays<T> for PeepholeLstmCell<T> {
+    fn for_each<'a>(&'a self, f: &mut Visit<'_, 'a, T>) {
+        self.weights.for_each(f);
+        for (name, weight) in PEEPHOLES.into_iter().zip(&self.peepholes) {
+            f(name, weight.view().into_dyn());
+        }
+    }
+
+    fn for_each_mut<'a>(&'a mut self, f: &mut VisitMut<'_, 'a, T>) {
+        self.weights.for_each_mut(f);
+        for (name, weight) in PEEPHOLES.into_iter().zip(&mut self.peepholes) {
+            f(name, weight.view_mut().into_dyn());
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! Layers, losses and whole models: gradients against finite differences, padding, hand numbers,
+//! errors.
+
+use ndarray::{Array2, Array3, Axis, array};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use recurrent::check::GradientCheck;
+use recurrent::layer::pooling::{mean_over_time, mean_over_time_backward};
+use recurrent::layer::{Dropout, Embedding, Linear};
+use recurrent::loss::{BceWithLogits, CrossEntropy, Mse};
+use recurrent::tensor::Init;
+use recurrent::{Arrays, Float, Lstm, Result, Sequences, arrays};
+
+const TIME: usize = 5;
+const LENGTHS: [[usize; 4]; 3] = [[5, 5, 5, 5], [2, 0, 5, 1], [0, 0, 0, 3]];
+
+fn rng() -> ChaCha8Rng {
+    ChaCha8Rng::seed_from_u64(5)
+}
+
+fn random2(shape: (usize, usize), seed: u64) -> Array2<f64> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    Array2::from_shape_simple_fn(shape, || rng.random_range(-1.0..1.0))
+}
+
+fn random3(shape: (usize, usize, usize), seed: u64) -> Array3<f64> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    Array3::from_shape_simple_fn(shape, || rng.random_range(-1.0..1.0))
+}
+
+fn sequences(features: usize, lengths: [usize; 4], seed: u64) -> Sequences<f64> {
+    Sequences::new(random3((TIME, 4, features), seed), lengths.to_vec()).unwrap()
+}
+
+fn agrees<A: Arrays<f64>>(point: &A, gradient: &A, loss: impl FnMut(&A) -> Result<f64>) {
+    let report = GradientCheck::default().run(point, gradient, loss).unwrap();
+    assert!(report.relative_error <= 1e-6, "{report}");
+}
+
+/// `x` with NaN in its padding.
+fn poisoned(x: &Sequences<f64>) -> Sequences<f64> {
+    let mut values = x.values().clone();
+    for ((t, b, _), value) in values.indexed_iter_mut() {
+        if t >= x.lengths()[b] {
+            *value = f64::NAN;
+        }
+    }
+    x.with_values(values).unwrap()
+}
+
+#[test]
+fn linear_gradients_match_finite_differences_on_rows_and_sequences() {
+    for (input, output) in [(1, 3), (3, 1), (7, 17), (17, 7)] {
+        for bias in [false, true] {
+            let init = Init::XavierNormal;
+            let linear = Linear::with_options(input, output, bias, init, &mut rng()).unwrap();
+            let (x, w) = (random2((6, input), 1), random2((6, output), 2));
+            let mut grad = linear.zeros_like();
+            let d_x = linear.backward(x.view(), w.view(), &mut grad).unwrap();
+            agrees(&(linear.clone(), x), &(grad, d_x), |(linear, x)| {
+                Ok((linear.forward(x.view())? * &w).sum())
+            });
+            for lengths in LENGTHS {
+                let x = sequences(input, lengths, 3);
+                let w = random3((TIME, 4, output), 4);
+                let mut grad = linear.zeros_like();
+                let d_x = linear.backward_sequences(&x, w.view(), &mut grad).unwrap();
+                let d_x = x.with_values(d_x).unwrap();
+                agrees(&(linear.clone(), x), &(grad, d_x), |(linear, x)| {
+                    Ok((linear.forward_sequences(x)?.into_values() * &w).sum())
+                });
+            }
+        }
+    }
+}
+
+#[test]
+fn embedding_gradients_match_finite_differences() {
+    for lengths in LENGTHS {
+        let embedding = Embedding::<f64>::new(6, 7, &mut rng()).unwrap();
+        let tokens = Array2::from_shape_fn((TIME, 4), |(t, b)| (3 * t + 2 * b) % 6);
+        let w = random3((TIME, 4, 7), 1);
+        let mut grad = embedding.zeros_like();
+        embedding.backward(tokens.view(), &lengths, w.view(), &mut grad).unwrap();
+        agrees(&embedding, &grad, |embedding| {
+            Ok((embedding.forward(tokens.view(), &lengths)?.into_values() * &w).sum())
+        });
+    }
+}
+
+#[test]
+fn the_mean_over_time_s_gradient_matches_finite_differences() {
+    for lengths in [[5, 5, 5, 5], [2, 1, 5, 3]] {
+        let (x, w) = (sequences(7, lengths, 1), random2((4, 7), 2));
+        let d_x = mean_over_time_backward(&lengths, TIME, w.view()).unwrap();
+        let d_x = x.with_values(d_x).unwrap();
+        agrees(&x, &d_x, |x| Ok((mean_over_time(x)? * &w).sum()));
+    }
+}
+
+#[test]
+fn dropout_scales_what_it_keeps_and_backward_is_its_mask() {
+    let x = random2((50, 40), 1);
+    let (y, mask) = Dropout::new(0.25).unwrap().forward_train(&x, &mut rng());
+    assert_eq!(y, &x * &mask);
+    assert!(mask.iter().all(|&m| m == 0.0 || m == 1.0 / 0.75));
+    let kept = mask.iter().filter(|&&m| m > 0.0).count() as f64 / 2000.0;
+    assert!((kept - 0.75).abs() < 0.04, "{kept}");
+    let (again, _) = Dropout::new(0.25).unwrap().forward_train(&x, &mut rng());
+    assert_eq!(y, again);
+    let (same, ones) = Dropout::new(0.0).unwrap().forward_train(&x, &mut rng());
+    assert_eq!((same, ones), (x.clone(), Array2::ones((50, 40))));
+}
+
+fn cross_entropies(classes: usize) -> Vec<CrossEntropy> {
+    let mut all = Vec::new();
+    for ignore in [None, Some(0), Some(1000)] {
+        for smoothing in [0.0, 0.2] {
+            for weighted in [false, true] {
+                let mut loss = CrossEntropy::default().label_smoothing(smoothing).unwrap();
+                if let Some(class) = ignore {
+                    loss = loss.ignore_index(class);
+                }
+                if weighted {
+                    let weights = (0..classes).map(|c| 0.5 + c as f64).collect();
+                    loss = loss.class_weights(weights).unwrap();
+                }
+                all.push(loss);
+            }
+        }
+    }
+    all
+}
+
+#[test]
+fn cross_entropy_gradients_match_finite_differences_for_every_option() {
+    for classes in [2, 3, 7, 17] {
+        for loss in cross_entropies(classes) {
+            let (x, y) = (random2((5, classes), 1), [0, 1, 1, classes - 1, 0]);
+            let (_, d_x) = loss.rows(x.view(), &y).unwrap();
+            agrees(&x, &d_x, |x| Ok(loss.rows(x.view(), &y)?.0));
+            for lengths in LENGTHS {
+                let x = sequences(classes, lengths, 2);
+                let y = Array2::from_shape_fn((TIME, 4), |(t, b)| (t + b + 1) % classes);
+                let (_, d_x) = loss.sequences(&x, y.view()).unwrap();
+                let d_x = x.with_values(d_x).unwrap();
+                agrees(&x, &d_x, |x| Ok(loss.sequences(x, y.view())?.0));
+            }
+        }
+    }
+}
+
+#[test]
+fn squared_error_and_binary_cross_entropy_gradients_match_finite_differences() {
+    for features in [1, 3, 7, 17] {
+        let (x, y) = (random2((5, features), 1), random2((5, features), 2).mapv(f64::abs));
+        let (_, d_x) = Mse.rows(x.view(), y.view()).unwrap();
+        agrees(&x, &d_x, |x| Ok(Mse.rows(x.view(), y.view())?.0));
+        let (_, d_x) = BceWithLogits.rows(x.view(), y.view()).unwrap();
+        agrees(&x, &d_x, |x| Ok(BceWithLogits.rows(x.view(), y.view())?.0));
+        for lengths in LENGTHS {
+            let x = sequences(features, lengths, 3);
+            let y = x.with_values(random3((TIME, 4, features), 4).mapv(f64::abs)).unwrap();
+            let d_x = x.with_values(Mse.sequences(&x, &y).unwrap().1).unwrap();
+            agrees(&x, &d_x, |x| Ok(Mse.sequences(x, &y)?.0));
+            let d_x = x.with_values(BceWithLogits.sequences(&x, &y).unwrap().1).unwrap();
+            agrees(&x, &d_x, |x| Ok(BceWithLogits.sequences(x, &y)?.0));
+        }
+    }
+}
+
+#[derive(Clone)]
+struct Tagger<T: Float> {
+    words: Embedding<T>,
+    lstm: Lstm<T>,
+    head: Linear<T>,
+}
+arrays!(Tagger { words, lstm, head });
+
+#[test]
+fn a_whole_tagger_s_gradient_matches_finite_differences() {
+    let mut rng = rng();
+    let model = Tagger {
+        words: Embedding::new(6, 3, &mut rng).unwrap(),
+        lstm: Lstm::builder(3, 4).num_layers(2).bidirectional(true).build(&mut rng).unwrap(),
+        head: Linear::new(8, 3, &mut rng).unwrap(),
+    };
+    let tokens = Array2::from_shape_fn((TIME, 4), |(t, b)| (2 * t + b) % 6);
+    let tags = Array2::from_shape_fn((TIME, 4), |(t, b)| (t + b) % 3);
+    let loss = CrossEntropy::default().label_smoothing(0.1).unwrap();
+    for lengths in LENGTHS {
+        let x = model.words.forward(tokens.view(), &lengths).unwrap();
+        let (h, _, tape) = model.lstm.forward_train(&x, None, &mut rng).unwrap();
+        let logits = model.head.forward_sequences(&h).unwrap();
+        let (_, d_logits) = loss.sequences(&logits, tags.view()).unwrap();
+        let mut grad = model.zeros_like();
+        let d_h = model.head.backward_sequences(&h, d_logits.view(), &mut grad.head).unwrap();
+        let (d_x, _) = model.lstm.backward(tape, &d_h, None, &mut grad.lstm).unwrap();
+        model.words.backward(tokens.view(), &lengths, d_x.view(), &mut grad.words).unwrap();
+        agrees(&model, &grad, |model| {
+            let x = model.words.forward(tokens.view(), &lengths)?;
+            let (h, _) = model.lstm.forward(&x, None)?;
+            Ok(loss.sequences(&model.head.forward_sequences(&h)?, tags.view())?.0)
+        });
+    }
+}
+
+#[test]
+fn what_stands_in_the_padding_changes_no_bit() {
+    let lengths = [2, 0, 5, 1];
+    let (x, d) = (sequences(3, lengths, 1), sequences(4, lengths, 2));
+    let linear = Linear::<f64>::new(3, 4, &mut rng()).unwrap();
+    let run = |x: &Sequences<f64>, d: &Sequences<f64>| {
+        let mut grad = linear.zeros_like();
+        let y = linear.forward_sequences(x).unwrap().into_values();
+        let d_x = linear.backward_sequences(x, d.values().view(), &mut grad).unwrap();
+        let mut all: Vec<f64> = y.into_iter().chain(d_x).collect();
+        grad.for_each(&mut |_, array| all.extend(array.iter()));
+        let (loss, d_mse) = Mse.sequences(d, d).unwrap();
+        let classes = Array2::ones((TIME, 4));
+        let (entropy, d_entropy) = CrossEntropy::default().sequences(d, classes.view()).unwrap();
+        all.extend([loss, entropy].into_iter().chain(d_mse).chain(d_entropy));
+        all
+    };
+    assert_eq!(run(&x, &d), run(&poisoned(&x), &poisoned(&d)));
+    let full = [2, 3, 5, 1];
+    let x = sequences(3, full, 1);
+    assert_eq!(mean_over_time(&x).unwrap(), mean_over_time(&poisoned(&x)).unwrap());
+    let tokens = Array2::from_shape_fn((TIME, 4), |(t, b)| if t < full[b] { 1 } else { 999 });
+    let embedding = Embedding::<f64>::new(2, 3, &mut rng()).unwrap();
+    assert!(embedding.forward(tokens.view(), &full).is_ok());
+}
+
+#[test]
+fn losses_have_the_values_worked_by_hand() {
+    let (loss, d) = Mse.rows(array![[1.0, 2.0]].view(), array![[0.0, 4.0]].view()).unwrap();
+    assert_eq!((loss, d), (2.5, array![[1.0, -2.0]]));
+    let (loss, d) = BceWithLogits.rows(array![[0.0]].view(), array![[1.0]].view()).unwrap();
+    assert!((loss - 2_f64.ln()).abs() < 1e-15);
+    assert_eq!(d, array![[-0.5]]);
+    let logits = array![[0.0, 3_f64.ln()]];
+    let (loss, d) = CrossEntropy::default().rows(logits.view(), &[0]).unwrap();
+    assert!((loss - 4_f64.ln()).abs() < 1e-15, "{loss}");
+    assert!((d[[0, 0]] + 0.75).abs() < 1e-15 && (d[[0, 1]] - 0.75).abs() < 1e-15, "{d}");
+    // A logit of any size neither overflows nor loses the answer.
+    let huge = array![[1e4, -1e4]];
+    assert_eq!(CrossEntropy::default().rows(huge.view(), &[1]).unwrap().0, 2e4);
+    assert_eq!(BceWithLogits.rows(huge.view(), array![[0.0, 1.0]].view()).unwrap().0, 1e4);
+}
+
+fn message<V: std::fmt::Debug>(result: Result<V>) -> String {
+    result.unwrap_err().to_string()
+}
+
+#[test]
+fn errors_name_argument_expected_and_got() {
+    let mut rng = rng();
+    let linear = Linear::<f64>::new(3, 2, &mut rng).unwrap();
+    let mut grad = linear.zeros_like();
+    let (x, d) = (random2((4, 5), 1), random2((4, 2), 2));
+    assert_eq!(message(linear.forward(x.view())), "x: expected [4, 3] (rows, input), got [4, 5]");
+    let x = random2((4, 3), 1);
+    assert_eq!(
+        message(linear.backward(x.view(), d.slice_axis(Axis(0), (..3).into()), &mut grad)),
+        "d_y: expected [4, 2] (rows, output), got [3, 2]"
+    );
+    assert!(message(Linear::<f64>::new(0, 2, &mut rng)).starts_with("input_size × output_size"));
+    let embedding = Embedding::<f64>::new(3, 2, &mut rng).unwrap();
+    assert_eq!(
+        message(embedding.forward(array![[0, 1], [2, 3]].view(), &[2, 2])),
+        "tokens[1, 1]: expected less than 3 (num_embeddings), got 3"
+    );
+    assert_eq!(message(Dropout::new(1.0)), "p: expected 0 ≤ p < 1, got 1");
+    assert_eq!(
+        message(mean_over_time(&sequences(2, [1, 0, 2, 3], 1))),
+        "lengths[1]: expected at least 1: an empty sequence has no mean, got 0"
+    );
+    let logits = random2((2, 3), 1);
+    let plain = CrossEntropy::default();
+    assert_eq!(
+        message(plain.rows(logits.view(), &[0, 3])),
+        "classes[1]: expected less than 3 (classes), got 3"
+    );
+    assert_eq!(message(plain.rows(logits.view(), &[0])), "classes: expected [2] (rows), got [1]");
+    assert!(
+        message(plain.clone().ignore_index(1).rows(logits.view(), &[1, 1])).contains("ignored")
+    );
+    assert!(message(plain.clone().label_smoothing(1.5)).starts_with("label_smoothing: expected 0"));
+    assert!(message(plain.clone().class_weights(vec![1.0, -1.0])).starts_with("class_weights[1]"));
+    let nan = array![[f64::NAN, 0.0]];
+    assert!(message(plain.rows(nan.view(), &[0])).starts_with("loss: expected finite values"));
+    assert!(message(Mse.rows(nan.view(), nan.view())).starts_with("loss: expected finite values"));
+    let empty = Sequences::new(random3((2, 1, 3), 1), vec![0]).unwrap();
+    assert!(message(Mse.sequences(&empty, &empty)).contains("at least one step"));
+}
