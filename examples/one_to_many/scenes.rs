@@ -1,6 +1,6 @@
 //! Scenes of two handwritten digits, told in words.
 
-use ndarray::{Array2, ArrayView2, s};
+use ndarray::{Array2, ArrayView1, s};
 use rand::{Rng, RngExt};
 
 use crate::common::options::Failure;
@@ -37,10 +37,10 @@ impl Digits {
         Ok(Self { pixels: table.values.slice(s![.., 1..]).to_owned() / 16.0, rows })
     }
 
-    fn draw(&self, digit: usize, rng: &mut dyn Rng) -> ArrayView2<'_, f32> {
+    /// The pixels of a picture of `digit`, row by row.
+    fn draw(&self, digit: usize, rng: &mut dyn Rng) -> ArrayView1<'_, f32> {
         let rows = &self.rows[digit];
-        let row = self.pixels.row(rows[rng.random_range(0..rows.len())]);
-        row.into_shape_with_order((DIGIT, DIGIT)).expect("a row has 64 pixels")
+        self.pixels.row(rows[rng.random_range(0..rows.len())])
     }
 }
 
@@ -107,7 +107,8 @@ impl Scenes {
                 } else {
                     (middle + shift, far)
                 };
-                for ((r, c), &ink) in digits.draw(digit, rng).indexed_iter() {
+                for (pixel, &ink) in digits.draw(digit, rng).indexed_iter() {
+                    let (r, c) = (pixel / DIGIT, pixel % DIGIT);
                     row[(top + r) * CANVAS + left + c] = ink;
                 }
             }
@@ -142,7 +143,7 @@ pub(crate) fn text(caption: &[usize]) -> String {
 }
 
 /// The pictures side by side, two characters a pixel.
-pub(crate) fn drawing(pictures: &[ndarray::ArrayView1<'_, f32>]) -> String {
+pub(crate) fn drawing(pictures: &[ArrayView1<'_, f32>]) -> String {
     let mut lines = String::new();
     for r in 0..CANVAS {
         for picture in pictures {
