@@ -9,7 +9,7 @@
 use ndarray::{Array2, Axis, concatenate};
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use recurrent::layer::{Embedding, Linear};
+use recurrent::layer::{Dropout, Embedding, Linear};
 use recurrent::loss::CrossEntropy;
 use recurrent::optim::{Adam, clip_global_norm};
 use recurrent::{Arrays, Float, Lstm, State, arrays, io};
@@ -32,7 +32,7 @@ perceptrons turn the picture into a vector, from which an LSTM tells \"a three a
 
 const BATCH: usize = 64;
 const BATCHES_PER_EPOCH: usize = 100;
-const LEARNING_RATE: f64 = 1e-3;
+const LEARNING_RATE: f64 = 2e-3;
 const HIDDEN: usize = 128;
 const EMBEDDING: usize = 16;
 /// A picture is looked at in 3 × 3 overlapping squares.
@@ -41,6 +41,9 @@ const STRIDE: usize = 4;
 const GLIMPSES: usize = 9;
 /// What is noted of each.
 const FEATURES: usize = 32;
+// Chosen on digits and arrangements held out of the training file.
+const VECTOR_DROPOUT: f64 = 0.2;
+const OUTPUT_DROPOUT: f64 = 0.3;
 const TEST_SCENES: usize = 1000;
 const TEMPERATURE: f32 = 1.0;
 
@@ -147,23 +150,26 @@ impl Model<f32> {
         let last = Array2::from_shape_fn((LONGEST, batch), last);
 
         let seen = self.see(pixels)?;
-        let vector = &seen.vector;
+        let (vector, mask) = Dropout::new(VECTOR_DROPOUT)?.forward_train(&seen.vector, rng);
         let embedded = self.words.forward(last.view(), &lengths)?;
         let every_step = vector.broadcast((LONGEST, batch, HIDDEN));
         let every_step = every_step.ok_or_else(|| Failure::new("the vector has another shape"))?;
         let x = concatenate(Axis(2), &[embedded.values().view(), every_step])?;
         let x = embedded.with_values(x)?;
-        let (output, _, tape) = self.lstm.forward_train(&x, Some(&self.initial(vector)?), rng)?;
+        let (output, _, tape) = self.lstm.forward_train(&x, Some(&self.initial(&vector)?), rng)?;
+        let (dropped, kept) = Dropout::new(OUTPUT_DROPOUT)?.forward_train(output.values(), rng);
+        let output = output.with_values(dropped)?;
         let logits = self.head.forward_sequences(&output)?;
         let (loss, d_logits) = CrossEntropy::default().sequences(&logits, next.view())?;
 
         let mut grad = self.zeros_like();
         let d_output = self.head.backward_sequences(&output, d_logits.view(), &mut grad.head)?;
+        let d_output = d_output * kept;
         let (d_x, d_initial) = self.lstm.backward(tape, &d_output, None, &mut grad.lstm)?;
         let (d_embedded, d_steps) = d_x.view().split_at(Axis(2), EMBEDDING);
         self.words.backward(last.view(), &lengths, d_embedded, &mut grad.words)?;
         let d_vector = d_steps.sum_axis(Axis(0)) + d_initial.part("h", 0, false)?;
-        self.see_back(&seen, d_vector, &mut grad)?;
+        self.see_back(&seen, d_vector * mask, &mut grad)?;
         clip_global_norm(&mut grad, 1.0)?;
         adam.step(self, &grad)?;
         Ok(loss)
@@ -269,7 +275,7 @@ fn main() -> Result<(), Failure> {
     let mut model = Model::new(&mut rng)?;
     match &options.load {
         Some(file) => io::load(file, &mut model)?,
-        None => train(&mut model, options.epochs_or(6, 120), &mut rng)?,
+        None => train(&mut model, options.epochs_or(10, 80), &mut rng)?,
     }
     if let Some(file) = &options.save {
         io::save(file, &model)?;
@@ -295,13 +301,17 @@ fn main() -> Result<(), Failure> {
     let exact = test.exact(&greedy);
     let drawn = test.exact(&sampled);
     let known = familiar.exact(&model.greedy(&familiar.pixels)?);
+    // The nearest scene cannot show what training never showed; known arrangements it can tell.
     let baseline = test.exact(&nearest(&test, &mut rng)?);
+    let known_baseline = familiar.exact(&nearest(&familiar, &mut rng)?);
     println!("exact captions, digits and arrangements never seen: {exact:.3} (sampled {drawn:.3})");
     println!("exact captions, digits never seen, arrangements known: {known:.3}");
-    println!("baseline, caption of the nearest training scene: {baseline:.3}");
+    println!(
+        "baseline, caption of the nearest training scene: {baseline:.3} and {known_baseline:.3}"
+    );
     println!(
         "result one_to_many exact={exact:.4} baseline={baseline:.4} sampled={drawn:.4} \
-         known_arrangements={known:.4}"
+         known_arrangements={known:.4} known_baseline={known_baseline:.4}"
     );
     Ok(())
 }

@@ -76,7 +76,7 @@ fn lstm(forget_bias: f64, seed: u64) -> Result<Reader<LstmCell<f32>>, Failure> {
 fn main() -> Result<(), Failure> {
     let Some(options) = Options::parse("vanishing_gradient", ABOUT)? else { return Ok(()) };
     let seed = options.seed;
-    let steps = STEPS_PER_EPOCH * options.epochs_or(2, 12);
+    let steps = STEPS_PER_EPOCH * options.epochs_or(8, 12);
     let rnn = Reader::<RnnCell<f32>>::new(Default::default(), seed)?;
     let gru = Reader::<GruCell<f32>>::new(Default::default(), seed)?;
     let mut readers = ((rnn, gru), (lstm(0.0, seed)?, lstm(1.0, seed)?));

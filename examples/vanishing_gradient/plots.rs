@@ -33,7 +33,7 @@ pub(crate) fn flow(file: &Path, figures: &[Figures]) -> Result<(), Failure> {
             .light_line_style(TRANSPARENT)
             .x_desc("word of the sentence (the question is at the right)")
             .y_desc("norm of dL/dh, log scale")
-            .y_label_formatter(&|norm| format!("1e{}", norm.log10().round()))
+            .y_label_formatter(&|norm| format!("{norm:.0e}"))
             .label_style(("sans-serif", 13))
             .draw()?;
         for (Figures { name, flows, .. }, colour) in figures.iter().zip(COLOURS) {
@@ -58,7 +58,7 @@ pub(crate) fn flow(file: &Path, figures: &[Figures]) -> Result<(), Failure> {
 }
 
 /// The forget and the input gates, both [time, 1, hidden], while `words` are read: a column for
-/// each word, a row for each unit, dark where the gate is open.
+/// each word, a row for each unit, ordered by how much it keeps, dark where the gate is open.
 pub(crate) fn gates(
     file: &Path,
     words: &[&str],
@@ -68,6 +68,9 @@ pub(crate) fn gates(
     let area = SVGBackend::new(file, (1100, 760)).into_drawing_area();
     area.fill(&WHITE)?;
     let panels = area.split_evenly((2, 1));
+    let mean = |unit: usize| forget.slice(s![.., 0, unit]).sum();
+    let mut order: Vec<usize> = (0..forget.dim().2).collect();
+    order.sort_by(|&a, &b| mean(a).total_cmp(&mean(b)));
     let titles = ["Forget gate f: dark keeps the memory", "Input gate i: dark writes to it"];
     for ((panel, title), gate) in panels.iter().zip(titles).zip([forget, input]) {
         let gate = gate.slice(s![.., 0, ..]);
@@ -78,14 +81,20 @@ pub(crate) fn gates(
             .x_label_area_size(82)
             .y_label_area_size(50)
             .build_cartesian_2d(0..words.len(), 0..units)?;
-        chart.configure_mesh().disable_mesh().disable_x_axis().y_desc("unit").draw()?;
-        let cell = |t: usize, unit: usize, open: f32| {
+        chart
+            .configure_mesh()
+            .disable_mesh()
+            .disable_x_axis()
+            .y_desc("units, the most retentive on top")
+            .draw()?;
+        let cell = |t: usize, row: usize, open: f32| {
             let paper = |ink: u8| (255.0 - open * f32::from(255 - ink)) as u8;
             let colour = RGBColor(paper(20), paper(50), paper(120));
-            Rectangle::new([(t, unit), (t + 1, unit + 1)], colour.filled())
+            Rectangle::new([(t, row), (t + 1, row + 1)], colour.filled())
         };
         let column = |(t, gates): (usize, ArrayView1<'_, f32>)| {
-            gates.iter().enumerate().map(|(unit, &open)| cell(t, unit, open)).collect::<Vec<_>>()
+            let cells = order.iter().enumerate().map(|(row, &unit)| cell(t, row, gates[unit]));
+            cells.collect::<Vec<_>>()
         };
         chart.draw_series(gate.axis_iter(Axis(0)).enumerate().flat_map(column))?;
         let style = ("sans-serif", 13).into_font().transform(FontTransform::Rotate90);
