@@ -253,6 +253,23 @@ fn message<V: std::fmt::Debug>(result: Result<V>) -> String {
 }
 
 #[test]
+fn an_offset_that_all_logits_share_costs_no_digits_of_the_loss() {
+    for offset in [0.0_f32, 1e4, 1e6] {
+        let logits = array![[offset, offset - 1.0]];
+        let (loss, _) = CrossEntropy::default().rows(logits.view(), &[0]).unwrap();
+        assert!((loss - 0.313_261_7).abs() < 1e-6, "{loss} at {offset}");
+    }
+}
+
+#[test]
+fn a_dropout_mask_does_not_depend_on_the_memory_layout() {
+    let x = random2((7, 5), 1);
+    let turned = x.t().as_standard_layout().into_owned().reversed_axes();
+    let mask = |x: &Array2<f64>| Dropout::new(0.5).unwrap().forward_train(x, &mut rng()).1;
+    assert_eq!(mask(&x), mask(&turned));
+}
+
+#[test]
 fn errors_name_argument_expected_and_got() {
     let mut rng = rng();
     let linear = Linear::<f64>::new(3, 2, &mut rng).unwrap();
@@ -292,4 +309,19 @@ fn errors_name_argument_expected_and_got() {
     assert!(message(Mse.rows(nan.view(), nan.view())).starts_with("loss: expected finite values"));
     let empty = Sequences::new(random3((2, 1, 3), 1), vec![0]).unwrap();
     assert!(message(Mse.sequences(&empty, &empty)).contains("at least one step"));
+    let (long, short) = (sequences(3, [5, 5, 5, 5], 1), sequences(3, [5, 4, 5, 5], 1));
+    assert_eq!(
+        message(Mse.sequences(&long, &short)),
+        "target: expected the lengths [5, 5, 5, 5] of predicted, got [5, 4, 5, 5]"
+    );
+    let huge = array![[1e30_f32]];
+    assert!(
+        message(Mse.rows(huge.view(), array![[0.0]].view())).starts_with("loss: expected finite")
+    );
+    let (tokens, d) = (array![[0], [1]], Array3::zeros((2, 1, 2)));
+    let mut grad = embedding.zeros_like();
+    assert_eq!(
+        message(embedding.backward(tokens.view(), &[9], d.view(), &mut grad)),
+        "lengths[0]: expected at most 2 (time), got 9"
+    );
 }

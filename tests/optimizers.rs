@@ -103,6 +103,11 @@ fn clipping_scales_all_arrays_by_one_factor_and_only_above_the_bound() {
     assert_eq!(clip_global_norm(&mut grad, 1.0).unwrap(), 5.0);
     let factor = 1.0 / (5.0 + 1e-6);
     assert_eq!(grad, (array![3.0 * factor], array![0.0, 4.0 * factor]));
+    // Squares that overflow and squares that vanish.
+    let mut large: Array1<f64> = array![1e200, 0.0];
+    assert_eq!(clip_global_norm(&mut large, 1.0).unwrap(), 1e200);
+    assert!((large[0] - 1.0).abs() < 1e-12);
+    assert_eq!(clip_global_norm(&mut array![0.0, 0.0], 1.0).unwrap(), 0.0);
     let mut bad = (array![1.0], array![f64::NAN, 1.0]);
     let message = clip_global_norm(&mut bad, 0.1).unwrap_err().to_string();
     assert!(message.starts_with("1.value: expected finite values, got NaN"), "{message}");
@@ -119,6 +124,7 @@ fn hyper_parameters_out_of_range_are_refused_by_name() {
     assert!(message(adam().betas(1.0, 0.9)).starts_with("beta_1"));
     assert!(message(adam().betas(0.9, -0.1)).starts_with("beta_2"));
     assert!(message(adam().eps(f64::INFINITY)).starts_with("eps"));
+    assert!(message(adam().eps(0.0)).starts_with("eps"));
     assert!(message(adam().weight_decay(-0.1)).starts_with("weight_decay"));
     assert!(Sgd::<Array1<f64>>::new(0.1).unwrap().momentum(1.0).is_err());
 }

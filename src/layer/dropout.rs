@@ -39,7 +39,8 @@ impl Dropout {
         rng: &mut dyn Rng,
     ) -> (Array<T, D>, Array<T, D>) {
         let mut factors = dropout_mask(rng, self.p, x.len()).into_iter();
-        let mask = x.map(|_| factors.next().unwrap_or_else(T::one));
+        let mask =
+            Array::from_shape_simple_fn(x.raw_dim(), || factors.next().unwrap_or_else(T::one));
         (x * &mask, mask)
     }
 }

@@ -46,9 +46,8 @@ impl<T: Float> Embedding<T> {
         lengths: &[usize],
     ) -> Result<Sequences<T>> {
         let (time, batch) = tokens.dim();
-        let values = Array3::zeros((time, batch, self.weight.ncols()));
-        let mut values = Sequences::new(values, lengths.to_vec())?.into_values();
         self.check_tokens(tokens, lengths)?;
+        let mut values = Array3::zeros((time, batch, self.weight.ncols()));
         for ((t, b), &token) in tokens.indexed_iter() {
             if t < lengths[b] {
                 let mut step = values.index_axis_mut(Axis(0), t);
@@ -70,7 +69,6 @@ impl<T: Float> Embedding<T> {
         let (time, batch) = tokens.dim();
         let expected = [time, batch, self.weight.ncols()];
         check_shape("d_y", "time, batch, embedding", &expected, d_y.shape())?;
-        check_shape("lengths", "batch", &[batch], &[lengths.len()])?;
         check_same_structure("grad", self, grad)?;
         self.check_tokens(tokens, lengths)?;
         for ((t, b), &token) in tokens.indexed_iter() {
@@ -83,6 +81,12 @@ impl<T: Float> Embedding<T> {
     }
 
     fn check_tokens(&self, tokens: ArrayView2<'_, usize>, lengths: &[usize]) -> Result<()> {
+        let (time, batch) = tokens.dim();
+        check_shape("lengths", "batch", &[batch], &[lengths.len()])?;
+        if let Some(b) = lengths.iter().position(|&length| length > time) {
+            let expected = format!("at most {time} (time)");
+            return Err(Error::argument(format!("lengths[{b}]"), expected, lengths[b]));
+        }
         let most = self.weight.nrows();
         let wrong = |&((t, b), &token): &((usize, usize), &usize)| t < lengths[b] && token >= most;
         match tokens.indexed_iter().find(wrong) {

@@ -25,19 +25,18 @@ impl BceWithLogits {
         target: ArrayView2<'_, T>,
     ) -> Result<(T, Array2<T>)> {
         check_shape("target", "rows, features", logits.shape(), target.shape())?;
-        let target = target.insert_axis(Axis(0));
-        let (loss, gradient) = elementwise(&as_sequences(logits)?, target, binary)?;
+        let (loss, gradient) = elementwise(&as_sequences(logits)?, &as_sequences(target)?, binary)?;
         Ok((loss, gradient.index_axis_move(Axis(0), 0)))
     }
 
     /// The loss and ∂L/∂logits, of `logits` and `target` probabilities, both
-    /// [time, batch, features], with the lengths of `logits`.
+    /// [time, batch, features], with the same lengths.
     pub fn sequences<T: Float>(
         &self,
         logits: &Sequences<T>,
         target: &Sequences<T>,
     ) -> Result<(T, Array3<T>)> {
-        elementwise(logits, target.values().view(), binary)
+        elementwise(logits, target, binary)
     }
 }
 

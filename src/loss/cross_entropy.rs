@@ -137,6 +137,9 @@ impl CrossEntropy {
 
     /// One row's part of the loss; the row becomes its part of the gradient.
     fn row<T: Float>(&self, x: &mut [T], y: usize, total: f64) -> f64 {
+        // From the largest logit on, a common offset costs no digits.
+        let largest = x.iter().copied().fold(T::neg_infinity(), T::max);
+        x.iter_mut().for_each(|x| *x -= largest);
         let weight = |class: usize| self.weight(class);
         let hard = (1.0 - self.label_smoothing) * weight(y) / total;
         let soft = self.label_smoothing / x.len() as f64 / total;

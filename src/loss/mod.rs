@@ -13,7 +13,7 @@ pub mod bce;
 pub mod cross_entropy;
 pub mod mse;
 
-use ndarray::{Array3, ArrayView2, ArrayView3};
+use ndarray::{Array3, ArrayView2};
 
 use crate::error::{Error, Result, check_shape};
 use crate::float::Float;
@@ -23,9 +23,9 @@ pub use bce::BceWithLogits;
 pub use cross_entropy::CrossEntropy;
 pub use mse::Mse;
 
-/// `value` and `gradient`, unless the value is not finite.
+/// `value` and `gradient`, unless the value is not finite in `T`.
 fn finite<T: Float, G>(value: f64, gradient: G) -> Result<(T, G)> {
-    if value.is_finite() {
+    if T::of(value).is_finite() {
         return Ok((T::of(value), gradient));
     }
     Err(Error::NonFinite { name: "loss".to_owned(), index: 0, value })
@@ -35,11 +35,15 @@ fn finite<T: Float, G>(value: f64, gradient: G) -> Result<(T, G)> {
 /// value and its derivative by p.
 fn elementwise<T: Float>(
     predicted: &Sequences<T>,
-    target: ArrayView3<'_, T>,
+    target: &Sequences<T>,
     f: impl Fn(f64, f64) -> (f64, f64),
 ) -> Result<(T, Array3<T>)> {
     let shape = predicted.values().shape();
-    check_shape("target", "time, batch, features", shape, target.shape())?;
+    check_shape("target", "time, batch, features", shape, target.values().shape())?;
+    if predicted.lengths() != target.lengths() {
+        let expected = format!("the lengths {:?} of predicted", predicted.lengths());
+        return Err(Error::argument("target", expected, format!("{:?}", target.lengths())));
+    }
     let count = (predicted.steps() * predicted.features()) as f64;
     if count == 0.0 {
         return Err(Error::argument("predicted", "at least one step", "empty sequences alone"));
@@ -48,7 +52,8 @@ fn elementwise<T: Float>(
     let mut sum = 0.0;
     for ((t, b, i), d) in gradient.indexed_iter_mut() {
         if t < predicted.lengths()[b] {
-            let (loss, slope) = f(predicted.values()[[t, b, i]].f64(), target[[t, b, i]].f64());
+            let (loss, slope) =
+                f(predicted.values()[[t, b, i]].f64(), target.values()[[t, b, i]].f64());
             sum += loss;
             *d = T::of(slope / count);
         }

@@ -23,19 +23,19 @@ impl Mse {
         target: ArrayView2<'_, T>,
     ) -> Result<(T, Array2<T>)> {
         check_shape("target", "rows, features", predicted.shape(), target.shape())?;
-        let target = target.insert_axis(Axis(0));
-        let (loss, gradient) = elementwise(&as_sequences(predicted)?, target, squared)?;
+        let (loss, gradient) =
+            elementwise(&as_sequences(predicted)?, &as_sequences(target)?, squared)?;
         Ok((loss, gradient.index_axis_move(Axis(0), 0)))
     }
 
     /// The loss and ∂L/∂predicted, of `predicted` and `target`, both [time, batch, features], with
-    /// the lengths of `predicted`.
+    /// the same lengths.
     pub fn sequences<T: Float>(
         &self,
         predicted: &Sequences<T>,
         target: &Sequences<T>,
     ) -> Result<(T, Array3<T>)> {
-        elementwise(predicted, target.values().view(), squared)
+        elementwise(predicted, target, squared)
     }
 }
 

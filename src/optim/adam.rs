@@ -20,7 +20,7 @@ use crate::float::Float;
 /// |---|---|---|
 /// | η `learning_rate` | – | at least 0 |
 /// | β₁, β₂ [`betas`](Self::betas) | 0.9, 0.999 | 0 ≤ β < 1 |
-/// | ε [`eps`](Self::eps) | 1e-8 | at least 0 |
+/// | ε [`eps`](Self::eps) | 1e-8 | at least 1.2e-38: above zero in f32 too |
 /// | λ [`weight_decay`](Self::weight_decay) | 0 | at least 0 |
 #[derive(Clone, Debug)]
 pub struct Adam<A> {
@@ -61,7 +61,7 @@ impl<A> Adam<A> {
 
     /// Sets ε.
     pub fn eps(mut self, eps: f64) -> Result<Self> {
-        self.eps = in_range("eps", eps, 0.0, f64::INFINITY)?;
+        self.eps = in_range("eps", eps, f64::from(f32::MIN_POSITIVE), f64::INFINITY)?;
         Ok(self)
     }
 

@@ -20,9 +20,15 @@ use crate::float::Float;
 pub fn clip_global_norm<T: Float, A: Arrays<T>>(grad: &mut A, max_norm: f64) -> Result<f64> {
     let max_norm = in_range("max_norm", max_norm, 0.0, f64::INFINITY)?;
     grad.check_finite()?;
-    let mut sum = 0.0;
-    grad.for_each(&mut |_, array| sum += array.iter().map(|g| g.f64() * g.f64()).sum::<f64>());
-    let norm = sum.sqrt();
+    // Relative to the largest value no square overflows.
+    let (mut largest, mut sum) = (f64::MIN_POSITIVE, 0.0);
+    grad.for_each(&mut |_, array| {
+        largest = array.iter().fold(largest, |largest, g| largest.max(g.f64().abs()));
+    });
+    grad.for_each(&mut |_, array| {
+        sum += array.iter().map(|g| (g.f64() / largest).powi(2)).sum::<f64>();
+    });
+    let norm = largest * sum.sqrt();
     let scale = max_norm / (norm + 1e-6);
     if scale < 1.0 {
         let scale = T::of(scale);
