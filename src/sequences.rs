@@ -24,6 +24,18 @@ pub struct Sequences<T> {
     lengths: Vec<usize>,
 }
 
+/// Fails unless `lengths` has one entry of at most `time` for each of `batch` sequences.
+pub(crate) fn check_lengths(lengths: &[usize], time: usize, batch: usize) -> Result<()> {
+    check_shape("lengths", "batch", &[batch], &[lengths.len()])?;
+    match lengths.iter().position(|&length| length > time) {
+        None => Ok(()),
+        Some(b) => {
+            let argument = format!("lengths[{b}]");
+            Err(Error::argument(argument, format!("at most {time} (time)"), lengths[b]))
+        }
+    }
+}
+
 impl<T: Float> Sequences<T> {
     /// A batch of `values` [time, batch, features], of which sequence b has the first `lengths[b]`
     /// steps, from none to all.
@@ -33,11 +45,7 @@ impl<T: Float> Sequences<T> {
     pub fn new(values: Array3<T>, lengths: Vec<usize>) -> Result<Self> {
         let (time, batch, _) = values.dim();
         check_size("values [time, batch, features]", values.shape())?;
-        check_shape("lengths", "batch", &[batch], &[lengths.len()])?;
-        if let Some(b) = lengths.iter().position(|&length| length > time) {
-            let argument = format!("lengths[{b}]");
-            return Err(Error::argument(argument, format!("at most {time} (time)"), lengths[b]));
-        }
+        check_lengths(&lengths, time, batch)?;
         let values = values.as_standard_layout().into_owned();
         Ok(Self { values, lengths })
     }

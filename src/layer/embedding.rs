@@ -14,7 +14,7 @@ use rand::Rng;
 use crate::arrays::{Arrays, Visit, VisitMut, check_same_structure};
 use crate::error::{Error, Result, check_shape, check_size};
 use crate::float::Float;
-use crate::sequences::Sequences;
+use crate::sequences::{Sequences, check_lengths};
 use crate::tensor::Init;
 
 /// A row for each token; see the [module](self).
@@ -82,11 +82,7 @@ impl<T: Float> Embedding<T> {
 
     fn check_tokens(&self, tokens: ArrayView2<'_, usize>, lengths: &[usize]) -> Result<()> {
         let (time, batch) = tokens.dim();
-        check_shape("lengths", "batch", &[batch], &[lengths.len()])?;
-        if let Some(b) = lengths.iter().position(|&length| length > time) {
-            let expected = format!("at most {time} (time)");
-            return Err(Error::argument(format!("lengths[{b}]"), expected, lengths[b]));
-        }
+        check_lengths(lengths, time, batch)?;
         let most = self.weight.nrows();
         let wrong = |&((t, b), &token): &((usize, usize), &usize)| t < lengths[b] && token >= most;
         match tokens.indexed_iter().find(wrong) {

@@ -123,10 +123,7 @@ impl<T: Float> Linear<T> {
     }
 
     fn product(&self, x: Option<&[T]>, y: Option<&mut [T]>) {
-        let start = match self.bias.as_ref().and_then(|bias| bias.as_slice()) {
-            Some(bias) => Start::Bias(bias),
-            None => Start::Zero,
-        };
+        let start = Start::bias(self.bias.as_ref());
         let x = Rows::new(slice(x), self.input_size());
         let y = RowsMut::new(y.unwrap_or_default(), self.output_size());
         dispatch!(Level::new(), simd => {
@@ -162,14 +159,16 @@ fn slice<T>(values: Option<&[T]>) -> &[T] {
 
 /// The rows of `values` [time, batch, width] that are steps of `x`, in the order of time.
 fn alive<T: Float>(x: &Sequences<T>, values: ArrayView3<'_, T>) -> Array2<T> {
-    let width = values.dim().2;
-    let mut rows = Array2::zeros((x.steps(), width));
-    let steps = values.outer_iter().enumerate().flat_map(|(t, step)| {
-        let alive = x.lengths().iter().enumerate().filter(move |&(_, &length)| t < length);
-        alive.map(move |(b, _)| step.index_axis_move(ndarray::Axis(0), b)).collect::<Vec<_>>()
-    });
-    for (mut to, from) in rows.rows_mut().into_iter().zip(steps) {
-        to.assign(&from);
+    let mut rows = Array2::zeros((x.steps(), values.dim().2));
+    let mut to = rows.rows_mut().into_iter();
+    for (t, step) in values.outer_iter().enumerate() {
+        for (from, &length) in step.rows().into_iter().zip(x.lengths()) {
+            if t < length
+                && let Some(mut to) = to.next()
+            {
+                to.assign(&from);
+            }
+        }
     }
     rows
 }

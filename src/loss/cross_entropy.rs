@@ -16,7 +16,7 @@ use super::finite;
 use crate::error::{Error, Result, check_shape};
 use crate::float::Float;
 use crate::sequences::Sequences;
-use crate::tensor::reduce::softmax;
+use crate::tensor::reduce::{softmax_of_nonpositive, subtract_largest};
 use crate::tensor::{Level, dispatch};
 
 /// The mean cross entropy of logits; see the [module](self).
@@ -138,8 +138,7 @@ impl CrossEntropy {
     /// One row's part of the loss; the row becomes its part of the gradient.
     fn row<T: Float>(&self, x: &mut [T], y: usize, total: f64) -> f64 {
         // From the largest logit on, a common offset costs no digits.
-        let largest = x.iter().copied().fold(T::neg_infinity(), T::max);
-        x.iter_mut().for_each(|x| *x -= largest);
+        subtract_largest(x);
         let weight = |class: usize| self.weight(class);
         let hard = (1.0 - self.label_smoothing) * weight(y) / total;
         let soft = self.label_smoothing / x.len() as f64 / total;
@@ -149,7 +148,7 @@ impl CrossEntropy {
             loss -= x.iter().enumerate().map(|(c, x)| soft * weight(c) * x.f64()).sum::<f64>();
             scale += (0..x.len()).map(|c| soft * weight(c)).sum::<f64>();
         }
-        loss += scale * dispatch!(Level::new(), simd => softmax(simd, x)).f64();
+        loss += scale * dispatch!(Level::new(), simd => softmax_of_nonpositive(simd, x)).f64();
         for (c, p) in x.iter_mut().enumerate() {
             let target = soft * weight(c) + if c == y { hard } else { 0.0 };
             *p = T::of(scale * p.f64() - target);

@@ -188,8 +188,10 @@ impl<T: Float, C: Cell<T>> Recurrent<T, C> {
     ) -> Result<(Sequences<T>, State<T>, Tape<T>)> {
         self.check_input(x, initial)?;
         let order = Order::new(x.time(), x.lengths());
-        let start = initial.cloned().unwrap_or_else(|| self.initial_state(x.batch()));
-        let start = start.sorted(&order);
+        let start = match initial {
+            Some(initial) => initial.sorted(&order),
+            None => self.initial_state(x.batch()),
+        };
         let values = order.sorted(x.values().view(), Axis(1));
         let (output, last, layers) = dispatch!(Level::new(), simd => {
             self.run(simd, &order, values, &start, rng, keep)
@@ -330,8 +332,9 @@ impl<T: Float, C: Cell<T>> Recurrent<T, C> {
         let expected = [time, batch, self.input_size()];
         check_shape("x", "time, batch, input", &expected, x.values().shape())?;
         check_size("output [time, batch, output]", &[time, batch, self.output_size()])?;
+        let Some(initial) = initial else { return Ok(()) };
         let model = State::zeros(C::STATE, self.directions, &self.state_widths(), 0);
-        initial.map_or(Ok(()), |initial| initial.check_like("initial", &model, batch))
+        initial.check_like("initial", &model, batch)
     }
 
     fn initial_state(&self, batch: usize) -> State<T> {

@@ -16,7 +16,8 @@ use crate::tensor::random::dropout_mask;
 use crate::tensor::{RowsMut, Simd};
 
 /// Where backward ends: the gradients of the input and of the initial state, and, if asked for,
-/// those of the states after each step: for each layer and direction, for each state, [time, batch, width].
+/// those of the states after each step: for each layer and direction, for each state,
+/// [time, batch, width].
 pub(crate) struct InputGradients<T> {
     pub(crate) d_x: Array3<T>,
     pub(crate) d_initial: State<T>,

@@ -57,8 +57,7 @@ pub(crate) struct Weights<T: Float, P> {
 impl<T: Float, P> Weights<T, P> {
     /// Forward: W_ih x + b. Backward: W_ihᵀ d_a. For rows of any number of steps.
     pub(crate) fn project<S: Simd>(&self, simd: S, rows: Rows<'_, T>, out: RowsMut<'_, T>) {
-        let bias = self.bias.as_ref().and_then(|bias| bias.as_slice());
-        product(simd, rows, &self.input, bias.map_or(Start::Zero, Start::Bias), out);
+        product(simd, rows, &self.input, Start::bias(self.bias.as_ref()), out);
     }
 }
 

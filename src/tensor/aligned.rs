@@ -7,6 +7,7 @@ use crate::float::Float;
 
 /// Bytes of a cache line, and of the widest vector.
 const LINE: usize = 64;
+
 /// A fixed number of values whose first begins a cache line.
 #[derive(Debug)]
 pub(crate) struct Aligned<T: Float> {

@@ -1,5 +1,5 @@
-//! The micro-kernel: a tile of `R` rows by `P` panels of `V` vectors of the result stays in vector registers
-//! while the inner dimension goes by.
+//! The micro-kernel: a tile of `R` rows by `P` panels of `V` vectors of the result stays in vector
+//! registers while the inner dimension goes by.
 //!
 //! Every element of a result is one chain of fused multiply-adds over k in order, begun from what
 //! stood there. So its bits depend neither on the tile that it fell into, nor on the rows beside

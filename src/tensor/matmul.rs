@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use fearless_simd::{Simd, SimdBase};
-use ndarray::{ArrayViewMut2, Axis};
+use ndarray::{Array1, ArrayViewMut2, Axis};
 use rayon::prelude::*;
 
 use crate::float::Float;
@@ -41,6 +41,13 @@ pub enum Start<'a, T> {
     Output,
     /// The same row for all: `out = bias + a · b`.
     Bias(&'a [T]),
+}
+
+impl<'a, T: Float> Start<'a, T> {
+    /// The bias where there is one, else zero.
+    pub fn bias(bias: Option<&'a Array1<T>>) -> Self {
+        bias.and_then(|bias| bias.as_slice()).map_or(Self::Zero, Self::Bias)
+    }
 }
 
 /// `out = start + a · b`, for `a` [rows, k], `b` [k, n] and `out` [rows, n].

@@ -109,14 +109,26 @@ pub fn normalize_backward<S: Simd, T: Float>(simd: S, d: &mut [T], normalized: &
 /// alone, becomes NaN.
 #[inline(always)]
 pub fn softmax<S: Simd, T: Float>(simd: S, row: &mut [T]) -> T {
+    subtract_largest(row) + softmax_of_nonpositive(simd, row)
+}
+
+/// Subtracts a row's largest value, which is returned, from all of it.
+#[inline(always)]
+pub(crate) fn subtract_largest<T: Float>(row: &mut [T]) -> T {
     let largest = row.iter().copied().fold(T::neg_infinity(), T::max);
+    row.iter_mut().for_each(|value| *value -= largest);
+    largest
+}
+
+/// [`softmax`] of a row whose largest value is zero.
+#[inline(always)]
+pub(crate) fn softmax_of_nonpositive<S: Simd, T: Float>(simd: S, row: &mut [T]) -> T {
     for l in lanes(simd, row.len()) {
-        let shifted = l.load(row) - l.splat(largest.f64());
-        l.store(row, exp_nonpositive(shifted));
+        l.store(row, exp_nonpositive(l.load(row)));
     }
     let sum = row.iter().copied().fold(T::zero(), |sum, value| sum + value);
     for value in row.iter_mut() {
         *value /= sum;
     }
-    largest + sum.ln()
+    sum.ln()
 }
