@@ -60,8 +60,8 @@ pub use error::{Error, Result};
 pub use float::Float;
 
 pub use sequence::{
-    Builder, Gru, Lstm, ProjectedLstm, Recurrent, Rnn, State, StepGradients, Stream, Tape,
-    Truncated, Window,
+    Builder, Checkpoint, Gru, Lstm, ProjectedLstm, Recurrent, Rnn, State, StepGradients, Stream,
+    Tape, Truncated, Window, Workspace,
 };
 pub use sequences::Sequences;
 

@@ -46,8 +46,10 @@ impl<T: Float> Sequences<T> {
         let (time, batch, _) = values.dim();
         check_size("values [time, batch, features]", values.shape())?;
         check_lengths(&lengths, time, batch)?;
-        let values = values.as_standard_layout().into_owned();
-        Ok(Self { values, lengths })
+        if values.is_standard_layout() {
+            return Ok(Self { values, lengths });
+        }
+        Ok(Self { values: values.as_standard_layout().into_owned(), lengths })
     }
 
     /// A batch in which every sequence has all steps of `values` [time, batch, features].
@@ -89,6 +91,10 @@ impl<T: Float> Sequences<T> {
     /// The values [time, batch, features].
     pub fn values(&self) -> &Array3<T> {
         &self.values
+    }
+
+    pub(crate) fn values_mut(&mut self) -> &mut Array3<T> {
+        &mut self.values
     }
 
     /// The values, without the lengths.

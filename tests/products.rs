@@ -178,9 +178,7 @@ fn check_outer<T: Float>((m, rows, n): (usize, usize, usize)) {
     let (a, b) = (random::<T>(&mut rng, (rows, m)), random::<T>(&mut rng, (rows, n)));
     let out = random::<T>(&mut rng, (m, n));
     let bound = naive::product_error_bound(a.t(), b.view(), out.view());
-    let zeros = Array2::zeros((m, n));
-    let chains =
-        [false, true].map(|fused| &out + &naive::product(a.t(), b.view(), zeros.view(), fused));
+    let chains = [false, true].map(|fused| naive::product(a.t(), b.view(), out.view(), fused));
     for level in levels() {
         let got = run_outer(level, a.view(), b.view(), &out);
         let chain = &chains[usize::from(fused(level))];
@@ -193,7 +191,7 @@ fn check_outer<T: Float>((m, rows, n): (usize, usize, usize)) {
 }
 
 #[test]
-fn a_sum_of_outer_products_is_one_chain_over_the_rows_added_to_the_output() {
+fn a_sum_of_outer_products_is_one_chain_over_the_rows_from_the_output_on() {
     for &shape in SHAPES {
         check_outer::<f32>(shape);
         check_outer::<f64>(shape);

@@ -157,10 +157,9 @@ impl<T: Float, C: Cell<T>> Builder<T, C> {
             }
             input_size = output_size;
         }
-        let mut network = Recurrent { cells, directions, dropout: self.dropout, initial: None };
-        if self.learned_initial_state {
-            network.initial = Some(State::zeros(C::STATE, directions, &network.state_widths(), 1));
-        }
-        Ok(network)
+        let widths = |cell: &C| (0..C::STATE.len()).map(|s| cell.state_size(s)).collect();
+        let no_sequences = State::of_none(C::STATE, directions, cells.iter().map(widths));
+        let initial = self.learned_initial_state.then(|| no_sequences.zeros(1));
+        Ok(Recurrent { cells, directions, dropout: self.dropout, no_sequences, initial })
     }
 }

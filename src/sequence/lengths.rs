@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use ndarray::{Array, ArrayView, Axis, CowArray, RemoveAxis};
+use ndarray::{Array, ArrayView, ArrayViewMut, Axis, CowArray, RemoveAxis};
 
 use crate::float::Float;
 use crate::tensor::threads;
@@ -41,9 +41,9 @@ impl Order {
         self.sequences[place]
     }
 
-    /// The length of the sequence at `place`.
-    pub(crate) fn length(&self, place: usize) -> usize {
-        self.lengths[place]
+    /// The longest length.
+    pub(crate) fn longest(&self) -> usize {
+        self.lengths.first().copied().unwrap_or(0)
     }
 
     /// Steps of all sequences together.
@@ -51,8 +51,46 @@ impl Order {
         self.lengths.iter().sum()
     }
 
-    fn is_caller_order(&self) -> bool {
+    pub(crate) fn is_caller_order(&self) -> bool {
         self.sequences.is_sorted()
+    }
+
+    /// Whether it is the order of sequences of these lengths in an array of `time` steps.
+    pub(crate) fn is_of(&self, time: usize, lengths: &[usize]) -> bool {
+        let mut places = self.sequences.iter().zip(&self.lengths);
+        let same =
+            lengths.len() == self.batch() && places.all(|(&b, length)| lengths[b] == *length);
+        same && time == self.time
+    }
+
+    /// Copies `from`, whose axis `batch` is in the caller's order, to `to` in this order.
+    pub(crate) fn copy_sorted<T: Float, D: RemoveAxis>(
+        &self,
+        from: ArrayView<'_, T, D>,
+        mut to: ArrayViewMut<'_, T, D>,
+        batch: Axis,
+    ) {
+        if self.is_caller_order() {
+            return to.assign(&from);
+        }
+        for (place, &b) in self.sequences.iter().enumerate() {
+            to.index_axis_mut(batch, place).assign(&from.index_axis(batch, b));
+        }
+    }
+
+    /// Copies `from`, whose axis `batch` is in this order, to `to` in the caller's order.
+    pub(crate) fn copy_unsorted<T: Float, D: RemoveAxis>(
+        &self,
+        from: ArrayView<'_, T, D>,
+        mut to: ArrayViewMut<'_, T, D>,
+        batch: Axis,
+    ) {
+        if self.is_caller_order() {
+            return to.assign(&from);
+        }
+        for (place, &b) in self.sequences.iter().enumerate() {
+            to.index_axis_mut(batch, b).assign(&from.index_axis(batch, place));
+        }
     }
 
     /// `values`, whose axis `batch` is in the caller's order, in this order.
@@ -64,8 +102,9 @@ impl Order {
         if self.is_caller_order() && values.is_standard_layout() {
             return CowArray::from(values);
         }
-        let sorted = values.select(batch, &self.sequences);
-        CowArray::from(sorted.as_standard_layout().into_owned())
+        let mut sorted = Array::zeros(values.raw_dim());
+        self.copy_sorted(values, sorted.view_mut(), batch);
+        CowArray::from(sorted)
     }
 
     /// `values`, whose axis `batch` is in this order, in the caller's order.
@@ -77,11 +116,9 @@ impl Order {
         if self.is_caller_order() {
             return values;
         }
-        let mut places = vec![0; self.batch()];
-        for (place, &b) in self.sequences.iter().enumerate() {
-            places[b] = place;
-        }
-        values.select(batch, &places).as_standard_layout().into_owned()
+        let mut unsorted = Array::zeros(values.raw_dim());
+        self.copy_unsorted(values.view(), unsorted.view_mut(), batch);
+        unsorted
     }
 
     /// The order cut into blocks of neighbouring places for up to as many threads, balanced by the
@@ -140,38 +177,13 @@ impl Block {
         self.alive.get(t).copied().unwrap_or(0)
     }
 
+    /// The length of the sequence in row `r`.
+    pub(crate) fn length(&self, r: usize) -> usize {
+        self.alive.partition_point(|&alive| alive > r)
+    }
+
     /// Rows of the steps before `t`, where each step has one row per sequence alive.
     pub(crate) fn offset(&self, t: usize) -> usize {
-        self.offset[t]
-    }
-
-    /// Rows of all steps.
-    pub(crate) fn rows(&self) -> usize {
-        self.offset[self.time()]
-    }
-
-    /// The sequences that have no step at all.
-    pub(crate) fn empty(&self) -> Range<usize> {
-        self.alive(0)..self.batch()
-    }
-
-    /// The sequences whose last step is `t`.
-    fn ending(&self, t: usize) -> Range<usize> {
-        self.alive(t + 1)..self.alive(t)
-    }
-
-    /// The sequences whose first step is `t`.
-    fn beginning(&self, t: usize) -> Range<usize> {
-        0..if t == 0 { self.alive(0) } else { 0 }
-    }
-
-    /// The sequences that a walk in the given direction enters at step `t`.
-    pub(crate) fn entering(&self, t: usize, reverse: bool) -> Range<usize> {
-        if reverse { self.ending(t) } else { self.beginning(t) }
-    }
-
-    /// The sequences that a walk in the given direction leaves after step `t`.
-    pub(crate) fn leaving(&self, t: usize, reverse: bool) -> Range<usize> {
-        if reverse { self.beginning(t) } else { self.ending(t) }
+        self.offset[t.min(self.time())]
     }
 }

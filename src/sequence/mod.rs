@@ -6,9 +6,10 @@
 //! | `config` | [`Builder`] |
 //! | `lengths` | ragged rows: which sequences are alive at a step |
 //! | `unroll` | one layer in one direction, forward and back: the heart |
-//! | `tape` | what a walk keeps; [`Tape`] |
+//! | `tape` | what a walk keeps; [`Tape`], [`Checkpoint`] |
 //! | `stack` | layers × directions, dropout, threads |
 //! | `state` | [`State`]: zeros, given or learned |
+//! | `workspace` | [`Workspace`]: memory for the next call |
 //! | `stream` | [`Stream`]: step by step |
 //! | `truncated` | truncated backpropagation through time |
 
@@ -20,6 +21,7 @@ mod stream;
 mod tape;
 pub mod truncated;
 mod unroll;
+mod workspace;
 
 use ndarray::{Array3, Axis};
 use rand::Rng;
@@ -34,13 +36,14 @@ use crate::float::Float;
 use crate::sequences::Sequences;
 use crate::tensor::{Level, dispatch};
 use lengths::Order;
-use stack::{InputGradients, OutputGradients};
+use stack::{InputGradients, OutputGradients, Pass};
 
 pub use config::Builder;
 pub use state::State;
 pub use stream::Stream;
-pub use tape::Tape;
+pub use tape::{Checkpoint, Tape};
 pub use truncated::{Truncated, Window};
+pub use workspace::Workspace;
 
 /// A stack of recurrent layers of one cell, in one or two directions.
 ///
@@ -75,6 +78,8 @@ pub struct Recurrent<T: Float, C: Cell<T>> {
     cells: Vec<C>,
     directions: usize,
     dropout: f64,
+    /// The states of no sequences: their names and widths.
+    no_sequences: State<T>,
     /// The learned initial state, of one sequence.
     initial: Option<State<T>>,
 }
@@ -148,7 +153,7 @@ impl<T: Float, C: Cell<T>> Recurrent<T, C> {
     /// Where `batch` is zero, or so large that a step could not be addressed.
     pub fn zero_state(&self, batch: usize) -> Result<State<T>> {
         self.check_batch(batch)?;
-        Ok(State::zeros(C::STATE, self.directions, &self.state_widths(), batch))
+        Ok(self.no_sequences.zeros(batch))
     }
 
     /// The whole sequence from `x` [time, batch, input], beginning with `initial` (the learned
@@ -164,43 +169,80 @@ impl<T: Float, C: Cell<T>> Recurrent<T, C> {
         x: &Sequences<T>,
         initial: Option<&State<T>>,
     ) -> Result<(Sequences<T>, State<T>)> {
-        let (output, last, _) = self.forward_with(x, initial, None, false)?;
-        Ok((output, last))
+        Workspace::new(self).into_forward(x, initial)
+    }
+
+    /// A workspace for [`forward`](Recurrent::forward), called again and again.
+    ///
+    /// ```
+    /// use ndarray::Array3;
+    /// use rand::SeedableRng;
+    /// use recurrent::{Gru, Sequences};
+    ///
+    /// let gru = Gru::<f32>::builder(3, 8).build(&mut rand_chacha::ChaCha8Rng::seed_from_u64(1))?;
+    /// let mut workspace = gru.workspace();
+    /// for value in [1.0, 2.0] {
+    ///     let x = Sequences::full(Array3::from_elem((5, 2, 3), value))?;
+    ///     let (output, last) = workspace.forward(&x, None)?;
+    ///     assert_eq!((output, last), (&gru.forward(&x, None)?.0, &gru.forward(&x, None)?.1));
+    /// }
+    /// # Ok::<(), recurrent::Error>(())
+    /// ```
+    pub fn workspace(&self) -> Workspace<'_, T, C> {
+        Workspace::new(self)
     }
 
     /// [`forward`](Recurrent::forward) with dropout, drawn from `rng`, and a tape for
-    /// [`backward`](Recurrent::backward).
+    /// [`backward`](Recurrent::backward), which stores every step.
     pub fn forward_train(
         &self,
         x: &Sequences<T>,
         initial: Option<&State<T>>,
         rng: &mut dyn Rng,
     ) -> Result<(Sequences<T>, State<T>, Tape<T>)> {
-        self.forward_with(x, initial, Some(rng), true)
+        self.forward_train_with(x, initial, rng, Checkpoint::Store)
     }
 
-    fn forward_with(
+    /// [`forward_train`](Recurrent::forward_train) with a smaller tape; backward then walks forward
+    /// again, a window of k steps at a time. Results and gradients are the same, bit for bit.
+    ///
+    /// Values kept for each step of each sequence, layer and direction, where the states together
+    /// are S wide and a cell has gates G wide and saves V values beside them (LSTM with hidden size
+    /// H: S = 2H, G = 4H, V = 0; GRU: S = H, G = 3H, V = H):
+    ///
+    /// | [`Checkpoint`] | values per step | for a moment, in one layer at a time |
+    /// |---|---|---|
+    /// | `Store` | S + G + V | |
+    /// | `Every(k)` | S / k | k·(S + G + V) |
+    /// | `Sqrt` | S / √T | √T·(S + G + V) |
+    ///
+    /// Beside them each layer keeps its input and, with dropout, as many factors, in any case.
+    ///
+    /// # Errors
+    /// Where k is zero, or `x` or `initial` does not fit the network.
+    pub fn forward_train_with(
         &self,
         x: &Sequences<T>,
         initial: Option<&State<T>>,
-        rng: Option<&mut dyn Rng>,
-        keep: bool,
+        rng: &mut dyn Rng,
+        checkpoint: Checkpoint,
     ) -> Result<(Sequences<T>, State<T>, Tape<T>)> {
         self.check_input(x, initial)?;
         let order = Order::new(x.time(), x.lengths());
-        let start = match initial {
-            Some(initial) => initial.sorted(&order),
-            None => self.initial_state(x.batch()),
-        };
-        let values = order.sorted(x.values().view(), Axis(1));
-        let (output, last, layers) = dispatch!(Level::new(), simd => {
-            self.run(simd, &order, values, &start, rng, keep)
+        let keep = checkpoint.keep(order.longest())?;
+        let mut pass = self.pass(order, keep);
+        self.start(initial, &mut pass);
+        let x_sorted = pass.layers[0].x.view_mut();
+        pass.order.copy_sorted(x.values().view(), x_sorted, Axis(1));
+        dispatch!(Level::new(), simd => {
+            self.run(simd, &self.pack(simd), None, &mut pass, Some(rng))
         });
+        let Pass { order, keep, layers, output, states } = pass;
         let output = x.with_values(order.unsorted(output, Axis(1)))?;
-        let last = last.unsorted(&order);
+        let last = states.unsorted(&order);
         let learned_initial = initial.is_none() && self.initial.is_some();
         let (gate_names, state_names, widths) = (C::GATES, C::STATE, self.widths());
-        let tape = Tape { order, gate_names, state_names, widths, learned_initial, layers };
+        let tape = Tape { order, gate_names, state_names, widths, learned_initial, keep, layers };
         Ok((output, last, tape))
     }
 
@@ -243,7 +285,7 @@ impl<T: Float, C: Cell<T>> Recurrent<T, C> {
         grad: &mut Self,
         record: bool,
     ) -> Result<(Array3<T>, State<T>, StepGradients<T>)> {
-        let Tape { order, widths, learned_initial, layers, .. } = tape;
+        let Tape { order, widths, learned_initial, keep, layers, .. } = tape;
         if widths != self.widths() {
             let expected = "a tape of this network's own forward pass";
             return Err(Error::argument("tape", expected, "one of other sizes"));
@@ -252,15 +294,15 @@ impl<T: Float, C: Cell<T>> Recurrent<T, C> {
         let expected = [order.time(), batch, self.output_size()];
         check_shape("d_output", "time, batch, output", &expected, d_output.shape())?;
         check_same_structure("grad", self, grad)?;
-        let zeros = self.zero_state(batch)?;
+        let mut d_states = self.zero_state(batch)?;
         if let Some(d_final) = d_final {
-            d_final.check_like("d_final", &zeros, batch)?;
+            d_final.check_like("d_final", &d_states, batch)?;
+            d_states.copy_sorted(d_final, &order);
         }
-        let d_final = d_final.unwrap_or(&zeros).sorted(&order);
         let d_output = order.sorted(d_output.view(), Axis(1));
-        let seed = OutputGradients { d_output, d_final, record };
+        let seed = OutputGradients { d_output, d_states, record };
         let InputGradients { d_x, d_initial, steps } = dispatch!(Level::new(), simd => {
-            self.run_back(simd, &order, layers, seed, grad)
+            self.run_back(simd, (&order, keep), layers, seed, grad)
         });
         let d_initial = d_initial.unsorted(&order);
         if let (true, Some(initial)) = (learned_initial, &mut grad.initial) {
@@ -333,15 +375,7 @@ impl<T: Float, C: Cell<T>> Recurrent<T, C> {
         check_shape("x", "time, batch, input", &expected, x.values().shape())?;
         check_size("output [time, batch, output]", &[time, batch, self.output_size()])?;
         let Some(initial) = initial else { return Ok(()) };
-        let model = State::zeros(C::STATE, self.directions, &self.state_widths(), 0);
-        initial.check_like("initial", &model, batch)
-    }
-
-    fn initial_state(&self, batch: usize) -> State<T> {
-        match &self.initial {
-            Some(initial) => initial.repeated(batch),
-            None => State::zeros(C::STATE, self.directions, &self.state_widths(), batch),
-        }
+        initial.check_like("initial", &self.no_sequences, batch)
     }
 
     /// Fails unless the states, gates and kept values of a step of `batch` sequences can be
@@ -353,10 +387,18 @@ impl<T: Float, C: Cell<T>> Recurrent<T, C> {
         Ok(())
     }
 
-    /// For each layer and direction, the widths of its states.
-    fn state_widths(&self) -> Vec<Vec<usize>> {
-        let widths = |cell: &C| (0..C::STATE.len()).map(|s| cell.state_size(s)).collect();
-        self.cells.iter().map(widths).collect()
+    fn initial_state(&self, batch: usize) -> State<T> {
+        let mut state = self.no_sequences.zeros(batch);
+        state.repeat(self.initial.as_ref());
+        state
+    }
+
+    /// Sets the states that `pass` begins with.
+    fn start(&self, initial: Option<&State<T>>, pass: &mut Pass<T>) {
+        match initial {
+            Some(initial) => pass.states.copy_sorted(initial, &pass.order),
+            None => pass.states.repeat(self.initial.as_ref()),
+        }
     }
 }
 

@@ -1,19 +1,31 @@
 //! Layers × directions: merging, dropout between layers, and the split of a batch over threads.
 
-use ndarray::{Array2, Array3, CowArray, Ix3};
-use rand::Rng;
-use rayon::prelude::*;
+use std::sync::Arc;
 
-use crate::arrays::Arrays;
+use ndarray::{Array2, Array3, ArrayView3, CowArray, Ix3};
+use rand::Rng;
+
 use crate::cell::Cell;
 use crate::float::Float;
 use crate::sequence::Recurrent;
-use crate::sequence::lengths::{Block, Order};
+use crate::sequence::lengths::Order;
 use crate::sequence::state::State;
-use crate::sequence::tape::LayerTape;
-use crate::sequence::unroll::{Direction, Walk};
+use crate::sequence::tape::{BlockTape, DirectionTape, Keep, LayerTape};
+use crate::sequence::unroll::{Direction, Walk, Weights, for_blocks};
+use crate::tensor::Simd;
 use crate::tensor::random::dropout_mask;
-use crate::tensor::{RowsMut, Simd};
+
+/// All that a forward pass writes, in `order`.
+#[derive(Debug)]
+pub(crate) struct Pass<T: Float> {
+    pub(crate) order: Order,
+    pub(crate) keep: Keep,
+    pub(crate) layers: Vec<LayerTape<T>>,
+    /// [time, batch, width], zero in the padding.
+    pub(crate) output: Array3<T>,
+    /// The initial states, which become the final ones.
+    pub(crate) states: State<T>,
+}
 
 /// Where backward ends: the gradients of the input and of the initial state, and, if asked for,
 /// those of the states after each step: for each layer and direction, for each state,
@@ -27,161 +39,152 @@ pub(crate) struct InputGradients<T> {
 /// Where backward begins: the gradients of the output [time, batch, width] and of the final state.
 pub(crate) struct OutputGradients<'a, T> {
     pub(crate) d_output: CowArray<'a, T, Ix3>,
-    pub(crate) d_final: State<T>,
+    pub(crate) d_states: State<T>,
     /// Whether the gradients of the states after each step are wanted.
     pub(crate) record: bool,
 }
 
-/// A walk of each block over the shared `frames` [time, batch, width], writing `states` and
-/// `recorded`.
-fn walks<'a, T: Float>(
-    blocks: &[Block],
-    frames: &'a mut Array3<T>,
-    states: &'a mut [Array2<T>],
-    recorded: &'a mut [Array3<T>],
-    column: usize,
-) -> Vec<Walk<'a, T>> {
-    let mut walks: Vec<Walk<'a, T>> = blocks
-        .iter()
-        .map(|block| Walk {
-            block: block.clone(),
-            frames: Vec::new(),
-            states: Vec::new(),
-            recorded: recorded.iter().map(|_| Vec::new()).collect(),
-            column,
-        })
-        .collect();
-    split_frames(&mut walks, frames, |walk| &mut walk.frames);
-    for (s, array) in recorded.iter_mut().enumerate() {
-        split_frames(&mut walks, array, |walk| &mut walk.recorded[s]);
-    }
-    for array in states {
-        let width = array.ncols();
-        let mut rest = array.as_slice_mut().unwrap_or_default();
-        for walk in &mut walks {
-            let (head, tail) = rest.split_at_mut(walk.block.batch() * width);
-            walk.states.push(RowsMut::new(head, width));
-            rest = tail;
-        }
-    }
-    walks
-}
-
-/// Gives each walk its sequences' part of every step of `array` [time, batch, width].
-fn split_frames<'a, T: Float>(
-    walks: &mut [Walk<'a, T>],
-    array: &'a mut Array3<T>,
-    frames_of: impl for<'w> Fn(&'w mut Walk<'a, T>) -> &'w mut Vec<&'a mut [T]>,
-) {
-    let (_, batch, width) = array.dim();
-    for mut step in array.as_slice_mut().unwrap_or_default().chunks_exact_mut(batch * width) {
-        for walk in walks.iter_mut() {
-            let (head, tail) = step.split_at_mut(walk.block.batch() * width);
-            frames_of(walk).push(head);
-            step = tail;
-        }
-    }
-}
-
-/// Applies `f` to each item, on a thread each where there are several.
-fn for_all<A: Send, B: Send>(items: Vec<A>, f: impl Fn(A) -> B + Sync + Send) -> Vec<B> {
-    if items.len() == 1 {
-        items.into_iter().map(f).collect()
-    } else {
-        items.into_par_iter().map(f).collect()
+impl Keep {
+    /// Steps of a window of a walk, where the longest sequence has `time`.
+    fn window(self, time: usize) -> usize {
+        if let Self::Every(k) = self { k } else { time.max(1) }
     }
 }
 
 impl<T: Float, C: Cell<T>> Recurrent<T, C> {
-    /// All layers over `x` [time, batch, input], from `initial`, all in `order`. Returns the
-    /// output, the final state and, with `keep`, what backward needs. `dropout` is where training
-    /// draws its masks from.
+    fn direction(&self, k: usize) -> Direction<'_, T, C> {
+        Direction::new(&self.cells[k], k % self.directions == 1)
+    }
+
+    /// The weights of all layers and directions, laid out for [`run`](Recurrent::run).
+    pub(crate) fn pack<S: Simd>(&self, simd: S) -> Vec<Weights<T, C::Packed>> {
+        (0..self.cells.len()).map(|k| self.direction(k).pack_forward(simd)).collect()
+    }
+
+    /// Memory for a pass over sequences in `order`.
+    pub(crate) fn pass(&self, order: Order, keep: Keep) -> Pass<T> {
+        let zeros = |width: usize| Array3::zeros((order.time(), order.batch(), width));
+        let of_direction = |k: usize| {
+            let steps = (keep == Keep::All).then_some(order.longest());
+            let tape = |block| self.direction(k).tape(Arc::new(block), steps);
+            let blocks = order.blocks(work(&self.cells[k], &order));
+            let blocks = blocks.into_iter().map(tape).collect();
+            DirectionTape { blocks, checkpoints: Vec::new() }
+        };
+        let of_layer = |layer: usize| {
+            let k = layer * self.directions;
+            // Without a tape, the first layer reads the caller's array where it can.
+            let read = layer == 0 && keep == Keep::Nothing && order.is_caller_order();
+            let width = if read { 0 } else { self.cells[k].weight_ih().ncols() };
+            let directions = (k..k + self.directions).map(of_direction).collect();
+            LayerTape { x: zeros(width), mask: None, directions }
+        };
+        let layers = (0..self.num_layers()).map(of_layer).collect();
+        let output = zeros(self.output_size());
+        let states = self.no_sequences.zeros(order.batch());
+        Pass { order, keep, layers, output, states }
+    }
+
+    /// All layers over `x` [time, batch, input], or where none is given over what stands in `pass`.
+    /// `dropout` is where training draws its masks from.
     pub(crate) fn run<S: Simd>(
         &self,
         simd: S,
-        order: &Order,
-        x: CowArray<'_, T, Ix3>,
-        initial: &State<T>,
+        weights: &[Weights<T, C::Packed>],
+        x: Option<ArrayView3<'_, T>>,
+        pass: &mut Pass<T>,
         mut dropout: Option<&mut dyn Rng>,
-        keep: bool,
-    ) -> (Array3<T>, State<T>, Vec<LayerTape<T>>) {
-        let mut last = initial.zeros_like();
-        let mut layers = Vec::new();
-        let mut x = x;
-        for (layer, cells) in self.cells.chunks_exact(self.directions).enumerate() {
-            let mask = match &mut dropout {
-                Some(rng) if layer > 0 && self.dropout > 0.0 => {
-                    let factors = dropout_mask(*rng, self.dropout, x.len());
-                    Array3::from_shape_vec(x.dim(), factors).ok()
+    ) {
+        let Pass { order, keep, layers, output, states } = pass;
+        for layer in 0..layers.len() {
+            let (done, above) = layers.split_at_mut(layer + 1);
+            let LayerTape { x: below, directions, .. } = &mut done[layer];
+            let x = x.filter(|_| layer == 0).unwrap_or(below.view());
+            let output = above.first_mut().map_or(&mut *output, |next| &mut next.x);
+            let mut column = 0;
+            for (k, tape) in (layer * self.directions..).zip(directions) {
+                let (direction, states) = (self.direction(k), &mut states.parts_mut()[k]);
+                for window in direction.pieces(0..order.longest(), keep.window(order.longest())) {
+                    if let Keep::Every(_) = keep {
+                        tape.checkpoints.push(states.clone());
+                    }
+                    let walk = Walk::new(Some(output.view_mut()), column, states);
+                    for_blocks(&mut tape.blocks, walk, &|tape, walk| {
+                        direction.forward(simd, &weights[k], x, &window, walk, tape);
+                    });
                 }
-                _ => None,
-            };
-            if let Some(mask) = &mask {
-                x *= mask;
+                if *keep != Keep::Nothing {
+                    tape.blocks.iter_mut().for_each(|tape| tape.release(*keep));
+                }
+                column += self.cells[k].state_size(0);
             }
-            let width = cells.iter().map(|cell| cell.state_size(0)).sum();
-            let mut output = Array3::zeros((order.time(), order.batch(), width));
-            let (mut column, mut directions) = (0, Vec::new());
-            for (d, cell) in cells.iter().enumerate() {
-                let k = layer * self.directions + d;
-                let direction = Direction::new(cell, d == 1);
-                let weights = direction.pack_forward(simd);
-                let blocks = order.blocks(work(cell, order));
-                let walks = walks(&blocks, &mut output, &mut last.parts_mut()[k], &mut [], column);
-                let tapes = for_all(walks, |walk| {
-                    direction.forward(simd, &weights, x.view(), &initial.parts()[k], walk, keep)
-                });
-                directions.push(tapes);
-                column += cell.state_size(0);
-            }
-            let input = std::mem::replace(&mut x, output.into());
-            if keep {
-                layers.push(LayerTape { x: input.into_owned(), mask, directions });
+            if let (Some(next), Some(rng), true) =
+                (above.first_mut(), &mut dropout, self.dropout > 0.0)
+            {
+                let factors = dropout_mask(*rng, self.dropout, next.x.len());
+                next.mask = Array3::from_shape_vec(next.x.dim(), factors).ok();
+                next.mask.iter().for_each(|mask| next.x *= mask);
             }
         }
-        (x.into_owned(), last, layers)
     }
 
     /// All layers backward, all in `order`. Adds the parameters' gradients to `grad`.
     pub(crate) fn run_back<S: Simd>(
         &self,
         simd: S,
-        order: &Order,
+        (order, keep): (&Order, Keep),
         mut layers: Vec<LayerTape<T>>,
         seed: OutputGradients<'_, T>,
         grad: &mut Self,
     ) -> InputGradients<T> {
-        let OutputGradients { mut d_output, d_final, record } = seed;
-        let mut d_initial = d_final.zeros_like();
+        let OutputGradients { mut d_output, mut d_states, record } = seed;
         let mut steps: Vec<Vec<Array3<T>>> = vec![Vec::new(); self.cells.len()];
+        let length = keep.window(order.longest());
         while let Some(LayerTape { x, mask, directions }) = layers.pop() {
             let mut d_x = Array3::zeros(x.dim());
             let mut column = 0;
-            for (d, mut tapes) in directions.into_iter().enumerate() {
-                let k = layers.len() * self.directions + d;
-                let (cell, d_last) = (&self.cells[k], &d_final.parts()[k]);
-                let direction = Direction::new(cell, d == 1);
+            for (k, mut tape) in (layers.len() * self.directions..).zip(directions) {
+                let (direction, d_states) = (self.direction(k), &mut d_states.parts_mut()[k]);
                 let weights = direction.pack_backward(simd);
-                if record {
-                    let zeros =
-                        |width: &usize| Array3::zeros((order.time(), order.batch(), *width));
-                    steps[k] = self.state_widths()[k].iter().map(zeros).collect();
+                let again = (keep != Keep::All).then(|| direction.pack_forward(simd));
+                if again.is_some() {
+                    let whole = |tape: &mut BlockTape<T>| {
+                        *tape = direction.tape(tape.block().clone(), Some(length));
+                    };
+                    tape.blocks.iter_mut().for_each(whole);
                 }
-                let blocks: Vec<Block> = tapes.iter().map(|tape| tape.block().clone()).collect();
-                let states = &mut d_initial.parts_mut()[k];
-                let walks = walks(&blocks, &mut d_x, states, &mut steps[k], column);
-                for_all(walks.into_iter().zip(&mut tapes).collect(), |(walk, tape)| {
-                    direction.backward(simd, &weights, d_output.view(), d_last, walk, tape);
-                });
-                direction.accumulate(simd, x.view(), &tapes, &mut grad.cells[k]);
-                column += cell.state_size(0);
+                if record {
+                    let zeros = |values: &Array2<T>| {
+                        Array3::zeros((order.time(), order.batch(), values.ncols()))
+                    };
+                    steps[k] = d_states.iter().map(zeros).collect();
+                }
+                for window in direction.pieces(0..order.longest(), length).rev() {
+                    if let Some(weights) = &again {
+                        let mut states = tape.checkpoints.pop().unwrap_or_default();
+                        let walk = Walk::new(None, column, &mut states);
+                        for_blocks(&mut tape.blocks, walk, &|tape, walk| {
+                            direction.forward(simd, weights, x.view(), &window, walk, tape);
+                        });
+                    }
+                    let mut walk = Walk::new(Some(d_x.view_mut()), column, d_states);
+                    for (recorded, steps) in walk.recorded.iter_mut().zip(&mut steps[k]) {
+                        *recorded = Some(steps.view_mut());
+                    }
+                    for_blocks(&mut tape.blocks, walk, &|tape, walk| {
+                        direction.backward(simd, &weights, d_output.view(), walk, tape);
+                    });
+                    let grad = &mut grad.cells[k];
+                    direction.accumulate(simd, x.view(), &window, &tape.blocks, grad);
+                }
+                column += self.cells[k].state_size(0);
             }
             if let Some(mask) = &mask {
                 d_x *= mask;
             }
             d_output = d_x.into();
         }
-        InputGradients { d_x: d_output.into_owned(), d_initial, steps }
+        InputGradients { d_x: d_output.into_owned(), d_initial: d_states, steps }
     }
 
     /// For each layer and direction, the widths of its input, its gates, what else it keeps and its

@@ -47,17 +47,21 @@ pub(crate) fn part_of<P>(
 }
 
 impl<T: Float> State<T> {
-    /// Zeros: for each layer and direction, for each state, its width in `widths`.
-    pub(crate) fn zeros(
+    /// The states of no sequences: for each layer and direction, the width of each.
+    pub(crate) fn of_none(
         names: &'static [&'static str],
         directions: usize,
-        widths: &[Vec<usize>],
-        batch: usize,
+        widths: impl Iterator<Item = Vec<usize>>,
     ) -> Self {
-        let part = |widths: &Vec<usize>| {
-            widths.iter().map(|&width| Array2::zeros((batch, width))).collect()
+        let part = |widths: Vec<usize>| {
+            widths.into_iter().map(|width| Array2::zeros((0, width))).collect()
         };
-        Self { names, directions, parts: widths.iter().map(part).collect() }
+        Self { names, directions, parts: widths.map(part).collect() }
+    }
+
+    /// States like these of `batch` sequences, all zero.
+    pub(crate) fn zeros(&self, batch: usize) -> Self {
+        self.map(|values| Array2::zeros((batch, values.ncols())))
     }
 
     /// Replaces state `name` of all layers and directions by `values`
@@ -130,7 +134,9 @@ impl<T: Float> State<T> {
                     [state.parts.len(), batch, width]
                 };
                 let (expected, got) = (shape(model, batch), shape(self, self.batch()));
-                check_shape(format!("{argument} {name}"), axes, &expected, &got)?;
+                if expected != got {
+                    check_shape(format!("{argument} {name}"), axes, &expected, &got)?;
+                }
             }
         }
         Ok(())
@@ -144,24 +150,39 @@ impl<T: Float> State<T> {
         &mut self.parts
     }
 
-    /// The states, whose sequences are in the caller's order, in `order`.
-    pub(crate) fn sorted(&self, order: &Order) -> Self {
-        self.map(|part| order.sorted(part.view(), Axis(0)).into_owned())
+    /// Becomes the states `from`, whose sequences are in the caller's order, in `order`.
+    pub(crate) fn copy_sorted(&mut self, from: &Self, order: &Order) {
+        self.zip_parts(from, |to, from| order.copy_sorted(from.view(), to.view_mut(), Axis(0)));
+    }
+
+    /// Becomes the states `from`, whose sequences are in `order`, in the caller's order.
+    pub(crate) fn copy_unsorted(&mut self, from: &Self, order: &Order) {
+        self.zip_parts(from, |to, from| order.copy_unsorted(from.view(), to.view_mut(), Axis(0)));
     }
 
     /// The states, whose sequences are in `order`, in the caller's order.
     pub(crate) fn unsorted(self, order: &Order) -> Self {
-        self.map(|part| order.unsorted(part.clone(), Axis(0)))
+        let mut unsorted = self.zeros(self.batch());
+        unsorted.copy_unsorted(&self, order);
+        unsorted
     }
 
-    /// The first sequence's states for each of `batch` sequences.
-    pub(crate) fn repeated(&self, batch: usize) -> Self {
-        self.map(|part| part.select(Axis(0), &vec![0; batch]))
+    /// For each sequence the states of `one`, or zeros where there are none.
+    pub(crate) fn repeat(&mut self, one: Option<&Self>) {
+        match one {
+            Some(one) => self.zip_parts(one, |to, one| to.assign(one)),
+            None => self.parts.iter_mut().flatten().for_each(|values| values.fill(T::zero())),
+        }
+    }
+
+    fn zip_parts(&mut self, other: &Self, f: impl Fn(&mut Array2<T>, &Array2<T>)) {
+        let pairs = self.parts.iter_mut().flatten().zip(other.parts.iter().flatten());
+        pairs.for_each(|(values, other)| f(values, other));
     }
 
     /// The sum over sequences, as states of one sequence.
     pub(crate) fn summed(&self) -> Self {
-        self.map(|part| part.sum_axis(Axis(0)).insert_axis(Axis(0)))
+        self.map(|values| values.sum_axis(Axis(0)).insert_axis(Axis(0)))
     }
 
     fn map(&self, f: impl Fn(&Array2<T>) -> Array2<T>) -> Self {

@@ -7,7 +7,7 @@ use crate::error::{Error, Result, check_shape, check_size};
 use crate::float::Float;
 use crate::sequence::Recurrent;
 use crate::sequence::state::State;
-use crate::sequence::unroll::{Direction, Weights};
+use crate::sequence::unroll::Weights;
 use crate::tensor::{Level, Rows, RowsMut, Simd, dispatch};
 
 /// A network that reads its sequences step by step, made by
@@ -23,6 +23,8 @@ pub struct Stream<'m, T: Float, C: Cell<T>> {
     layers: std::sync::Arc<Vec<Weights<T, C::Packed>>>,
     state: State<T>,
     next: State<T>,
+    /// Memory for inputs that are not contiguous, and for each layer's step.
+    x: Vec<T>,
     gates: Vec<Vec<T>>,
     saved: Vec<Vec<T>>,
 }
@@ -35,16 +37,16 @@ impl<'m, T: Float, C: Cell<T>> Stream<'m, T, C> {
             return Err(Error::argument("bidirectional", expected, true));
         }
         let level = Level::new();
-        let pack =
-            |cell: &C| dispatch!(level, simd => Direction::new(cell, false).pack_forward(simd));
         let rows = |width: usize| vec![T::zero(); batch * width];
         let state = network.initial_state(batch);
+        let layers = dispatch!(level, simd => network.pack(simd));
         Ok(Self {
             network,
             level,
-            layers: std::sync::Arc::new(network.cells.iter().map(pack).collect()),
+            layers: std::sync::Arc::new(layers),
             next: state.clone(),
             state,
+            x: rows(network.input_size()),
             gates: network.cells.iter().map(|cell| rows(cell.weight_ih().nrows())).collect(),
             saved: network.cells.iter().map(|cell| rows(cell.saved_size())).collect(),
         })
@@ -57,15 +59,15 @@ impl<'m, T: Float, C: Cell<T>> Stream<'m, T, C> {
     pub fn step(&mut self, x_t: ArrayView2<'_, T>) -> Result<ArrayView2<'_, T>> {
         let expected = [self.state.batch(), self.network.input_size()];
         check_shape("x_t", "batch, input", &expected, x_t.shape())?;
-        let owned;
-        let x_t = match x_t.to_slice() {
-            Some(x_t) => x_t,
+        match x_t.to_slice() {
+            Some(x_t) => dispatch!(self.level, simd => self.step_layers(simd, x_t)),
             None => {
-                owned = x_t.iter().copied().collect::<Vec<T>>();
-                &owned
+                let mut x = std::mem::take(&mut self.x);
+                x.iter_mut().zip(&x_t).for_each(|(to, &from)| *to = from);
+                dispatch!(self.level, simd => self.step_layers(simd, &x));
+                self.x = x;
             }
-        };
-        dispatch!(self.level, simd => self.step_layers(simd, x_t));
+        }
         std::mem::swap(&mut self.state, &mut self.next);
         Ok(self.output())
     }
@@ -97,6 +99,7 @@ impl<'m, T: Float, C: Cell<T>> Stream<'m, T, C> {
             layers: self.layers.clone(),
             state: self.state.clone(),
             next: self.next.clone(),
+            x: self.x.clone(),
             gates: self.gates.clone(),
             saved: self.saved.clone(),
             ..*self

@@ -4,10 +4,14 @@
 //! sequence, boundary t + 1 a row for each sequence alive at step t. A walk forward in time reads
 //! boundary t and writes t + 1 at step t; a walk backward in time reads t + 1 and writes t. So one
 //! layout serves both directions, and all states before all steps are slices of it.
+//!
+//! A tape holds a window of steps, all of them or those between two checkpoints. Its first boundary
+//! has a row for each sequence; those that have no step in the window keep their state there.
 
 use std::ops::Range;
+use std::sync::Arc;
 
-use ndarray::{Array3, Axis};
+use ndarray::{Array2, Array3, Axis};
 
 use crate::cell::{Cell, MAX_STATES};
 use crate::error::{Error, Result};
@@ -16,18 +20,58 @@ use crate::sequence::lengths::{Block, Order};
 use crate::sequence::state::{State, index_of};
 use crate::tensor::{Aligned, Rows, RowsMut};
 
+/// What training keeps of each layer for [`backward`](super::Recurrent::backward), beside the
+/// layer's input; see [`forward_train_with`](super::Recurrent::forward_train_with).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Checkpoint {
+    /// The gates, the states and what else the cell saves, of every step.
+    #[default]
+    Store,
+    /// The states before every k-th step; backward walks k steps forward again at a time.
+    Every(usize),
+    /// The states before every ⌈√T⌉-th of T steps.
+    Sqrt,
+}
+
+/// What is kept of a walk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// Nothing: the output is all that is wanted.
+    Nothing,
+    /// Every step.
+    All,
+    /// The states before each window of so many steps.
+    Every(usize),
+}
+
+impl Checkpoint {
+    /// What to keep of sequences of at most `time` steps.
+    pub(crate) fn keep(self, time: usize) -> Result<Keep> {
+        match self {
+            Self::Store => Ok(Keep::All),
+            Self::Every(0) => Err(Error::argument("checkpoint", "at least every step", 0)),
+            Self::Every(k) => Ok(Keep::Every(k)),
+            Self::Sqrt => Ok(Keep::Every((1..).find(|k| k * k >= time).unwrap_or(time))),
+        }
+    }
+}
+
 /// What one direction of one layer keeps of one block of sequences.
 #[derive(Debug)]
 pub(crate) struct BlockTape<T: Float> {
-    block: Block,
+    block: Arc<Block>,
     reverse: bool,
-    /// Whether everything is kept, or only two boundaries and one chunk of steps.
+    /// Whether all of the window is kept, or only two boundaries and one chunk of steps.
     keep: bool,
-    /// The first row of the chunk at hand, where not everything is kept.
+    /// The steps at hand.
+    window: Range<usize>,
+    /// The first row of the window, or of the chunk at hand.
     base: usize,
     gates: Buffer<T>,
     saved: Buffer<T>,
     states: Vec<Buffer<T>>,
+    /// Memory for the inputs of a chunk.
+    pub(crate) inputs: Aligned<T>,
 }
 
 /// Rows of one width, owned.
@@ -75,33 +119,58 @@ pub(crate) struct StepRows<'a, T> {
 }
 
 impl<T: Float> BlockTape<T> {
-    /// A tape for `block`; with `keep` of all steps, else of at most `chunk_rows` rows at a time.
+    /// A tape for `block` that keeps windows of up to `keep` steps, or where none is given at most
+    /// `chunk_rows` rows at a time.
     pub(crate) fn new<C: Cell<T>>(
         cell: &C,
-        block: Block,
+        block: Arc<Block>,
         reverse: bool,
-        keep: bool,
+        keep: Option<usize>,
         chunk_rows: usize,
     ) -> Self {
-        let rows = if keep { block.rows() } else { chunk_rows };
-        let boundary_rows = block.batch() + if keep { block.rows() } else { block.batch() };
+        let rows = keep.map_or(chunk_rows, |steps| block.offset(steps));
+        let boundary_rows = block.batch() + if keep.is_some() { rows } else { block.batch() };
         let state = |s| Buffer::new(boundary_rows, cell.state_size(s));
+        let (gates, input) = cell.weight_ih().dim();
         Self {
             reverse,
-            keep,
+            keep: keep.is_some(),
+            window: 0..0,
             base: 0,
-            gates: Buffer::new(rows, cell.weight_ih().nrows()),
+            gates: Buffer::new(rows, gates),
             saved: Buffer::new(rows, cell.saved_size()),
             states: (0..C::STATE.len()).map(state).collect(),
+            inputs: Aligned::stale(chunk_rows * input),
             block,
         }
     }
 
-    pub(crate) fn block(&self) -> &Block {
+    pub(crate) fn block(&self) -> &Arc<Block> {
         &self.block
     }
 
-    /// The rows of step `t` among those of all steps, or of the chunk at hand.
+    /// The steps at hand.
+    pub(crate) fn window(&self) -> &Range<usize> {
+        &self.window
+    }
+
+    /// Gives back all memory, or with `keep` all that backward does not need.
+    pub(crate) fn release(&mut self, keep: Keep) {
+        self.inputs = Aligned::default();
+        if keep != Keep::All {
+            let buffers = [&mut self.gates, &mut self.saved].into_iter().chain(&mut self.states);
+            buffers.for_each(|buffer| buffer.data = Aligned::default());
+        }
+    }
+
+    /// Bytes of the values kept.
+    fn bytes(&self) -> usize {
+        let buffers = [&self.gates, &self.saved].into_iter().chain(&self.states);
+        let values: usize = buffers.map(|buffer| buffer.data.len()).sum();
+        (values + self.inputs.len()) * size_of::<T>()
+    }
+
+    /// The rows of step `t` among those of the window, or of the chunk at hand.
     fn step(&self, t: usize) -> Range<usize> {
         let start = self.block.offset(t) - self.base;
         start..start + self.block.alive(t)
@@ -110,8 +179,8 @@ impl<T: Float> BlockTape<T> {
     /// The first row of boundary `k`.
     fn boundary(&self, k: usize) -> usize {
         match (self.keep, k) {
-            (true, 0) => 0,
-            (true, k) => self.block.batch() + self.block.offset(k - 1),
+            (true, k) if k == self.window.start => 0,
+            (true, k) => self.block.batch() + self.block.offset(k - 1) - self.base,
             (false, k) => k % 2 * self.block.batch(),
         }
     }
@@ -122,17 +191,49 @@ impl<T: Float> BlockTape<T> {
         if self.reverse { (rows(t + 1), rows(t)) } else { (rows(t), rows(t + 1)) }
     }
 
+    /// Where the state of the sequence in row `r` stands as the walk passes boundary `k`, of the
+    /// window's two ends: there, or where the sequence ends.
+    fn place(&self, r: usize, k: usize) -> usize {
+        self.boundary(self.block.length(r).clamp(self.window.start, k)) + r
+    }
+
+    /// Begins a window of steps with `states`, one row for each sequence.
+    pub(crate) fn enter(
+        &mut self,
+        window: &Range<usize>,
+        states: &[RowsMut<'_, T>; MAX_STATES],
+    ) -> Range<usize> {
+        let time = self.block.time();
+        self.window = window.start.min(time)..window.end.min(time);
+        self.base = self.block.offset(self.window.start);
+        let end = if self.reverse { self.window.end } else { self.window.start };
+        for r in 0..self.block.batch() {
+            let row = self.place(r, end);
+            for (state, from) in self.states.iter_mut().zip(states) {
+                state.rows_mut(row..row + 1).row_mut(0).copy_from_slice(from.row(r));
+            }
+        }
+        self.window.clone()
+    }
+
+    /// Ends the window: `states` become those of the sequences after it, in the order of the walk.
+    pub(crate) fn leave(&self, states: &mut [RowsMut<'_, T>; MAX_STATES]) {
+        let end = if self.reverse { self.window.start } else { self.window.end };
+        for r in 0..self.block.batch() {
+            let row = self.place(r, end);
+            for (state, to) in self.states.iter().zip(states.iter_mut()) {
+                to.row_mut(r).copy_from_slice(state.rows(row..row + 1).row(0));
+            }
+        }
+    }
+
     /// Begins a chunk of steps: its gates, for the input projection.
     pub(crate) fn begin_chunk(&mut self, steps: &Range<usize>) -> RowsMut<'_, T> {
         let rows = self.block.offset(steps.start)..self.block.offset(steps.end);
-        self.base = if self.keep { 0 } else { rows.start };
+        if !self.keep {
+            self.base = rows.start;
+        }
         self.gates.rows_mut(rows.start - self.base..rows.end - self.base)
-    }
-
-    /// The states before step `t` of the sequences `entering` there, to be set.
-    pub(crate) fn enter(&mut self, t: usize, entering: &Range<usize>, s: usize) -> RowsMut<'_, T> {
-        let start = self.boundaries(t).0.start;
-        self.states[s].rows_mut(start + entering.start..start + entering.end)
     }
 
     /// What a cell sees of step `t`.
@@ -154,7 +255,8 @@ impl<T: Float> BlockTape<T> {
 
     /// The gates of several steps.
     pub(crate) fn gates_of(&self, steps: &Range<usize>) -> Rows<'_, T> {
-        self.gates.rows(self.block.offset(steps.start)..self.block.offset(steps.end))
+        let rows = self.block.offset(steps.start)..self.block.offset(steps.end);
+        self.gates.rows(rows.start - self.base..rows.end - self.base)
     }
 
     /// What step `t` saved beside the gates.
@@ -180,16 +282,23 @@ pub(crate) struct LayerTape<T: Float> {
     pub(crate) x: Array3<T>,
     /// The factors of dropout on the input, where there was any.
     pub(crate) mask: Option<Array3<T>>,
-    /// For each direction, its blocks.
-    pub(crate) directions: Vec<Vec<BlockTape<T>>>,
+    pub(crate) directions: Vec<DirectionTape<T>>,
+}
+
+/// What one direction of one layer keeps.
+#[derive(Debug)]
+pub(crate) struct DirectionTape<T: Float> {
+    pub(crate) blocks: Vec<BlockTape<T>>,
+    /// With checkpoints, the states before each window in the order of the walk: for each state,
+    /// [batch, width].
+    pub(crate) checkpoints: Vec<Vec<Array2<T>>>,
 }
 
 /// What [`forward_train`](super::Recurrent::forward_train) keeps for
-/// [`backward`](super::Recurrent::backward): per step the gates, the states, and what else a cell
-/// saves. Backward consumes it.
+/// [`backward`](super::Recurrent::backward), which consumes it.
 ///
-/// It also answers what the network did at each step: [`gate`](Tape::gate) and
-/// [`state`](Tape::state).
+/// Where every step is stored it also answers what the network did at each of them:
+/// [`gate`](Tape::gate) and [`state`](Tape::state).
 #[derive(Debug)]
 pub struct Tape<T: Float> {
     pub(crate) order: Order,
@@ -199,12 +308,31 @@ pub struct Tape<T: Float> {
     pub(crate) widths: Vec<Vec<usize>>,
     /// Whether the initial state was the network's own, learned one.
     pub(crate) learned_initial: bool,
+    pub(crate) keep: Keep,
     pub(crate) layers: Vec<LayerTape<T>>,
 }
 
 impl<T: Float> Tape<T> {
+    /// Bytes of the values that the tape holds: the layers' inputs, factors of dropout, and what
+    /// [`Checkpoint`] says.
+    pub fn bytes(&self) -> usize {
+        let of_direction = |direction: &DirectionTape<T>| -> usize {
+            let states = direction.checkpoints.iter().flatten();
+            let states: usize = states.map(|values| values.len() * size_of::<T>()).sum();
+            states + direction.blocks.iter().map(BlockTape::bytes).sum::<usize>()
+        };
+        let of_layer = |layer: &LayerTape<T>| -> usize {
+            let values = layer.x.len() + layer.mask.as_ref().map_or(0, Array3::len);
+            values * size_of::<T>() + layer.directions.iter().map(of_direction).sum::<usize>()
+        };
+        self.layers.iter().map(of_layer).sum()
+    }
+
     /// The activated gate `name` (`i f g o` of an LSTM, `r z n` of a GRU) of one layer and
     /// direction at each step, [time, batch, hidden]; zero in the padding.
+    ///
+    /// # Errors
+    /// Where there is no such gate, layer or direction, or the tape has checkpoints instead.
     pub fn gate(&self, name: &str, layer: usize, reverse: bool) -> Result<Array3<T>> {
         let (names, gate) = (self.gate_names, index_of(self.gate_names, name)?);
         self.collect(layer, reverse, |tape, t| {
@@ -216,23 +344,22 @@ impl<T: Float> Tape<T> {
 
     /// The state `name` (`h`, or `c` of an LSTM) of one layer and direction after each step,
     /// [time, batch, width]; zero in the padding.
+    ///
+    /// # Errors
+    /// Where there is no such state, layer or direction, or the tape has checkpoints instead.
     pub fn state(&self, name: &str, layer: usize, reverse: bool) -> Result<Array3<T>> {
         let s = index_of(self.state_names, name)?;
         self.collect(layer, reverse, |tape, t| tape.next(t, s))
     }
 
-    /// Sets `state` to that of each sequence before step `t` of a walk forward in time; where a
-    /// sequence has no step it is left as it is.
+    /// Sets `state` to that of each sequence before step `t` of a walk forward in time that stored
+    /// every step, or to its last.
     pub(crate) fn state_before(&self, t: usize, state: &mut State<T>) {
         for (part, layer) in state.parts_mut().iter_mut().zip(&self.layers) {
-            for tape in &layer.directions[0] {
+            for tape in &layer.directions[0].blocks {
                 for place in tape.block.places.clone() {
-                    let length = self.order.length(place);
-                    if length == 0 {
-                        continue;
-                    }
+                    let row = tape.place(place - tape.block.places.start, t);
                     for (s, values) in part.iter_mut().enumerate() {
-                        let row = tape.boundary(t.min(length)) + place - tape.block.places.start;
                         let from = tape.states[s].rows(row..row + 1);
                         let mut to = values.row_mut(self.order.sequence(place));
                         to.iter_mut().zip(from.row(0)).for_each(|(to, &from)| *to = from);
@@ -261,9 +388,13 @@ impl<T: Float> Tape<T> {
         rows_of: impl for<'a> Fn(&'a BlockTape<T>, usize) -> Rows<'a, T>,
     ) -> Result<Array3<T>> {
         let directions = &self.layer(layer)?.directions;
-        let Some(tapes) = directions.get(usize::from(reverse)) else {
+        let Some(DirectionTape { blocks: tapes, .. }) = directions.get(usize::from(reverse)) else {
             return Err(Error::argument("reverse", "false: the layer has one direction", reverse));
         };
+        if self.keep != Keep::All {
+            let expected = "a tape that stores every step";
+            return Err(Error::argument("tape", expected, "one with checkpoints"));
+        }
         let width = tapes.first().map_or(0, |tape| rows_of(tape, 0).width());
         let mut all = Array3::zeros((self.order.time(), self.order.batch(), width));
         for tape in tapes {

@@ -9,11 +9,16 @@
 //! A sequence enters the walk with its initial state and leaves it with its final state: forward in
 //! time all enter at step 0 and each leaves after its own last step; backward in time each enters
 //! at its own last step and all leave after step 0.
+//!
+//! A walk goes window by window: one window is everything, or with checkpoints the steps between
+//! two of them. Between windows the states, and backward their gradients, stand in
+//! [`Walk::states`].
 
 use std::marker::PhantomData;
 use std::ops::Range;
+use std::sync::Arc;
 
-use ndarray::{Array1, Array2, ArrayView3};
+use ndarray::{Array1, Array2, ArrayView3, ArrayViewMut3, Axis};
 
 use crate::cell::{BackwardStep, Cell, ForwardStep, MAX_STATES, Steps};
 use crate::float::Float;
@@ -33,17 +38,65 @@ pub(crate) struct Direction<'a, T, C> {
     element: PhantomData<T>,
 }
 
-/// What a walk of one block reads and writes, beside its tape. Frames are the steps' rows of the
-/// block, [batch of the block, width]; `column` is where this direction begins in a row.
+/// What a walk reads and writes for its sequences, beside its tapes.
 pub(crate) struct Walk<'a, T> {
-    pub(crate) block: Block,
-    /// Forward: the output, to write. Backward: the input's gradient, to add to.
-    pub(crate) frames: Vec<&'a mut [T]>,
-    /// Forward: the final states, to write. Backward: the initial states' gradients, to write.
-    pub(crate) states: Vec<RowsMut<'a, T>>,
+    /// Forward: the output [time, batch, width], to write, if wanted. Backward: the input's
+    /// gradient, to add to.
+    frames: Option<ArrayViewMut3<'a, T>>,
+    /// Where this direction begins in a row of the output.
+    column: usize,
+    /// Forward: the states before the window, which become those after it. Backward: the gradients
+    /// of the states after the window, which become those of the states before it.
+    states: [RowsMut<'a, T>; MAX_STATES],
     /// Backward: where to write each step's gradients of the states after it, if asked for.
-    pub(crate) recorded: Vec<Vec<&'a mut [T]>>,
-    pub(crate) column: usize,
+    pub(crate) recorded: [Option<ArrayViewMut3<'a, T>>; MAX_STATES],
+}
+
+impl<'a, T: Float> Walk<'a, T> {
+    pub(crate) fn new(
+        frames: Option<ArrayViewMut3<'a, T>>,
+        column: usize,
+        states: &'a mut [Array2<T>],
+    ) -> Self {
+        let mut rows: [RowsMut<'a, T>; MAX_STATES] = Default::default();
+        for (rows, array) in rows.iter_mut().zip(states) {
+            let width = array.ncols();
+            *rows = RowsMut::new(array.as_slice_mut().unwrap_or_default(), width);
+        }
+        Self { frames, column, states: rows, recorded: Default::default() }
+    }
+
+    /// The walk of the first `count` sequences, and that of the others.
+    fn split_at(self, count: usize) -> (Self, Self) {
+        let split = |frames: Option<ArrayViewMut3<'a, T>>| {
+            frames.map(|frames| frames.split_at(Axis(1), count)).unzip()
+        };
+        let (head, tail) = split(self.frames);
+        let mut head = Self::new(head, self.column, &mut []);
+        let mut tail = Self::new(tail, self.column, &mut []);
+        for (s, (rows, recorded)) in self.states.into_iter().zip(self.recorded).enumerate() {
+            (head.states[s], tail.states[s]) = rows.split_at(count);
+            (head.recorded[s], tail.recorded[s]) = split(recorded);
+        }
+        (head, tail)
+    }
+}
+
+/// Calls `step` for each block with its part of `walk`, on a thread each where there are several.
+pub(crate) fn for_blocks<'a, T: Float>(
+    blocks: &mut [BlockTape<T>],
+    walk: Walk<'a, T>,
+    step: &(impl Fn(&mut BlockTape<T>, Walk<'a, T>) + Sync),
+) {
+    match blocks {
+        [] => {}
+        [block] => step(block, walk),
+        _ => {
+            let (head, tail) = blocks.split_at_mut(blocks.len() / 2);
+            let (left, right) = walk.split_at(head.iter().map(|tape| tape.block().batch()).sum());
+            rayon::join(|| for_blocks(head, left, step), || for_blocks(tail, right, step));
+        }
+    }
 }
 
 /// Weights laid out for walks in one direction of time.
@@ -79,55 +132,55 @@ impl<'a, T: Float, C: Cell<T>> Direction<'a, T, C> {
         Weights { input: Packed::new(simd, self.cell.weight_ih()), bias: None, recurrent }
     }
 
-    /// The chunks of a block's steps in the order of the walk, and the most rows that one has.
-    fn chunks(&self, block: &Block) -> (Vec<Range<usize>>, usize) {
+    /// Steps of a chunk.
+    fn chunk_steps(&self, block: &Block) -> usize {
         let row_bytes = self.cell.weight_ih().nrows() * size_of::<T>();
         let rows = CHUNK_ROWS.max(CHUNK_BYTES / row_bytes);
-        let steps = (rows / block.batch()).max(1);
-        let starts = (0..block.time()).step_by(steps);
-        let mut chunks: Vec<_> =
-            starts.map(|start| start..block.time().min(start + steps)).collect();
-        if self.reverse {
-            chunks.reverse();
-        }
-        let rows = |chunk: &Range<usize>| block.offset(chunk.end) - block.offset(chunk.start);
-        let most = chunks.iter().map(rows).max().unwrap_or(0);
-        (chunks, most)
+        (rows / block.batch()).max(1)
+    }
+
+    /// A tape for the walk of `block`, as in [`BlockTape::new`].
+    pub(crate) fn tape(&self, block: Arc<Block>, keep: Option<usize>) -> BlockTape<T> {
+        let chunk_rows = block.offset(self.chunk_steps(&block));
+        BlockTape::new(self.cell, block, self.reverse, keep, chunk_rows)
+    }
+
+    /// `steps` in pieces of `length`, cut at its multiples from the first on, in the order of the
+    /// walk: windows, chunks, single steps.
+    pub(crate) fn pieces(
+        &self,
+        steps: Range<usize>,
+        length: usize,
+    ) -> impl DoubleEndedIterator<Item = Range<usize>> + use<T, C> {
+        let (reverse, count) = (self.reverse, steps.len().div_ceil(length));
+        (0..count).map(move |i| {
+            let start = steps.start + if reverse { count - 1 - i } else { i } * length;
+            start..steps.end.min(start.saturating_add(length))
+        })
     }
 
     /// The steps of a chunk, in the order of the walk.
-    fn steps(&self, chunk: Range<usize>) -> impl DoubleEndedIterator<Item = usize> {
-        let reverse = self.reverse;
-        chunk.clone().map(move |t| if reverse { chunk.start + chunk.end - 1 - t } else { t })
+    fn steps(&self, chunk: Range<usize>) -> impl DoubleEndedIterator<Item = usize> + use<T, C> {
+        self.pieces(chunk, 1).map(|step| step.start)
     }
 
-    /// One block from `initial` states through all steps of `x` [time, batch, input]. With `keep`
-    /// the tape has what backward needs.
+    /// One block through a window of steps of `x` [time, batch, input].
     pub(crate) fn forward<S: Simd>(
         &self,
         simd: S,
         weights: &Weights<T, C::Packed>,
         x: ArrayView3<'_, T>,
-        initial: &[Array2<T>],
+        window: &Range<usize>,
         mut walk: Walk<'_, T>,
-        keep: bool,
-    ) -> BlockTape<T> {
-        let (block, states) = (walk.block.clone(), C::STATE.len());
-        let (chunks, chunk_rows) = self.chunks(&block);
-        let mut tape = BlockTape::new(self.cell, block.clone(), self.reverse, keep, chunk_rows);
-        let mut inputs = Aligned::stale(chunk_rows * x.dim().2);
-        for s in 0..states {
-            copy(block_rows(&initial[s], &block), &block.empty(), &mut walk.states[s], 0);
-        }
-        for chunk in chunks {
+        tape: &mut BlockTape<T>,
+    ) {
+        let (block, states) = (tape.block().clone(), C::STATE.len());
+        let window = tape.enter(window, &walk.states);
+        let mut inputs = std::mem::take(&mut tape.inputs);
+        for chunk in self.pieces(window, self.chunk_steps(&block)) {
             let inputs = gather_inputs(x, &block, &chunk, &mut inputs);
             weights.project(simd, inputs, tape.begin_chunk(&chunk));
             for t in self.steps(chunk) {
-                let entering = block.entering(t, self.reverse);
-                for s in 0..states {
-                    let mut to = tape.enter(t, &entering, s);
-                    copy(block_rows(&initial[s], &block), &entering, &mut to, entering.start);
-                }
                 let StepRows { prev, mut next, gates, saved } = tape.rows_of(t);
                 let (prev, next) = (&prev[..states], &mut next[..states]);
                 let step = ForwardStep { prev, next: &mut *next, gates, saved };
@@ -135,49 +188,38 @@ impl<'a, T: Float, C: Cell<T>> Direction<'a, T, C> {
                     #[inline(always)]
                     || self.cell.forward(simd, &weights.recurrent, step),
                 );
-                write_columns(next[0].as_rows(), walk.frames[t], block.batch(), walk.column);
-                for s in 0..states {
-                    let leaving = block.leaving(t, self.reverse);
-                    copy(next[s].as_rows(), &leaving, &mut walk.states[s], 0);
+                if let Some(mut output) = frame(&mut walk.frames, t) {
+                    copy_rows(next[0].as_rows(), &mut output, walk.column);
                 }
             }
         }
-        tape
+        tape.inputs = inputs;
+        tape.leave(&mut walk.states);
     }
 
-    /// One block backward through all steps, from the gradients of the output [time, batch, width]
-    /// and of the final states. Afterwards the tape's gates are ∂L/∂(W_ih x + b).
+    /// One block backward through the window of steps that its tape holds, from the gradients of
+    /// the output [time, batch, width]. Afterwards the tape's gates are ∂L/∂(W_ih x + b).
     pub(crate) fn backward<S: Simd>(
         &self,
         simd: S,
         weights: &Weights<T, C::Packed>,
         d_output: ArrayView3<'_, T>,
-        d_final: &[Array2<T>],
         mut walk: Walk<'_, T>,
         tape: &mut BlockTape<T>,
     ) {
-        let (block, states) = (walk.block.clone(), C::STATE.len());
-        let mut d_states: Vec<Aligned<T>> =
-            (0..states).map(|s| Aligned::zeros(block.batch() * self.cell.state_size(s))).collect();
-        for s in 0..states {
-            copy(block_rows(&d_final[s], &block), &block.empty(), &mut walk.states[s], 0);
-        }
-        let (chunks, chunk_rows) = self.chunks(&block);
-        let width = self.cell.weight_ih().ncols();
-        let mut d_inputs = Aligned::stale(chunk_rows * width);
-        for chunk in chunks.into_iter().rev() {
+        let (block, states) = (tape.block().clone(), C::STATE.len());
+        let (chunk_steps, width) = (self.chunk_steps(&block), self.cell.weight_ih().ncols());
+        let mut d_inputs = Aligned::stale(block.offset(chunk_steps) * width);
+        for chunk in self.pieces(tape.window().clone(), chunk_steps).rev() {
             for t in self.steps(chunk.clone()).rev() {
                 let mut d_state: [RowsMut<'_, T>; MAX_STATES] = Default::default();
-                for (s, values) in d_states.iter_mut().enumerate() {
-                    let width = self.cell.state_size(s);
-                    let mut rows = RowsMut::new(&mut values[..block.alive(t) * width], width);
-                    let entering = block.leaving(t, self.reverse);
-                    copy(block_rows(&d_final[s], &block), &entering, &mut rows, 0);
+                for (s, rows) in walk.states.iter_mut().enumerate().take(states) {
+                    let mut rows = rows.first_mut(block.alive(t));
                     if s == 0 {
                         add_output(simd, d_output, t, &block, walk.column, &mut rows);
                     }
-                    if let Some(frames) = walk.recorded.get_mut(s) {
-                        write_columns(rows.as_rows(), frames[t], block.batch(), 0);
+                    if let Some(mut recorded) = frame(&mut walk.recorded[s], t) {
+                        copy_rows(rows.as_rows(), &mut recorded, 0);
                     }
                     d_state[s] = rows;
                 }
@@ -194,61 +236,84 @@ impl<'a, T: Float, C: Cell<T>> Direction<'a, T, C> {
                     #[inline(always)]
                     || self.cell.backward(simd, &weights.recurrent, step),
                 );
-                let leaving = block.entering(t, self.reverse);
-                for s in 0..states {
-                    copy(d_state[s].as_rows(), &leaving, &mut walk.states[s], 0);
-                }
             }
             let d_gates = tape.gates_of(&chunk);
             let d_inputs = &mut d_inputs[..d_gates.count() * width];
             weights.project(simd, d_gates, RowsMut::new(d_inputs, width));
             let mut rows = Rows::new(d_inputs, width).iter();
             for t in chunk {
-                for to in walk.frames[t].chunks_exact_mut(width).take(block.alive(t)) {
-                    let Some(from) = rows.next() else { break };
-                    to.iter_mut().zip(from).for_each(|(to, &from)| *to += from);
+                let Some(mut d_x) = frame(&mut walk.frames, t) else { continue };
+                for (r, from) in (0..block.alive(t)).zip(&mut rows) {
+                    d_x.row_mut(r).iter_mut().zip(from).for_each(|(to, &from)| *to += from);
                 }
             }
         }
     }
 
-    /// Adds the gradients of the cell's parameters, over the steps of all blocks of `tapes`, in an
-    /// order that does not depend on how the batch was cut into blocks.
+    /// Adds the gradients of the cell's parameters over a window of steps of all blocks of `tapes`,
+    /// row by row from the step walked last to the first: an order that depends neither on how the
+    /// batch was cut into blocks nor on how the steps were cut into windows.
     pub(crate) fn accumulate<S: Simd>(
         &self,
         simd: S,
         x: ArrayView3<'_, T>,
+        window: &Range<usize>,
         tapes: &[BlockTape<T>],
         grad: &mut C,
     ) {
-        let time = tapes.iter().map(|tape| tape.block().time()).max().unwrap_or(0);
-        let at = |t: usize| {
-            tapes.iter().filter(move |tape| t < tape.block().time()).map(move |tape| (t, tape))
+        let in_window =
+            |t: usize| tapes.iter().map(move |tape| tape.block().alive(t)).sum::<usize>();
+        let rows = window.clone().map(in_window).sum();
+        let all = || {
+            let steps = self.steps(window.clone()).rev();
+            steps.flat_map(|t| tapes.iter().map(move |tape| (tape, t)))
         };
-        let all: Vec<(usize, &BlockTape<T>)> = (0..time).flat_map(at).collect();
         let states = 0..C::STATE.len();
         let width = |s| self.cell.state_size(s);
         let steps = Steps {
-            x: gather(&all, x.dim().2, |tape, t| step_rows(x, t, tape.block())),
-            d_gates: gather(&all, self.cell.weight_ih().nrows(), |tape, t| tape.gates(t)),
-            saved: gather(&all, self.cell.saved_size(), |tape, t| tape.saved(t)),
+            x: gather(all(), rows, x.dim().2, |tape, t| step_rows(x, t, tape.block())),
+            d_gates: gather(all(), rows, self.cell.weight_ih().nrows(), BlockTape::gates),
+            saved: gather(all(), rows, self.cell.saved_size(), BlockTape::saved),
             prev: states
                 .clone()
-                .map(|s| gather(&all, width(s), |tape, t| tape.prev(t, s)))
+                .map(|s| gather(all(), rows, width(s), |tape, t| tape.prev(t, s)))
                 .collect(),
-            next: states.map(|s| gather(&all, width(s), |tape, t| tape.next(t, s))).collect(),
+            next: states
+                .map(|s| gather(all(), rows, width(s), |tape, t| tape.next(t, s)))
+                .collect(),
         };
         self.cell.accumulate(simd, &steps, grad);
     }
 }
 
-/// The rows of all the given steps, in order.
+/// The rows of all the given steps, so many of them, in order.
 fn gather<'a, T: Float>(
-    steps: &[(usize, &'a BlockTape<T>)],
+    steps: impl Iterator<Item = (&'a BlockTape<T>, usize)>,
+    count: usize,
     width: usize,
     rows_of: impl Fn(&'a BlockTape<T>, usize) -> Rows<'a, T>,
 ) -> Gather<'a, T> {
-    Gather::new(steps.iter().flat_map(|&(t, tape)| rows_of(tape, t).iter()).collect(), width)
+    let mut rows = Vec::with_capacity(count);
+    rows.extend(steps.flat_map(|(tape, t)| rows_of(tape, t).iter()));
+    Gather::new(rows, width)
+}
+
+/// The block's rows of `values` [time, batch of the block, width] at step `t`, where there are any.
+fn frame<'a, T: Float>(
+    values: &'a mut Option<ArrayViewMut3<'_, T>>,
+    t: usize,
+) -> Option<RowsMut<'a, T>> {
+    let step = values.as_mut()?.index_axis_mut(Axis(0), t);
+    let width = step.ncols();
+    Some(RowsMut::new(step.into_slice()?, width))
+}
+
+/// Copies each row to the columns from `column` on of the same row of `to`.
+fn copy_rows<T: Float>(from: Rows<'_, T>, to: &mut RowsMut<'_, T>, column: usize) {
+    let mut to = to.columns_mut(column..column + from.width());
+    for (r, from) in from.iter().enumerate() {
+        to.row_mut(r).copy_from_slice(from);
+    }
 }
 
 /// The rows of the block's sequences that are alive at step `t`, of `values` [time, batch, width].
@@ -259,14 +324,18 @@ fn step_rows<'a, T: Float>(values: ArrayView3<'a, T>, t: usize, block: &Block) -
     Rows::new(&all[start..start + block.alive(t) * width], width)
 }
 
-/// The inputs of a chunk of steps, copied one below the other.
+/// The inputs of a chunk of steps, one below the other: as they stand in `x` if they do, else copied.
 fn gather_inputs<'a, T: Float>(
-    x: ArrayView3<'_, T>,
+    x: ArrayView3<'a, T>,
     block: &Block,
     chunk: &Range<usize>,
     to: &'a mut [T],
 ) -> Rows<'a, T> {
-    let width = x.dim().2;
+    let (_, batch, width) = x.dim();
+    if block.alive(chunk.end - 1) == batch {
+        let all = x.to_slice().unwrap_or_default();
+        return Rows::new(&all[chunk.start * batch * width..chunk.end * batch * width], width);
+    }
     let first = block.offset(chunk.start);
     for t in chunk.clone() {
         let start = (block.offset(t) - first) * width;
@@ -274,14 +343,6 @@ fn gather_inputs<'a, T: Float>(
         to[start..start + rows.count() * width].copy_from_slice(rows.contiguous());
     }
     Rows::new(&to[..(block.offset(chunk.end) - first) * width], width)
-}
-
-/// Writes rows to the columns from `column` on of a frame of `batch` rows.
-fn write_columns<T: Float>(rows: Rows<'_, T>, frame: &mut [T], batch: usize, column: usize) {
-    let frame_width = frame.len() / batch;
-    for (to, from) in frame.chunks_exact_mut(frame_width).zip(rows.iter()) {
-        to[column..column + from.len()].copy_from_slice(from);
-    }
 }
 
 /// Adds the gradient of step `t`'s output to that of the first state.
@@ -306,18 +367,4 @@ fn add_output<S: Simd, T: Float>(
             }
         },
     );
-}
-
-/// The rows of the block's sequences among those of the whole batch.
-fn block_rows<'a, T: Float>(values: &'a Array2<T>, block: &Block) -> Rows<'a, T> {
-    let width = values.ncols();
-    let all = values.as_slice().unwrap_or_default();
-    Rows::new(&all[block.places.start * width..block.places.end * width], width)
-}
-
-/// Copies rows `which` to rows `which` of `to`, whose first row has the number `first`.
-fn copy<T: Float>(from: Rows<'_, T>, which: &Range<usize>, to: &mut RowsMut<'_, T>, first: usize) {
-    for r in which.clone() {
-        to.row_mut(r - first).copy_from_slice(from.row(r));
-    }
 }

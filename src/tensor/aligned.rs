@@ -8,8 +8,8 @@ use crate::float::Float;
 /// Bytes of a cache line, and of the widest vector.
 const LINE: usize = 64;
 
-/// A fixed number of values whose first begins a cache line.
-#[derive(Debug)]
+/// A fixed number of values whose first begins a cache line; none by default.
+#[derive(Debug, Default)]
 pub(crate) struct Aligned<T: Float> {
     data: Vec<T>,
     start: usize,

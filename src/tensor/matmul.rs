@@ -177,7 +177,8 @@ impl<S: Simd, T: Float> Call<'_, S, T> {
 /// `out += Σⱼ aⱼ ⊗ bⱼ` over the rows j of `a` [rows, m] and `b` [rows, n], for `out` [m, n]: the
 /// gradient of a weight, from the gradients of its outputs and its inputs over a whole sequence.
 ///
-/// `out` is in standard layout. The sum runs in the order of the rows, and is then added to `out`.
+/// `out` is in standard layout. The sum goes on from what stands in `out`, in the order of the rows, so
+/// its bits do not depend on how the rows are shared out among calls.
 /// Threads take rows of `out`.
 pub fn add_outer_products<S: Simd, T: Float>(
     simd: S,
@@ -232,10 +233,12 @@ fn add_outer_rows<S: Simd, T: Float, const R: usize>(
     let band = m.min(OUTER_BAND).next_multiple_of(R);
     let mut left = Aligned::stale(band * most);
     let mut right = Aligned::stale(2 * lanes * most);
-    let mut sums = Aligned::stale(band * padded);
+    let mut sums = Aligned::zeros(band * padded);
     for (first, mut out) in (0..m).step_by(band).zip(out.axis_chunks_iter_mut(Axis(0), band)) {
         let band = first..first + out.nrows();
-        sums.fill(T::zero());
+        for (sums, out) in sums.chunks_exact_mut(padded).zip(out.rows()) {
+            sums[..n].copy_from_slice(out.to_slice().unwrap_or_default());
+        }
         for (a, b) in a.rows().chunks(OUTER_ROWS).zip(b.rows().chunks(OUTER_ROWS)) {
             let left = &mut left[..band.len().next_multiple_of(R) * a.len()];
             pack_left(a, band.clone(), left.as_chunks_mut::<R>().0);
@@ -253,9 +256,8 @@ fn add_outer_rows<S: Simd, T: Float, const R: usize>(
             }
         }
         for (mut out, sums) in out.rows_mut().into_iter().zip(sums.chunks_exact(padded)) {
-            let Some(out) = out.as_slice_mut() else { continue };
-            for l in super::lanes(simd, n) {
-                l.store(out, l.load(out) + l.load(sums));
+            if let Some(out) = out.as_slice_mut() {
+                out.copy_from_slice(&sums[..n]);
             }
         }
     }

@@ -132,6 +132,19 @@ impl<'a, T> RowsMut<'a, T> {
         }
     }
 
+    /// The first `count` rows for a shorter time.
+    pub(crate) fn first_mut(&mut self, count: usize) -> RowsMut<'_, T> {
+        debug_assert!(count <= self.count);
+        RowsMut { count, ..self.reborrow() }
+    }
+
+    /// The first `count` of rows that follow each other without a gap, and the rest.
+    pub(crate) fn split_at(self, count: usize) -> (Self, Self) {
+        debug_assert_eq!(self.stride, self.width);
+        let (head, tail) = self.data.split_at_mut(count * self.width);
+        (Self::new(head, self.width), Self::new(tail, self.width))
+    }
+
     /// The same rows for a shorter time.
     pub fn reborrow(&mut self) -> RowsMut<'_, T> {
         let width = self.width;
