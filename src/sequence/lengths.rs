@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use ndarray::{Array, ArrayView, ArrayViewMut, Axis, CowArray, RemoveAxis};
+use ndarray::{Array3, ArrayView, ArrayView3, ArrayViewMut, Axis, CowArray, Ix3, RemoveAxis};
 
 use crate::float::Float;
 use crate::tensor::threads;
@@ -55,69 +55,40 @@ impl Order {
         self.sequences.is_sorted()
     }
 
-    /// Whether it is the order of sequences of these lengths in an array of `time` steps.
-    pub(crate) fn is_of(&self, time: usize, lengths: &[usize]) -> bool {
-        let mut places = self.sequences.iter().zip(&self.lengths);
-        let same =
-            lengths.len() == self.batch() && places.all(|(&b, length)| lengths[b] == *length);
-        same && time == self.time
-    }
-
-    /// Copies `from`, whose axis `batch` is in the caller's order, to `to` in this order.
-    pub(crate) fn copy_sorted<T: Float, D: RemoveAxis>(
+    /// Copies `from`, whose axis `batch` is in the caller's order, to `to` in this order; or with
+    /// `back` the other way round. What `from` has of one sequence alone is copied for each.
+    pub(crate) fn copy<T: Float, D: RemoveAxis>(
         &self,
         from: ArrayView<'_, T, D>,
         mut to: ArrayViewMut<'_, T, D>,
-        batch: Axis,
+        (batch, back): (Axis, bool),
     ) {
-        if self.is_caller_order() {
+        if self.is_caller_order() || from.len_of(batch) == 1 {
             return to.assign(&from);
         }
         for (place, &b) in self.sequences.iter().enumerate() {
-            to.index_axis_mut(batch, place).assign(&from.index_axis(batch, b));
+            let (source, target) = if back { (place, b) } else { (b, place) };
+            to.index_axis_mut(batch, target).assign(&from.index_axis(batch, source));
         }
     }
 
-    /// Copies `from`, whose axis `batch` is in this order, to `to` in the caller's order.
-    pub(crate) fn copy_unsorted<T: Float, D: RemoveAxis>(
-        &self,
-        from: ArrayView<'_, T, D>,
-        mut to: ArrayViewMut<'_, T, D>,
-        batch: Axis,
-    ) {
-        if self.is_caller_order() {
-            return to.assign(&from);
-        }
-        for (place, &b) in self.sequences.iter().enumerate() {
-            to.index_axis_mut(batch, b).assign(&from.index_axis(batch, place));
-        }
-    }
-
-    /// `values`, whose axis `batch` is in the caller's order, in this order.
-    pub(crate) fn sorted<'a, T: Float, D: RemoveAxis>(
-        &self,
-        values: ArrayView<'a, T, D>,
-        batch: Axis,
-    ) -> CowArray<'a, T, D> {
+    /// `values` [time, batch, width], whose batch is in the caller's order, in this order.
+    pub(crate) fn sorted<'a, T: Float>(&self, values: ArrayView3<'a, T>) -> CowArray<'a, T, Ix3> {
         if self.is_caller_order() && values.is_standard_layout() {
-            return CowArray::from(values);
+            return values.into();
         }
-        let mut sorted = Array::zeros(values.raw_dim());
-        self.copy_sorted(values, sorted.view_mut(), batch);
-        CowArray::from(sorted)
+        let mut sorted = Array3::zeros(values.dim());
+        self.copy(values, sorted.view_mut(), (Axis(1), false));
+        sorted.into()
     }
 
-    /// `values`, whose axis `batch` is in this order, in the caller's order.
-    pub(crate) fn unsorted<T: Float, D: RemoveAxis>(
-        &self,
-        values: Array<T, D>,
-        batch: Axis,
-    ) -> Array<T, D> {
+    /// `values` [time, batch, width], whose batch is in this order, in the caller's order.
+    pub(crate) fn unsorted<T: Float>(&self, values: Array3<T>) -> Array3<T> {
         if self.is_caller_order() {
             return values;
         }
-        let mut unsorted = Array::zeros(values.raw_dim());
-        self.copy_unsorted(values.view(), unsorted.view_mut(), batch);
+        let mut unsorted = Array3::zeros(values.dim());
+        self.copy(values.view(), unsorted.view_mut(), (Axis(1), true));
         unsorted
     }
 

@@ -16,14 +16,14 @@
 mod config;
 mod lengths;
 mod stack;
-mod state;
+pub(crate) mod state;
 mod stream;
-mod tape;
+pub(crate) mod tape;
 pub mod truncated;
 mod unroll;
 mod workspace;
 
-use ndarray::{Array3, Axis};
+use ndarray::Array3;
 use rand::Rng;
 
 use crate::arrays::{Arrays, Visit, VisitMut, check_same_structure};
@@ -43,6 +43,7 @@ pub use state::State;
 pub use stream::Stream;
 pub use tape::{Checkpoint, Tape};
 pub use truncated::{Truncated, Window};
+use workspace::Results;
 pub use workspace::Workspace;
 
 /// A stack of recurrent layers of one cell, in one or two directions.
@@ -169,7 +170,8 @@ impl<T: Float, C: Cell<T>> Recurrent<T, C> {
         x: &Sequences<T>,
         initial: Option<&State<T>>,
     ) -> Result<(Sequences<T>, State<T>)> {
-        Workspace::new(self).into_forward(x, initial)
+        let Results { output, last, .. } = self.workspace().run(None, x, initial)?;
+        Ok((output, last))
     }
 
     /// A workspace for [`forward`](Recurrent::forward), called again and again.
@@ -229,16 +231,13 @@ impl<T: Float, C: Cell<T>> Recurrent<T, C> {
     ) -> Result<(Sequences<T>, State<T>, Tape<T>)> {
         self.check_input(x, initial)?;
         let order = Order::new(x.time(), x.lengths());
-        let keep = checkpoint.keep(order.longest())?;
-        let mut pass = self.pass(order, keep);
-        self.start(initial, &mut pass);
-        let x_sorted = pass.layers[0].x.view_mut();
-        pass.order.copy_sorted(x.values().view(), x_sorted, Axis(1));
+        let keep = checkpoint.resolved(order.longest())?;
+        let mut pass = self.pass(order, Some(keep));
         dispatch!(Level::new(), simd => {
-            self.run(simd, &self.pack(simd), None, &mut pass, Some(rng))
+            self.run(simd, &self.pack(simd), (x, initial), &mut pass, Some(rng))
         });
-        let Pass { order, keep, layers, output, states } = pass;
-        let output = x.with_values(order.unsorted(output, Axis(1)))?;
+        let Pass { order, layers, output, states, .. } = pass;
+        let output = x.with_values(order.unsorted(output))?;
         let last = states.unsorted(&order);
         let learned_initial = initial.is_none() && self.initial.is_some();
         let (gate_names, state_names, widths) = (C::GATES, C::STATE, self.widths());
@@ -297,9 +296,9 @@ impl<T: Float, C: Cell<T>> Recurrent<T, C> {
         let mut d_states = self.zero_state(batch)?;
         if let Some(d_final) = d_final {
             d_final.check_like("d_final", &d_states, batch)?;
-            d_states.copy_sorted(d_final, &order);
+            d_states.copy(Some(d_final), &order, false);
         }
-        let d_output = order.sorted(d_output.view(), Axis(1));
+        let d_output = order.sorted(d_output.view());
         let seed = OutputGradients { d_output, d_states, record };
         let InputGradients { d_x, d_initial, steps } = dispatch!(Level::new(), simd => {
             self.run_back(simd, (&order, keep), layers, seed, grad)
@@ -308,12 +307,10 @@ impl<T: Float, C: Cell<T>> Recurrent<T, C> {
         if let (true, Some(initial)) = (learned_initial, &mut grad.initial) {
             initial.zip_mut("initial", &d_initial.summed(), &mut |_, mut sum, d| sum += &d)?;
         }
-        let unsorted = |states: Vec<Array3<T>>| {
-            states.into_iter().map(|values| order.unsorted(values, Axis(1))).collect()
-        };
+        let unsorted = |states: Vec<_>| states.into_iter().map(|d| order.unsorted(d)).collect();
         let values = steps.into_iter().map(unsorted).collect();
         let steps = StepGradients { names: C::STATE, directions: self.directions, values };
-        Ok((order.unsorted(d_x, Axis(1)), d_initial, steps))
+        Ok((order.unsorted(d_x), d_initial, steps))
     }
 
     /// A stream of `batch` sequences, from the learned initial state or zeros.
@@ -389,16 +386,8 @@ impl<T: Float, C: Cell<T>> Recurrent<T, C> {
 
     fn initial_state(&self, batch: usize) -> State<T> {
         let mut state = self.no_sequences.zeros(batch);
-        state.repeat(self.initial.as_ref());
+        state.copy(self.initial.as_ref(), &Order::new(0, &vec![0; batch]), false);
         state
-    }
-
-    /// Sets the states that `pass` begins with.
-    fn start(&self, initial: Option<&State<T>>, pass: &mut Pass<T>) {
-        match initial {
-            Some(initial) => pass.states.copy_sorted(initial, &pass.order),
-            None => pass.states.repeat(self.initial.as_ref()),
-        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ndarray::{Array2, Array3, ArrayView3, CowArray, Ix3};
+use ndarray::{Array2, Array3, Axis, CowArray, Ix3};
 use rand::Rng;
 
 use crate::cell::Cell;
@@ -10,8 +10,9 @@ use crate::float::Float;
 use crate::sequence::Recurrent;
 use crate::sequence::lengths::Order;
 use crate::sequence::state::State;
-use crate::sequence::tape::{BlockTape, DirectionTape, Keep, LayerTape};
+use crate::sequence::tape::{Checkpoint, DirectionTape, LayerTape};
 use crate::sequence::unroll::{Direction, Walk, Weights, for_blocks};
+use crate::sequences::Sequences;
 use crate::tensor::Simd;
 use crate::tensor::random::dropout_mask;
 
@@ -19,7 +20,8 @@ use crate::tensor::random::dropout_mask;
 #[derive(Debug)]
 pub(crate) struct Pass<T: Float> {
     pub(crate) order: Order,
-    pub(crate) keep: Keep,
+    /// What to keep for backward, if there is to be one.
+    pub(crate) keep: Option<Checkpoint>,
     pub(crate) layers: Vec<LayerTape<T>>,
     /// [time, batch, width], zero in the padding.
     pub(crate) output: Array3<T>,
@@ -44,11 +46,9 @@ pub(crate) struct OutputGradients<'a, T> {
     pub(crate) record: bool,
 }
 
-impl Keep {
-    /// Steps of a window of a walk, where the longest sequence has `time`.
-    fn window(self, time: usize) -> usize {
-        if let Self::Every(k) = self { k } else { time.max(1) }
-    }
+/// Steps of a window of a walk.
+fn window_steps(keep: Option<Checkpoint>, order: &Order) -> usize {
+    if let Some(Checkpoint::Every(k)) = keep { k } else { order.longest().max(1) }
 }
 
 impl<T: Float, C: Cell<T>> Recurrent<T, C> {
@@ -62,10 +62,10 @@ impl<T: Float, C: Cell<T>> Recurrent<T, C> {
     }
 
     /// Memory for a pass over sequences in `order`.
-    pub(crate) fn pass(&self, order: Order, keep: Keep) -> Pass<T> {
+    pub(crate) fn pass(&self, order: Order, keep: Option<Checkpoint>) -> Pass<T> {
         let zeros = |width: usize| Array3::zeros((order.time(), order.batch(), width));
         let of_direction = |k: usize| {
-            let steps = (keep == Keep::All).then_some(order.longest());
+            let steps = (keep == Some(Checkpoint::Store)).then_some(order.longest());
             let tape = |block| self.direction(k).tape(Arc::new(block), steps);
             let blocks = order.blocks(work(&self.cells[k], &order));
             let blocks = blocks.into_iter().map(tape).collect();
@@ -74,7 +74,7 @@ impl<T: Float, C: Cell<T>> Recurrent<T, C> {
         let of_layer = |layer: usize| {
             let k = layer * self.directions;
             // Without a tape, the first layer reads the caller's array where it can.
-            let read = layer == 0 && keep == Keep::Nothing && order.is_caller_order();
+            let read = layer == 0 && keep.is_none() && order.is_caller_order();
             let width = if read { 0 } else { self.cells[k].weight_ih().ncols() };
             let directions = (k..k + self.directions).map(of_direction).collect();
             LayerTape { x: zeros(width), mask: None, directions }
@@ -85,27 +85,33 @@ impl<T: Float, C: Cell<T>> Recurrent<T, C> {
         Pass { order, keep, layers, output, states }
     }
 
-    /// All layers over `x` [time, batch, input], or where none is given over what stands in `pass`.
-    /// `dropout` is where training draws its masks from.
+    /// All layers over `x` [time, batch, input] from the states `initial` (the learned ones or
+    /// zeros where none are given). `dropout` is where training draws its masks from.
     pub(crate) fn run<S: Simd>(
         &self,
         simd: S,
         weights: &[Weights<T, C::Packed>],
-        x: Option<ArrayView3<'_, T>>,
+        (x, initial): (&Sequences<T>, Option<&State<T>>),
         pass: &mut Pass<T>,
         mut dropout: Option<&mut dyn Rng>,
     ) {
         let Pass { order, keep, layers, output, states } = pass;
+        states.copy(initial.or(self.initial.as_ref()), order, false);
+        let x = x.values().view();
+        if !layers[0].x.is_empty() {
+            order.copy(x, layers[0].x.view_mut(), (Axis(1), false));
+        }
+        let steps = window_steps(*keep, order);
         for layer in 0..layers.len() {
             let (done, above) = layers.split_at_mut(layer + 1);
             let LayerTape { x: below, directions, .. } = &mut done[layer];
-            let x = x.filter(|_| layer == 0).unwrap_or(below.view());
+            let x = if below.is_empty() { x } else { below.view() };
             let output = above.first_mut().map_or(&mut *output, |next| &mut next.x);
             let mut column = 0;
             for (k, tape) in (layer * self.directions..).zip(directions) {
                 let (direction, states) = (self.direction(k), &mut states.parts_mut()[k]);
-                for window in direction.pieces(0..order.longest(), keep.window(order.longest())) {
-                    if let Keep::Every(_) = keep {
+                for window in direction.pieces(0..order.longest(), steps) {
+                    if let Some(Checkpoint::Every(_)) = keep {
                         tape.checkpoints.push(states.clone());
                     }
                     let walk = Walk::new(Some(output.view_mut()), column, states);
@@ -113,9 +119,7 @@ impl<T: Float, C: Cell<T>> Recurrent<T, C> {
                         direction.forward(simd, &weights[k], x, &window, walk, tape);
                     });
                 }
-                if *keep != Keep::Nothing {
-                    tape.blocks.iter_mut().for_each(|tape| tape.release(*keep));
-                }
+                tape.blocks.iter_mut().for_each(|tape| tape.release(*keep));
                 column += self.cells[k].state_size(0);
             }
             if let (Some(next), Some(rng), true) =
@@ -132,31 +136,27 @@ impl<T: Float, C: Cell<T>> Recurrent<T, C> {
     pub(crate) fn run_back<S: Simd>(
         &self,
         simd: S,
-        (order, keep): (&Order, Keep),
+        (order, keep): (&Order, Checkpoint),
         mut layers: Vec<LayerTape<T>>,
         seed: OutputGradients<'_, T>,
         grad: &mut Self,
     ) -> InputGradients<T> {
         let OutputGradients { mut d_output, mut d_states, record } = seed;
         let mut steps: Vec<Vec<Array3<T>>> = vec![Vec::new(); self.cells.len()];
-        let length = keep.window(order.longest());
+        let length = window_steps(Some(keep), order);
         while let Some(LayerTape { x, mask, directions }) = layers.pop() {
             let mut d_x = Array3::zeros(x.dim());
             let mut column = 0;
             for (k, mut tape) in (layers.len() * self.directions..).zip(directions) {
                 let (direction, d_states) = (self.direction(k), &mut d_states.parts_mut()[k]);
                 let weights = direction.pack_backward(simd);
-                let again = (keep != Keep::All).then(|| direction.pack_forward(simd));
-                if again.is_some() {
-                    let whole = |tape: &mut BlockTape<T>| {
-                        *tape = direction.tape(tape.block().clone(), Some(length));
-                    };
-                    tape.blocks.iter_mut().for_each(whole);
+                let again = (keep != Checkpoint::Store).then(|| direction.pack_forward(simd));
+                for block in tape.blocks.iter_mut().filter(|_| again.is_some()) {
+                    *block = direction.tape(block.block.clone(), Some(length));
                 }
                 if record {
-                    let zeros = |values: &Array2<T>| {
-                        Array3::zeros((order.time(), order.batch(), values.ncols()))
-                    };
+                    let (time, batch) = (order.time(), order.batch());
+                    let zeros = |d: &Array2<T>| Array3::zeros((time, batch, d.ncols()));
                     steps[k] = d_states.iter().map(zeros).collect();
                 }
                 for window in direction.pieces(0..order.longest(), length).rev() {
@@ -168,9 +168,7 @@ impl<T: Float, C: Cell<T>> Recurrent<T, C> {
                         });
                     }
                     let mut walk = Walk::new(Some(d_x.view_mut()), column, d_states);
-                    for (recorded, steps) in walk.recorded.iter_mut().zip(&mut steps[k]) {
-                        *recorded = Some(steps.view_mut());
-                    }
+                    walk.recorded = steps[k].iter_mut().map(|steps| steps.view_mut()).collect();
                     for_blocks(&mut tape.blocks, walk, &|tape, walk| {
                         direction.backward(simd, &weights, d_output.view(), walk, tape);
                     });

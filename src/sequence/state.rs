@@ -150,34 +150,22 @@ impl<T: Float> State<T> {
         &mut self.parts
     }
 
-    /// Becomes the states `from`, whose sequences are in the caller's order, in `order`.
-    pub(crate) fn copy_sorted(&mut self, from: &Self, order: &Order) {
-        self.zip_parts(from, |to, from| order.copy_sorted(from.view(), to.view_mut(), Axis(0)));
-    }
-
-    /// Becomes the states `from`, whose sequences are in `order`, in the caller's order.
-    pub(crate) fn copy_unsorted(&mut self, from: &Self, order: &Order) {
-        self.zip_parts(from, |to, from| order.copy_unsorted(from.view(), to.view_mut(), Axis(0)));
+    /// Becomes the states `from`, whose sequences are in the caller's order, in `order`, or with
+    /// `back` the other way round; the same for each sequence where `from` is of one, and zeros
+    /// where there are none.
+    pub(crate) fn copy(&mut self, from: Option<&Self>, order: &Order, back: bool) {
+        let values = self.parts.iter_mut().flatten();
+        let Some(from) = from else { return values.for_each(|values| values.fill(T::zero())) };
+        for (to, from) in values.zip(from.parts.iter().flatten()) {
+            order.copy(from.view(), to.view_mut(), (Axis(0), back));
+        }
     }
 
     /// The states, whose sequences are in `order`, in the caller's order.
     pub(crate) fn unsorted(self, order: &Order) -> Self {
         let mut unsorted = self.zeros(self.batch());
-        unsorted.copy_unsorted(&self, order);
+        unsorted.copy(Some(&self), order, true);
         unsorted
-    }
-
-    /// For each sequence the states of `one`, or zeros where there are none.
-    pub(crate) fn repeat(&mut self, one: Option<&Self>) {
-        match one {
-            Some(one) => self.zip_parts(one, |to, one| to.assign(one)),
-            None => self.parts.iter_mut().flatten().for_each(|values| values.fill(T::zero())),
-        }
-    }
-
-    fn zip_parts(&mut self, other: &Self, f: impl Fn(&mut Array2<T>, &Array2<T>)) {
-        let pairs = self.parts.iter_mut().flatten().zip(other.parts.iter().flatten());
-        pairs.for_each(|(values, other)| f(values, other));
     }
 
     /// The sum over sequences, as states of one sequence.

@@ -23,7 +23,7 @@ pub struct Stream<'m, T: Float, C: Cell<T>> {
     layers: std::sync::Arc<Vec<Weights<T, C::Packed>>>,
     state: State<T>,
     next: State<T>,
-    /// Memory for inputs that are not contiguous, and for each layer's step.
+    /// Memory for the input, and for each layer's step.
     x: Vec<T>,
     gates: Vec<Vec<T>>,
     saved: Vec<Vec<T>>,
@@ -59,15 +59,8 @@ impl<'m, T: Float, C: Cell<T>> Stream<'m, T, C> {
     pub fn step(&mut self, x_t: ArrayView2<'_, T>) -> Result<ArrayView2<'_, T>> {
         let expected = [self.state.batch(), self.network.input_size()];
         check_shape("x_t", "batch, input", &expected, x_t.shape())?;
-        match x_t.to_slice() {
-            Some(x_t) => dispatch!(self.level, simd => self.step_layers(simd, x_t)),
-            None => {
-                let mut x = std::mem::take(&mut self.x);
-                x.iter_mut().zip(&x_t).for_each(|(to, &from)| *to = from);
-                dispatch!(self.level, simd => self.step_layers(simd, &x));
-                self.x = x;
-            }
-        }
+        self.x.iter_mut().zip(&x_t).for_each(|(to, &from)| *to = from);
+        dispatch!(self.level, simd => self.step_layers(simd));
         std::mem::swap(&mut self.state, &mut self.next);
         Ok(self.output())
     }
@@ -106,8 +99,8 @@ impl<'m, T: Float, C: Cell<T>> Stream<'m, T, C> {
         }
     }
 
-    fn step_layers<S: Simd>(&mut self, simd: S, x_t: &[T]) {
-        let mut x = x_t;
+    fn step_layers<S: Simd>(&mut self, simd: S) {
+        let mut x = self.x.as_slice();
         let layers = self.network.cells.iter().zip(self.layers.iter());
         let states = self.state.parts().iter().zip(self.next.parts_mut());
         let buffers = self.gates.iter_mut().zip(&mut self.saved);

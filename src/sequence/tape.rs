@@ -11,13 +11,13 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use ndarray::{Array2, Array3, Axis};
+use ndarray::{Array2, Array3};
 
 use crate::cell::{Cell, MAX_STATES};
 use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::sequence::lengths::{Block, Order};
-use crate::sequence::state::{State, index_of};
+use crate::sequence::state::State;
 use crate::tensor::{Aligned, Rows, RowsMut};
 
 /// What training keeps of each layer for [`backward`](super::Recurrent::backward), beside the
@@ -33,25 +33,13 @@ pub enum Checkpoint {
     Sqrt,
 }
 
-/// What is kept of a walk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Keep {
-    /// Nothing: the output is all that is wanted.
-    Nothing,
-    /// Every step.
-    All,
-    /// The states before each window of so many steps.
-    Every(usize),
-}
-
 impl Checkpoint {
-    /// What to keep of sequences of at most `time` steps.
-    pub(crate) fn keep(self, time: usize) -> Result<Keep> {
+    /// The same for sequences of at most `time` steps, without `Sqrt`.
+    pub(crate) fn resolved(self, time: usize) -> Result<Self> {
         match self {
-            Self::Store => Ok(Keep::All),
             Self::Every(0) => Err(Error::argument("checkpoint", "at least every step", 0)),
-            Self::Every(k) => Ok(Keep::Every(k)),
-            Self::Sqrt => Ok(Keep::Every((1..).find(|k| k * k >= time).unwrap_or(time))),
+            Self::Sqrt => Ok(Self::Every((time.max(1) as f64).sqrt().ceil() as usize)),
+            other => Ok(other),
         }
     }
 }
@@ -59,12 +47,12 @@ impl Checkpoint {
 /// What one direction of one layer keeps of one block of sequences.
 #[derive(Debug)]
 pub(crate) struct BlockTape<T: Float> {
-    block: Arc<Block>,
+    pub(crate) block: Arc<Block>,
     reverse: bool,
     /// Whether all of the window is kept, or only two boundaries and one chunk of steps.
     keep: bool,
     /// The steps at hand.
-    window: Range<usize>,
+    pub(crate) window: Range<usize>,
     /// The first row of the window, or of the chunk at hand.
     base: usize,
     gates: Buffer<T>,
@@ -145,29 +133,21 @@ impl<T: Float> BlockTape<T> {
         }
     }
 
-    pub(crate) fn block(&self) -> &Arc<Block> {
-        &self.block
-    }
-
-    /// The steps at hand.
-    pub(crate) fn window(&self) -> &Range<usize> {
-        &self.window
-    }
-
-    /// Gives back all memory, or with `keep` all that backward does not need.
-    pub(crate) fn release(&mut self, keep: Keep) {
-        self.inputs = Aligned::default();
-        if keep != Keep::All {
+    /// Gives back the memory that backward does not need, if there is to be one.
+    pub(crate) fn release(&mut self, keep: Option<Checkpoint>) {
+        if keep.is_some() {
+            self.inputs = Aligned::default();
+        }
+        if let Some(Checkpoint::Every(_)) = keep {
             let buffers = [&mut self.gates, &mut self.saved].into_iter().chain(&mut self.states);
             buffers.for_each(|buffer| buffer.data = Aligned::default());
         }
     }
 
-    /// Bytes of the values kept.
-    fn bytes(&self) -> usize {
+    /// How many values are kept.
+    pub(crate) fn len(&self) -> usize {
         let buffers = [&self.gates, &self.saved].into_iter().chain(&self.states);
-        let values: usize = buffers.map(|buffer| buffer.data.len()).sum();
-        (values + self.inputs.len()) * size_of::<T>()
+        buffers.map(|buffer| buffer.data.len()).sum()
     }
 
     /// The rows of step `t` among those of the window, or of the chunk at hand.
@@ -201,28 +181,33 @@ impl<T: Float> BlockTape<T> {
     pub(crate) fn enter(
         &mut self,
         window: &Range<usize>,
-        states: &[RowsMut<'_, T>; MAX_STATES],
-    ) -> Range<usize> {
+        states: &mut [RowsMut<'_, T>; MAX_STATES],
+    ) {
         let time = self.block.time();
         self.window = window.start.min(time)..window.end.min(time);
         self.base = self.block.offset(self.window.start);
         let end = if self.reverse { self.window.end } else { self.window.start };
-        for r in 0..self.block.batch() {
-            let row = self.place(r, end);
-            for (state, from) in self.states.iter_mut().zip(states) {
-                state.rows_mut(row..row + 1).row_mut(0).copy_from_slice(from.row(r));
-            }
-        }
-        self.window.clone()
+        self.for_each_state(end, states, |kept, state| kept.copy_from_slice(state));
     }
 
-    /// Ends the window: `states` become those of the sequences after it, in the order of the walk.
-    pub(crate) fn leave(&self, states: &mut [RowsMut<'_, T>; MAX_STATES]) {
+    /// Ends the window: `states` become those after it, in the order of the walk.
+    pub(crate) fn leave(&mut self, states: &mut [RowsMut<'_, T>; MAX_STATES]) {
         let end = if self.reverse { self.window.start } else { self.window.end };
+        self.for_each_state(end, states, |kept, state| state.copy_from_slice(kept));
+    }
+
+    /// Calls `f` for each state of each sequence where the walk passes boundary `k`, with its row
+    /// of `states`.
+    fn for_each_state(
+        &mut self,
+        k: usize,
+        states: &mut [RowsMut<'_, T>; MAX_STATES],
+        f: impl Fn(&mut [T], &mut [T]),
+    ) {
         for r in 0..self.block.batch() {
-            let row = self.place(r, end);
-            for (state, to) in self.states.iter().zip(states.iter_mut()) {
-                to.row_mut(r).copy_from_slice(state.rows(row..row + 1).row(0));
+            let row = self.place(r, k);
+            for (kept, state) in self.states.iter_mut().zip(states.iter_mut()) {
+                f(kept.rows_mut(row..row + 1).row_mut(0), state.row_mut(r));
             }
         }
     }
@@ -244,8 +229,8 @@ impl<T: Float> BlockTape<T> {
         for (s, state) in self.states.iter_mut().enumerate() {
             (prev[s], next_rows[s]) = state.pair(before.clone(), after.clone());
         }
-        let saved = if self.saved.width == 0 { 0..0 } else { step.clone() };
-        StepRows { prev, next, gates: self.gates.rows_mut(step), saved: self.saved.rows_mut(saved) }
+        let (gates, saved) = (self.gates.rows_mut(step.clone()), self.saved.rows_mut(step));
+        StepRows { prev, next, gates, saved }
     }
 
     /// Step `t`'s gates, or after backward their gradients.
@@ -261,7 +246,7 @@ impl<T: Float> BlockTape<T> {
 
     /// What step `t` saved beside the gates.
     pub(crate) fn saved(&self, t: usize) -> Rows<'_, T> {
-        if self.saved.width == 0 { Rows::default() } else { self.saved.rows(self.step(t)) }
+        self.saved.rows(self.step(t))
     }
 
     /// State `s` before step `t`.
@@ -308,50 +293,11 @@ pub struct Tape<T: Float> {
     pub(crate) widths: Vec<Vec<usize>>,
     /// Whether the initial state was the network's own, learned one.
     pub(crate) learned_initial: bool,
-    pub(crate) keep: Keep,
+    pub(crate) keep: Checkpoint,
     pub(crate) layers: Vec<LayerTape<T>>,
 }
 
 impl<T: Float> Tape<T> {
-    /// Bytes of the values that the tape holds: the layers' inputs, factors of dropout, and what
-    /// [`Checkpoint`] says.
-    pub fn bytes(&self) -> usize {
-        let of_direction = |direction: &DirectionTape<T>| -> usize {
-            let states = direction.checkpoints.iter().flatten();
-            let states: usize = states.map(|values| values.len() * size_of::<T>()).sum();
-            states + direction.blocks.iter().map(BlockTape::bytes).sum::<usize>()
-        };
-        let of_layer = |layer: &LayerTape<T>| -> usize {
-            let values = layer.x.len() + layer.mask.as_ref().map_or(0, Array3::len);
-            values * size_of::<T>() + layer.directions.iter().map(of_direction).sum::<usize>()
-        };
-        self.layers.iter().map(of_layer).sum()
-    }
-
-    /// The activated gate `name` (`i f g o` of an LSTM, `r z n` of a GRU) of one layer and
-    /// direction at each step, [time, batch, hidden]; zero in the padding.
-    ///
-    /// # Errors
-    /// Where there is no such gate, layer or direction, or the tape has checkpoints instead.
-    pub fn gate(&self, name: &str, layer: usize, reverse: bool) -> Result<Array3<T>> {
-        let (names, gate) = (self.gate_names, index_of(self.gate_names, name)?);
-        self.collect(layer, reverse, |tape, t| {
-            let gates = tape.gates(t);
-            let width = gates.width() / names.len();
-            gates.columns(gate * width..(gate + 1) * width)
-        })
-    }
-
-    /// The state `name` (`h`, or `c` of an LSTM) of one layer and direction after each step,
-    /// [time, batch, width]; zero in the padding.
-    ///
-    /// # Errors
-    /// Where there is no such state, layer or direction, or the tape has checkpoints instead.
-    pub fn state(&self, name: &str, layer: usize, reverse: bool) -> Result<Array3<T>> {
-        let s = index_of(self.state_names, name)?;
-        self.collect(layer, reverse, |tape, t| tape.next(t, s))
-    }
-
     /// Sets `state` to that of each sequence before step `t` of a walk forward in time that stored
     /// every step, or to its last.
     pub(crate) fn state_before(&self, t: usize, state: &mut State<T>) {
@@ -367,45 +313,5 @@ impl<T: Float> Tape<T> {
                 }
             }
         }
-    }
-
-    /// The input of `layer` [time, batch, width], after dropout.
-    pub fn input(&self, layer: usize) -> Result<Array3<T>> {
-        let tape = self.layer(layer)?;
-        Ok(self.order.unsorted(tape.x.clone(), Axis(1)))
-    }
-
-    fn layer(&self, layer: usize) -> Result<&LayerTape<T>> {
-        self.layers.get(layer).ok_or_else(|| {
-            Error::argument("layer", format!("less than {}", self.layers.len()), layer)
-        })
-    }
-
-    fn collect(
-        &self,
-        layer: usize,
-        reverse: bool,
-        rows_of: impl for<'a> Fn(&'a BlockTape<T>, usize) -> Rows<'a, T>,
-    ) -> Result<Array3<T>> {
-        let directions = &self.layer(layer)?.directions;
-        let Some(DirectionTape { blocks: tapes, .. }) = directions.get(usize::from(reverse)) else {
-            return Err(Error::argument("reverse", "false: the layer has one direction", reverse));
-        };
-        if self.keep != Keep::All {
-            let expected = "a tape that stores every step";
-            return Err(Error::argument("tape", expected, "one with checkpoints"));
-        }
-        let width = tapes.first().map_or(0, |tape| rows_of(tape, 0).width());
-        let mut all = Array3::zeros((self.order.time(), self.order.batch(), width));
-        for tape in tapes {
-            for t in 0..tape.block.time() {
-                let mut step = all.index_axis_mut(Axis(0), t);
-                let to = step.rows_mut().into_iter().skip(tape.block.places.start);
-                for (mut to, from) in to.zip(rows_of(tape, t).iter()) {
-                    to.iter_mut().zip(from).for_each(|(to, &from)| *to = from);
-                }
-            }
-        }
-        Ok(self.order.unsorted(all, Axis(1)))
     }
 }

@@ -49,7 +49,7 @@ pub(crate) struct Walk<'a, T> {
     /// of the states after the window, which become those of the states before it.
     states: [RowsMut<'a, T>; MAX_STATES],
     /// Backward: where to write each step's gradients of the states after it, if asked for.
-    pub(crate) recorded: [Option<ArrayViewMut3<'a, T>>; MAX_STATES],
+    pub(crate) recorded: Vec<ArrayViewMut3<'a, T>>,
 }
 
 impl<'a, T: Float> Walk<'a, T> {
@@ -63,20 +63,18 @@ impl<'a, T: Float> Walk<'a, T> {
             let width = array.ncols();
             *rows = RowsMut::new(array.as_slice_mut().unwrap_or_default(), width);
         }
-        Self { frames, column, states: rows, recorded: Default::default() }
+        Self { frames, column, states: rows, recorded: Vec::new() }
     }
 
     /// The walk of the first `count` sequences, and that of the others.
     fn split_at(self, count: usize) -> (Self, Self) {
-        let split = |frames: Option<ArrayViewMut3<'a, T>>| {
-            frames.map(|frames| frames.split_at(Axis(1), count)).unzip()
-        };
-        let (head, tail) = split(self.frames);
-        let mut head = Self::new(head, self.column, &mut []);
-        let mut tail = Self::new(tail, self.column, &mut []);
-        for (s, (rows, recorded)) in self.states.into_iter().zip(self.recorded).enumerate() {
+        let split = |frames: ArrayViewMut3<'a, T>| frames.split_at(Axis(1), count);
+        let mut head = Self { states: Default::default(), ..self };
+        let mut tail = Self::new(None, self.column, &mut []);
+        (head.frames, tail.frames) = head.frames.map(split).unzip();
+        (head.recorded, tail.recorded) = head.recorded.into_iter().map(split).unzip();
+        for (s, rows) in self.states.into_iter().enumerate() {
             (head.states[s], tail.states[s]) = rows.split_at(count);
-            (head.recorded[s], tail.recorded[s]) = split(recorded);
         }
         (head, tail)
     }
@@ -93,7 +91,7 @@ pub(crate) fn for_blocks<'a, T: Float>(
         [block] => step(block, walk),
         _ => {
             let (head, tail) = blocks.split_at_mut(blocks.len() / 2);
-            let (left, right) = walk.split_at(head.iter().map(|tape| tape.block().batch()).sum());
+            let (left, right) = walk.split_at(head.iter().map(|tape| tape.block.batch()).sum());
             rayon::join(|| for_blocks(head, left, step), || for_blocks(tail, right, step));
         }
     }
@@ -174,10 +172,10 @@ impl<'a, T: Float, C: Cell<T>> Direction<'a, T, C> {
         mut walk: Walk<'_, T>,
         tape: &mut BlockTape<T>,
     ) {
-        let (block, states) = (tape.block().clone(), C::STATE.len());
-        let window = tape.enter(window, &walk.states);
+        let (block, states) = (tape.block.clone(), C::STATE.len());
+        tape.enter(window, &mut walk.states);
         let mut inputs = std::mem::take(&mut tape.inputs);
-        for chunk in self.pieces(window, self.chunk_steps(&block)) {
+        for chunk in self.pieces(tape.window.clone(), self.chunk_steps(&block)) {
             let inputs = gather_inputs(x, &block, &chunk, &mut inputs);
             weights.project(simd, inputs, tape.begin_chunk(&chunk));
             for t in self.steps(chunk) {
@@ -188,9 +186,7 @@ impl<'a, T: Float, C: Cell<T>> Direction<'a, T, C> {
                     #[inline(always)]
                     || self.cell.forward(simd, &weights.recurrent, step),
                 );
-                if let Some(mut output) = frame(&mut walk.frames, t) {
-                    copy_rows(next[0].as_rows(), &mut output, walk.column);
-                }
+                write(walk.frames.as_mut(), t, walk.column, next[0].as_rows());
             }
         }
         tape.inputs = inputs;
@@ -207,10 +203,10 @@ impl<'a, T: Float, C: Cell<T>> Direction<'a, T, C> {
         mut walk: Walk<'_, T>,
         tape: &mut BlockTape<T>,
     ) {
-        let (block, states) = (tape.block().clone(), C::STATE.len());
+        let (block, states) = (tape.block.clone(), C::STATE.len());
         let (chunk_steps, width) = (self.chunk_steps(&block), self.cell.weight_ih().ncols());
         let mut d_inputs = Aligned::stale(block.offset(chunk_steps) * width);
-        for chunk in self.pieces(tape.window().clone(), chunk_steps).rev() {
+        for chunk in self.pieces(tape.window.clone(), chunk_steps).rev() {
             for t in self.steps(chunk.clone()).rev() {
                 let mut d_state: [RowsMut<'_, T>; MAX_STATES] = Default::default();
                 for (s, rows) in walk.states.iter_mut().enumerate().take(states) {
@@ -218,9 +214,7 @@ impl<'a, T: Float, C: Cell<T>> Direction<'a, T, C> {
                     if s == 0 {
                         add_output(simd, d_output, t, &block, walk.column, &mut rows);
                     }
-                    if let Some(mut recorded) = frame(&mut walk.recorded[s], t) {
-                        copy_rows(rows.as_rows(), &mut recorded, 0);
-                    }
+                    write(walk.recorded.get_mut(s), t, 0, rows.as_rows());
                     d_state[s] = rows;
                 }
                 let StepRows { prev, next, gates, saved } = tape.rows_of(t);
@@ -242,7 +236,7 @@ impl<'a, T: Float, C: Cell<T>> Direction<'a, T, C> {
             weights.project(simd, d_gates, RowsMut::new(d_inputs, width));
             let mut rows = Rows::new(d_inputs, width).iter();
             for t in chunk {
-                let Some(mut d_x) = frame(&mut walk.frames, t) else { continue };
+                let Some(mut d_x) = frame(walk.frames.as_mut(), t) else { continue };
                 for (r, from) in (0..block.alive(t)).zip(&mut rows) {
                     d_x.row_mut(r).iter_mut().zip(from).for_each(|(to, &from)| *to += from);
                 }
@@ -261,26 +255,25 @@ impl<'a, T: Float, C: Cell<T>> Direction<'a, T, C> {
         tapes: &[BlockTape<T>],
         grad: &mut C,
     ) {
-        let in_window =
-            |t: usize| tapes.iter().map(move |tape| tape.block().alive(t)).sum::<usize>();
-        let rows = window.clone().map(in_window).sum();
+        let rows = |block: &Block| block.offset(window.end) - block.offset(window.start);
+        let rows = tapes.iter().map(|tape| rows(&tape.block)).sum();
         let all = || {
             let steps = self.steps(window.clone()).rev();
             steps.flat_map(|t| tapes.iter().map(move |tape| (tape, t)))
         };
-        let states = 0..C::STATE.len();
-        let width = |s| self.cell.state_size(s);
+        let of_states = |rows_of: fn(&BlockTape<T>, usize, usize) -> Rows<'_, T>| {
+            let of_state = |s| {
+                let width = self.cell.state_size(s);
+                gather(all(), rows, width, move |tape, t| rows_of(tape, t, s))
+            };
+            (0..C::STATE.len()).map(of_state).collect()
+        };
         let steps = Steps {
-            x: gather(all(), rows, x.dim().2, |tape, t| step_rows(x, t, tape.block())),
+            x: gather(all(), rows, x.dim().2, |tape, t| step_rows(x, t, &tape.block)),
             d_gates: gather(all(), rows, self.cell.weight_ih().nrows(), BlockTape::gates),
             saved: gather(all(), rows, self.cell.saved_size(), BlockTape::saved),
-            prev: states
-                .clone()
-                .map(|s| gather(all(), rows, width(s), |tape, t| tape.prev(t, s)))
-                .collect(),
-            next: states
-                .map(|s| gather(all(), rows, width(s), |tape, t| tape.next(t, s)))
-                .collect(),
+            prev: of_states(BlockTape::prev),
+            next: of_states(BlockTape::next),
         };
         self.cell.accumulate(simd, &steps, grad);
     }
@@ -298,21 +291,23 @@ fn gather<'a, T: Float>(
     Gather::new(rows, width)
 }
 
-/// The block's rows of `values` [time, batch of the block, width] at step `t`, where there are any.
-fn frame<'a, T: Float>(
-    values: &'a mut Option<ArrayViewMut3<'_, T>>,
-    t: usize,
-) -> Option<RowsMut<'a, T>> {
-    let step = values.as_mut()?.index_axis_mut(Axis(0), t);
+/// Step `t` of `frames` [time, batch of the block, width], where there are any.
+fn frame<'a, T>(frames: Option<&'a mut ArrayViewMut3<'_, T>>, t: usize) -> Option<RowsMut<'a, T>> {
+    let step = frames?.index_axis_mut(Axis(0), t);
     let width = step.ncols();
     Some(RowsMut::new(step.into_slice()?, width))
 }
 
-/// Copies each row to the columns from `column` on of the same row of `to`.
-fn copy_rows<T: Float>(from: Rows<'_, T>, to: &mut RowsMut<'_, T>, column: usize) {
-    let mut to = to.columns_mut(column..column + from.width());
-    for (r, from) in from.iter().enumerate() {
-        to.row_mut(r).copy_from_slice(from);
+/// Writes each row to the columns from `column` on of the same row of step `t` of `frames`.
+fn write<T: Float>(
+    frames: Option<&mut ArrayViewMut3<'_, T>>,
+    t: usize,
+    column: usize,
+    rows: Rows<'_, T>,
+) {
+    let Some(mut to) = frame(frames, t) else { return };
+    for (r, row) in rows.iter().enumerate() {
+        to.row_mut(r)[column..column + row.len()].copy_from_slice(row);
     }
 }
 

@@ -9,7 +9,6 @@ use crate::sequence::Recurrent;
 use crate::sequence::lengths::Order;
 use crate::sequence::stack::Pass;
 use crate::sequence::state::State;
-use crate::sequence::tape::Keep;
 use crate::sequence::unroll::Weights;
 use crate::sequences::Sequences;
 use crate::tensor::{Level, dispatch};
@@ -24,22 +23,22 @@ pub struct Workspace<'m, T: Float, C: Cell<T>> {
     network: &'m Recurrent<T, C>,
     level: Level,
     weights: Vec<Weights<T, C::Packed>>,
-    kept: Option<Kept<T>>,
+    results: Option<Results<T>>,
 }
 
-/// The memory of a call, and its results in the caller's order.
+/// The results of a call in the caller's order, and its memory.
 #[derive(Debug)]
-struct Kept<T: Float> {
+pub(crate) struct Results<T: Float> {
+    pub(crate) output: Sequences<T>,
+    pub(crate) last: State<T>,
     pass: Pass<T>,
-    output: Sequences<T>,
-    last: State<T>,
 }
 
 impl<'m, T: Float, C: Cell<T>> Workspace<'m, T, C> {
     pub(crate) fn new(network: &'m Recurrent<T, C>) -> Self {
         let level = Level::new();
         let weights = dispatch!(level, simd => network.pack(simd));
-        Self { network, level, weights, kept: None }
+        Self { network, level, weights, results: None }
     }
 
     /// [`Recurrent::forward`]; the results stand in the workspace until the next call.
@@ -51,56 +50,42 @@ impl<'m, T: Float, C: Cell<T>> Workspace<'m, T, C> {
         x: &Sequences<T>,
         initial: Option<&State<T>>,
     ) -> Result<(&Sequences<T>, &State<T>)> {
-        self.network.check_input(x, initial)?;
-        let kept = self.kept.take();
-        let kept = self.run(kept, x, initial)?;
-        let Kept { output, last, .. } = self.kept.insert(kept);
+        let results = self.results.take();
+        let results = self.run(results, x, initial)?;
+        let Results { output, last, .. } = self.results.insert(results);
         Ok((output, last))
     }
 
-    /// [`forward`](Workspace::forward), whose results leave the workspace.
-    pub(crate) fn into_forward(
-        self,
-        x: &Sequences<T>,
-        initial: Option<&State<T>>,
-    ) -> Result<(Sequences<T>, State<T>)> {
-        self.network.check_input(x, initial)?;
-        let Kept { output, last, .. } = self.run(None, x, initial)?;
-        Ok((output, last))
-    }
-
-    fn run(
+    /// The results of a call, in the memory of another where it fits.
+    pub(crate) fn run(
         &self,
-        kept: Option<Kept<T>>,
+        memory: Option<Results<T>>,
         x: &Sequences<T>,
         initial: Option<&State<T>>,
-    ) -> Result<Kept<T>> {
-        let fits = |kept: &Kept<T>| kept.pass.order.is_of(x.time(), x.lengths());
-        let Kept { mut pass, mut output, mut last } = match kept.filter(fits) {
-            Some(kept) => kept,
+    ) -> Result<Results<T>> {
+        self.network.check_input(x, initial)?;
+        let fits = |memory: &Results<T>| {
+            (memory.output.time(), memory.output.lengths()) == (x.time(), x.lengths())
+        };
+        let mut results = match memory.filter(fits) {
+            Some(memory) => memory,
             None => {
-                let pass = self.network.pass(Order::new(x.time(), x.lengths()), Keep::Nothing);
+                let pass = self.network.pass(Order::new(x.time(), x.lengths()), None);
                 let output = x.with_values(Array3::zeros(pass.output.dim()))?;
-                Kept { last: pass.states.clone(), pass, output }
+                Results { output, last: pass.states.clone(), pass }
             }
         };
-        self.network.start(initial, &mut pass);
-        let in_order = pass.order.is_caller_order();
-        if !in_order {
-            let x_sorted = pass.layers[0].x.view_mut();
-            pass.order.copy_sorted(x.values().view(), x_sorted, Axis(1));
-        }
-        let values = in_order.then(|| x.values().view());
+        let Results { output, last, pass } = &mut results;
         dispatch!(self.level, simd => {
-            self.network.run(simd, &self.weights, values, &mut pass, None)
+            self.network.run(simd, &self.weights, (x, initial), pass, None)
         });
-        if in_order {
+        if pass.order.is_caller_order() {
             std::mem::swap(output.values_mut(), &mut pass.output);
         } else {
-            let values = output.values_mut().view_mut();
-            pass.order.copy_unsorted(pass.output.view(), values, Axis(1));
+            let to = output.values_mut().view_mut();
+            pass.order.copy(pass.output.view(), to, (Axis(1), true));
         }
-        last.copy_unsorted(&pass.states, &pass.order);
-        Ok(Kept { pass, output, last })
+        last.copy(Some(&pass.states), &pass.order, true);
+        Ok(results)
     }
 }

@@ -1,0 +1,89 @@
+//! A look into a [`Tape`]: what the network did at each step, and how much memory that takes.
+
+use ndarray::{Array2, Array3, Axis};
+
+use crate::error::{Error, Result};
+use crate::float::Float;
+use crate::sequence::state::index_of;
+use crate::sequence::tape::{BlockTape, Checkpoint, DirectionTape, LayerTape, Tape};
+use crate::tensor::Rows;
+
+impl<T: Float> Tape<T> {
+    /// Bytes of the values that the tape holds: the layers' inputs, factors of dropout, and what
+    /// [`Checkpoint`] says.
+    pub fn bytes(&self) -> usize {
+        let mut values = 0;
+        for LayerTape { x, mask, directions } in &self.layers {
+            values += x.len() + mask.as_ref().map_or(0, Array3::len);
+            for DirectionTape { blocks, checkpoints } in directions {
+                values += blocks.iter().map(BlockTape::len).sum::<usize>();
+                values += checkpoints.iter().flatten().map(Array2::len).sum::<usize>();
+            }
+        }
+        values * size_of::<T>()
+    }
+
+    /// The activated gate `name` (`i f g o` of an LSTM, `r z n` of a GRU) of one layer and
+    /// direction at each step, [time, batch, hidden]; zero in the padding.
+    ///
+    /// # Errors
+    /// Where there is no such gate, layer or direction, or the tape has checkpoints instead.
+    pub fn gate(&self, name: &str, layer: usize, reverse: bool) -> Result<Array3<T>> {
+        let (names, gate) = (self.gate_names, index_of(self.gate_names, name)?);
+        self.collect(layer, reverse, |tape, t| {
+            let gates = tape.gates(t);
+            let width = gates.width() / names.len();
+            gates.columns(gate * width..(gate + 1) * width)
+        })
+    }
+
+    /// The state `name` (`h`, or `c` of an LSTM) of one layer and direction after each step,
+    /// [time, batch, width]; zero in the padding.
+    ///
+    /// # Errors
+    /// Where there is no such state, layer or direction, or the tape has checkpoints instead.
+    pub fn state(&self, name: &str, layer: usize, reverse: bool) -> Result<Array3<T>> {
+        let s = index_of(self.state_names, name)?;
+        self.collect(layer, reverse, |tape, t| tape.next(t, s))
+    }
+
+    /// The input of `layer` [time, batch, width], after dropout.
+    pub fn input(&self, layer: usize) -> Result<Array3<T>> {
+        let tape = self.layer(layer)?;
+        Ok(self.order.unsorted(tape.x.clone()))
+    }
+
+    fn layer(&self, layer: usize) -> Result<&LayerTape<T>> {
+        self.layers.get(layer).ok_or_else(|| {
+            Error::argument("layer", format!("less than {}", self.layers.len()), layer)
+        })
+    }
+
+    fn collect(
+        &self,
+        layer: usize,
+        reverse: bool,
+        rows_of: impl for<'a> Fn(&'a BlockTape<T>, usize) -> Rows<'a, T>,
+    ) -> Result<Array3<T>> {
+        let directions = &self.layer(layer)?.directions;
+        let Some(DirectionTape { blocks: tapes, .. }) = directions.get(usize::from(reverse)) else {
+            return Err(Error::argument("reverse", "false: the layer has one direction", reverse));
+        };
+        if self.keep != Checkpoint::Store {
+            let expected = "a tape that stores every step";
+            return Err(Error::argument("tape", expected, "one with checkpoints"));
+        }
+        let width = tapes.first().map_or(0, |tape| rows_of(tape, 0).width());
+        let mut all = Array3::zeros((self.order.time(), self.order.batch(), width));
+        for tape in tapes {
+            for t in 0..tape.block.time() {
+                let mut step = all.index_axis_mut(Axis(0), t);
+                let to = step.rows_mut().into_iter().skip(tape.block.places.start);
+                for (mut to, from) in to.zip(rows_of(tape, t).iter()) {
+                    to.iter_mut().zip(from).for_each(|(to, &from)| *to = from);
+                }
+            }
+        }
+        Ok(self.order.unsorted(all))
+    }
+}

@@ -1,0 +1,202 @@
+//! What allocates memory, counted by an allocator of the test's own: not a streaming step, not a
+//! time step, and not a second call through a workspace.
+#![allow(unsafe_code)]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell as Counter;
+
+use ndarray::{Array3, ArrayView2, Axis};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use recurrent::cell::{
+    Cell, CoupledLstmCell, GruCell, GruOptions, LayerNormLstmCell, LstmCell, PeepholeLstmCell,
+    ProjectedLstmCell, ProjectedLstmOptions, Reset, RnnCell,
+};
+use recurrent::{Arrays, Checkpoint, Recurrent, Sequences};
+
+thread_local! {
+    static COUNT: Counter<usize> = const { Counter::new(0) };
+}
+
+/// The system's allocator, which counts the calling thread's requests.
+struct Counting;
+
+fn count() {
+    COUNT.with(|count| count.set(count.get() + 1));
+}
+
+// SAFETY: every request goes to the system's allocator as it came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller's promises are those of the system's allocator.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: as above.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count();
+        // SAFETY: as above.
+        unsafe { System.realloc(memory, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(memory, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// How often `f` allocates.
+fn allocations(f: impl FnOnce()) -> usize {
+    let before = COUNT.get();
+    f();
+    COUNT.get() - before
+}
+
+const INPUT: usize = 5;
+
+fn network<C: Cell<f32>>(options: C::Options, bidirectional: bool) -> Recurrent<f32, C> {
+    let builder = Recurrent::builder(INPUT, 19).num_layers(2).options(options);
+    builder.bidirectional(bidirectional).build(&mut ChaCha8Rng::seed_from_u64(1)).unwrap()
+}
+
+fn values(time: usize, batch: usize, width: usize) -> Array3<f32> {
+    let mut rng = ChaCha8Rng::seed_from_u64(2);
+    Array3::from_shape_simple_fn((time, batch, width), || rng.random_range(-1.0..1.0))
+}
+
+/// On one thread, so small are the batches.
+fn check_stream<C: Cell<f32>>(options: C::Options) {
+    let net = network::<C>(options, false);
+    for batch in [1, 3] {
+        let x = values(4, batch, INPUT);
+        let transposed = x.view().permuted_axes([0, 2, 1]).as_standard_layout().into_owned();
+        let mut stream = net.stream(batch).unwrap();
+        let snapshot = stream.snapshot();
+        let mut step = |x_t: ArrayView2<'_, f32>| assert!(stream.step(x_t).is_ok());
+        let count = allocations(|| {
+            x.outer_iter().for_each(&mut step);
+            transposed.outer_iter().for_each(|x_t| step(x_t.reversed_axes()));
+        });
+        assert_eq!(count, 0, "batch {batch}");
+        assert_eq!(allocations(|| assert!(stream.restore(&snapshot).is_ok())), 0, "batch {batch}");
+    }
+}
+
+fn check_time<C: Cell<f32>>(options: C::Options) {
+    for bidirectional in [false, true] {
+        let net = network::<C>(options.clone(), bidirectional);
+        let counts = [10, 200].map(|time| {
+            let lengths = vec![time - 3, 0, time];
+            let x = Sequences::new(values(time, 3, INPUT), lengths).unwrap();
+            let d_output = values(time, 3, net.output_size());
+            let mut grad = net.zeros_like();
+            let mut rng = ChaCha8Rng::seed_from_u64(3);
+            // Each once before, so that the library's own memory for later stands.
+            let mut call = |checkpoint: Option<Checkpoint>| match checkpoint {
+                None => assert!(net.forward(&x, None).is_ok()),
+                Some(checkpoint) => {
+                    let pass = net.forward_train_with(&x, None, &mut rng, checkpoint);
+                    let (_, _, tape) = pass.unwrap();
+                    assert!(net.backward(tape, &d_output, None, &mut grad).is_ok());
+                }
+            };
+            [None, Some(Checkpoint::Store), Some(Checkpoint::Every(time.div_ceil(3)))].map(
+                |checkpoint| {
+                    call(checkpoint);
+                    allocations(|| call(checkpoint))
+                },
+            )
+        });
+        assert!(counts[1][0] > 0);
+        assert!((0..3).all(|i| counts[1][i] <= counts[0][i]), "{counts:?}");
+    }
+}
+
+fn check_workspace<C: Cell<f32>>(options: C::Options) {
+    for bidirectional in [false, true] {
+        let net = network::<C>(options.clone(), bidirectional);
+        for lengths in [vec![9; 3], vec![4, 9, 0]] {
+            let batches = [1.0, -0.5].map(|factor| {
+                Sequences::new(values(9, 3, INPUT) * factor, lengths.clone()).unwrap()
+            });
+            let mut initial = net.zero_state(3).unwrap();
+            initial.fill(0.25);
+            let calls = [(0, None), (1, None), (0, Some(&initial)), (1, Some(&initial)), (0, None)];
+            let expected = calls.map(|(x, initial)| net.forward(&batches[x], initial).unwrap());
+            let mut workspace = net.workspace();
+            let mut counts = Vec::with_capacity(calls.len());
+            for ((x, initial), expected) in calls.into_iter().zip(expected) {
+                counts.push(allocations(|| {
+                    let (output, last) = workspace.forward(&batches[x], initial).unwrap();
+                    assert!((output, last) == (&expected.0, &expected.1));
+                }));
+            }
+            assert!(counts[0] > 0);
+            assert_eq!(counts[1..], [0; 4], "{lengths:?}, bidirectional {bidirectional}");
+        }
+    }
+}
+
+/// Runs a check for each cell.
+macro_rules! every_cell {
+    ($check:ident) => {
+        $check::<RnnCell<f32>>(Default::default());
+        $check::<LstmCell<f32>>(Default::default());
+        $check::<GruCell<f32>>(GruOptions::new(Reset::After));
+        $check::<GruCell<f32>>(GruOptions::new(Reset::Before));
+        $check::<PeepholeLstmCell<f32>>(Default::default());
+        $check::<CoupledLstmCell<f32>>(Default::default());
+        $check::<ProjectedLstmCell<f32>>(ProjectedLstmOptions::new(7));
+        $check::<LayerNormLstmCell<f32>>(Default::default());
+    };
+}
+
+#[test]
+fn the_counter_counts() {
+    assert_eq!(allocations(|| drop(std::hint::black_box(vec![0_u8; 100]))), 1);
+    let grown = allocations(|| {
+        let mut bytes = Vec::with_capacity(1);
+        bytes.extend(std::hint::black_box([0_u8; 100]));
+        std::hint::black_box(bytes);
+    });
+    assert_eq!(grown, 2);
+    assert_eq!(allocations(|| ()), 0);
+}
+
+#[test]
+fn a_streaming_step_allocates_nothing() {
+    every_cell!(check_stream);
+}
+
+#[test]
+fn a_time_step_of_a_sequence_call_allocates_nothing() {
+    every_cell!(check_time);
+}
+
+#[test]
+fn a_second_call_through_a_workspace_allocates_nothing() {
+    every_cell!(check_workspace);
+}
+
+#[test]
+fn a_workspace_serves_calls_of_other_shapes_in_between() {
+    let net = network::<LstmCell<f32>>(Default::default(), true);
+    let mut workspace = net.workspace();
+    for (time, lengths) in [(4, vec![4, 4]), (9, vec![2, 9, 5]), (9, vec![9, 2, 5]), (4, vec![4])] {
+        let x = Sequences::new(values(time, lengths.len(), INPUT), lengths).unwrap();
+        assert!(workspace.forward(&Sequences::full(values(2, 1, 3)).unwrap(), None).is_err());
+        let (output, last) = workspace.forward(&x, None).unwrap();
+        let expected = net.forward(&x, None).unwrap();
+        assert!((output, last) == (&expected.0, &expected.1));
+        assert_eq!(output.values().len_of(Axis(0)), time);
+    }
+}

@@ -1,0 +1,179 @@
+//! Checkpointed backpropagation through time against the stored one, bit for bit.
+
+#[path = "common/run.rs"]
+mod run;
+
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use recurrent::cell::{
+    Cell, CoupledLstmCell, GruCell, GruOptions, LayerNormLstmCell, LstmCell, Nonlinearity,
+    PeepholeLstmCell, ProjectedLstmCell, ProjectedLstmOptions, Reset, RnnCell,
+};
+use recurrent::{Arrays, Checkpoint, Lstm, Recurrent, Result};
+use run::{Problem, Results, difference, random};
+
+const TIME: usize = 13;
+const CHECKPOINTS: [Checkpoint; 8] = [
+    Checkpoint::Store,
+    Checkpoint::Sqrt,
+    Checkpoint::Every(1),
+    Checkpoint::Every(3),
+    Checkpoint::Every(5),
+    Checkpoint::Every(TIME),
+    Checkpoint::Every(TIME + 4),
+    Checkpoint::Every(usize::MAX),
+];
+
+/// Two layers with dropout between them.
+fn problem<C: Cell<f32>>(
+    options: C::Options,
+    bidirectional: bool,
+    lengths: &[usize],
+    learned: bool,
+) -> Problem<C> {
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    let builder = Recurrent::<f32, C>::builder(5, 6).num_layers(2).bidirectional(bidirectional);
+    let builder = builder.dropout(0.3).learned_initial_state(learned).options(options);
+    let net = random(builder.build(&mut rng).unwrap(), &mut rng);
+    Problem::random(net, TIME, lengths.to_vec(), &mut rng)
+}
+
+/// As [`Problem::run`] with a checkpoint, twice into the same gradient; and the gradients by the
+/// states of each layer's cells at each step.
+fn run<C: Cell<f32>>(
+    problem: &Problem<C>,
+    given: bool,
+    checkpoint: Checkpoint,
+) -> Result<(Results<C>, Vec<Vec<u32>>)> {
+    let Problem { net, x, initial, d_output, d_final } = problem;
+    let mut rng = ChaCha8Rng::seed_from_u64(9);
+    let initial = given.then_some(initial);
+    let mut grad = net.zeros_like();
+    let (_, _, tape) = net.forward_train_with(x, initial, &mut rng, checkpoint)?;
+    net.backward(tape, d_output, Some(d_final), &mut grad)?;
+    let (output, last, tape) = net.forward_train_with(x, initial, &mut rng, checkpoint)?;
+    let (d_x, d_initial, steps) = net.backward_steps(tape, d_output, None, &mut grad)?;
+    let mut bits = Vec::new();
+    for layer in 0..2 {
+        for reverse in [false, true].into_iter().take(1 + usize::from(net.bidirectional())) {
+            for name in C::STATE {
+                let gradients = steps.get(name, layer, reverse)?;
+                bits.push(gradients.iter().map(|value| value.to_bits()).collect());
+            }
+        }
+    }
+    Ok((Results { output: output.into_values(), last, d_x, d_initial, grad }, bits))
+}
+
+fn check_cell<C: Cell<f32>>(options: C::Options) {
+    for bidirectional in [false, true] {
+        for lengths in [[TIME; 4].as_slice(), &[7, 0, TIME, 3, 12, 1], &[6], &[0, 0]] {
+            for given in [false, true] {
+                let problem = problem::<C>(options.clone(), bidirectional, lengths, !given);
+                let (expected, expected_steps) = run(&problem, given, CHECKPOINTS[0]).unwrap();
+                for checkpoint in CHECKPOINTS {
+                    let (got, steps) = run(&problem, given, checkpoint).unwrap();
+                    let difference = difference(&got.all(), &expected.all());
+                    let at = format!("{checkpoint:?}, bidirectional {bidirectional}, {lengths:?}");
+                    assert_eq!(difference, None, "{at}, given {given}");
+                    assert!(steps == expected_steps, "{at}, given {given}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn checkpoints_change_no_bit_of_an_rnn() {
+    check_cell::<RnnCell<f32>>(Nonlinearity::Tanh);
+}
+
+#[test]
+fn checkpoints_change_no_bit_of_an_lstm() {
+    check_cell::<LstmCell<f32>>(Default::default());
+}
+
+#[test]
+fn checkpoints_change_no_bit_of_a_gru() {
+    check_cell::<GruCell<f32>>(GruOptions::new(Reset::After));
+    check_cell::<GruCell<f32>>(GruOptions::new(Reset::Before));
+}
+
+#[test]
+fn checkpoints_change_no_bit_of_an_lstm_with_peepholes() {
+    check_cell::<PeepholeLstmCell<f32>>(Default::default());
+}
+
+#[test]
+fn checkpoints_change_no_bit_of_an_lstm_with_coupled_gates() {
+    check_cell::<CoupledLstmCell<f32>>(Default::default());
+}
+
+#[test]
+fn checkpoints_change_no_bit_of_an_lstm_with_projection() {
+    check_cell::<ProjectedLstmCell<f32>>(ProjectedLstmOptions::new(3));
+}
+
+#[test]
+fn checkpoints_change_no_bit_of_an_lstm_with_layer_normalisation() {
+    check_cell::<LayerNormLstmCell<f32>>(Default::default());
+}
+
+/// So big that the batch is split among threads, and so are the rows of the weights' gradients.
+#[test]
+fn checkpoints_change_no_bit_for_any_number_of_threads() {
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    let builder = Lstm::<f32>::builder(32, 64).num_layers(2).bidirectional(true).dropout(0.3);
+    let net = builder.build(&mut rng).unwrap();
+    let lengths = (0..48).map(|b| b * 17 % 41).collect();
+    let problem = Problem::random(net, 40, lengths, &mut rng);
+    let (expected, _) = run(&problem, true, Checkpoint::Store).unwrap();
+    for threads in 1..=3 {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        for checkpoint in [Checkpoint::Sqrt, Checkpoint::Every(9)] {
+            let (got, _) = pool.install(|| run(&problem, true, checkpoint)).unwrap();
+            let difference = difference(&got.all(), &expected.all());
+            assert_eq!(difference, None, "{threads} threads, {checkpoint:?}");
+        }
+    }
+}
+
+/// One layer of an LSTM: per step of each sequence x, and h and c of each boundary with four gates,
+/// or h and c once a window.
+#[test]
+fn a_tape_holds_what_the_documentation_says() {
+    let (time, batch, input, hidden) = (100, 3, 5, 7);
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    let net = Lstm::<f32>::builder(input, hidden).build(&mut rng).unwrap();
+    let problem = Problem::random(net, time, vec![time; batch], &mut rng);
+    let mut values = |checkpoint| {
+        let forward = problem.net.forward_train_with(&problem.x, None, &mut rng, checkpoint);
+        forward.unwrap().2.bytes() / size_of::<f32>()
+    };
+    let (x, states) = (time * batch * input, batch * 2 * hidden);
+    let stored = x + (time + 1) * states + time * batch * 4 * hidden;
+    assert_eq!(values(Checkpoint::Store), stored);
+    assert_eq!(values(Checkpoint::Every(1)), x + time * states);
+    assert_eq!(values(Checkpoint::Every(7)), x + 15 * states);
+    assert_eq!(values(Checkpoint::Sqrt), x + 10 * states);
+    assert_eq!(values(Checkpoint::Every(time)), x + states);
+}
+
+#[test]
+fn a_tape_with_checkpoints_has_no_gates_to_show() {
+    let problem = problem::<LstmCell<f32>>(Default::default(), false, &[TIME, 4], false);
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    let forward = problem.net.forward_train_with(&problem.x, None, &mut rng, Checkpoint::Sqrt);
+    let (_, _, tape) = forward.unwrap();
+    let expected = "tape: expected a tape that stores every step, got one with checkpoints";
+    assert_eq!(tape.gate("i", 0, false).unwrap_err().to_string(), expected);
+    assert_eq!(tape.state("h", 1, false).unwrap_err().to_string(), expected);
+    assert_eq!(tape.input(0).unwrap().dim(), problem.x.values().dim());
+}
+
+#[test]
+fn a_checkpoint_before_every_zeroth_step_is_refused() {
+    let problem = problem::<LstmCell<f32>>(Default::default(), false, &[TIME], false);
+    let error = run(&problem, false, Checkpoint::Every(0)).unwrap_err();
+    assert_eq!(error.to_string(), "checkpoint: expected at least every step, got 0");
+}
