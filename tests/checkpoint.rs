@@ -127,11 +127,11 @@ fn checkpoints_change_no_bit_for_any_number_of_threads() {
     let net = builder.build(&mut rng).unwrap();
     let lengths = (0..48).map(|b| b * 17 % 41).collect();
     let problem = Problem::random(net, 40, lengths, &mut rng);
-    let (expected, _) = run(&problem, true, Checkpoint::Store).unwrap();
+    let expected = problem.run();
     for threads in 1..=3 {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         for checkpoint in [Checkpoint::Sqrt, Checkpoint::Every(9)] {
-            let (got, _) = pool.install(|| run(&problem, true, checkpoint)).unwrap();
+            let got = pool.install(|| problem.run_with(checkpoint));
             let difference = difference(&got.all(), &expected.all());
             assert_eq!(difference, None, "{threads} threads, {checkpoint:?}");
         }

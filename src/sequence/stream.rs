@@ -3,7 +3,7 @@
 use ndarray::ArrayView2;
 
 use crate::cell::{Cell, ForwardStep, MAX_STATES};
-use crate::error::{Error, Result, check_shape, check_size};
+use crate::error::{Error, Result, check_shape};
 use crate::float::Float;
 use crate::sequence::Recurrent;
 use crate::sequence::state::State;
@@ -31,7 +31,6 @@ pub struct Stream<'m, T: Float, C: Cell<T>> {
 
 impl<'m, T: Float, C: Cell<T>> Stream<'m, T, C> {
     pub(crate) fn new(network: &'m Recurrent<T, C>, batch: usize) -> Result<Self> {
-        check_size("batch", &[batch])?;
         if network.directions != 1 {
             let expected = "a network of one direction: backward in time needs the whole sequence";
             return Err(Error::argument("bidirectional", expected, true));
@@ -82,7 +81,8 @@ impl<'m, T: Float, C: Cell<T>> Stream<'m, T, C> {
     /// Where it is the state of another network or batch; this one's is then as before.
     pub fn restore(&mut self, state: &State<T>) -> Result<()> {
         state.check_like("state", &self.state, self.state.batch())?;
-        self.state.clone_from(state);
+        let states = self.state.parts_mut().iter_mut().flatten();
+        states.zip(state.parts().iter().flatten()).for_each(|(to, from)| to.assign(from));
         Ok(())
     }
 

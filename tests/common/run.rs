@@ -4,7 +4,7 @@ use ndarray::Array3;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use recurrent::cell::Cell;
-use recurrent::{Arrays, Recurrent, Sequences, State};
+use recurrent::{Arrays, Checkpoint, Recurrent, Sequences, State};
 
 /// A network and all that a pass through it takes.
 #[derive(Clone, Debug)]
@@ -60,9 +60,14 @@ impl<C: Cell<f32>> Problem<C> {
     }
 
     pub(crate) fn run(&self) -> Results<C> {
+        self.run_with(Checkpoint::Store)
+    }
+
+    pub(crate) fn run_with(&self, checkpoint: Checkpoint) -> Results<C> {
         let Self { net, x, initial, d_output, d_final } = self;
         let rng = &mut ChaCha8Rng::seed_from_u64(9);
-        let (output, last, tape) = net.forward_train(x, Some(initial), rng).unwrap();
+        let forward = net.forward_train_with(x, Some(initial), rng, checkpoint);
+        let (output, last, tape) = forward.unwrap();
         let mut grad = net.zeros_like();
         let (d_x, d_initial) = net.backward(tape, d_output, Some(d_final), &mut grad).unwrap();
         Results { output: output.into_values(), last, d_x, d_initial, grad }
