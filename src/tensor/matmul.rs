@@ -233,11 +233,13 @@ fn add_outer_rows<S: Simd, T: Float, const R: usize>(
     let band = m.min(OUTER_BAND).next_multiple_of(R);
     let mut left = Aligned::stale(band * most);
     let mut right = Aligned::stale(2 * lanes * most);
-    let mut sums = Aligned::zeros(band * padded);
+    let mut sums = Aligned::stale(band * padded);
     for (first, mut out) in (0..m).step_by(band).zip(out.axis_chunks_iter_mut(Axis(0), band)) {
         let band = first..first + out.nrows();
         for (sums, out) in sums.chunks_exact_mut(padded).zip(out.rows()) {
-            sums[..n].copy_from_slice(out.to_slice().unwrap_or_default());
+            let (sums, padding) = sums.split_at_mut(n);
+            sums.copy_from_slice(out.to_slice().unwrap_or_default());
+            padding.fill(T::zero());
         }
         for (a, b) in a.rows().chunks(OUTER_ROWS).zip(b.rows().chunks(OUTER_ROWS)) {
             let left = &mut left[..band.len().next_multiple_of(R) * a.len()];
