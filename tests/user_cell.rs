@@ -29,7 +29,7 @@ use recurrent::cell::{BackwardStep, Cell, CellConfig, ForwardStep, GateWeights, 
 use recurrent::check::GradientCheck;
 use recurrent::tensor::activation::{sigmoid, tanh};
 use recurrent::tensor::{Packed, Simd, Start, lanes, product};
-use recurrent::{Arrays, Float, Recurrent, Result, Sequences, State};
+use recurrent::{Arrays, Checkpoint, Float, Recurrent, Result, Sequences, State};
 
 /// The parameters. `GateWeights` holds W, U and the biases under PyTorch's names, and knows their
 /// gradients; arrays of one's own would stand beside it.
@@ -290,4 +290,24 @@ fn what_stands_in_the_padding_changes_no_bit() {
     let expected = run(None);
     assert_eq!(run(Some(0.0)), expected);
     assert_eq!(run(Some(f32::NAN)), expected);
+}
+
+#[test]
+fn checkpoints_change_no_bit() {
+    let mut rng = ChaCha8Rng::seed_from_u64(9);
+    let (net, x) = (network::<f32>(true, &mut rng), ragged::<f32>(&mut rng));
+    let d_output = random(Array3::zeros((TIME, 4, net.output_size())), &mut rng);
+    let mut run = |checkpoint| {
+        let (output, last, tape) = net.forward_train_with(&x, None, &mut rng, checkpoint).unwrap();
+        let mut grad = net.zeros_like();
+        let (d_x, d_initial) = net.backward(tape, &d_output, None, &mut grad).unwrap();
+        let mut bits = Vec::new();
+        ((output, last), ((d_x, d_initial), grad)).for_each(&mut |_, array| {
+            bits.extend(array.iter().map(|value| value.to_bits()));
+        });
+        bits
+    };
+    let expected = run(Checkpoint::Store);
+    assert_eq!(run(Checkpoint::Every(2)), expected);
+    assert_eq!(run(Checkpoint::Sqrt), expected);
 }

@@ -113,7 +113,9 @@ pub trait Cell<T: Float>: Arrays<T> + Send + Sync {
     /// The same step backward.
     fn backward<S: Simd>(&self, simd: S, packed: &Self::Packed, step: BackwardStep<'_, '_, T>);
 
-    /// Adds the gradient of each parameter to `grad`, once a sequence, from all steps' rows.
+    /// Adds the gradient of each parameter to `grad`, from the rows of a window of steps: of all, or
+    /// of those between two checkpoints. A sum that goes on row by row from what stands in `grad`,
+    /// as [`GateWeights`] and [`tensor`](crate::tensor) do it, has the same bits in either case.
     fn accumulate<S: Simd>(&self, simd: S, steps: &Steps<'_, T>, grad: &mut Self);
 }
 
@@ -145,7 +147,8 @@ pub struct BackwardStep<'s, 'd, T> {
     pub d_state: &'s mut [RowsMut<'d, T>],
 }
 
-/// The rows of all steps of a sequence call, in the same order in each field.
+/// The rows of a window of steps of a sequence call, from the step walked last to the first, in the
+/// same order in each field.
 #[derive(Debug)]
 pub struct Steps<'a, T> {
     /// The inputs.

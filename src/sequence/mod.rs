@@ -220,6 +220,17 @@ impl<T: Float, C: Cell<T>> Recurrent<T, C> {
     ///
     /// Beside them each layer keeps its input and, with dropout, as many factors, in any case.
     ///
+    /// Forward and backward of two LSTM layers of 128 over 1,000 steps of 64 values in f32, on one
+    /// thread with AVX-512 (`cargo bench --bench checkpoint`; small windows of one sequence leave
+    /// the sums over steps short):
+    ///
+    /// | [`Checkpoint`] | batch 1: time | [`Tape::bytes`] | batch 32: time | [`Tape::bytes`] |
+    /// |---|---|---|---|---|
+    /// | `Store` | 13.5 ms | 6.9 MB | 358 ms | 221 MB |
+    /// | `Every(100)` | 18.9 ms | 0.8 MB | 375 ms | 25 MB |
+    /// | `Sqrt` | 20.9 ms | 0.8 MB | 379 ms | 27 MB |
+    /// | `Every(10)` | 26.1 ms | 1.0 MB | 370 ms | 31 MB |
+    ///
     /// # Errors
     /// Where k is zero, or `x` or `initial` does not fit the network.
     pub fn forward_train_with(

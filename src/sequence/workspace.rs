@@ -17,7 +17,8 @@ use crate::tensor::{Level, dispatch};
 /// [`Recurrent::workspace`](super::Recurrent::workspace).
 ///
 /// It borrows the network, so the weights, which it packs once, cannot change under it. A call over
-/// sequences of the same lengths as the call before allocates nothing on one thread.
+/// sequences of the same lengths as the call before allocates nothing on one thread. It holds the
+/// output of each layer.
 #[derive(Debug)]
 pub struct Workspace<'m, T: Float, C: Cell<T>> {
     network: &'m Recurrent<T, C>,
