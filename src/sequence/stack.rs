@@ -172,8 +172,8 @@ impl<T: Float, C: Cell<T>> Recurrent<T, C> {
                     for_blocks(&mut tape.blocks, walk, &|tape, walk| {
                         direction.backward(simd, &weights, d_output.view(), walk, tape);
                     });
-                    let grad = &mut grad.cells[k];
-                    direction.accumulate(simd, x.view(), &window, &tape.blocks, grad);
+                    let (x, grad) = (x.view(), &mut grad.cells[k]);
+                    direction.accumulate(simd, x, &window, &tape.blocks, grad);
                 }
                 column += self.cells[k].state_size(0);
             }

@@ -23,7 +23,7 @@ pub struct Stream<'m, T: Float, C: Cell<T>> {
     layers: std::sync::Arc<Vec<Weights<T, C::Packed>>>,
     state: State<T>,
     next: State<T>,
-    /// Memory for the input, and for each layer's step.
+    /// Memory for an input that is not contiguous, and for each layer's step.
     x: Vec<T>,
     gates: Vec<Vec<T>>,
     saved: Vec<Vec<T>>,
@@ -38,11 +38,10 @@ impl<'m, T: Float, C: Cell<T>> Stream<'m, T, C> {
         let level = Level::new();
         let rows = |width: usize| vec![T::zero(); batch * width];
         let state = network.initial_state(batch);
-        let layers = dispatch!(level, simd => network.pack(simd));
         Ok(Self {
             network,
             level,
-            layers: std::sync::Arc::new(layers),
+            layers: std::sync::Arc::new(dispatch!(level, simd => network.pack(simd))),
             next: state.clone(),
             state,
             x: rows(network.input_size()),
@@ -58,8 +57,11 @@ impl<'m, T: Float, C: Cell<T>> Stream<'m, T, C> {
     pub fn step(&mut self, x_t: ArrayView2<'_, T>) -> Result<ArrayView2<'_, T>> {
         let expected = [self.state.batch(), self.network.input_size()];
         check_shape("x_t", "batch, input", &expected, x_t.shape())?;
-        self.x.iter_mut().zip(&x_t).for_each(|(to, &from)| *to = from);
-        dispatch!(self.level, simd => self.step_layers(simd));
+        let rows = x_t.to_slice();
+        if rows.is_none() {
+            self.x.iter_mut().zip(&x_t).for_each(|(to, &from)| *to = from);
+        }
+        dispatch!(self.level, simd => self.step_layers(simd, rows));
         std::mem::swap(&mut self.state, &mut self.next);
         Ok(self.output())
     }
@@ -99,8 +101,8 @@ impl<'m, T: Float, C: Cell<T>> Stream<'m, T, C> {
         }
     }
 
-    fn step_layers<S: Simd>(&mut self, simd: S) {
-        let mut x = self.x.as_slice();
+    fn step_layers<S: Simd>(&mut self, simd: S, x_t: Option<&[T]>) {
+        let mut x = x_t.unwrap_or(&self.x);
         let layers = self.network.cells.iter().zip(self.layers.iter());
         let states = self.state.parts().iter().zip(self.next.parts_mut());
         let buffers = self.gates.iter_mut().zip(&mut self.saved);

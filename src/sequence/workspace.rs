@@ -22,7 +22,6 @@ use crate::tensor::{Level, dispatch};
 #[derive(Debug)]
 pub struct Workspace<'m, T: Float, C: Cell<T>> {
     network: &'m Recurrent<T, C>,
-    level: Level,
     weights: Vec<Weights<T, C::Packed>>,
     results: Option<Results<T>>,
 }
@@ -37,9 +36,8 @@ pub(crate) struct Results<T: Float> {
 
 impl<'m, T: Float, C: Cell<T>> Workspace<'m, T, C> {
     pub(crate) fn new(network: &'m Recurrent<T, C>) -> Self {
-        let level = Level::new();
-        let weights = dispatch!(level, simd => network.pack(simd));
-        Self { network, level, weights, results: None }
+        let weights = dispatch!(Level::new(), simd => network.pack(simd));
+        Self { network, weights, results: None }
     }
 
     /// [`Recurrent::forward`]; the results stand in the workspace until the next call.
@@ -77,7 +75,7 @@ impl<'m, T: Float, C: Cell<T>> Workspace<'m, T, C> {
             }
         };
         let Results { output, last, pass } = &mut results;
-        dispatch!(self.level, simd => {
+        dispatch!(Level::new(), simd => {
             self.network.run(simd, &self.weights, (x, initial), pass, None)
         });
         if pass.order.is_caller_order() {
