@@ -46,7 +46,10 @@ impl<T: Float> Sequences<T> {
         let (time, batch, _) = values.dim();
         check_size("values [time, batch, features]", values.shape())?;
         check_lengths(&lengths, time, batch)?;
-        let values = values.as_standard_layout().into_owned();
+        let values = match values.is_standard_layout() {
+            true => values,
+            false => values.as_standard_layout().into_owned(),
+        };
         Ok(Self { values, lengths })
     }
 

@@ -74,6 +74,27 @@ fn linear_gradients_match_finite_differences_on_rows_and_sequences() {
     }
 }
 
+/// So many rows that threads share them; on the last one is left.
+#[test]
+fn the_number_of_threads_never_matters_to_a_linear_layer() {
+    let linear = Linear::<f32>::new(48, 65, &mut rng()).unwrap();
+    let (x, d) =
+        (random2((1001, 48), 1).mapv(|x| x as f32), random2((1001, 65), 2).mapv(|x| x as f32));
+    let run = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let mut grad = linear.zeros_like();
+            let d_x = linear.backward(x.view(), d.view(), &mut grad).unwrap();
+            let mut all: Vec<f32> =
+                linear.forward(x.view()).unwrap().into_iter().chain(d_x).collect();
+            grad.for_each(&mut |_, array| all.extend(array));
+            all
+        })
+    };
+    let one = run(1);
+    (2..=5).for_each(|threads| assert_eq!(run(threads), one, "{threads} threads"));
+}
+
 #[test]
 fn embedding_gradients_match_finite_differences() {
     for (lengths, width) in LENGTHS.into_iter().flat_map(|l| [1, 7, 17].map(|width| (l, width))) {

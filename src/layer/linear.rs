@@ -9,15 +9,20 @@
 
 use ndarray::{Array1, Array2, Array3, ArrayView2, ArrayView3, CowArray, Ix2};
 use rand::Rng;
+use rayon::prelude::*;
 
 use crate::arrays::{Arrays, Visit, VisitMut, check_same_structure};
 use crate::error::{Result, check_shape, check_size};
 use crate::float::Float;
 use crate::sequences::Sequences;
 use crate::tensor::reduce::add_column_sums;
+use crate::tensor::threads;
 use crate::tensor::{
     Gather, Init, Level, Packed, Rows, RowsMut, Simd, Start, add_outer_products, dispatch, product,
 };
+
+/// Rows below which a product runs much slower per row.
+const MIN_ROWS: usize = 24;
 
 /// y = W x + b; see the [module](self).
 ///
@@ -140,9 +145,9 @@ impl<T: Float> Linear<T> {
     fn product(&self, x: Option<&[T]>, y: Option<&mut [T]>) {
         let start = Start::bias(self.bias.as_ref());
         let x = Rows::new(slice(x), self.input_size());
-        let y = RowsMut::new(y.unwrap_or_default(), self.output_size());
         dispatch!(Level::new(), simd => {
-            product(simd, x, &Packed::new(simd, self.weight.t()), start, y)
+            let weight = Packed::new(simd, self.weight.t());
+            product_of_rows(simd, x, &weight, start, y.unwrap_or_default())
         });
     }
 
@@ -155,8 +160,8 @@ impl<T: Float> Linear<T> {
         grad: &mut Self,
     ) {
         let weight = Packed::new(simd, self.weight.view());
-        let d_x = RowsMut::new(d_x.as_slice_mut().unwrap_or_default(), x.width());
-        product(simd, d_y, &weight, Start::Zero, d_x);
+        let d_x = d_x.as_slice_mut().unwrap_or_default();
+        product_of_rows(simd, d_y, &weight, Start::Zero, d_x);
         let (x, d_y) = (
             Gather::new(x.iter().collect(), x.width()),
             Gather::new(d_y.iter().collect(), d_y.width()),
@@ -166,6 +171,26 @@ impl<T: Float> Linear<T> {
             add_column_sums(simd, &d_y, bias.view_mut());
         }
     }
+}
+
+/// `y = start + x · weight`, for `x` without gaps. Threads take rows.
+fn product_of_rows<S: Simd, T: Float>(
+    simd: S,
+    x: Rows<'_, T>,
+    weight: &Packed<T>,
+    start: Start<'_, T>,
+    y: &mut [T],
+) {
+    let (input, output) = (weight.k(), weight.n());
+    let parts = threads::parts(x.count(), MIN_ROWS, x.count() * input * output);
+    if parts == 1 {
+        return product(simd, x, weight, start, RowsMut::new(y, output));
+    }
+    let rows = x.count().div_ceil(parts);
+    let blocks = x.contiguous().par_chunks(rows * input).zip(y.par_chunks_mut(rows * output));
+    blocks.for_each(|(x, y)| {
+        product(simd, Rows::new(x, input), weight, start, RowsMut::new(y, output));
+    });
 }
 
 fn slice<T>(values: Option<&[T]>) -> &[T] {

@@ -32,7 +32,7 @@ use crate::tensor::{Lanes, Simd, SimdFloat, Vector, lanes};
 /// use ndarray::array;
 /// use recurrent::optim::Adam;
 ///
-/// let mut theta = array![4.0, -2.0];
+/// let mut theta = array![4.0_f32, -2.0];
 /// let mut adam = Adam::new(0.1)?;
 /// for step in 0..400 {
 ///     adam.set_learning_rate(0.1 / f64::from(1 + step / 100))?;

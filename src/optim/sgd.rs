@@ -28,7 +28,7 @@ use crate::tensor::{Lanes, Simd, SimdFloat, Vector, lanes};
 /// use ndarray::array;
 /// use recurrent::optim::Sgd;
 ///
-/// let mut theta = array![4.0];
+/// let mut theta = array![4.0_f64];
 /// let mut sgd = Sgd::new(0.25)?.momentum(0.5)?;
 /// for _ in 0..60 {
 ///     let grad = &theta * 2.0; // of θ²
