@@ -6,7 +6,7 @@
 //! θ = θ − η/(1 − β₁ᵗ) · m / (√v/√(1 − β₂ᵗ) + ε)
 //! ```
 //!
-//! The last line is computed as r·m / (√v + e) with the scalars e = ε·√(1 − β₂ᵗ) and
+//! The last line is computed as r · (m / (√v + e)) with the scalars e = ε·√(1 − β₂ᵗ) and
 //! r = η·√(1 − β₂ᵗ)/(1 − β₁ᵗ): one division. As v lies between its last value and d², the moments
 //! are finite if all d² are, and that is what a step checks before it begins.
 //!
@@ -188,8 +188,9 @@ impl<T: Float> Rule<T, 2> for Moments {
             let v_t = flush(l, (d * d - v_t).mul_add(l.splat(self.rest.1), v_t));
             l.store(m, m_t);
             l.store(v, v_t);
-            let step = l.splat(self.rate) * m_t / (v_t.sqrt() + l.splat(self.eps));
-            l.store(theta, l.load(theta) * l.splat(self.keep) - step);
+            let kept = l.load(theta) * l.splat(self.keep);
+            let step = m_t / (v_t.sqrt() + l.splat(self.eps));
+            l.store(theta, step.mul_add(l.splat(-self.rate), kept));
         }
     }
 }

@@ -162,8 +162,8 @@ fn first_not_finite<S: Simd, T: Float, R: Rule<T, N>, const N: usize>(
     found(0, T::nan())
 }
 
-/// `x`, or zero where it is no normal number: a moment that decays must not end in numbers that
-/// are no use and cost a hundred times as much.
+/// `x`, or zero where it is no normal number: the moments of a value that has no gradient any more
+/// would end there, where a step takes 20 to 40 times as long, and stay.
 #[inline(always)]
 fn flush<S: Simd, T: Float>(l: Lanes<S, T>, x: Vector<S, T>) -> Vector<S, T> {
     let least = l.splat(T::min_positive_value().f64());
