@@ -2,8 +2,8 @@
 //!
 //! A step reads each array once and writes parameters and moments once. Before that it reads the
 //! gradient alone: an error must leave parameters and moments as they were, so all of the gradient
-//! has to be known to be good before the first of them changes. Of Adam's traffic that is an eighth
-//! more, of plain descent's a third. Moments are bundles of the parameters' own type.
+//! has to be known to be good before the first of them changes. To Adam's traffic that adds a seventh,
+//! to plain descent's a third. Moments are bundles of the parameters' own type.
 //!
 //! | file | rule |
 //! |---|---|
