@@ -1,6 +1,6 @@
 //! Optimiser steps, clipping and cross entropy, in GB/s beside a memory copy measured in the same
-//! run. Bytes count once for each array that a call must read or write. The head of a character model in
-//! GF/s beside the machine's peak.
+//! run; bytes count once for each array that a call must read or write. The head of a character
+//! model in GF/s beside the machine's peak.
 #![allow(missing_docs)]
 
 #[path = "support/measure.rs"]

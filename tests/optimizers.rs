@@ -6,6 +6,9 @@ use rand_chacha::ChaCha8Rng;
 use recurrent::optim::{Adam, Sgd, clip_global_norm};
 use recurrent::{Arrays, Result};
 
+/// A step of an optimiser.
+type Step<'a> = dyn FnMut(&mut Array1<f32>, &Array1<f32>) -> Result<()> + 'a;
+
 fn near(a: &Array1<f64>, b: &[f64]) {
     for (a, b) in a.iter().zip(b) {
         assert!((a - b).abs() <= 1e-14 * b.abs().max(1.0), "{a} is not {b}");
@@ -167,9 +170,8 @@ fn the_largest_gradient_that_adam_takes_leaves_it_able_to_move() {
 
 #[test]
 fn hyper_parameters_that_the_parameters_type_cannot_hold_are_refused_at_the_step() {
-    type One = Array1<f32>;
     let (start, grad) = (array![1.0_f32], array![0.0_f32]);
-    let refused = |step: &mut dyn FnMut(&mut One, &One) -> Result<()>, expected: &str| {
+    let refused = |step: &mut Step<'_>, expected: &str| {
         let mut theta = start.clone();
         let message = step(&mut theta, &grad).unwrap_err().to_string();
         assert_eq!(theta, start);
@@ -212,6 +214,26 @@ fn a_rate_can_be_changed_between_steps_and_a_bad_one_is_refused() {
         assert!(adam.set_learning_rate(bad).is_err());
         assert_eq!((sgd.learning_rate(), adam.learning_rate()), (0.25, 0.25));
     }
+}
+
+/// A subnormal number would slow every step from then on; so large a rate shows it.
+#[test]
+fn a_moment_that_fades_ends_in_zero_and_not_in_subnormal_numbers() {
+    let (small, zero) = (array![3e-38_f32], array![0.0_f32]);
+    let check = |step: &mut Step<'_>| {
+        let mut theta = array![0.0_f32];
+        step(&mut theta, &small).unwrap();
+        assert!(theta[0] < -1e-3, "{theta}");
+        step(&mut theta, &zero).unwrap();
+        let after = theta.clone();
+        (0..5).for_each(|_| step(&mut theta, &zero).unwrap());
+        assert_eq!(theta, after);
+    };
+    let mut sgd = Sgd::new(1e37).unwrap().momentum(0.5).unwrap();
+    check(&mut |theta, grad| sgd.step(theta, grad));
+    let least = f64::from(f32::MIN_POSITIVE);
+    let mut adam = Adam::new(0.1).unwrap().betas(0.5, 0.5).unwrap().eps(least).unwrap();
+    check(&mut |theta, grad| adam.step(theta, grad));
 }
 
 fn random(len: usize, seed: u64) -> Array1<f32> {
