@@ -509,6 +509,11 @@ fn errors_name_argument_expected_and_got() {
     );
     assert!(message(plain.clone().label_smoothing(1.5)).starts_with("label_smoothing: expected 0"));
     assert!(message(plain.clone().class_weights(vec![1.0, -1.0])).starts_with("class_weights[1]"));
+    let heavy = plain.clone().class_weights(vec![1e308; 3]).unwrap();
+    assert_eq!(
+        message(heavy.rows(logits.view(), &[0, 1])),
+        "class_weights: expected a finite sum over the rows, got inf"
+    );
     let nan = array![[f64::NAN, 0.0]];
     assert!(message(plain.rows(nan.view(), &[0])).starts_with("loss: expected finite values"));
     assert!(message(Mse.rows(nan.view(), nan.view())).starts_with("loss: expected finite values"));

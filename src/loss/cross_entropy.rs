@@ -88,7 +88,8 @@ impl CrossEntropy {
     /// The loss and ∂L/∂logits, of `logits` [rows, classes] and the class of each row.
     ///
     /// # Errors
-    /// Where a class is out of range, every row is ignored, or the loss is not finite.
+    /// Where a class is out of range, the rows' weights have no finite sum above 0, or the loss is
+    /// not finite.
     pub fn rows<T: Float>(
         &self,
         logits: ArrayView2<'_, T>,
@@ -108,7 +109,8 @@ impl CrossEntropy {
     /// with the lengths of `logits`.
     ///
     /// # Errors
-    /// Where a class is out of range, every step is ignored, or the loss is not finite.
+    /// Where a class is out of range, the steps' weights have no finite sum above 0, or the loss is
+    /// not finite.
     pub fn sequences<T: Float>(
         &self,
         logits: &Sequences<T>,
@@ -148,6 +150,9 @@ impl CrossEntropy {
         if total == 0.0 {
             let expected = "at least one that is not ignored and has a weight";
             return Err(Error::argument("classes", expected, "none"));
+        }
+        if !total.is_finite() {
+            return Err(Error::argument("class_weights", "a finite sum over the rows", total));
         }
         let sweep = Sweep::new(self, width, total);
         Ok(dispatch!(Level::new(), simd => sweep.rows(simd, rows, classes)))

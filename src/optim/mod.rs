@@ -45,7 +45,7 @@ fn representable<T: Float>(argument: &'static str, value: f64) -> Result<f64> {
 
 /// What an optimiser does to one array, with `N` moments.
 trait Rule<T: Float, const N: usize> {
-    /// What [`checked`](Self::checked) returns, before the name of an array.
+    /// What [`checked`](Self::checked) returns, in words that stand before the name of an array.
     const CHECKED: &'static str;
 
     /// The values of one vector that have to be finite for the step to make sense.
