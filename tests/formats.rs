@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use ndarray::{Array1, array};
+use ndarray::{Array1, Array2, ArrayD, array};
 use proptest::prelude::*;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -77,6 +77,76 @@ fn special_values_come_back_bit_for_bit() {
     let mut again = Array1::<f64>::zeros(6);
     io::load(folder.file(), &mut again).unwrap();
     assert_eq!(values(&special), values(&again));
+}
+
+#[test]
+fn what_a_nan_carries_comes_back() {
+    let folder = Folder::new();
+    let patterns = [0x7fc0_1234_u32, 0xffc0_0001, 0x7f80_0001, 0x8000_0000, 1, 0x007f_ffff];
+    let special: Array1<f32> = patterns.iter().map(|&bits| f32::from_bits(bits)).collect();
+    io::save(folder.file(), &special).unwrap();
+    let mut again = Array1::<f32>::zeros(6);
+    io::load(folder.file(), &mut again).unwrap();
+    assert_eq!(again.mapv(f32::to_bits).to_vec(), patterns);
+    let patterns = [0x7ff8_0000_dead_beef_u64, 0xfff0_0000_0000_0001, 1 << 63, 1];
+    let special: Array1<f64> = patterns.iter().map(|&bits| f64::from_bits(bits)).collect();
+    io::save(folder.file(), &special).unwrap();
+    let mut again = Array1::<f64>::zeros(4);
+    io::load(folder.file(), &mut again).unwrap();
+    assert_eq!(again.mapv(f64::to_bits).to_vec(), patterns);
+}
+
+#[test]
+fn arrays_of_no_values_of_no_axes_and_in_column_order_come_back() {
+    let folder = Folder::new();
+    let odd = (ArrayD::<f32>::from_elem(vec![], 2.0), Array2::<f32>::zeros((0, 3)));
+    io::save(folder.file(), &odd).unwrap();
+    let mut again = (ArrayD::<f32>::zeros(vec![]), Array2::<f32>::zeros((0, 3)));
+    io::load(folder.file(), &mut again).unwrap();
+    assert_eq!(odd, again);
+    let columns = Array2::from_shape_fn((2, 3), |(i, j)| (3 * i + j) as f32).reversed_axes();
+    io::save(folder.file(), &columns).unwrap();
+    let mut again = Array2::<f32>::zeros((3, 2));
+    io::load(folder.file(), &mut again).unwrap();
+    assert_eq!(columns, again);
+}
+
+#[test]
+fn a_name_as_long_as_the_system_allows_can_be_saved() {
+    let folder = Folder::new();
+    let name = "n".repeat(255);
+    for value in [3.0_f32, 4.0] {
+        io::save(folder.0.join(&name), &array![value]).unwrap();
+        let mut again = array![0.0_f32];
+        io::load(folder.0.join(&name), &mut again).unwrap();
+        assert_eq!(again, array![value]);
+    }
+    assert_eq!(folder.names(), [name]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_save_through_a_link_writes_what_it_links_to_and_keeps_the_link() {
+    use std::os::unix::fs::symlink;
+    let folder = Folder::new();
+    fs::create_dir_all(folder.0.join("shelf")).unwrap();
+    let target = folder.0.join("shelf/weights-1");
+    // A link to a link by a relative path; at first the file is not there.
+    symlink("shelf/weights-1", folder.0.join("latest")).unwrap();
+    symlink(folder.0.join("latest"), folder.file()).unwrap();
+    for value in [1.0_f32, 2.0] {
+        io::save(folder.file(), &array![value]).unwrap();
+        let mut again = array![0.0_f32];
+        io::load(&target, &mut again).unwrap();
+        assert_eq!(again, array![value]);
+        assert!(fs::symlink_metadata(folder.file()).unwrap().is_symlink());
+        assert!(fs::symlink_metadata(&target).unwrap().is_file());
+    }
+    assert_eq!(fs::read_dir(folder.0.join("shelf")).unwrap().count(), 1);
+    let ring = folder.0.join("ring");
+    symlink("ring", &ring).unwrap();
+    assert!(matches!(io::save(&ring, &array![1.0_f32]), Err(Error::Io { .. })));
+    assert!(fs::symlink_metadata(&ring).unwrap().is_symlink());
 }
 
 #[test]
@@ -168,16 +238,29 @@ fn a_save_that_fails_leaves_what_was_there_and_nothing_else() {
     assert!(matches!(io::save(&taken, &model), Err(Error::Io { .. })));
     assert_eq!(folder.names(), ["taken"]);
     assert!(taken.join("inside").is_dir());
+    // A path through a file is no folder, and ".." is no file.
+    io::save(folder.file(), &model).unwrap();
+    let before = fs::read(folder.file()).unwrap();
+    assert!(io::save(folder.file().join("w"), &model).is_err());
+    assert!(io::save(folder.0.join(".."), &model).is_err());
+    assert_eq!(fs::read(folder.file()).unwrap(), before);
+    assert_eq!(folder.names().len(), 2);
 }
 
 proptest! {
     #[test]
-    fn no_change_of_a_byte_panics_or_half_loads(place in 0_usize..2000, byte: u8) {
+    fn no_change_or_cut_of_a_file_panics_or_half_loads(
+        changes in prop::collection::vec((0_usize..2000, any::<u8>()), 1..4),
+        length in 0_usize..4000,
+    ) {
         let (folder, model) = (Folder::new(), lstm::<f32>());
         io::save(folder.file(), &model).unwrap();
         let mut bytes = fs::read(folder.file()).unwrap();
-        let place = place % bytes.len();
-        bytes[place] = byte;
+        for (place, byte) in changes {
+            let place = place % bytes.len();
+            bytes[place] = byte;
+        }
+        bytes.truncate(length);
         fs::write(folder.file(), &bytes).unwrap();
         let mut target = model.zeros_like();
         if io::load(folder.file(), &mut target).is_err() {

@@ -37,12 +37,12 @@ fn agrees<A: Arrays<f64>>(point: &A, gradient: &A, loss: impl FnMut(&A) -> Resul
     assert!(report.relative_error <= 1e-6, "{report}");
 }
 
-/// `x` with NaN in its padding.
-fn poisoned(x: &Sequences<f64>) -> Sequences<f64> {
+/// `x` with `filler` in its padding.
+fn padded(x: &Sequences<f64>, filler: f64) -> Sequences<f64> {
     let mut values = x.values().clone();
     for ((t, b, _), value) in values.indexed_iter_mut() {
         if t >= x.lengths()[b] {
-            *value = f64::NAN;
+            *value = filler;
         }
     }
     x.with_values(values).unwrap()
@@ -50,7 +50,7 @@ fn poisoned(x: &Sequences<f64>) -> Sequences<f64> {
 
 #[test]
 fn linear_gradients_match_finite_differences_on_rows_and_sequences() {
-    for (input, output) in [(1, 3), (3, 1), (7, 17), (17, 7)] {
+    for (input, output) in [(1, 1), (1, 3), (3, 1), (7, 17), (17, 7), (17, 17)] {
         for bias in [false, true] {
             let init = Init::XavierNormal;
             let linear = Linear::with_options(input, output, bias, init, &mut rng()).unwrap();
@@ -74,12 +74,33 @@ fn linear_gradients_match_finite_differences_on_rows_and_sequences() {
     }
 }
 
+/// So many rows that threads share them; on the last one is left.
+#[test]
+fn the_number_of_threads_never_matters_to_a_linear_layer() {
+    let linear = Linear::<f32>::new(48, 65, &mut rng()).unwrap();
+    let (x, d) =
+        (random2((1001, 48), 1).mapv(|x| x as f32), random2((1001, 65), 2).mapv(|x| x as f32));
+    let run = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let mut grad = linear.zeros_like();
+            let d_x = linear.backward(x.view(), d.view(), &mut grad).unwrap();
+            let mut all: Vec<f32> =
+                linear.forward(x.view()).unwrap().into_iter().chain(d_x).collect();
+            grad.for_each(&mut |_, array| all.extend(array));
+            all
+        })
+    };
+    let one = run(1);
+    (2..=5).for_each(|threads| assert_eq!(run(threads), one, "{threads} threads"));
+}
+
 #[test]
 fn embedding_gradients_match_finite_differences() {
-    for lengths in LENGTHS {
-        let embedding = Embedding::<f64>::new(6, 7, &mut rng()).unwrap();
+    for (lengths, width) in LENGTHS.into_iter().flat_map(|l| [1, 7, 17].map(|width| (l, width))) {
+        let embedding = Embedding::<f64>::new(6, width, &mut rng()).unwrap();
         let tokens = Array2::from_shape_fn((TIME, 4), |(t, b)| (3 * t + 2 * b) % 6);
-        let w = random3((TIME, 4, 7), 1);
+        let w = random3((TIME, 4, width), 1);
         let mut grad = embedding.zeros_like();
         embedding.backward(tokens.view(), &lengths, w.view(), &mut grad).unwrap();
         agrees(&embedding, &grad, |embedding| {
@@ -108,6 +129,10 @@ fn dropout_scales_what_it_keeps_and_backward_is_its_mask() {
     assert!((kept - 0.75).abs() < 0.04, "{kept}");
     let (again, _) = Dropout::new(0.25).unwrap().forward_train(&x, &mut rng());
     assert_eq!(y, again);
+    let (x_7, w) = (random2((6, 7), 2), random2((6, 7), 3));
+    let dropout = Dropout::new(0.4).unwrap();
+    let (_, mask) = dropout.forward_train(&x_7, &mut rng());
+    agrees(&x_7, &(&mask * &w), |x| Ok((dropout.forward_train(x, &mut rng()).0 * &w).sum()));
     let (same, ones) = Dropout::new(0.0).unwrap().forward_train(&x, &mut rng());
     assert_eq!((same, ones), (x.clone(), Array2::ones((50, 40))));
 }
@@ -205,30 +230,210 @@ fn a_whole_tagger_s_gradient_matches_finite_differences() {
     }
 }
 
+#[derive(Clone)]
+struct Classifier<T: Float> {
+    lstm: Lstm<T>,
+    head: Linear<T>,
+}
+arrays!(Classifier { lstm, head });
+
+impl Classifier<f64> {
+    fn new() -> Self {
+        let mut rng = rng();
+        let lstm = Lstm::builder(3, 4).build(&mut rng).unwrap();
+        Self { lstm, head: Linear::new(4, 2, &mut rng).unwrap() }
+    }
+
+    fn loss(&self, x: &Sequences<f64>, y: &Array2<f64>) -> Result<f64> {
+        let (h, _) = self.lstm.forward(x, None)?;
+        let logits = self.head.forward(mean_over_time(&h)?.view())?;
+        Ok(BceWithLogits.rows(logits.view(), y.view())?.0)
+    }
+
+    fn gradient(&self, x: &Sequences<f64>, y: &Array2<f64>) -> Result<(Self, Array3<f64>)> {
+        let (h, _, tape) = self.lstm.forward_train(x, None, &mut rng())?;
+        let mean = mean_over_time(&h)?;
+        let (_, d) = BceWithLogits.rows(self.head.forward(mean.view())?.view(), y.view())?;
+        let mut grad = self.zeros_like();
+        let d_mean = self.head.backward(mean.view(), d.view(), &mut grad.head)?;
+        let d_h = mean_over_time_backward(h.lengths(), h.time(), d_mean.view())?;
+        let (d_x, _) = self.lstm.backward(tape, &d_h, None, &mut grad.lstm)?;
+        Ok((grad, d_x))
+    }
+}
+
+fn labels() -> Array2<f64> {
+    array![[0.0, 1.0], [1.0, 1.0], [0.3, 0.0], [1.0, 0.5]]
+}
+
 #[test]
-fn what_stands_in_the_padding_changes_no_bit() {
+fn a_whole_classifier_s_gradient_matches_finite_differences() {
+    let (model, y) = (Classifier::new(), labels());
+    for lengths in [[5, 5, 5, 5], [2, 1, 5, 3]] {
+        let x = sequences(3, lengths, 1);
+        let (grad, d_x) = model.gradient(&x, &y).unwrap();
+        let d_x = x.with_values(d_x).unwrap();
+        agrees(&(model.clone(), x), &(grad, d_x), |(model, x)| model.loss(x, &y));
+    }
+}
+
+fn bits<A: Arrays<f64>>(arrays: &A) -> Vec<u64> {
+    let mut bits = Vec::new();
+    arrays.for_each(&mut |_, array| bits.extend(array.iter().map(|value| value.to_bits())));
+    bits
+}
+
+#[test]
+fn padding_of_a_whole_classifier_changes_no_bit() {
+    let (model, y) = (Classifier::new(), labels());
+    let run = |filler: f64| {
+        let x = padded(&sequences(3, [2, 1, 5, 3], 1), filler);
+        let (grad, d_x) = model.gradient(&x, &y).unwrap();
+        (model.loss(&x, &y).unwrap().to_bits(), bits(&(grad, d_x)))
+    };
+    assert_eq!(run(0.5), run(f64::NAN));
+    assert_eq!(run(0.5), run(f64::INFINITY));
+}
+
+#[test]
+fn padding_of_layers_and_losses_changes_no_bit() {
     let lengths = [2, 0, 5, 1];
-    let (x, d) = (sequences(3, lengths, 1), sequences(4, lengths, 2));
-    let linear = Linear::<f64>::new(3, 4, &mut rng()).unwrap();
-    let run = |x: &Sequences<f64>, d: &Sequences<f64>| {
-        let mut grad = linear.zeros_like();
-        let y = linear.forward_sequences(x).unwrap().into_values();
-        let d_x = linear.backward_sequences(x, d.values().view(), &mut grad).unwrap();
-        let mut all: Vec<f64> = y.into_iter().chain(d_x).collect();
-        grad.for_each(&mut |_, array| all.extend(array.iter()));
-        let (loss, d_mse) = Mse.sequences(d, d).unwrap();
-        let classes = Array2::ones((TIME, 4));
-        let (entropy, d_entropy) = CrossEntropy::default().sequences(d, classes.view()).unwrap();
-        all.extend([loss, entropy].into_iter().chain(d_mse).chain(d_entropy));
+    let embedding = Embedding::<f64>::new(3, 4, &mut rng()).unwrap();
+    let linear = Linear::<f64>::new(4, 3, &mut rng()).unwrap();
+    let run = |filler: f64, token: usize| {
+        let real = |(t, b): (usize, usize)| if t < lengths[b] { (t + b) % 3 } else { token };
+        let tokens = Array2::from_shape_fn((TIME, 4), real);
+        let values = |width, seed| padded(&sequences(width, lengths, seed), filler);
+        let mut grad = (embedding.zeros_like(), linear.zeros_like());
+        let (d, d_y) = (values(4, 2), values(3, 3));
+        let y = embedding.forward(tokens.view(), &lengths).unwrap();
+        embedding.backward(tokens.view(), &lengths, d.values().view(), &mut grad.0).unwrap();
+        let x = padded(&y, filler);
+        let d_x = linear.backward_sequences(&x, d_y.values().view(), &mut grad.1).unwrap();
+        let mut all = bits(&(grad, (y, (d_x, linear.forward_sequences(&x).unwrap()))));
+        let (p, q) = (values(3, 3), values(3, 4));
+        let entropy = CrossEntropy::default().label_smoothing(0.1).unwrap().ignore_index(1);
+        let losses = [
+            Mse.sequences(&p, &q),
+            BceWithLogits.sequences(&p, &q),
+            entropy.sequences(&p, tokens.view()),
+        ];
+        for loss in losses {
+            let (value, d) = loss.unwrap();
+            all.push(value.to_bits());
+            all.extend(bits(&d));
+        }
         all
     };
-    assert_eq!(run(&x, &d), run(&poisoned(&x), &poisoned(&d)));
-    let full = [2, 3, 5, 1];
-    let x = sequences(3, full, 1);
-    assert_eq!(mean_over_time(&x).unwrap(), mean_over_time(&poisoned(&x)).unwrap());
-    let tokens = Array2::from_shape_fn((TIME, 4), |(t, b)| if t < full[b] { 1 } else { 999 });
-    let embedding = Embedding::<f64>::new(2, 3, &mut rng()).unwrap();
-    assert!(embedding.forward(tokens.view(), &full).is_ok());
+    assert_eq!(run(0.25, 0), run(f64::NAN, usize::MAX));
+    assert_eq!(run(0.25, 0), run(f64::NEG_INFINITY, 7));
+    let x = sequences(3, [2, 3, 5, 1], 1);
+    assert_eq!(mean_over_time(&x).unwrap(), mean_over_time(&padded(&x, f64::NAN)).unwrap());
+}
+
+#[test]
+fn cross_entropy_of_every_option_has_the_value_worked_by_hand() {
+    // Softmax of both rows is [1/4, 3/4].
+    let x = array![[0.0, 3_f64.ln()], [0.0, 3_f64.ln()]];
+    let (ln4, ln34) = (4_f64.ln(), 0.75_f64.ln());
+    let near = |loss: &CrossEntropy, y: &[usize], by_hand: f64| {
+        let value = loss.rows(x.view(), y).unwrap().0;
+        assert!((value - by_hand).abs() < 1e-14, "{value} is not {by_hand}");
+    };
+    let plain = CrossEntropy::default();
+    near(&plain, &[0, 1], (ln4 - ln34) / 2.0);
+    near(&plain.clone().ignore_index(1), &[0, 1], ln4);
+    let weighted = plain.clone().class_weights(vec![2.0, 6.0]).unwrap();
+    near(&weighted, &[0, 1], (2.0 * ln4 - 6.0 * ln34) / 8.0);
+    let smooth = plain.clone().label_smoothing(0.2).unwrap();
+    near(&smooth, &[0, 0], 0.8 * ln4 + 0.1 * (ln4 - ln34));
+    let both = smooth.class_weights(vec![2.0, 6.0]).unwrap();
+    let first = 0.8 * 2.0 * ln4 + 0.1 * (2.0 * ln4 - 6.0 * ln34);
+    near(&both.clone().ignore_index(1), &[0, 1], first / 2.0);
+    let second = -0.8 * 6.0 * ln34 + 0.1 * (2.0 * ln4 - 6.0 * ln34);
+    near(&both, &[0, 1], (first + second) / 8.0);
+    assert_eq!(plain.rows(array![[7.0], [-1.0]].view(), &[0, 0]).unwrap().0, 0.0);
+}
+
+/// ln 4/3, the loss of the row [0, ln 3] and class 1.
+fn is_the_other_row_s(loss: Result<(f64, Array2<f64>)>) {
+    let (value, d) = loss.unwrap();
+    assert!((value + 0.75_f64.ln()).abs() < 1e-14, "{value}");
+    assert_eq!(d.row(0), array![0.0, 0.0]);
+    assert!((d[[1, 0]] - 0.25).abs() < 1e-15 && (d[[1, 1]] + 0.25).abs() < 1e-15, "{d}");
+}
+
+#[test]
+fn a_class_masked_by_minus_infinity_has_no_part_in_loss_and_gradient() {
+    let x = array![[0.0, f64::NEG_INFINITY, 3_f64.ln()]];
+    let (value, d) = CrossEntropy::default().rows(x.view(), &[0]).unwrap();
+    assert!((value - 4_f64.ln()).abs() < 1e-14, "{value}");
+    assert_eq!(d[[0, 1]], 0.0);
+    // Of the class itself the loss is infinite.
+    assert!(CrossEntropy::default().rows(x.view(), &[1]).is_err());
+}
+
+#[test]
+fn a_row_or_a_term_of_weight_zero_is_harmless_where_its_logit_is_masked() {
+    let weighted = CrossEntropy::default().class_weights(vec![0.0, 1.0]).unwrap();
+    let x = array![[f64::NEG_INFINITY, 0.0], [0.0, 3_f64.ln()]];
+    is_the_other_row_s(weighted.rows(x.view(), &[0, 1]));
+    // With smoothing the first row counts by its other class, of probability 1.
+    let smooth = weighted.label_smoothing(0.5).unwrap();
+    let (value, d) = smooth.rows(x.view(), &[0, 1]).unwrap();
+    assert!((value + 0.75 * 0.75_f64.ln()).abs() < 1e-14, "{value}");
+    assert_eq!(d.row(0), array![0.0, 0.0]);
+}
+
+#[test]
+fn a_row_that_is_not_finite_is_harmless_where_it_counts_nothing() {
+    let plain = CrossEntropy::default;
+    let weighted = plain().class_weights(vec![0.0, 1.0]).unwrap();
+    for bad in [f64::NAN, f64::INFINITY] {
+        let x = array![[bad, 0.0], [0.0, 3_f64.ln()]];
+        is_the_other_row_s(plain().ignore_index(0).rows(x.view(), &[0, 1]));
+        is_the_other_row_s(weighted.rows(x.view(), &[0, 1]));
+        assert!(plain().rows(x.view(), &[0, 1]).is_err());
+    }
+}
+
+#[test]
+fn cross_entropy_of_any_width_is_that_of_the_definition() {
+    for classes in [1, 2, 15, 16, 17, 65, 1000] {
+        let (x, y) = (random2((3, classes), 1) * 30.0 - 500.0, [0, classes / 2, classes - 1]);
+        let single = x.mapv(|x| x as f32);
+        let (loss, d) = CrossEntropy::default().rows(x.view(), &y).unwrap();
+        let (loss_f32, d_f32) = CrossEntropy::default().rows(single.view(), &y).unwrap();
+        let mut exact = 0.0;
+        for (r, &y) in y.iter().enumerate() {
+            let largest = x.row(r).fold(f64::NEG_INFINITY, |a, &b| a.max(b));
+            let sum: f64 = x.row(r).iter().map(|x| (x - largest).exp()).sum();
+            exact += (largest + sum.ln() - x[[r, y]]) / 3.0;
+            for c in 0..classes {
+                let p = (x[[r, c]] - largest).exp() / sum;
+                let slope = (p - f64::from(u8::from(c == y))) / 3.0;
+                assert!((d[[r, c]] - slope).abs() < 1e-15, "{classes}: {} {slope}", d[[r, c]]);
+                assert!((f64::from(d_f32[[r, c]]) - slope).abs() < 1e-4, "{classes}");
+            }
+        }
+        assert!((loss - exact).abs() < 1e-13 * (1.0 + exact), "{classes}: {loss} {exact}");
+        assert!((f64::from(loss_f32) - exact).abs() < 1e-4, "{classes}: {loss_f32} {exact}");
+    }
+}
+
+#[test]
+fn no_rows_at_all_give_no_rows_and_no_loss() {
+    let linear = Linear::<f64>::new(3, 2, &mut rng()).unwrap();
+    let (x, d) = (Array2::<f64>::zeros((0, 3)), Array2::<f64>::zeros((0, 2)));
+    assert_eq!(linear.forward(x.view()).unwrap().dim(), (0, 2));
+    let mut grad = linear.zeros_like();
+    assert_eq!(linear.backward(x.view(), d.view(), &mut grad).unwrap().dim(), (0, 3));
+    let empty = Sequences::new(random3((2, 2, 3), 1), vec![0, 0]).unwrap();
+    let y = linear.forward_sequences(&empty).unwrap().into_values();
+    assert_eq!(y, Array3::<f64>::zeros((2, 2, 2)));
+    assert!(Mse.rows(x.view(), x.view()).is_err());
+    assert!(CrossEntropy::default().rows(x.view(), &[]).is_err());
+    assert!(CrossEntropy::default().rows(Array2::<f64>::zeros((2, 0)).view(), &[0, 0]).is_err());
 }
 
 #[test]
@@ -304,6 +509,11 @@ fn errors_name_argument_expected_and_got() {
     );
     assert!(message(plain.clone().label_smoothing(1.5)).starts_with("label_smoothing: expected 0"));
     assert!(message(plain.clone().class_weights(vec![1.0, -1.0])).starts_with("class_weights[1]"));
+    let heavy = plain.clone().class_weights(vec![1e308; 3]).unwrap();
+    assert_eq!(
+        message(heavy.rows(logits.view(), &[0, 1])),
+        "class_weights: expected a finite sum over the rows, got inf"
+    );
     let nan = array![[f64::NAN, 0.0]];
     assert!(message(plain.rows(nan.view(), &[0])).starts_with("loss: expected finite values"));
     assert!(message(Mse.rows(nan.view(), nan.view())).starts_with("loss: expected finite values"));

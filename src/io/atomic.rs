@@ -7,34 +7,63 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Error, Result};
 
-/// Writes `bytes` to `path`. What stood there stays until all bytes are on the disk.
+/// Symbolic links in a row that are followed: as many as Linux follows.
+const MOST_LINKS: usize = 40;
+
+/// Writes `bytes` to `path`, or to the file that it links to. What stood there stays until all bytes
+/// are on the disk.
 pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    let error = |source| Error::Io { path: path.to_owned(), source };
-    let (mut file, temporary) = create_beside(path).map_err(error)?;
-    let written = file.write_all(bytes).and_then(|()| file.sync_all());
-    drop(file);
-    written.and_then(|()| fs::rename(&temporary, path)).map_err(|source| {
-        // The first error is the one to report.
-        let _ = fs::remove_file(&temporary);
-        error(source)
-    })
+    replace(path, bytes).map_err(|source| Error::Io { path: path.to_owned(), source })
 }
 
-/// A new file in the folder of `path`, under a name that no file there has.
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let path = &follow(path)?;
+    let (mut file, temporary) = create_beside(path)?;
+    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    drop(file);
+    if let Err(error) = written.and_then(|()| fs::rename(&temporary, path)) {
+        // The first error is the one to report.
+        let _ = fs::remove_file(&temporary);
+        return Err(error);
+    }
+    sync_folder(path);
+    Ok(())
+}
+
+/// The file that `path` means: itself, or the end of its symbolic links, which need not exist.
+fn follow(path: &Path) -> io::Result<PathBuf> {
+    let mut path = path.to_owned();
+    for _ in 0..MOST_LINKS {
+        match fs::read_link(&path) {
+            Ok(target) => path = path.with_file_name("").join(target),
+            Err(_) => return Ok(path),
+        }
+    }
+    Err(io::Error::other("too many symbolic links"))
+}
+
+/// A new file in the folder of `path`, under a short name that no file there has.
 fn create_beside(path: &Path) -> io::Result<(File, PathBuf)> {
     static CALLS: AtomicU64 = AtomicU64::new(0);
-    let Some(name) = path.file_name() else {
+    if path.file_name().is_none() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "the path names no file"));
-    };
+    }
     loop {
         let call = CALLS.fetch_add(1, Ordering::Relaxed);
-        let mut temporary = std::ffi::OsString::from(".");
-        temporary.push(name);
-        temporary.push(format!(".{}.{call}.tmp", std::process::id()));
-        let temporary = path.with_file_name(temporary);
+        let temporary = path.with_file_name(format!(".{}.{call}.tmp", std::process::id()));
         match File::create_new(&temporary) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             created => return Ok((created?, temporary)),
         }
+    }
+}
+
+/// Puts the new name on the disk too, where the system can do that: the file is whole without it.
+fn sync_folder(path: &Path) {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    if cfg!(unix)
+        && let Ok(folder) = File::open(folder.unwrap_or(Path::new(".")))
+    {
+        let _ = folder.sync_all();
     }
 }

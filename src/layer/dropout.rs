@@ -15,6 +15,20 @@ use crate::float::Float;
 use crate::tensor::random::dropout_mask;
 
 /// Zeros at random; see the [module](self).
+///
+/// ```
+/// use ndarray::Array2;
+/// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+/// use recurrent::layer::Dropout;
+///
+/// let x = Array2::<f32>::ones((4, 6));
+/// let (y, mask) = Dropout::new(0.5)?.forward_train(&x, &mut ChaCha8Rng::seed_from_u64(1));
+/// assert!(y.iter().all(|&value| value == 0.0 || value == 2.0));
+/// let d_y = Array2::<f32>::ones((4, 6));
+/// let d_x = &mask * &d_y;
+/// # assert_eq!(d_x, y);
+/// # Ok::<(), recurrent::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Dropout {
     p: f64,

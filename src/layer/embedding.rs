@@ -18,6 +18,21 @@ use crate::sequences::{Sequences, check_lengths};
 use crate::tensor::Init;
 
 /// A row for each token; see the [module](self).
+///
+/// ```
+/// use ndarray::{Array3, array};
+/// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+/// use recurrent::{Arrays, layer::Embedding};
+///
+/// let words = Embedding::<f32>::new(100, 8, &mut ChaCha8Rng::seed_from_u64(1))?;
+/// let tokens = array![[4, 17], [99, 0]]; // [time, batch]; the second sequence has one step
+/// let x = words.forward(tokens.view(), &[2, 1])?;
+/// assert_eq!(x.values().dim(), (2, 2, 8));
+///
+/// let (mut grad, d_x) = (words.zeros_like(), Array3::ones((2, 2, 8)));
+/// words.backward(tokens.view(), &[2, 1], d_x.view(), &mut grad)?;
+/// # Ok::<(), recurrent::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Embedding<T> {
     weight: Array2<T>,

@@ -7,19 +7,39 @@
 //!
 //! Names, layout and first values are those of `torch.nn.Linear`.
 
-use ndarray::{Array1, Array2, Array3, ArrayView2, ArrayView3};
+use ndarray::{Array1, Array2, Array3, ArrayView2, ArrayView3, CowArray, Ix2};
 use rand::Rng;
+use rayon::prelude::*;
 
 use crate::arrays::{Arrays, Visit, VisitMut, check_same_structure};
 use crate::error::{Result, check_shape, check_size};
 use crate::float::Float;
 use crate::sequences::Sequences;
 use crate::tensor::reduce::add_column_sums;
+use crate::tensor::threads;
 use crate::tensor::{
     Gather, Init, Level, Packed, Rows, RowsMut, Simd, Start, add_outer_products, dispatch, product,
 };
 
+/// Rows below which a product runs much slower per row.
+const MIN_ROWS: usize = 24;
+
 /// y = W x + b; see the [module](self).
+///
+/// ```
+/// use ndarray::Array2;
+/// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+/// use recurrent::{Arrays, layer::Linear};
+///
+/// let head = Linear::<f32>::new(3, 2, &mut ChaCha8Rng::seed_from_u64(1))?;
+/// let x = Array2::ones((5, 3)); // [rows, input]
+/// assert_eq!(head.forward(x.view())?.dim(), (5, 2));
+///
+/// let (mut grad, d_y) = (head.zeros_like(), Array2::ones((5, 2)));
+/// let d_x = head.backward(x.view(), d_y.view(), &mut grad)?;
+/// assert_eq!(d_x.dim(), (5, 3));
+/// # Ok::<(), recurrent::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Linear<T> {
     weight: Array2<T>,
@@ -103,7 +123,7 @@ impl<T: Float> Linear<T> {
         check_shape("x", "time, batch, input", &expected, steps.shape())?;
         let rows = alive(x, steps);
         let y = self.forward(rows.view())?;
-        x.with_values(spread(x, &y))
+        x.with_values(spread(x, y))
     }
 
     /// d_x [time, batch, input] from `d_y` [time, batch, output] at `x`; zero in the padding, where
@@ -119,15 +139,15 @@ impl<T: Float> Linear<T> {
         let expected = [x.time(), x.batch(), self.output_size()];
         check_shape("d_y", "time, batch, output", &expected, d_y.shape())?;
         let (rows, d_rows) = (alive(x, x.values().view()), alive(x, d_y));
-        Ok(spread(x, &self.backward(rows.view(), d_rows.view(), grad)?))
+        Ok(spread(x, self.backward(rows.view(), d_rows.view(), grad)?))
     }
 
     fn product(&self, x: Option<&[T]>, y: Option<&mut [T]>) {
         let start = Start::bias(self.bias.as_ref());
         let x = Rows::new(slice(x), self.input_size());
-        let y = RowsMut::new(y.unwrap_or_default(), self.output_size());
         dispatch!(Level::new(), simd => {
-            product(simd, x, &Packed::new(simd, self.weight.t()), start, y)
+            let weight = Packed::new(simd, self.weight.t());
+            product_of_rows(simd, x, &weight, start, y.unwrap_or_default())
         });
     }
 
@@ -140,8 +160,8 @@ impl<T: Float> Linear<T> {
         grad: &mut Self,
     ) {
         let weight = Packed::new(simd, self.weight.view());
-        let d_x = RowsMut::new(d_x.as_slice_mut().unwrap_or_default(), x.width());
-        product(simd, d_y, &weight, Start::Zero, d_x);
+        let d_x = d_x.as_slice_mut().unwrap_or_default();
+        product_of_rows(simd, d_y, &weight, Start::Zero, d_x);
         let (x, d_y) = (
             Gather::new(x.iter().collect(), x.width()),
             Gather::new(d_y.iter().collect(), d_y.width()),
@@ -153,29 +173,57 @@ impl<T: Float> Linear<T> {
     }
 }
 
+/// `y = start + x · weight`, for `x` without gaps. Threads take rows.
+fn product_of_rows<S: Simd, T: Float>(
+    simd: S,
+    x: Rows<'_, T>,
+    weight: &Packed<T>,
+    start: Start<'_, T>,
+    y: &mut [T],
+) {
+    let (input, output) = (weight.k(), weight.n());
+    let parts = threads::parts(x.count(), MIN_ROWS, x.count() * input * output);
+    if parts == 1 {
+        return product(simd, x, weight, start, RowsMut::new(y, output));
+    }
+    let rows = x.count().div_ceil(parts);
+    let blocks = x.contiguous().par_chunks(rows * input).zip(y.par_chunks_mut(rows * output));
+    blocks.for_each(|(x, y)| {
+        product(simd, Rows::new(x, input), weight, start, RowsMut::new(y, output));
+    });
+}
+
 fn slice<T>(values: Option<&[T]>) -> &[T] {
     values.unwrap_or_default()
 }
 
-/// The rows of `values` [time, batch, width] that are steps of `x`, in the order of time.
-fn alive<T: Float>(x: &Sequences<T>, values: ArrayView3<'_, T>) -> Array2<T> {
-    let mut rows = Array2::zeros((x.steps(), values.dim().2));
-    let mut to = rows.rows_mut().into_iter();
+/// The rows of `values` [time, batch, width] that are steps of `x`, in the order of time; borrowed
+/// where those are all.
+fn alive<'a, T: Float>(x: &Sequences<T>, values: ArrayView3<'a, T>) -> CowArray<'a, T, Ix2> {
+    let width = values.dim().2;
+    if is_full(x)
+        && let Ok(rows) = values.into_shape_with_order((x.steps(), width))
+    {
+        return rows.into();
+    }
+    let mut rows = Vec::with_capacity(x.steps() * width);
+    let values = values.as_standard_layout();
     for (t, step) in values.outer_iter().enumerate() {
-        for (from, &length) in step.rows().into_iter().zip(x.lengths()) {
-            if t < length
-                && let Some(mut to) = to.next()
-            {
-                to.assign(&from);
-            }
+        let steps = slice(step.to_slice()).chunks_exact(width);
+        for (row, _) in steps.zip(x.lengths()).filter(|(_, length)| t < **length) {
+            rows.extend_from_slice(row);
         }
     }
-    rows
+    Array2::from_shape_vec((x.steps(), width), rows).unwrap_or_default().into()
 }
 
 /// The inverse of [`alive`], with zeros in the padding.
-fn spread<T: Float>(x: &Sequences<T>, rows: &Array2<T>) -> Array3<T> {
-    let mut values = Array3::zeros((x.time(), x.batch(), rows.ncols()));
+fn spread<T: Float>(x: &Sequences<T>, rows: Array2<T>) -> Array3<T> {
+    let shape = (x.time(), x.batch(), rows.ncols());
+    if is_full(x) {
+        return rows.into_shape_with_order(shape).unwrap_or_default();
+    }
+    let mut values = Array3::zeros(shape);
     let mut rows = rows.rows().into_iter();
     for (t, mut step) in values.outer_iter_mut().enumerate() {
         for (mut to, &length) in step.rows_mut().into_iter().zip(x.lengths()) {
@@ -187,6 +235,11 @@ fn spread<T: Float>(x: &Sequences<T>, rows: &Array2<T>) -> Array3<T> {
         }
     }
     values
+}
+
+/// Whether no sequence has padding.
+fn is_full<T: Float>(x: &Sequences<T>) -> bool {
+    x.lengths().iter().all(|&length| length == x.time())
 }
 
 impl<T: Float> Arrays<T> for Linear<T> {

@@ -12,6 +12,20 @@ use crate::sequences::Sequences;
 
 /// The mean [batch, features] of each sequence's own steps.
 ///
+/// ```
+/// use ndarray::array;
+/// use recurrent::Sequences;
+/// use recurrent::layer::pooling::{mean_over_time, mean_over_time_backward};
+///
+/// let x = Sequences::from_list(&[array![[1.0], [3.0]], array![[5.0]]])?;
+/// assert_eq!(mean_over_time(&x)?, array![[2.0], [5.0]]); // [batch, features]
+///
+/// let d_mean = array![[1.0], [1.0]];
+/// let d_x = mean_over_time_backward(x.lengths(), x.time(), d_mean.view())?;
+/// assert_eq!(d_x, array![[[0.5], [1.0]], [[0.5], [0.0]]]);
+/// # Ok::<(), recurrent::Error>(())
+/// ```
+///
 /// # Errors
 /// Where a sequence is empty: it has no mean.
 pub fn mean_over_time<T: Float>(x: &Sequences<T>) -> Result<Array2<T>> {

@@ -14,6 +14,17 @@ use crate::float::Float;
 use crate::sequences::Sequences;
 
 /// The mean binary cross entropy of logits; see the [module](self).
+///
+/// ```
+/// use ndarray::array;
+/// use recurrent::loss::BceWithLogits;
+///
+/// let (logits, target) = (array![[0.0_f64, 0.0]], array![[1.0, 0.0]]); // [rows, labels]
+/// let (loss, d_logits) = BceWithLogits.rows(logits.view(), target.view())?;
+/// assert!((loss - 2_f64.ln()).abs() < 1e-12);
+/// assert_eq!(d_logits, array![[-0.25, 0.25]]);
+/// # Ok::<(), recurrent::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BceWithLogits;
 

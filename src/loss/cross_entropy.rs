@@ -9,15 +9,23 @@
 //!
 //! Both sums run over the rows whose class is not `ignore_index`; as `torch.nn.CrossEntropyLoss`
 //! with reduction "mean". Label smoothing: Szegedy et al., 2016.
+//!
+//! Softmax, loss and gradient of a row are made together while the row is in the cache. A term of
+//! weight zero is left out, whatever its logit. The gradient is all that is written.
 
-use ndarray::{Array2, Array3, ArrayView2, ArrayViewMut2};
+use ndarray::{Array2, Array3, ArrayView2};
 
 use super::finite;
 use crate::error::{Error, Result, check_shape};
 use crate::float::Float;
 use crate::sequences::Sequences;
-use crate::tensor::reduce::{softmax_of_nonpositive, subtract_largest};
-use crate::tensor::{Level, dispatch};
+use crate::tensor::activation::exp_nonpositive;
+use crate::tensor::{
+    Aligned, Level, Rows, Select, Simd, SimdBase, SimdFloat, Vector, dispatch, lanes,
+};
+
+/// Bytes of the widest vector.
+const WIDEST: usize = 64;
 
 /// The mean cross entropy of logits; see the [module](self).
 ///
@@ -26,6 +34,20 @@ use crate::tensor::{Level, dispatch};
 /// | [`ignore_index`](Self::ignore_index) | none | a class that counts nothing |
 /// | [`label_smoothing`](Self::label_smoothing) | 0 | 0 ≤ ε ≤ 1 |
 /// | [`class_weights`](Self::class_weights) | all 1 | finite, at least 0 |
+///
+/// ```
+/// use ndarray::array;
+/// use recurrent::loss::CrossEntropy;
+///
+/// let logits = array![[0.0, 3_f64.ln()], [1.0, 1.0]]; // softmax: [1/4, 3/4], [1/2, 1/2]
+/// let (loss, d_logits) = CrossEntropy::default().rows(logits.view(), &[0, 1])?;
+/// assert!((loss - (4_f64.ln() + 2_f64.ln()) / 2.0).abs() < 1e-12);
+/// assert!((d_logits[[0, 0]] + 0.375).abs() < 1e-12); // (1/4 − 1) / 2
+///
+/// let smooth = CrossEntropy::default().label_smoothing(0.1)?.ignore_index(1);
+/// assert_eq!(smooth.rows(logits.view(), &[0, 1])?.1.row(1), array![0.0, 0.0]);
+/// # Ok::<(), recurrent::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CrossEntropy {
     ignore_index: Option<usize>,
@@ -66,25 +88,29 @@ impl CrossEntropy {
     /// The loss and ∂L/∂logits, of `logits` [rows, classes] and the class of each row.
     ///
     /// # Errors
-    /// Where a class is out of range, every row is ignored, or the loss is not finite.
+    /// Where a class is out of range, the rows' weights have no finite sum above 0, or the loss is
+    /// not finite.
     pub fn rows<T: Float>(
         &self,
         logits: ArrayView2<'_, T>,
         classes: &[usize],
     ) -> Result<(T, Array2<T>)> {
         check_shape("classes", "rows", &[logits.nrows()], &[classes.len()])?;
-        let mut gradient = logits.as_standard_layout().into_owned();
         let classes: Vec<_> = classes.iter().copied().map(Some).collect();
         let place = |r: usize| format!("classes[{r}]");
-        let loss = self.reduce(&mut gradient.view_mut(), &classes, place)?;
-        finite(loss, gradient)
+        let rows = logits.as_standard_layout();
+        let rows = Rows::new(rows.as_slice().unwrap_or_default(), logits.ncols());
+        let (loss, gradient) = self.reduce(rows, logits.ncols(), &classes, place)?;
+        let gradient = Array2::from_shape_vec(logits.dim(), gradient);
+        finite(loss, gradient.map_err(|error| Error::argument("logits", "rows", error))?)
     }
 
     /// The loss and ∂L/∂logits, of `logits` [time, batch, classes] and `classes` [time, batch],
     /// with the lengths of `logits`.
     ///
     /// # Errors
-    /// Where a class is out of range, every step is ignored, or the loss is not finite.
+    /// Where a class is out of range, the steps' weights have no finite sum above 0, or the loss is
+    /// not finite.
     pub fn sequences<T: Float>(
         &self,
         logits: &Sequences<T>,
@@ -95,68 +121,154 @@ impl CrossEntropy {
         let lengths = logits.lengths();
         let real = |((t, b), &class): ((usize, usize), &usize)| (t < lengths[b]).then_some(class);
         let classes: Vec<_> = classes.indexed_iter().map(real).collect();
-        let mut gradient = logits.values().clone();
-        let rows = gradient.view_mut().into_shape_with_order((time * batch, width));
-        let mut rows = rows.map_err(|error| Error::argument("logits", "rows", error))?;
         let place = |r: usize| format!("classes[{}, {}]", r / batch, r % batch);
-        let loss = self.reduce(&mut rows, &classes, place)?;
-        finite(loss, gradient)
+        let rows = Rows::new(logits.values().as_slice().unwrap_or_default(), width);
+        let (loss, gradient) = self.reduce(rows, width, &classes, place)?;
+        let gradient = Array3::from_shape_vec((time, batch, width), gradient);
+        finite(loss, gradient.map_err(|error| Error::argument("logits", "sequences", error))?)
     }
 
-    /// The loss of rows of logits, which become its gradient; a row without a class counts nothing.
-    /// `place` names a row's class in an error.
+    /// The loss of rows of logits, and its gradient; a row without a class counts nothing. `place`
+    /// names a row's class in an error.
     fn reduce<T: Float>(
         &self,
-        rows: &mut ArrayViewMut2<'_, T>,
+        rows: Rows<'_, T>,
+        width: usize,
         classes: &[Option<usize>],
         place: impl Fn(usize) -> String,
-    ) -> Result<f64> {
-        let width = rows.ncols();
+    ) -> Result<(f64, Vec<T>)> {
         if let Some(weights) = &self.class_weights {
             check_shape("class_weights", "classes", &[width], &[weights.len()])?;
         }
-        let counts = |class: &Option<usize>| class.filter(|_| *class != self.ignore_index);
-        let wrong = classes.iter().position(|class| counts(class).is_some_and(|y| y >= width));
+        let counts = |class: Option<usize>| class.filter(|_| class != self.ignore_index);
+        let wrong = classes.iter().position(|&class| counts(class).is_some_and(|y| y >= width));
         if let Some((r, class)) = wrong.and_then(|r| Some((r, classes[r]?))) {
             return Err(Error::argument(place(r), format!("less than {width} (classes)"), class));
         }
-        let total: f64 = classes.iter().filter_map(counts).map(|y| self.weight(y)).sum();
+        let classes = classes.iter().copied().map(counts);
+        let total: f64 = classes.clone().flatten().map(|y| self.weight(y)).sum();
         if total == 0.0 {
             let expected = "at least one that is not ignored and has a weight";
             return Err(Error::argument("classes", expected, "none"));
         }
-        let mut loss = 0.0;
-        for (mut row, class) in rows.rows_mut().into_iter().zip(classes) {
-            match (row.as_slice_mut(), counts(class)) {
-                (Some(row), Some(class)) => loss += self.row(row, class, total),
-                _ => row.fill(T::zero()),
-            }
+        if !total.is_finite() {
+            return Err(Error::argument("class_weights", "a finite sum over the rows", total));
         }
-        Ok(loss)
-    }
-
-    /// One row's part of the loss; the row becomes its part of the gradient.
-    fn row<T: Float>(&self, x: &mut [T], y: usize, total: f64) -> f64 {
-        // From the largest logit on, a common offset costs no digits.
-        subtract_largest(x);
-        let weight = |class: usize| self.weight(class);
-        let hard = (1.0 - self.label_smoothing) * weight(y) / total;
-        let soft = self.label_smoothing / x.len() as f64 / total;
-        let mut loss = -hard * x[y].f64();
-        let mut scale = hard;
-        if soft > 0.0 {
-            loss -= x.iter().enumerate().map(|(c, x)| soft * weight(c) * x.f64()).sum::<f64>();
-            scale += (0..x.len()).map(|c| soft * weight(c)).sum::<f64>();
-        }
-        loss += scale * dispatch!(Level::new(), simd => softmax_of_nonpositive(simd, x)).f64();
-        for (c, p) in x.iter_mut().enumerate() {
-            let target = soft * weight(c) + if c == y { hard } else { 0.0 };
-            *p = T::of(scale * p.f64() - target);
-        }
-        loss
+        let sweep = Sweep::new(self, width, total);
+        Ok(dispatch!(Level::new(), simd => sweep.rows(simd, rows, classes)))
     }
 
     fn weight(&self, class: usize) -> f64 {
         self.class_weights.as_ref().map_or(1.0, |weights| weights[class])
     }
+}
+
+/// What all rows of one call share.
+struct Sweep<'a, T: Float> {
+    loss: &'a CrossEntropy,
+    width: usize,
+    total: f64,
+    /// ε/C·w / Σ w_y of each class, filled up with zeros to whole vectors; none without smoothing.
+    soft: Option<Aligned<T>>,
+    /// The sum of `soft`.
+    soft_sum: f64,
+}
+
+impl<'a, T: Float> Sweep<'a, T> {
+    fn new(loss: &'a CrossEntropy, width: usize, total: f64) -> Self {
+        let part = loss.label_smoothing / width as f64 / total;
+        let weights = (0..width).map(|class| part * loss.weight(class));
+        let soft = (part > 0.0).then(|| {
+            let mut soft = Aligned::zeros(padded::<T>(width));
+            soft.iter_mut().zip(weights.clone()).for_each(|(to, weight)| *to = T::of(weight));
+            soft
+        });
+        let soft_sum = if soft.is_some() { weights.sum() } else { 0.0 };
+        Self { loss, width, total, soft, soft_sum }
+    }
+
+    /// The loss and its gradient of all rows.
+    #[inline(always)]
+    fn rows<S: Simd>(
+        &self,
+        simd: S,
+        rows: Rows<'_, T>,
+        classes: impl Iterator<Item = Option<usize>>,
+    ) -> (f64, Vec<T>) {
+        let mut gradient = Vec::with_capacity(rows.count() * self.width);
+        let mut row = Aligned::stale(padded::<T>(self.width));
+        let mut loss = 0.0;
+        for (logits, class) in rows.iter().zip(classes) {
+            let hard = class.map_or(0.0, |y| self.hard(y));
+            match class {
+                Some(y) if hard + self.soft_sum > 0.0 => {
+                    // Past the end stands what has probability zero.
+                    row[..self.width].copy_from_slice(logits);
+                    row[self.width..].fill(T::neg_infinity());
+                    loss += self.row(simd, &mut row, y, hard);
+                    gradient.extend_from_slice(&row[..self.width]);
+                }
+                _ => gradient.resize(gradient.len() + self.width, T::zero()),
+            }
+        }
+        (loss, gradient)
+    }
+
+    /// One row's part of the loss; the row becomes its part of the gradient.
+    #[inline(always)]
+    fn row<S: Simd>(&self, simd: S, row: &mut [T], y: usize, hard: f64) -> f64 {
+        let zero = Vector::<S, T>::splat(simd, T::zero());
+        let mut largest = Vector::<S, T>::splat(simd, T::neg_infinity());
+        for l in lanes(simd, row.len()) {
+            largest = largest.max(l.load(row));
+        }
+        // From the largest logit on, a common offset costs no digits.
+        let largest = largest.reduce_max();
+        let own = (row[y] - largest).f64();
+        let mut loss = if hard > 0.0 { -hard * own } else { 0.0 };
+        let offset = Vector::<S, T>::splat(simd, largest);
+        if let Some(soft) = &self.soft {
+            let mut sum = zero;
+            for l in lanes(simd, row.len()) {
+                let weight = l.load(soft);
+                sum += weight.simd_gt(zero).select(weight * (l.load(row) - offset), zero);
+            }
+            loss -= sum.reduce_sum().f64();
+        }
+        let mut sum = zero;
+        for l in lanes(simd, row.len()) {
+            let e = exp_nonpositive(l.load(row) - offset);
+            sum += e;
+            l.store(row, e);
+        }
+        let sum = sum.reduce_sum().f64();
+        let scale = hard + self.soft_sum;
+        let own = scale * (row[y].f64() / sum) - hard;
+        let factor = Vector::<S, T>::splat(simd, T::of(scale / sum));
+        match &self.soft {
+            Some(soft) => {
+                for l in lanes(simd, row.len()) {
+                    l.store(row, l.load(row).mul_add(factor, -l.load(soft)));
+                }
+                row[y] = T::of(own - soft[y].f64());
+            }
+            None => {
+                for l in lanes(simd, row.len()) {
+                    l.store(row, l.load(row) * factor);
+                }
+                row[y] = T::of(own);
+            }
+        }
+        loss + scale * sum.ln()
+    }
+
+    /// (1 − ε)·w_y / Σ w_y.
+    fn hard(&self, y: usize) -> f64 {
+        (1.0 - self.loss.label_smoothing) * self.loss.weight(y) / self.total
+    }
+}
+
+/// `width` values in whole vectors, of any instruction set.
+fn padded<T: Float>(width: usize) -> usize {
+    width.next_multiple_of(WIDEST / size_of::<T>())
 }

@@ -50,12 +50,16 @@ fn elementwise<T: Float>(
     }
     let mut gradient = Array3::zeros(predicted.values().dim());
     let mut sum = 0.0;
-    for ((t, b, i), d) in gradient.indexed_iter_mut() {
-        if t < predicted.lengths()[b] {
-            let (loss, slope) =
-                f(predicted.values()[[t, b, i]].f64(), target.values()[[t, b, i]].f64());
-            sum += loss;
-            *d = T::of(slope / count);
+    let steps = predicted.values().outer_iter().zip(target.values().outer_iter());
+    for (t, (mut d, (p, y))) in gradient.outer_iter_mut().zip(steps).enumerate() {
+        for (b, mut d) in d.outer_iter_mut().enumerate() {
+            if t < predicted.lengths()[b] {
+                for ((d, p), y) in d.iter_mut().zip(p.row(b)).zip(y.row(b)) {
+                    let (loss, slope) = f(p.f64(), y.f64());
+                    sum += loss;
+                    *d = T::of(slope / count);
+                }
+            }
         }
     }
     finite(sum / count, gradient)

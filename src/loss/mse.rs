@@ -12,6 +12,16 @@ use crate::float::Float;
 use crate::sequences::Sequences;
 
 /// The mean squared error; see the [module](self).
+///
+/// ```
+/// use ndarray::array;
+/// use recurrent::loss::Mse;
+///
+/// let (predicted, target) = (array![[1.0, 2.0]], array![[0.0, 4.0]]); // [rows, features]
+/// let (loss, d_predicted) = Mse.rows(predicted.view(), target.view())?;
+/// assert_eq!((loss, d_predicted), (2.5, array![[1.0, -2.0]]));
+/// # Ok::<(), recurrent::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Mse;
 

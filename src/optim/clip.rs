@@ -4,35 +4,102 @@
 //! g = g · min(1, max_norm / (‖g‖ + 10⁻⁶))        ‖g‖ over all arrays together
 //! ```
 //!
+//! One pass over memory for the norm, which finds what is not finite on the way; another to scale,
+//! only where the norm is too large. Squares are summed in blocks, each in vectors of the gradient's
+//! own type; a block whose squares overflow or vanish is summed again, while it is in the cache,
+//! relative to its largest value. The norms of blocks come together in f64.
+//!
 //! Source: Pascanu, Mikolov and Bengio, *On the Difficulty of Training Recurrent Neural Networks*,
 //! 2013; `torch.nn.utils.clip_grad_norm_`.
 
 use super::in_range;
 use crate::arrays::Arrays;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::float::Float;
+use crate::tensor::{Level, Simd, SimdBase, SimdFloat, Vector, dispatch, lanes};
+
+/// Values of a block: few enough that its sum of squares keeps its digits in f32.
+const BLOCK: usize = 1024;
 
 /// Scales `grad` so that its norm is at most `max_norm`; returns the norm before.
 ///
+/// ```
+/// use ndarray::array;
+/// use recurrent::optim::clip_global_norm;
+///
+/// let mut grad = array![3.0, 4.0];
+/// assert_eq!(clip_global_norm(&mut grad, 1.0)?, 5.0);
+/// assert!((grad[0] - 0.6_f64).abs() < 1e-6 && (grad[1] - 0.8_f64).abs() < 1e-6);
+/// # Ok::<(), recurrent::Error>(())
+/// ```
+///
 /// # Errors
-/// Where `max_norm` is negative or not finite, or a gradient is not finite (its name is in the
-/// error); nothing has changed then.
+/// Where `max_norm` is negative or not finite, a gradient is not finite (its name is in the error),
+/// or the norm lies outside the range of f64; nothing has changed then.
 pub fn clip_global_norm<T: Float, A: Arrays<T>>(grad: &mut A, max_norm: f64) -> Result<f64> {
     let max_norm = in_range("max_norm", max_norm, 0.0, f64::INFINITY)?;
-    grad.check_finite()?;
-    // Relative to the largest value no square overflows.
-    let (mut largest, mut sum) = (f64::MIN_POSITIVE, 0.0);
+    let (mut total, level) = (Norm { largest: 0.0, squares: 0.0 }, Level::new());
     grad.for_each(&mut |_, array| {
-        largest = array.iter().fold(largest, |largest, g| largest.max(g.f64().abs()));
+        let array = array.as_standard_layout();
+        for block in array.as_slice().unwrap_or_default().chunks(BLOCK) {
+            total.add(dispatch!(level, simd => block_norm(simd, block)));
+        }
     });
-    grad.for_each(&mut |_, array| {
-        sum += array.iter().map(|g| (g.f64() / largest).powi(2)).sum::<f64>();
-    });
-    let norm = largest * sum.sqrt();
+    let norm = total.value();
+    if !norm.is_finite() {
+        grad.check_finite()?;
+        return Err(Error::NonFinite { name: "norm".to_owned(), index: 0, value: norm });
+    }
     let scale = max_norm / (norm + 1e-6);
     if scale < 1.0 {
         let scale = T::of(scale);
         grad.for_each_mut(&mut |_, mut array| array.mapv_inplace(|g| g * scale));
     }
     Ok(norm)
+}
+
+/// A norm of many parts: largest · √squares, which overflows only where the norm does.
+struct Norm {
+    largest: f64,
+    squares: f64,
+}
+
+impl Norm {
+    /// Joins the norm of a part.
+    fn add(&mut self, part: f64) {
+        if part > self.largest {
+            self.squares = 1.0 + self.squares * (self.largest / part).powi(2);
+            self.largest = part;
+        } else if part != 0.0 {
+            self.squares += (part / self.largest).powi(2);
+        }
+    }
+
+    fn value(&self) -> f64 {
+        self.largest * self.squares.sqrt()
+    }
+}
+
+/// ‖block‖; not finite where a value is not.
+#[inline(always)]
+fn block_norm<S: Simd, T: Float>(simd: S, block: &[T]) -> f64 {
+    let zero = Vector::<S, T>::splat(simd, T::zero());
+    let mut squares = zero;
+    for l in lanes(simd, block.len()) {
+        squares = l.load(block).mul_add(l.load(block), squares);
+    }
+    let squares = squares.reduce_sum();
+    if squares.is_finite() && squares > T::min_positive_value() / T::epsilon().powi(2) {
+        return squares.f64().sqrt();
+    }
+    let mut largest = zero;
+    for l in lanes(simd, block.len()) {
+        largest = largest.max(l.load(block).abs());
+    }
+    let largest = largest.reduce_max().f64();
+    if largest == 0.0 {
+        return squares.f64();
+    }
+    let relative = |g: &T| (g.f64() / largest).powi(2);
+    largest * block.iter().map(relative).sum::<f64>().sqrt()
 }

@@ -2,16 +2,18 @@
 //!
 //! ```text
 //! d = ∂L/∂θ + λ·θ
-//! v = μ·v + d          (v = d at the first step)
-//! θ = θ − η·v
+//! v = μ·v + d              (v = d at the first step)
+//! θ = θ − η·v              or, with Nesterov's momentum, θ = θ − η·(d + μ·v)
 //! ```
 //!
-//! As `torch.optim.SGD` with dampening 0.
+//! As `torch.optim.SGD` with dampening 0. Nesterov's momentum: Sutskever et al., *On the Importance
+//! of Initialization and Momentum in Deep Learning*, 2013. Without momentum nothing is kept.
 
-use super::{in_range, walk};
+use super::{Rule, flush, in_range, representable, walk};
 use crate::arrays::Arrays;
 use crate::error::Result;
 use crate::float::Float;
+use crate::tensor::{Lanes, Simd, SimdFloat, Vector, lanes};
 
 /// Gradient descent; see the [module](self).
 ///
@@ -19,26 +21,72 @@ use crate::float::Float;
 /// |---|---|---|
 /// | η `learning_rate` | – | at least 0 |
 /// | μ [`momentum`](Self::momentum) | 0 | 0 ≤ μ < 1 |
+/// | [`nesterov`](Self::nesterov) | false | |
 /// | λ [`weight_decay`](Self::weight_decay) | 0 | at least 0 |
+///
+/// ```
+/// use ndarray::array;
+/// use recurrent::optim::Sgd;
+///
+/// let mut theta = array![4.0_f64];
+/// let mut sgd = Sgd::new(0.25)?.momentum(0.5)?;
+/// for _ in 0..60 {
+///     let grad = &theta * 2.0; // of θ²
+///     sgd.step(&mut theta, &grad)?;
+/// }
+/// assert!(theta[0].abs() < 1e-6);
+/// # Ok::<(), recurrent::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Sgd<A> {
     learning_rate: f64,
     momentum: f64,
+    nesterov: bool,
     weight_decay: f64,
     velocity: Option<[A; 1]>,
 }
 
 impl<A> Sgd<A> {
     /// Descent at the given rate η.
+    ///
+    /// # Errors
+    /// Unless η is finite and at least 0.
     pub fn new(learning_rate: f64) -> Result<Self> {
-        let learning_rate = in_range("learning_rate", learning_rate, 0.0, f64::INFINITY)?;
-        Ok(Self { learning_rate, momentum: 0.0, weight_decay: 0.0, velocity: None })
+        let mut sgd = Self {
+            learning_rate: 0.0,
+            momentum: 0.0,
+            nesterov: false,
+            weight_decay: 0.0,
+            velocity: None,
+        };
+        sgd.set_learning_rate(learning_rate)?;
+        Ok(sgd)
+    }
+
+    /// η.
+    pub fn learning_rate(&self) -> f64 {
+        self.learning_rate
+    }
+
+    /// Sets η for the steps to come: what a schedule does.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new); η stays as it was then.
+    pub fn set_learning_rate(&mut self, learning_rate: f64) -> Result<()> {
+        self.learning_rate = in_range("learning_rate", learning_rate, 0.0, f64::INFINITY)?;
+        Ok(())
     }
 
     /// Sets μ.
     pub fn momentum(mut self, momentum: f64) -> Result<Self> {
         self.momentum = in_range("momentum", momentum, 0.0, 1.0)?;
         Ok(self)
+    }
+
+    /// Chooses Nesterov's form of momentum, or the plain one.
+    pub fn nesterov(mut self, nesterov: bool) -> Self {
+        self.nesterov = nesterov;
+        self
     }
 
     /// Sets λ.
@@ -50,18 +98,81 @@ impl<A> Sgd<A> {
     /// One step of `parameters` down `grad`.
     ///
     /// # Errors
-    /// Where `grad` does not fit or is not finite; nothing has changed then.
+    /// Where `grad` does not fit or is not finite, or a hyper-parameter lies outside the range of
+    /// `T`; nothing has changed then.
     pub fn step<T: Float>(&mut self, parameters: &mut A, grad: &A) -> Result<()>
     where
         A: Arrays<T>,
     {
-        let (rate, momentum) = (T::of(self.learning_rate), T::of(self.momentum));
-        let decay = T::of(self.weight_decay);
-        walk(parameters, grad, &mut self.velocity, &mut |theta, grad, [velocity]| {
-            for ((theta, &grad), v) in theta.iter_mut().zip(grad).zip(velocity) {
-                *v = momentum * *v + (grad + decay * *theta);
-                *theta -= rate * *v;
-            }
-        })
+        let rule = Descent {
+            rate: representable::<T>("learning_rate", self.learning_rate)?,
+            momentum: self.momentum,
+            nesterov: self.nesterov,
+            decay: representable::<T>("weight_decay", self.weight_decay)?,
+        };
+        if self.momentum == 0.0 {
+            self.velocity = None;
+            return walk(parameters, grad, &mut Some([]), &rule);
+        }
+        walk(parameters, grad, &mut self.velocity, &rule)
+    }
+}
+
+struct Descent {
+    rate: f64,
+    momentum: f64,
+    nesterov: bool,
+    decay: f64,
+}
+
+impl Descent {
+    /// d.
+    #[inline(always)]
+    fn slope<S: Simd, T: Float>(
+        &self,
+        l: Lanes<S, T>,
+        theta: Vector<S, T>,
+        grad: Vector<S, T>,
+    ) -> Vector<S, T> {
+        theta.mul_add(l.splat(self.decay), grad)
+    }
+}
+
+impl<T: Float> Rule<T, 0> for Descent {
+    const CHECKED: &'static str = "";
+
+    #[inline(always)]
+    fn checked<S: Simd>(&self, l: Lanes<S, T>, _theta: &[T], grad: &[T]) -> Vector<S, T> {
+        l.load(grad)
+    }
+
+    #[inline(always)]
+    fn apply<S: Simd>(&self, simd: S, theta: &mut [T], grad: &[T], []: [&mut [T]; 0]) {
+        for l in lanes(simd, theta.len()) {
+            let theta_t = l.load(theta);
+            let d = self.slope(l, theta_t, l.load(grad));
+            l.store(theta, d.mul_add(l.splat(-self.rate), theta_t));
+        }
+    }
+}
+
+impl<T: Float> Rule<T, 1> for Descent {
+    const CHECKED: &'static str = "";
+
+    #[inline(always)]
+    fn checked<S: Simd>(&self, l: Lanes<S, T>, _theta: &[T], grad: &[T]) -> Vector<S, T> {
+        l.load(grad)
+    }
+
+    #[inline(always)]
+    fn apply<S: Simd>(&self, simd: S, theta: &mut [T], grad: &[T], [v]: [&mut [T]; 1]) {
+        for l in lanes(simd, theta.len()) {
+            let (theta_t, momentum) = (l.load(theta), l.splat(self.momentum));
+            let d = self.slope(l, theta_t, l.load(grad));
+            let v_t = flush(l, l.load(v).mul_add(momentum, d));
+            l.store(v, v_t);
+            let step = if self.nesterov { v_t.mul_add(momentum, d) } else { v_t };
+            l.store(theta, step.mul_add(l.splat(-self.rate), theta_t));
+        }
     }
 }
