@@ -38,9 +38,12 @@ pub(crate) fn draw(
         std::fs::create_dir_all(folder)?;
     }
     let sizes = lines.iter().flat_map(|line| line.points.iter().map(|&(size, _)| size as f64));
-    let values = || lines.iter().flat_map(|line| line.points.iter().map(|&(_, value)| value));
+    let values = lines.iter().flat_map(|line| line.points.iter().map(|&(_, value)| value));
     let (low, high) = ends(sizes);
-    let (lowest, highest) = ends(values());
+    let (lowest, highest) = ends(values);
+    // Sizes that double, or that grow tenfold.
+    let base = if high / low > 100.0 && low % 10.0 == 0.0 { 10.0 } else { 2.0 };
+    let decade = |exponent: f64| 10_f64.powf(exponent);
     let area = SVGBackend::new(file, (820, 520)).into_drawing_area();
     area.fill(&WHITE)?;
     let mut chart = ChartBuilder::on(&area)
@@ -48,7 +51,10 @@ pub(crate) fn draw(
         .margin(12)
         .x_label_area_size(42)
         .y_label_area_size(66)
-        .build_cartesian_2d((low..high).log_scale(), (lowest / 1.5..highest * 1.5).log_scale())?;
+        .build_cartesian_2d(
+            (low..high).log_scale().base(base),
+            (decade(lowest.log10().floor())..decade(highest.log10().ceil())).log_scale(),
+        )?;
     chart
         .configure_mesh()
         .light_line_style(TRANSPARENT)
