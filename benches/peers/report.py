@@ -28,6 +28,8 @@ NAMES = {
     "rust_lstm": "rust-lstm",
 }
 
+INSTRUCTIONS = {"Avx512": "AVX-512", "Avx2": "AVX2", "Sse4_2": "SSE4.2", "Sse2": "SSE2", "Neon": "NEON"}
+
 # What it is about, the key of compare.py without statistic and value, the bounds of each case and
 # of the geometric mean.
 REQUIREMENTS = (
@@ -95,15 +97,21 @@ def cpu(results):
     return re.sub(r"\((R|TM|r|tm)\)", "", machines(results)[0]["cpu"])
 
 
+def told(machine, key):
+    """What the results say of the machine, or a question mark."""
+    value = machine.get(key) or "?"
+    return INSTRUCTIONS.get(value, value)
+
+
 def describe(results):
     """Machine, versions and command, as Markdown lines."""
     first = machines(results)[0]
     peers = ", ".join(f"{NAMES.get(w, w)} {v}" for w, v in versions(results).items() if w != "ours")
     return "\n".join((
-        f"- Machine: {cpu(results)}, {first['cores']} cores, {first.get('instructions', '?')}, {first['system']}",
-        f"- Versions: recurrent {versions(results).get('ours', '–')} at revision {first.get('revision', '?')}, "
-        f"{first.get('rustc', '?')}, Python {first['python']}; {peers}",
-        f"- Command: `{first.get('command', '?')}`, {first['rounds']} rounds, begun {date(results)}",
+        f"- Machine: {cpu(results)}, {first['cores']} cores, {told(first, 'instructions')}, {first['system']}",
+        f"- Versions: recurrent {versions(results).get('ours', '–')} at revision {told(first, 'revision')}, "
+        f"{told(first, 'rustc')}, Python {first['python']}; {peers}",
+        f"- Command: `{told(first, 'command')}`, {first['rounds']} rounds, begun {date(results)}",
     )) + "\n"
 
 
@@ -273,9 +281,9 @@ def section(path):
         f"**Speed** beside {beside}{' and the crates ' + rust if rust else ''}, side by side in one run: their time "
         f"over ours as the geometric mean of the cases and, in brackets, the worst of them, on "
         f"{' and '.join(map(str, counts))} thread{'s' if counts[-1] > 1 else ''}; f32 where not said otherwise. "
-        f"{cpu(results)}, {first['cores']} cores, {first.get('instructions', '?')} with an FMA peak of "
-        f"{peak['f32']:.0f} GF/s a core (f64: {peak['f64']:.0f}); {first.get('rustc', '?')}; {date(results)}; "
-        f"`{first.get('command', '?')}`. Every case: [{record}]({record}).\n\n"
+        f"{cpu(results)}, {first['cores']} cores, {told(first, 'instructions')} with an FMA peak of "
+        f"{peak['f32']:.0f} GF/s a core (f64: {peak['f64']:.0f}); {told(first, 'rustc')}; {date(results)}; "
+        f"`{told(first, 'command')}`. Every case: [{record}]({record}).\n\n"
         + table(["work", "cases", "of peak", *(NAMES.get(peer, peer) for peer in peers)], lines)
     )
 
