@@ -8,7 +8,8 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
-command="benches/peers/run.sh${*:+ $*}"
+command="benches/peers/run.sh"
+for argument in "$@"; do command+=" $(printf %q "$argument")"; done
 options=() report=()
 for argument in "$@"; do
     if [ "$argument" = --record ]; then report=(--record --readme); else options+=("$argument"); fi
