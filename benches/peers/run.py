@@ -245,14 +245,29 @@ def check(case, tensors, wanted, got):
     return worst
 
 
-def fma_peak():
-    """GF/s per core by dtype: the highest of those on 1 and 2 threads, or None if not measured."""
+def peak(threads):
+    """What a core can do at best: multiply-adds in GF/s by dtype, the highest of those on 1 and 2
+    threads, and reads in GB/s by the bytes of the working set, on so many threads."""
     path = HERE / "rust" / "target" / "release" / "peak"
     if not path.exists():
         sys.exit("the peak program is not built; run ./setup.sh")
     output = subprocess.run([path], capture_output=True, text=True, check=True).stdout
-    measured = json.loads(output).values()
-    return {d: max(m[d] for m in measured) for d in ("f32", "f64")} if measured else None
+    measured = json.loads(output)
+    nearest = measured.get(str(threads)) or measured[max(measured)]
+    return {
+        "instructions": nearest["instructions"],
+        "peak_gflops_per_core": {d: max(m[d] for m in measured.values()) for d in ("f32", "f64")},
+        "read_gb_per_s_per_core": nearest["read"],
+    }
+
+
+def output_of(*command):
+    """What a program prints, or None where it is missing or fails."""
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, check=True, cwd=HERE)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return answer.stdout.strip()
 
 
 def cpu_model():
@@ -396,6 +411,7 @@ def main():
     parser.add_argument("--peers", default=DEFAULT_PEERS)
     parser.add_argument("--all-rust", action="store_true", help="the Rust peers on every case")
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--command", help="how to run this again, for the results")
     arguments = parser.parse_args()
 
     cases = [
@@ -420,28 +436,32 @@ def main():
             if threads > available:
                 print(f"skipping {threads} threads: {available} cores", file=sys.stderr)
                 continue
-            peak = fma_peak()
+            best = peak(threads)
             record(
                 kind="machine", threads=threads, cpu=cpu_model(), cores=available,
                 system=f"{platform.system()} {platform.machine()}",
                 python=platform.python_version(), date=stamp, rounds=arguments.rounds,
-                quick=arguments.quick, peak_gflops_per_core=peak,
+                quick=arguments.quick, command=arguments.command or " ".join(sys.argv),
+                rustc=output_of("rustc", "--version"),
+                revision=output_of("git", "describe", "--always", "--dirty"), **best,
             )
             workers = make_workers(arguments, threads)
             try:
                 for index, case in enumerate(cases, 1):
                     active = [
                         worker for worker in workers
-                        if worker.name not in RUST_WORKERS or arguments.all_rust
-                        or worker.name in case["rust_peers"]
+                        if worker.name == "ours" or not case["ours_alone"] and (
+                            worker.name not in RUST_WORKERS or arguments.all_rust
+                            or worker.name in case["rust_peers"]
+                        )
                     ]
                     rows = run_case(case, active, arguments.rounds, folder)
                     for worker in active:
                         row = rows[worker.name]
-                        if row["status"] == "ok" and peak:
-                            total = peak[case["dtype"]] * threads
+                        if row["status"] == "ok":
+                            total = best["peak_gflops_per_core"][case["dtype"]] * threads
                             row["peak_fraction"] = row["gflops"] / total
-                        facts = {k: v for k, v in case.items() if k not in ("quick", "rust_peers")}
+                        facts = {k: v for k, v in case.items() if k not in grid.DRIVER_FIELDS}
                         record(
                             kind="result", threads=threads, worker=worker.name,
                             version=worker.version, **facts, **row,
@@ -453,7 +473,7 @@ def main():
             record(
                 kind="machine_after", threads=threads,
                 versions={worker.name: worker.version for worker in workers},
-                peak_gflops_per_core=fma_peak(),
+                **peak(threads),
             )
     print(out.relative_to(Path.cwd()) if out.is_relative_to(Path.cwd()) else out)
 

@@ -1,10 +1,27 @@
 #!/usr/bin/env bash
-# Builds this crate's worker and times it beside the others: ./run.sh [OPTIONS OF run.py]
+# From a clean machine to the tables: makes what is missing, builds this crate's worker, times it
+# beside the others, prints the report.
+#
+#   ./run.sh [--record] [OPTIONS OF run.py]
+#
+# --record keeps the results in ../record and rewrites the README's section on speed from them.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
-if [ ! -x .venv/bin/python ] || [ ! -x rust/target/release/peak ]; then
+command="benches/peers/run.sh"
+for argument in "$@"; do command+=" $(printf %q "$argument")"; done
+options=() report=()
+for argument in "$@"; do
+    if [ "$argument" = --record ]; then report=(--record --readme); else options+=("$argument"); fi
+done
+
+if .venv/bin/python -c 'import torch, onnxruntime, numpy, safetensors' 2>/dev/null; then
+    (cd rust && cargo build --release)
+else
     ./setup.sh
 fi
 (cd ours && cargo build --release)
-exec .venv/bin/python run.py --ours "'$PWD/ours/target/release/recurrent_worker'" "$@"
+results=$(.venv/bin/python run.py --ours "'$PWD/ours/target/release/recurrent_worker'" \
+    --command "$command" "${options[@]}" | tail -n 1)
+echo "results: benches/peers/$results" >&2
+.venv/bin/python report.py "$results" "${report[@]}"

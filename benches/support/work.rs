@@ -1,0 +1,44 @@
+//! One layer over random sequences: inference and training, called as a user calls them.
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use ndarray::Array3;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use recurrent::cell::Cell;
+use recurrent::{Arrays, Recurrent, Result, Sequences};
+
+/// A network with its input and the gradient of its output.
+pub(crate) struct Work<C: Cell<f32>> {
+    network: Recurrent<f32, C>,
+    x: Sequences<f32>,
+    d_output: Array3<f32>,
+}
+
+impl<C: Cell<f32>> Work<C> {
+    /// Of time, batch, input and hidden size.
+    pub(crate) fn new([time, batch, input, hidden]: [usize; 4]) -> Result<Self> {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let network = Recurrent::builder(input, hidden).build(&mut rng)?;
+        let mut random = |width| {
+            Array3::from_shape_simple_fn((time, batch, width), || rng.random_range(-1.0..1.0))
+        };
+        let (x, d_output) = (Sequences::full(random(input))?, random(hidden));
+        Ok(Self { network, x, d_output })
+    }
+
+    /// One call, of inference or of training: its seconds.
+    pub(crate) fn call(&self, train: bool) -> Result<f64> {
+        let start = Instant::now();
+        if train {
+            let mut rng = ChaCha8Rng::seed_from_u64(0);
+            let (_, _, tape) = self.network.forward_train(&self.x, None, &mut rng)?;
+            let mut grad = self.network.zeros_like();
+            black_box(self.network.backward(tape, &self.d_output, None, &mut grad)?);
+        } else {
+            black_box(self.network.forward(&self.x, None)?);
+        }
+        Ok(start.elapsed().as_secs_f64())
+    }
+}
