@@ -18,7 +18,8 @@ use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::sequence::lengths::{Block, Order};
 use crate::sequence::state::State;
-use crate::tensor::{Aligned, Rows, RowsMut};
+use crate::tensor::aligned::{self, Aligned};
+use crate::tensor::{Rows, RowsMut};
 
 /// What training keeps of each layer for [`backward`](super::Recurrent::backward), beside the
 /// layer's input; see [`forward_train_with`](super::Recurrent::forward_train_with).
@@ -67,34 +68,40 @@ pub(crate) struct BlockTape<T: Float> {
 struct Buffer<T: Float> {
     data: Aligned<T>,
     width: usize,
+    stride: usize,
 }
 
 impl<T: Float> Buffer<T> {
     fn new(rows: usize, width: usize) -> Self {
-        Self { data: Aligned::stale(rows * width), width }
+        let stride = aligned::stride::<T>(width);
+        Self { data: Aligned::stale(rows * stride), width, stride }
+    }
+
+    fn range(&self, rows: Range<usize>) -> Range<usize> {
+        rows.start * self.stride..rows.end * self.stride
     }
 
     fn rows(&self, rows: Range<usize>) -> Rows<'_, T> {
-        Rows::new(&self.data[rows.start * self.width..rows.end * self.width], self.width)
+        Rows::strided(&self.data[self.range(rows)], self.width, self.stride)
     }
 
     fn rows_mut(&mut self, rows: Range<usize>) -> RowsMut<'_, T> {
-        let data = &mut self.data[rows.start * self.width..rows.end * self.width];
-        RowsMut::new(data, self.width)
+        let range = self.range(rows);
+        RowsMut::strided(&mut self.data[range], self.width, self.stride)
     }
 
     /// Two ranges of rows that do not overlap, the first to read and the second to write.
     fn pair(&mut self, read: Range<usize>, write: Range<usize>) -> (Rows<'_, T>, RowsMut<'_, T>) {
-        let width = self.width;
-        let cut = read.start.max(write.start) * width;
-        let (low, high) = self.data.split_at_mut(cut);
-        let (read_len, write_len) = (read.len() * width, write.len() * width);
+        let (width, stride) = (self.width, self.stride);
+        let (read, write) = (self.range(read), self.range(write));
         let (read, write) = if read.start < write.start {
-            (&low[read.start * width..][..read_len], &mut high[..write_len])
+            let (low, high) = self.data.split_at_mut(write.start);
+            (&low[read], &mut high[..write.len()])
         } else {
-            (&high[..read_len], &mut low[write.start * width..][..write_len])
+            let (low, high) = self.data.split_at_mut(read.start);
+            (&high[..read.len()], &mut low[write])
         };
-        (Rows::new(read, width), RowsMut::new(write, width))
+        (Rows::strided(read, width, stride), RowsMut::strided(write, width, stride))
     }
 }
 

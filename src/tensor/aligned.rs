@@ -7,6 +7,16 @@ use crate::float::Float;
 
 /// Bytes of a cache line, and of the widest vector.
 const LINE: usize = 64;
+/// Lines of the shortest row that [`stride`] fills up.
+const SPREAD_LINES: usize = 8;
+
+/// Values from the beginning of a row of `width` values to that of the next: for long rows an odd
+/// number of cache lines. Rows at a power of two would share a few sets of the cache, and drive
+/// each other out of it.
+pub(crate) fn stride<T>(width: usize) -> usize {
+    let (line, lines) = (LINE / size_of::<T>(), (width * size_of::<T>()).div_ceil(LINE));
+    if lines < SPREAD_LINES { width } else { (lines | 1) * line }
+}
 
 /// A fixed number of values whose first begins a cache line; none by default.
 #[derive(Debug, Default)]

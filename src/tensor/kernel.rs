@@ -109,42 +109,45 @@ pub(crate) fn multiply_add<S: Simd, T: Float, const R: usize, const P: usize, co
     *tile = sums;
 }
 
-/// Reads one row of a panel of a tile from `row`, from `column` on; past the row's end are zeros.
+/// Reads one row of a panel of a tile from the values of `row` from `column` on. Past the end of
+/// the row are zeros; a `WHOLE` panel does not reach that far.
 #[inline(always)]
-pub(crate) fn load<S: Simd, T: Float, const V: usize>(
+pub(crate) fn load<S: Simd, T: Float, const V: usize, const WHOLE: bool>(
     simd: S,
     row: &[T],
     column: usize,
-    tile: &mut [Vector<S, T>; V],
+    vectors: &mut [Vector<S, T>; V],
 ) {
     let lanes = Vector::<S, T>::LEN;
-    if let Some(values) = row.get(column..column + V * lanes) {
+    if WHOLE {
+        let values = &row[column..column + V * lanes];
         for v in 0..V {
-            tile[v] = Vector::<S, T>::from_slice(simd, &values[v * lanes..][..lanes]);
+            vectors[v] = Vector::<S, T>::from_slice(simd, &values[v * lanes..][..lanes]);
         }
     } else {
         for v in 0..V {
-            tile[v] = place(simd, column + v * lanes, row.len()).load(row);
+            vectors[v] = place(simd, column + v * lanes, row.len()).load(row);
         }
     }
 }
 
-/// Writes one row of a panel of a tile to `row`, from `column` on, as far as the row goes.
+/// Writes one row of a panel of a tile to `row` from `column` on, as far as the row goes.
 #[inline(always)]
-pub(crate) fn store<S: Simd, T: Float, const V: usize>(
+pub(crate) fn store<S: Simd, T: Float, const V: usize, const WHOLE: bool>(
     simd: S,
     row: &mut [T],
     column: usize,
-    tile: &[Vector<S, T>; V],
+    vectors: &[Vector<S, T>; V],
 ) {
     let lanes = Vector::<S, T>::LEN;
-    if let Some(values) = row.get_mut(column..column + V * lanes) {
+    if WHOLE {
+        let values = &mut row[column..column + V * lanes];
         for v in 0..V {
-            tile[v].store_slice(&mut values[v * lanes..][..lanes]);
+            vectors[v].store_slice(&mut values[v * lanes..][..lanes]);
         }
     } else {
         for v in 0..V {
-            place(simd, column + v * lanes, row.len()).store(row, tile[v]);
+            place(simd, column + v * lanes, row.len()).store(row, vectors[v]);
         }
     }
 }

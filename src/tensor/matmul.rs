@@ -146,29 +146,61 @@ impl<S: Simd, T: Float> Call<'_, S, T> {
         p: usize,
         out: &mut RowsMut<'_, T>,
     ) {
+        if self.b.columns(p + P - 1).end <= out.width() {
+            self.sum::<R, P, V, true>(r, p, out);
+        } else {
+            self.last_tile::<R, P, V>(r, p, out);
+        }
+    }
+
+    /// A tile that ends with the matrix, in the middle of a vector. It stands apart, because what
+    /// it takes to cut a vector would push the sums of other tiles out of their registers.
+    #[inline(never)]
+    fn last_tile<const R: usize, const P: usize, const V: usize>(
+        &self,
+        r: usize,
+        p: usize,
+        out: &mut RowsMut<'_, T>,
+    ) {
+        self.simd.vectorize(
+            #[inline(always)]
+            || self.sum::<R, P, V, false>(r, p, out),
+        );
+    }
+
+    #[inline(always)]
+    fn sum<const R: usize, const P: usize, const V: usize, const WHOLE: bool>(
+        &self,
+        r: usize,
+        p: usize,
+        out: &mut RowsMut<'_, T>,
+    ) {
         let Self { simd, a, b, .. } = *self;
         let (mut panels, mut left) = ([[].as_slice(); P], [[].as_slice(); R]);
         let mut tile = kernel::zeros::<S, T, R, P, V>(simd);
         let mut columns = [0; P];
-        for i in 0..P {
-            panels[i] = b.panel(p + i, &self.k);
-            columns[i] = b.columns(p + i).start;
+        for j in 0..P {
+            panels[j] = b.panel(p + j, &self.k);
+            columns[j] = b.columns(p + j).start;
         }
         for i in 0..R {
-            left[i] = a.row(r + i);
+            // Were their distance known, the rows would be reached by a chain of additions from the
+            // first, at every k.
+            left[i] = std::hint::black_box(a.row(r + i));
             let start = match self.start {
                 Start::Zero => continue,
                 Start::Output => out.row(r + i),
                 Start::Bias(bias) => bias,
             };
             for j in 0..P {
-                kernel::load(simd, start, columns[j], &mut tile[i][j]);
+                kernel::load::<S, T, V, WHOLE>(simd, start, columns[j], &mut tile[i][j]);
             }
         }
         kernel::multiply_add(simd, self.k.len(), left, panels, &mut tile);
         for i in 0..R {
             for j in 0..P {
-                kernel::store(simd, out.row_mut(r + i), columns[j], &tile[i][j]);
+                let row = out.row_mut(r + i);
+                kernel::store::<S, T, V, WHOLE>(simd, row, columns[j], &tile[i][j]);
             }
         }
     }
@@ -279,11 +311,13 @@ fn add_outer_panel<S: Simd, T: Float, const R: usize, const V: usize>(
         let stride = rows.len() / R;
         let mut tile = kernel::zeros::<S, T, R, 1, V>(simd);
         for r in 0..R {
-            kernel::load(simd, &rows[r * stride..][..stride], column, &mut tile[r][0]);
+            let row = &rows[r * stride..][..stride];
+            kernel::load::<S, T, V, true>(simd, row, column, &mut tile[r][0]);
         }
         kernel::multiply_add(simd, depth, left, [panel], &mut tile);
         for r in 0..R {
-            kernel::store(simd, &mut rows[r * stride..][..stride], column, &tile[r][0]);
+            let row = &mut rows[r * stride..][..stride];
+            kernel::store::<S, T, V, true>(simd, row, column, &tile[r][0]);
         }
     }
 }

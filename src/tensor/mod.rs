@@ -25,7 +25,7 @@ pub mod matmul;
 pub mod reduce;
 pub mod rows;
 
-mod aligned;
+pub(crate) mod aligned;
 mod kernel;
 mod pack;
 pub(crate) mod random;

@@ -19,7 +19,12 @@ impl<'a, T> Rows<'a, T> {
     /// The rows of `data`, which holds whole rows of `width`, one after the other.
     pub fn new(data: &'a [T], width: usize) -> Self {
         debug_assert_eq!(data.len() % width.max(1), 0);
-        Self { data, count: data.len() / width.max(1), stride: width, first: 0, width }
+        Self::strided(data, width, width)
+    }
+
+    /// The rows of `data` of which each begins `stride` values after the one before.
+    pub(crate) fn strided(data: &'a [T], width: usize, stride: usize) -> Self {
+        Self { data, count: data.len() / stride.max(1), stride, first: 0, width }
     }
 
     /// How many rows there are.
@@ -70,8 +75,13 @@ impl<'a, T> RowsMut<'a, T> {
     /// The rows of `data`, which holds whole rows of `width`, one after the other.
     pub fn new(data: &'a mut [T], width: usize) -> Self {
         debug_assert_eq!(data.len() % width.max(1), 0);
-        let count = data.len() / width.max(1);
-        Self { data, count, stride: width, first: 0, width }
+        Self::strided(data, width, width)
+    }
+
+    /// The rows of `data` of which each begins `stride` values after the one before.
+    pub(crate) fn strided(data: &'a mut [T], width: usize, stride: usize) -> Self {
+        let count = data.len() / stride.max(1);
+        Self { data, count, stride, first: 0, width }
     }
 
     /// How many rows there are.
