@@ -7,7 +7,7 @@ use crate::error::{Error, Result, check_shape};
 use crate::float::Float;
 use crate::sequence::Recurrent;
 use crate::sequence::state::State;
-use crate::sequence::unroll::Weights;
+use crate::sequence::unroll::{Weights, step_forward};
 use crate::tensor::{Level, Rows, RowsMut, Simd, dispatch};
 
 /// A network that reads its sequences step by step, made by
@@ -122,10 +122,7 @@ impl<'m, T: Float, C: Cell<T>> Stream<'m, T, C> {
                 gates: RowsMut::new(gates, gate_width),
                 saved: RowsMut::new(saved, cell.saved_size()),
             };
-            simd.vectorize(
-                #[inline(always)]
-                || cell.forward(simd, &weights.recurrent, step),
-            );
+            step_forward(simd, cell, &weights.recurrent, step);
             x = next[0].as_slice().unwrap_or_default();
         }
     }

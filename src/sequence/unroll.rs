@@ -24,6 +24,7 @@ use crate::cell::{BackwardStep, Cell, ForwardStep, MAX_STATES, Steps};
 use crate::float::Float;
 use crate::sequence::lengths::Block;
 use crate::sequence::tape::{BlockTape, StepRows};
+use crate::tensor::activation::flush_tiny;
 use crate::tensor::{Aligned, Gather, Packed, Rows, RowsMut, Simd, Start, lanes, product};
 
 /// Rows of a chunk, at least: enough to use W_ih well once it is in the cache.
@@ -182,10 +183,7 @@ impl<'a, T: Float, C: Cell<T>> Direction<'a, T, C> {
                 let StepRows { prev, mut next, gates, saved } = tape.rows_of(t);
                 let (prev, next) = (&prev[..states], &mut next[..states]);
                 let step = ForwardStep { prev, next: &mut *next, gates, saved };
-                simd.vectorize(
-                    #[inline(always)]
-                    || self.cell.forward(simd, &weights.recurrent, step),
-                );
+                step_forward(simd, self.cell, &weights.recurrent, step);
                 write(walk.frames.as_mut(), t, walk.column, next[0].as_rows());
             }
         }
@@ -219,16 +217,17 @@ impl<'a, T: Float, C: Cell<T>> Direction<'a, T, C> {
                 }
                 let StepRows { prev, next, gates, saved } = tape.rows_of(t);
                 let next: [Rows<'_, T>; MAX_STATES] = std::array::from_fn(|s| next[s].as_rows());
-                let step = BackwardStep {
-                    prev: &prev[..states],
-                    next: &next[..states],
-                    gates,
-                    saved,
-                    d_state: &mut d_state[..states],
-                };
+                let d_state = &mut d_state[..states];
                 simd.vectorize(
                     #[inline(always)]
-                    || self.cell.backward(simd, &weights.recurrent, step),
+                    || {
+                        let (prev, next, d_state) =
+                            (&prev[..states], &next[..states], &mut *d_state);
+                        let step =
+                            BackwardStep { prev, next, gates, saved, d_state: &mut *d_state };
+                        self.cell.backward(simd, &weights.recurrent, step);
+                        flush(simd, d_state);
+                    },
                 );
             }
             let d_gates = tape.gates_of(&chunk);
@@ -276,6 +275,32 @@ impl<'a, T: Float, C: Cell<T>> Direction<'a, T, C> {
             next: of_states(BlockTape::next),
         };
         self.cell.accumulate(simd, &steps, grad);
+    }
+}
+
+/// One step of `cell`, at whose end no state is subnormal.
+pub(crate) fn step_forward<S: Simd, T: Float, C: Cell<T>>(
+    simd: S,
+    cell: &C,
+    packed: &C::Packed,
+    ForwardStep { prev, next, gates, saved }: ForwardStep<'_, '_, T>,
+) {
+    simd.vectorize(
+        #[inline(always)]
+        || {
+            cell.forward(simd, packed, ForwardStep { prev, next: &mut *next, gates, saved });
+            flush(simd, next);
+        },
+    );
+}
+
+/// Ends the decay of a state, or of its gradient, before it reaches the subnormal numbers.
+#[inline(always)]
+fn flush<S: Simd, T: Float>(simd: S, states: &mut [RowsMut<'_, T>]) {
+    for state in states {
+        for r in 0..state.count() {
+            flush_tiny(simd, state.row_mut(r));
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use peer_protocol::{Array as Tensor, Case, Result, Tensors, Work};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use recurrent::cell::Cell;
-use recurrent::{Arrays, Float, Recurrent, Sequences, State, Stream};
+use recurrent::{Arrays, Float, Recurrent, Sequences, State, Stream, Workspace};
 
 use crate::tensors::{array, named, set};
 
@@ -28,13 +28,14 @@ pub fn make<T: Float, C: Cell<T> + 'static>(
         Some(lengths) => Sequences::new(x, lengths.values.iter().map(|&n| n as usize).collect())?,
         None => Sequences::full(x)?,
     };
-    let infer = Infer { network, x, initial };
     Ok(match case.mode.as_str() {
-        "infer" => Box::new(infer),
+        "infer" => Box::new(Infer::new(network, x, initial)),
         "train" => Box::new(Train {
             d_output: array(tensors, "d_output")?,
-            d_final: state(&infer.network, tensors, case.batch, "n", "d_")?,
-            infer,
+            d_final: state(&network, tensors, case.batch, "n", "d_")?,
+            network,
+            x,
+            initial,
         }),
         other => return Err(format!("no such mode: {other}").into()),
     })
@@ -71,28 +72,38 @@ fn named_state<T: Float>(
     state.state_names().iter().map(part).collect()
 }
 
-struct Infer<T: Float, C: Cell<T>> {
-    network: Recurrent<T, C>,
+struct Infer<T: Float, C: Cell<T> + 'static> {
+    workspace: Workspace<'static, T, C>,
     x: Sequences<T>,
     initial: State<T>,
 }
 
+impl<T: Float, C: Cell<T>> Infer<T, C> {
+    fn new(network: Recurrent<T, C>, x: Sequences<T>, initial: State<T>) -> Self {
+        // The workspace borrows the network, which lives as long as this process.
+        let workspace = Box::leak(Box::new(network)).workspace();
+        Self { workspace, x, initial }
+    }
+}
+
 impl<T: Float, C: Cell<T>> Work for Infer<T, C> {
     fn run(&mut self) -> Result<()> {
-        std::hint::black_box(self.network.forward(&self.x, Some(&self.initial))?);
+        std::hint::black_box(self.workspace.forward(&self.x, Some(&self.initial))?);
         Ok(())
     }
 
     fn check(&mut self) -> Result<Vec<(String, Tensor)>> {
-        let (output, last) = self.network.forward(&self.x, Some(&self.initial))?;
-        let mut answer = named_state(&last, "n", "")?;
+        let (output, last) = self.workspace.forward(&self.x, Some(&self.initial))?;
+        let mut answer = named_state(last, "n", "")?;
         answer.push(named("output", output.values().view()));
         Ok(answer)
     }
 }
 
 struct Train<T: Float, C: Cell<T>> {
-    infer: Infer<T, C>,
+    network: Recurrent<T, C>,
+    x: Sequences<T>,
+    initial: State<T>,
     d_output: Array3<T>,
     d_final: State<T>,
 }
@@ -108,7 +119,7 @@ struct Trained<T: Float, C: Cell<T>> {
 
 impl<T: Float, C: Cell<T>> Train<T, C> {
     fn unit(&self) -> Result<Trained<T, C>> {
-        let Infer { network, x, initial } = &self.infer;
+        let Self { network, x, initial, .. } = self;
         let (output, last, tape) = network.forward_train(x, Some(initial), &mut rng())?;
         let mut grad = network.zeros_like();
         let (d_x, d_initial) =
