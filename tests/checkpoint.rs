@@ -125,12 +125,12 @@ fn checkpoints_change_no_bit_for_any_number_of_threads() {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     let builder = Lstm::<f32>::builder(32, 64).num_layers(2).bidirectional(true).dropout(0.3);
     let net = builder.build(&mut rng).unwrap();
-    let lengths = (0..48).map(|b| b * 17 % 41).collect();
+    let lengths = (0..96).map(|b| b * 17 % 41).collect();
     let problem = Problem::random(net, 40, lengths, &mut rng);
     let expected = problem.run();
     for threads in 1..=3 {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        for checkpoint in [Checkpoint::Sqrt, Checkpoint::Every(9)] {
+        for checkpoint in [Checkpoint::Sqrt, Checkpoint::Every(20)] {
             let got = pool.install(|| problem.run_with(checkpoint));
             let difference = difference(&got.all(), &expected.all());
             assert_eq!(difference, None, "{threads} threads, {checkpoint:?}");

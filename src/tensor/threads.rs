@@ -6,8 +6,8 @@
 
 use std::ops::Range;
 
-/// Multiply-adds below which a second thread costs more than it saves (some 10 µs of work).
-const MIN_WORK: usize = 1 << 19;
+/// Multiply-adds below which a second thread costs more than it saves (some 40 µs of work).
+const MIN_WORK: usize = 1 << 22;
 
 /// Into how many parts to split `items` independent items of `work` multiply-adds in all, where a
 /// part of fewer than `min_items` items would run much slower per item.
