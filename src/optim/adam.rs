@@ -184,8 +184,8 @@ impl<T: Float> Rule<T, 2> for Moments {
         for l in lanes(simd, theta.len()) {
             let d = self.slope(l, theta, grad);
             let (m_t, v_t) = (l.load(m), l.load(v));
-            let m_t = flush(l, (d - m_t).mul_add(l.splat(self.rest.0), m_t));
-            let v_t = flush(l, (d * d - v_t).mul_add(l.splat(self.rest.1), v_t));
+            let m_t = flush::<S, T>((d - m_t).mul_add(l.splat(self.rest.0), m_t));
+            let v_t = flush::<S, T>((d * d - v_t).mul_add(l.splat(self.rest.1), v_t));
             l.store(m, m_t);
             l.store(v, v_t);
             let kept = l.load(theta) * l.splat(self.keep);

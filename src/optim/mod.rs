@@ -20,7 +20,8 @@ use ndarray::ArrayViewD;
 use crate::arrays::{Arrays, check_same_structure};
 use crate::error::{Error, Result};
 use crate::float::Float;
-use crate::tensor::{Lanes, Level, Select, Simd, SimdBase, SimdFloat, Vector, dispatch, lanes};
+use crate::tensor::activation::zero_below;
+use crate::tensor::{Lanes, Level, Simd, SimdBase, SimdFloat, Vector, dispatch, lanes};
 
 pub use adam::Adam;
 pub use clip::clip_global_norm;
@@ -165,7 +166,6 @@ fn first_not_finite<S: Simd, T: Float, R: Rule<T, N>, const N: usize>(
 /// `x`, or zero where it is no normal number: the moments of a value that has no gradient any more
 /// would end there, where a step takes 20 to 40 times as long, and stay.
 #[inline(always)]
-fn flush<S: Simd, T: Float>(l: Lanes<S, T>, x: Vector<S, T>) -> Vector<S, T> {
-    let least = l.splat(T::min_positive_value().f64());
-    x.abs().simd_lt(least).select(l.splat(0.0), x)
+fn flush<S: Simd, T: Float>(x: Vector<S, T>) -> Vector<S, T> {
+    zero_below(x, T::min_positive_value().f64())
 }

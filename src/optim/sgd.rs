@@ -169,7 +169,7 @@ impl<T: Float> Rule<T, 1> for Descent {
         for l in lanes(simd, theta.len()) {
             let (theta_t, momentum) = (l.load(theta), l.splat(self.momentum));
             let d = self.slope(l, theta_t, l.load(grad));
-            let v_t = flush(l, l.load(v).mul_add(momentum, d));
+            let v_t = flush::<S, T>(l.load(v).mul_add(momentum, d));
             l.store(v, v_t);
             let step = if self.nesterov { v_t.mul_add(momentum, d) } else { v_t };
             l.store(theta, step.mul_add(l.splat(-self.rate), theta_t));

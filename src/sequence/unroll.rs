@@ -221,8 +221,7 @@ impl<'a, T: Float, C: Cell<T>> Direction<'a, T, C> {
                 simd.vectorize(
                     #[inline(always)]
                     || {
-                        let (prev, next, d_state) =
-                            (&prev[..states], &next[..states], &mut *d_state);
+                        let (prev, next) = (&prev[..states], &next[..states]);
                         let step =
                             BackwardStep { prev, next, gates, saved, d_state: &mut *d_state };
                         self.cell.backward(simd, &weights.recurrent, step);

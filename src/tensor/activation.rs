@@ -13,7 +13,7 @@
 //! sigmoid of x below [`Float::MIN_EXP`] are zero: their results are never subnormal.
 //! `tests/activations.rs` in the repository checks all of this, the bounds over the whole range.
 
-use fearless_simd::{Select, Simd, SimdBase, SimdFloat};
+use fearless_simd::{Select, Simd, SimdFloat};
 
 use crate::float::Float;
 use crate::tensor::lanes::lanes;
@@ -108,14 +108,19 @@ pub fn relu<S: Simd, V: SimdFloat<S, Element: Float>>(x: V) -> V {
     x.simd_lt(zero).select(zero, x)
 }
 
+/// Each lane, or zero where its magnitude is below `least`; NaN stays NaN.
+#[inline(always)]
+pub(crate) fn zero_below<S: Simd, V: SimdFloat<S, Element: Float>>(x: V, least: f64) -> V {
+    x.abs().simd_lt(splat(x, least)).select(splat(x, 0.0), x)
+}
+
 /// Replaces by zero each value so small that its product with an ordinary weight would be
 /// subnormal, below 10⁻³¹ in f32: arithmetic on those takes many times as long. NaN stays NaN.
 #[inline(always)]
 pub fn flush_tiny<S: Simd, T: Float>(simd: S, values: &mut [T]) {
     let least = (T::min_positive_value() / T::epsilon()).f64();
     for l in lanes(simd, values.len()) {
-        let (zero, x) = (l.splat(0.0), l.load(values));
-        l.store(values, x.abs().simd_lt(l.splat(least)).select(zero, x));
+        l.store(values, zero_below(l.load(values), least));
     }
 }
 
