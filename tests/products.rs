@@ -16,6 +16,7 @@ use recurrent::Float;
 use recurrent::tensor::reduce::add_column_sums;
 use recurrent::tensor::{
     Gather, Level, Packed, Rows, RowsMut, Simd, Start, add_outer_products, dispatch, product,
+    product_then,
 };
 
 /// Whether a multiply-add of this level is rounded once. SSE has none: it multiplies, then adds.
@@ -162,6 +163,108 @@ fn check_product<T: Float>((m, k, n): (usize, usize, usize)) {
             assert!(bits(&got) == bits(chain), "{at}: not one chain over k in order");
             assert!(bits(&got) == bits(&padded), "{at}: strided rows differ");
         }
+    }
+}
+
+/// `start` + x · v + h · w of `G` gates by the library: what is written, where each gate's sums are
+/// replaced by those of the gate before it, and the sums that `then` saw of the last gate.
+#[inline(always)]
+fn run_gates<S: Simd, T: Float, const G: usize>(
+    simd: S,
+    [x, h]: [&Array2<T>; 2],
+    [v, w]: [&Array2<T>; 2],
+    bias: Option<&[T]>,
+    out: &Array2<T>,
+) -> [Array2<T>; 2] {
+    let [v, w] = [v, w].map(|weights| Packed::gates(simd, weights.view(), G));
+    fn rows<T>(values: &Array2<T>) -> Rows<'_, T> {
+        Rows::new(values.as_slice().unwrap(), values.ncols())
+    }
+    let start = match bias {
+        Some(bias) => Start::Product { rows: rows(x), weights: &v, bias: Some(bias) },
+        None if x.is_empty() => Start::Output,
+        None => Start::Product { rows: rows(x), weights: &v, bias: None },
+    };
+    let (mut out, width) = (out.clone(), out.ncols());
+    let mut last = Array2::zeros((out.nrows(), width / G));
+    let mut last_rows = RowsMut::new(last.as_slice_mut().unwrap(), width / G);
+    product_then(
+        simd,
+        rows(h),
+        &w,
+        start,
+        RowsMut::new(out.as_slice_mut().unwrap(), width),
+        #[inline(always)]
+        |r, l, mut sums: [_; G]| {
+            l.store(last_rows.row_mut(r), sums[G - 1]);
+            sums.rotate_right(1);
+            sums
+        },
+    );
+    [out, last]
+}
+
+fn check_gates<T: Float, const G: usize>((m, k, units): (usize, usize, usize)) {
+    let mut rng = ChaCha8Rng::seed_from_u64((m + 1000 * k + 1_000_000 * units) as u64);
+    let [x, h] = [k / 2 + 1, k].map(|k| random::<T>(&mut rng, (m, k)));
+    let [v, w] = [&x, &h].map(|rows| random::<T>(&mut rng, (rows.ncols(), G * units)));
+    let (output, bias) =
+        (random::<T>(&mut rng, (m, G * units)), random::<T>(&mut rng, (1, G * units)));
+    let nothing = Array2::zeros((m, 0));
+    let zeros = Array2::zeros(output.dim());
+    let cases = [
+        (&x, bias.as_slice(), bias.broadcast(output.dim()).unwrap()),
+        (&x, None, zeros.view()),
+        (&nothing, None, output.view()),
+    ];
+    for (x, bias, first) in cases {
+        for level in levels() {
+            let fused = fused(level);
+            let v = rows_of(&v, 0..x.ncols());
+            let sums = naive::product(x.view(), v.view(), first, fused);
+            let sums = naive::product(h.view(), w.view(), sums.view(), fused);
+            let expected = Array2::from_shape_fn(sums.dim(), |(r, j)| {
+                sums[[r, (j + (G - 1) * units) % (G * units)]]
+            });
+            let last = sums.slice_axis(Axis(1), Slice::from((G - 1) * units..)).to_owned();
+            let got = dispatch!(level, simd => {
+                run_gates::<_, T, G>(simd, [x, &h], [&v, &w], bias, &output)
+            });
+            let at = format!("{m} rows, k {k}, {G} gates of {units} {} on {level:?}", T::NAME);
+            assert!(bits(&got[0]) == bits(&expected), "{at}: other values written");
+            assert!(bits(&got[1]) == bits(&last), "{at}: other sums seen");
+        }
+    }
+}
+
+#[test]
+fn gates_of_two_products_pass_through_a_function_at_their_places() {
+    for &shape in SHAPES {
+        check_gates::<f32, 1>(shape);
+        check_gates::<f32, 2>(shape);
+        check_gates::<f32, 3>(shape);
+        check_gates::<f32, 4>(shape);
+        check_gates::<f64, 3>(shape);
+        check_gates::<f64, 4>(shape);
+    }
+}
+
+/// As many bytes as it takes for the panels to be walked through in both directions.
+#[test]
+fn products_by_large_weights_are_the_same_in_every_call() {
+    let mut rng = ChaCha8Rng::seed_from_u64(5);
+    let (a, b) = (random::<f64>(&mut rng, (7, 300)), random::<f64>(&mut rng, (300, 333)));
+    let level = Level::new();
+    let packed = dispatch!(level, simd => Packed::new(simd, b.view()));
+    for rows in [1, 2, 7, 1, 1, 7] {
+        let a = rows_of(&a, 0..rows);
+        let expected =
+            naive::product(a.view(), b.view(), Array2::zeros((rows, 333)).view(), fused(level));
+        let mut out = Array2::zeros((rows, 333));
+        let a = Rows::new(a.as_slice().unwrap(), 300);
+        let to = RowsMut::new(out.as_slice_mut().unwrap(), 333);
+        dispatch!(level, simd => product(simd, a, &packed, Start::Zero, to));
+        assert_eq!(bits(&out), bits(&expected));
     }
 }
 

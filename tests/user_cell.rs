@@ -93,7 +93,7 @@ impl<T: Float> Cell<T> for MinimalGatedUnit<T> {
     /// `lanes` walks a row in native vectors.
     #[inline(always)]
     fn forward<S: Simd>(&self, simd: S, [u_f, u_n]: &[Packed<T>; 2], step: ForwardStep<'_, '_, T>) {
-        let ForwardStep { prev, next: [h], mut gates, mut saved } = step else { return };
+        let ForwardStep { prev, next: [h], mut gates, mut saved, .. } = step else { return };
         let hidden = self.hidden_size();
         product(simd, prev[0], u_f, Start::Output, gates.columns_mut(0..hidden));
         for r in 0..gates.count() {

@@ -141,7 +141,7 @@ impl<T: Float> Cell<T> for GruCell<T> {
         [weight_rz, weight_n]: &[Packed<T>; 2],
         step: ForwardStep<'_, '_, T>,
     ) {
-        let ForwardStep { prev, next: [h], mut gates, mut saved } = step else { return };
+        let ForwardStep { prev, next: [h], mut gates, mut saved, .. } = step else { return };
         let (rz, n) = self.columns();
         product(simd, prev[0], weight_rz, Start::Output, gates.columns_mut(rz));
         match self.reset {

@@ -186,7 +186,7 @@ impl<T: Float> Cell<T> for LayerNormLstmCell<T> {
 
     #[inline(always)]
     fn forward<S: Simd>(&self, simd: S, packed: &Self::Packed, step: ForwardStep<'_, '_, T>) {
-        let ForwardStep { prev, next: [h, c], mut gates, mut saved } = step else { return };
+        let ForwardStep { prev, next: [h, c], mut gates, mut saved, .. } = step else { return };
         let (hidden, (weight_hh, shifts)) = (self.hidden_size(), packed);
         let (shift, shift_c) = shifts.split_at(4 * hidden);
         let (scale_u, scale_v) = (self.ln_ih.scale(), self.ln_hh.scale());

@@ -30,7 +30,7 @@ use crate::arrays::{Arrays, Visit, VisitMut};
 use crate::error::Result;
 use crate::float::Float;
 use crate::tensor::activation::{sigmoid, tanh};
-use crate::tensor::{Packed, Simd, Start, lanes, product};
+use crate::tensor::{Packed, Simd, Start, lanes, product, product_then};
 
 /// A long short-term memory cell; equations in the [module](self).
 #[derive(Clone, Debug)]
@@ -61,6 +61,7 @@ impl<T: Float> Cell<T> for LstmCell<T> {
     type Packed = Packed<T>;
     const STATE: &'static [&'static str] = &["h", "c"];
     const GATES: &'static [&'static str] = &["i", "f", "g", "o"];
+    const FUSED: bool = true;
 
     fn new(config: &CellConfig, options: &LstmOptions, rng: &mut dyn Rng) -> Result<Self> {
         let mut weights = GateWeights::new(config, 4, config.hidden_size, rng)?;
@@ -83,7 +84,7 @@ impl<T: Float> Cell<T> for LstmCell<T> {
     }
 
     fn pack_forward<S: Simd>(&self, simd: S) -> Packed<T> {
-        Packed::new(simd, self.weights.weight_hh.t())
+        Packed::gates(simd, self.weights.weight_hh.t(), 4)
     }
 
     fn pack_backward<S: Simd>(&self, simd: S) -> Packed<T> {
@@ -92,23 +93,22 @@ impl<T: Float> Cell<T> for LstmCell<T> {
 
     #[inline(always)]
     fn forward<S: Simd>(&self, simd: S, weight_hh: &Packed<T>, step: ForwardStep<'_, '_, T>) {
-        let ForwardStep { prev, next: [h, c], mut gates, .. } = step else { return };
-        product(simd, prev[0], weight_hh, Start::Output, gates.reborrow());
-        for r in 0..gates.count() {
-            let [i, f, g, o] = gates.parts_mut(r);
-            let (c_prev, h, c) = (prev[1].row(r), h.row_mut(r), c.row_mut(r));
-            for l in lanes(simd, c.len()) {
-                let (i_t, f_t) = (sigmoid(l.load(i)), sigmoid(l.load(f)));
-                let (g_t, o_t) = (tanh(l.load(g)), sigmoid(l.load(o)));
-                let c_t = f_t * l.load(c_prev) + i_t * g_t;
-                l.store(i, i_t);
-                l.store(f, f_t);
-                l.store(g, g_t);
-                l.store(o, o_t);
-                l.store(c, c_t);
-                l.store(h, o_t * tanh(c_t));
-            }
-        }
+        let ForwardStep { prev, next: [h, c], input, gates, .. } = step else { return };
+        product_then(
+            simd,
+            prev[0],
+            weight_hh,
+            input,
+            gates,
+            #[inline(always)]
+            |r, l, [i, f, g, o]| {
+                let (i, f, g, o) = (sigmoid(i), sigmoid(f), tanh(g), sigmoid(o));
+                let c_t = f * l.load(prev[1].row(r)) + i * g;
+                l.store(c.row_mut(r), c_t);
+                l.store(h.row_mut(r), o * tanh(c_t));
+                [i, f, g, o]
+            },
+        );
     }
 
     #[inline(always)]

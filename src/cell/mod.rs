@@ -30,7 +30,7 @@ use rand::Rng;
 use crate::arrays::Arrays;
 use crate::error::{Result, check_size};
 use crate::float::Float;
-use crate::tensor::{Gather, Init, Rows, RowsMut, Simd};
+use crate::tensor::{Gather, Init, Rows, RowsMut, Simd, Start};
 
 pub use coupled::{CoupledLstmCell, CoupledLstmOptions};
 pub use gru::{GruCell, GruOptions, Reset};
@@ -77,6 +77,10 @@ pub trait Cell<T: Float>: Arrays<T> + Send + Sync {
     const STATE: &'static [&'static str];
     /// The parts of equal width that a row of `gates` consists of, by name.
     const GATES: &'static [&'static str];
+    /// Whether `forward` leaves W_ih x + b to [`product_then`](crate::tensor::product_then), starting
+    /// it from [`ForwardStep::input`] by weights packed for all [`GATES`](Cell::GATES) together.
+    /// Otherwise the engine has always computed it, and it stands in `gates`.
+    const FUSED: bool = false;
 
     /// A cell with fresh parameters.
     fn new(config: &CellConfig, options: &Self::Options, rng: &mut dyn Rng) -> Result<Self>;
@@ -121,12 +125,14 @@ pub trait Cell<T: Float>: Arrays<T> + Send + Sync {
 
 /// What [`Cell::forward`] reads and writes.
 #[derive(Debug)]
-pub struct ForwardStep<'s, 'd, T> {
+pub struct ForwardStep<'s, 'd, T: Float> {
     /// The states before the step.
     pub prev: &'s [Rows<'d, T>],
     /// The states after the step.
     pub next: &'s mut [RowsMut<'d, T>],
-    /// In: W_ih x + b. Out: the activated gates.
+    /// W_ih x + b: what stands in `gates`, or for a [`FUSED`](Cell::FUSED) cell also a product.
+    pub input: Start<'d, T>,
+    /// In: W_ih x + b, or nothing. Out: the activated gates.
     pub gates: RowsMut<'d, T>,
     /// Out: what else `backward` needs.
     pub saved: RowsMut<'d, T>,

@@ -117,7 +117,7 @@ impl<T: Float> Cell<T> for ProjectedLstmCell<T> {
         [weight_hh, weight_hr]: &[Packed<T>; 2],
         step: ForwardStep<'_, '_, T>,
     ) {
-        let ForwardStep { prev, next: [h, c], mut gates, mut saved } = step else { return };
+        let ForwardStep { prev, next: [h, c], mut gates, mut saved, .. } = step else { return };
         product(simd, prev[0], weight_hh, Start::Output, gates.reborrow());
         let mut m = saved.columns_mut(0..self.hidden_size());
         for r in 0..gates.count() {

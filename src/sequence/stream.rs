@@ -8,7 +8,7 @@ use crate::float::Float;
 use crate::sequence::Recurrent;
 use crate::sequence::state::State;
 use crate::sequence::unroll::{Weights, step_forward};
-use crate::tensor::{Level, Rows, RowsMut, Simd, dispatch};
+use crate::tensor::{Level, Rows, RowsMut, Simd, Start, dispatch};
 
 /// A network that reads its sequences step by step, made by
 /// [`Recurrent::stream`](super::Recurrent::stream).
@@ -119,6 +119,7 @@ impl<'m, T: Float, C: Cell<T>> Stream<'m, T, C> {
             let step = ForwardStep {
                 prev: &prev_rows[..C::STATE.len()],
                 next: &mut next_rows[..C::STATE.len()],
+                input: Start::Output,
                 gates: RowsMut::new(gates, gate_width),
                 saved: RowsMut::new(saved, cell.saved_size()),
             };

@@ -32,6 +32,9 @@ const CHUNK_ROWS: usize = 64;
 /// Bytes of a chunk's gates: they stay in the second-level cache until their step reads them.
 const CHUNK_BYTES: usize = 256 << 10;
 
+/// Sequences of a block from which on W_ih x is computed in each step, not for a chunk of them.
+const FUSED_ROWS: usize = 12;
+
 /// The cell of one layer in one direction.
 pub(crate) struct Direction<'a, T, C> {
     cell: &'a C,
@@ -111,6 +114,12 @@ impl<T: Float, P> Weights<T, P> {
     pub(crate) fn project<S: Simd>(&self, simd: S, rows: Rows<'_, T>, out: RowsMut<'_, T>) {
         product(simd, rows, &self.input, Start::bias(self.bias.as_ref()), out);
     }
+
+    /// W_ih x + b, for a product to start from.
+    fn input<'a>(&'a self, rows: Rows<'a, T>) -> Start<'a, T> {
+        let bias = self.bias.as_ref().and_then(|bias| bias.as_slice());
+        Start::Product { rows, weights: &self.input, bias }
+    }
 }
 
 impl<'a, T: Float, C: Cell<T>> Direction<'a, T, C> {
@@ -119,8 +128,9 @@ impl<'a, T: Float, C: Cell<T>> Direction<'a, T, C> {
     }
 
     pub(crate) fn pack_forward<S: Simd>(&self, simd: S) -> Weights<T, C::Packed> {
+        let gates = if C::FUSED { C::GATES.len() } else { 1 };
         Weights {
-            input: Packed::new(simd, self.cell.weight_ih().reversed_axes()),
+            input: Packed::gates(simd, self.cell.weight_ih().reversed_axes(), gates),
             bias: self.cell.input_bias(),
             recurrent: self.cell.pack_forward(simd),
         }
@@ -176,13 +186,20 @@ impl<'a, T: Float, C: Cell<T>> Direction<'a, T, C> {
         let (block, states) = (tape.block.clone(), C::STATE.len());
         tape.enter(window, &mut walk.states);
         let mut inputs = std::mem::take(&mut tape.inputs);
-        for chunk in self.pieces(tape.window.clone(), self.chunk_steps(&block)) {
-            let inputs = gather_inputs(x, &block, &chunk, &mut inputs);
-            weights.project(simd, inputs, tape.begin_chunk(&chunk));
+        let fused = C::FUSED && block.batch() >= FUSED_ROWS;
+        let chunk_steps = if fused { 1 } else { self.chunk_steps(&block) };
+        for chunk in self.pieces(tape.window.clone(), chunk_steps) {
+            let gates = tape.begin_chunk(&chunk);
+            if !fused {
+                let inputs = gather_inputs(x, &block, &chunk, &mut inputs);
+                weights.project(simd, inputs, gates);
+            }
             for t in self.steps(chunk) {
                 let StepRows { prev, mut next, gates, saved } = tape.rows_of(t);
                 let (prev, next) = (&prev[..states], &mut next[..states]);
-                let step = ForwardStep { prev, next: &mut *next, gates, saved };
+                let input =
+                    if fused { weights.input(step_rows(x, t, &block)) } else { Start::Output };
+                let step = ForwardStep { prev, next: &mut *next, input, gates, saved };
                 step_forward(simd, self.cell, &weights.recurrent, step);
                 write(walk.frames.as_mut(), t, walk.column, next[0].as_rows());
             }
@@ -282,12 +299,13 @@ pub(crate) fn step_forward<S: Simd, T: Float, C: Cell<T>>(
     simd: S,
     cell: &C,
     packed: &C::Packed,
-    ForwardStep { prev, next, gates, saved }: ForwardStep<'_, '_, T>,
+    ForwardStep { prev, next, input, gates, saved }: ForwardStep<'_, '_, T>,
 ) {
     simd.vectorize(
         #[inline(always)]
         || {
-            cell.forward(simd, packed, ForwardStep { prev, next: &mut *next, gates, saved });
+            let step = ForwardStep { prev, next: &mut *next, input, gates, saved };
+            cell.forward(simd, packed, step);
             flush(simd, next);
         },
     );

@@ -22,6 +22,16 @@ pub(crate) const fn panel_vectors<S: Simd, T: Float>() -> usize {
     if is_wide::<S, T>() { 4 } else { 2 }
 }
 
+/// Rows of the tallest tile of `vectors` side by side whose sums fit the registers.
+#[inline(always)]
+pub(crate) const fn tile_rows<S: Simd, T: Float>(vectors: usize) -> usize {
+    match (is_wide::<S, T>(), vectors) {
+        (_, 1) | (false, 3) => 4,
+        (false, 4) => 3,
+        _ => 6,
+    }
+}
+
 /// The accumulators of a tile: `R` rows × `P` panels × `V` vectors.
 pub(crate) type Tile<S, T, const R: usize, const P: usize, const V: usize> =
     [[[Vector<S, T>; V]; P]; R];

@@ -27,6 +27,13 @@ impl<S: Simd, T: Float> Lanes<S, T> {
         Self { simd, at, count, element: PhantomData }
     }
 
+    /// The same place, which the compiler then knows for that of a whole vector if `WHOLE`.
+    #[inline(always)]
+    pub(crate) fn known<const WHOLE: bool>(self) -> Self {
+        debug_assert!(!WHOLE || self.count == Self::WIDTH);
+        if WHOLE { Self { count: Self::WIDTH, ..self } } else { self }
+    }
+
     /// The values of `slice` at this place; lanes past the end are zero.
     #[inline(always)]
     pub fn load(self, slice: &[T]) -> Vector<S, T> {

@@ -12,14 +12,14 @@ use rayon::prelude::*;
 
 use crate::float::Float;
 use crate::tensor::aligned::Aligned;
-use crate::tensor::kernel;
-use crate::tensor::lanes::Vector;
+use crate::tensor::kernel::{self, Tile};
+use crate::tensor::lanes::{Lanes, Vector};
 use crate::tensor::pack::Packed;
 use crate::tensor::rows::{Gather, Rows, RowsMut};
 use crate::tensor::threads;
 
-/// Bytes of a panel that stay in the first-level cache while row tiles go by.
-const PANEL_BYTES: usize = 32 << 10;
+/// Rows of a product that are finished before the weights are read again.
+const BLOCK_ROWS: usize = 96;
 
 /// Rows that are summed between two visits to a weight's gradient.
 const OUTER_ROWS: usize = 256;
@@ -34,13 +34,22 @@ const fn outer_rows<S: Simd, T: Float>() -> usize {
 
 /// What a product starts from.
 #[derive(Clone, Copy, Debug)]
-pub enum Start<'a, T> {
+pub enum Start<'a, T: Float> {
     /// Zero: `out = a · b`.
     Zero,
     /// What stands in the output: `out += a · b`.
     Output,
     /// The same row for all: `out = bias + a · b`.
     Bias(&'a [T]),
+    /// Another product of as many rows: `out = bias + rows · weights + a · b`.
+    Product {
+        /// Its left operand.
+        rows: Rows<'a, T>,
+        /// Its right operand, packed as `b` is.
+        weights: &'a Packed<T>,
+        /// The same row for all, or zero.
+        bias: Option<&'a [T]>,
+    },
 }
 
 impl<'a, T: Float> Start<'a, T> {
@@ -54,7 +63,6 @@ impl<'a, T: Float> Start<'a, T> {
 ///
 /// Row counts and widths must agree; they are checked in debug builds only, as this runs at every
 /// time step.
-#[inline(always)]
 pub fn product<S: Simd, T: Float>(
     simd: S,
     a: Rows<'_, T>,
@@ -62,146 +70,256 @@ pub fn product<S: Simd, T: Float>(
     start: Start<'_, T>,
     out: RowsMut<'_, T>,
 ) {
-    debug_assert_eq!((a.count(), a.width(), b.n()), (out.count(), b.k(), out.width()));
-    simd.vectorize(
+    product_then(
+        simd,
+        a,
+        b,
+        start,
+        out,
         #[inline(always)]
-        || blocked_product(simd, a, b, start, out),
+        |_, _, [sum]| [sum],
     );
 }
 
+/// As [`product`] by weights of `G` [gates](Packed::gates), where the sums pass through `then` while
+/// they are still in registers: it gets the number of a row, a place among the units and the gates'
+/// sums there, and returns what to write for each gate.
+///
+/// Mark the closure `#[inline(always)]`: it is compiled for each instruction set.
 #[inline(always)]
-fn blocked_product<S: Simd, T: Float>(
+pub fn product_then<S: Simd, T: Float, const G: usize>(
     simd: S,
     a: Rows<'_, T>,
     b: &Packed<T>,
-    mut start: Start<'_, T>,
+    start: Start<'_, T>,
     mut out: RowsMut<'_, T>,
+    mut then: impl FnMut(usize, Lanes<S, T>, [Vector<S, T>; G]) -> [Vector<S, T>; G],
 ) {
-    let most = PANEL_BYTES / (b.columns(0).len() * size_of::<T>());
-    let depth = b.k().div_ceil(b.k().div_ceil(most));
-    for k in (0..b.k()).step_by(depth) {
-        let k = k..b.k().min(k + depth);
-        Call { simd, a: a.columns(k.clone()), b, k, start }.panels(&mut out);
-        start = Start::Output;
-    }
+    debug_assert_eq!((a.count(), a.width(), b.n()), (out.count(), b.k(), out.width()));
+    debug_assert_eq!(b.gate_count(), G);
+    let (first, start) = match start {
+        Start::Product { rows, weights, bias } => {
+            debug_assert_eq!((rows.count(), rows.width()), (a.count(), weights.k()));
+            debug_assert_eq!((weights.n(), weights.gate_count()), (b.n(), G));
+            (Some(Term { rows, weights }), bias.map_or(Start::Zero, Start::Bias))
+        }
+        start => (None, start),
+    };
+    let sum = Sum { simd, start, first, last: Term { rows: a, weights: b } };
+    simd.vectorize(
+        #[inline(always)]
+        || sum.run(&mut out, &mut then),
+    );
 }
 
-/// One block of k of a product.
-struct Call<'a, S, T: Float> {
+/// What becomes of the gates' sums, as in [`product_then`].
+trait Then<S: Simd, T: Float, const G: usize>:
+    FnMut(usize, Lanes<S, T>, [Vector<S, T>; G]) -> [Vector<S, T>; G]
+{
+}
+
+impl<S: Simd, T: Float, const G: usize, F> Then<S, T, G> for F where
+    F: FnMut(usize, Lanes<S, T>, [Vector<S, T>; G]) -> [Vector<S, T>; G]
+{
+}
+
+/// The rows of a left operand times weights.
+#[derive(Clone, Copy)]
+struct Term<'a, T: Float> {
+    rows: Rows<'a, T>,
+    weights: &'a Packed<T>,
+}
+
+/// `start` and one product, or two.
+struct Sum<'a, S, T: Float> {
     simd: S,
-    a: Rows<'a, T>,
-    b: &'a Packed<T>,
-    k: Range<usize>,
     start: Start<'a, T>,
+    first: Option<Term<'a, T>>,
+    last: Term<'a, T>,
 }
 
-impl<S: Simd, T: Float> Call<'_, S, T> {
+impl<S: Simd, T: Float> Sum<'_, S, T> {
     #[inline(always)]
-    fn panels(&self, out: &mut RowsMut<'_, T>) {
-        let (count, full) = (self.b.panel_count(), kernel::panel_vectors::<S, T>());
-        let mut p = 0;
-        while p < count {
-            let vectors = self.b.columns(p).len() / Vector::<S, T>::LEN;
-            let pair = p + 1 < count && self.b.columns(p + 1).len() == self.b.columns(p).len();
+    fn run<const G: usize>(&self, out: &mut RowsMut<'_, T>, then: &mut impl Then<S, T, G>) {
+        let (count, weights) = (out.count(), self.last.weights);
+        for first in (0..count).step_by(BLOCK_ROWS) {
+            let rows = first..count.min(first + BLOCK_ROWS);
             // One row fills the pipelines only with two panels at once.
-            match (vectors, self.a.count()) {
-                (4, 1) if pair && full == 4 => self.tile::<1, 2, 4>(0, p, out),
-                (2, 1) if pair && full == 2 => self.tile::<1, 2, 2>(0, p, out),
-                (4, _) => self.rows::<4>(p, out),
-                (3, _) => self.rows::<3>(p, out),
-                (2, _) => self.rows::<2>(p, out),
-                _ => self.rows::<1>(p, out),
+            for panels in weights.walk(if count == 1 { 2 } else { 1 }) {
+                let vectors = |panel| G * weights.units_of(panel).len() / Vector::<S, T>::LEN;
+                let (first, width) = (panels.start, vectors(panels.start));
+                if panels.len() == 2 && vectors(first + 1) == width {
+                    match width {
+                        4 => self.tile::<G, 1, 2, 4>(0, first, out, then),
+                        3 => self.tile::<G, 1, 2, 3>(0, first, out, then),
+                        2 => self.tile::<G, 1, 2, 2>(0, first, out, then),
+                        _ => self.tile::<G, 1, 2, 1>(0, first, out, then),
+                    }
+                    continue;
+                }
+                for panel in panels {
+                    match vectors(panel) {
+                        4 => self.rows::<G, 4>(rows.clone(), panel, out, then),
+                        3 => self.rows::<G, 3>(rows.clone(), panel, out, then),
+                        2 => self.rows::<G, 2>(rows.clone(), panel, out, then),
+                        _ => self.rows::<G, 1>(rows.clone(), panel, out, then),
+                    }
+                }
             }
-            p += if pair && self.a.count() == 1 && vectors == full { 2 } else { 1 };
         }
     }
 
-    /// All rows of the result in panel `p`.
+    /// A block of rows of the result in one panel.
     #[inline(always)]
-    fn rows<const V: usize>(&self, p: usize, out: &mut RowsMut<'_, T>) {
-        let count = self.a.count();
-        let mut r = 0;
+    fn rows<const G: usize, const V: usize>(
+        &self,
+        rows: Range<usize>,
+        panel: usize,
+        out: &mut RowsMut<'_, T>,
+        then: &mut impl Then<S, T, G>,
+    ) {
+        let most = kernel::tile_rows::<S, T>(V);
+        let Range { start: mut r, end } = rows;
         // Eight left are two tiles of four: a tile of two keeps the pipelines half empty.
-        while V >= 2 && r + 6 <= count && count - r != 8 {
-            self.tile::<6, 1, V>(r, p, out);
+        while most == 6 && r + 6 <= end && end - r != 8 {
+            self.tile::<G, 6, 1, V>(r, panel, out, then);
             r += 6;
         }
-        while r + 4 <= count {
-            self.tile::<4, 1, V>(r, p, out);
+        while most >= 4 && r + 4 <= end {
+            self.tile::<G, 4, 1, V>(r, panel, out, then);
             r += 4;
         }
-        while r + 2 <= count {
-            self.tile::<2, 1, V>(r, p, out);
+        while most == 3 && r + 3 <= end {
+            self.tile::<G, 3, 1, V>(r, panel, out, then);
+            r += 3;
+        }
+        while r + 2 <= end {
+            self.tile::<G, 2, 1, V>(r, panel, out, then);
             r += 2;
         }
-        if r < count {
-            self.tile::<1, 1, V>(r, p, out);
+        if r < end {
+            self.tile::<G, 1, 1, V>(r, panel, out, then);
         }
     }
 
     #[inline(always)]
-    fn tile<const R: usize, const P: usize, const V: usize>(
+    fn tile<const G: usize, const R: usize, const P: usize, const V: usize>(
         &self,
         r: usize,
-        p: usize,
+        panel: usize,
         out: &mut RowsMut<'_, T>,
+        then: &mut impl Then<S, T, G>,
     ) {
-        if self.b.columns(p + P - 1).end <= out.width() {
-            self.sum::<R, P, V, true>(r, p, out);
+        let weights = self.last.weights;
+        if !V.is_multiple_of(G) {
+            return;
+        }
+        if weights.units_of(panel + P - 1).end <= weights.units() {
+            self.sum::<G, R, P, V, true>(r, panel, out, then);
         } else {
-            self.last_tile::<R, P, V>(r, p, out);
+            self.last_tile::<G, R, P, V>(r, panel, out, then);
         }
     }
 
     /// A tile that ends with the matrix, in the middle of a vector. It stands apart, because what
     /// it takes to cut a vector would push the sums of other tiles out of their registers.
     #[inline(never)]
-    fn last_tile<const R: usize, const P: usize, const V: usize>(
+    fn last_tile<const G: usize, const R: usize, const P: usize, const V: usize>(
         &self,
         r: usize,
-        p: usize,
+        panel: usize,
         out: &mut RowsMut<'_, T>,
+        then: &mut impl Then<S, T, G>,
     ) {
         self.simd.vectorize(
             #[inline(always)]
-            || self.sum::<R, P, V, false>(r, p, out),
+            || self.sum::<G, R, P, V, false>(r, panel, out, then),
         );
     }
 
     #[inline(always)]
-    fn sum<const R: usize, const P: usize, const V: usize, const WHOLE: bool>(
+    fn sum<const G: usize, const R: usize, const P: usize, const V: usize, const WHOLE: bool>(
         &self,
         r: usize,
-        p: usize,
+        panel: usize,
         out: &mut RowsMut<'_, T>,
+        then: &mut impl Then<S, T, G>,
     ) {
-        let Self { simd, a, b, .. } = *self;
-        let (mut panels, mut left) = ([[].as_slice(); P], [[].as_slice(); R]);
+        let simd = self.simd;
         let mut tile = kernel::zeros::<S, T, R, P, V>(simd);
-        let mut columns = [0; P];
-        for j in 0..P {
-            panels[j] = b.panel(p + j, &self.k);
-            columns[j] = b.columns(p + j).start;
+        let mut places = [[Lanes::new(simd, 0, 0); V]; P];
+        for p in 0..P {
+            places[p] = self.last.weights.places::<S, G, V, WHOLE>(simd, panel + p);
         }
+        match self.start {
+            Start::Output => {
+                for i in 0..R {
+                    load::<S, T, P, V, WHOLE>(out.row(r + i), &places, &mut tile[i]);
+                }
+            }
+            Start::Bias(bias) => {
+                load::<S, T, P, V, WHOLE>(bias, &places, &mut tile[0]);
+                tile = [tile[0]; R];
+            }
+            _ => {}
+        }
+        // In a loop over both the tile would stand in memory.
+        if let Some(first) = &self.first {
+            first.add(simd, r, panel, &mut tile);
+        }
+        self.last.add(simd, r, panel, &mut tile);
+        // The vectors of a gate stand side by side in a panel.
+        let per_gate = V / G;
         for i in 0..R {
-            // Were their distance known, the rows would be reached by a chain of additions from the
-            // first, at every k.
-            left[i] = std::hint::black_box(a.row(r + i));
-            let start = match self.start {
-                Start::Zero => continue,
-                Start::Output => out.row(r + i),
-                Start::Bias(bias) => bias,
-            };
-            for j in 0..P {
-                kernel::load::<S, T, V, WHOLE>(simd, start, columns[j], &mut tile[i][j]);
+            for p in 0..P {
+                for u in 0..per_gate {
+                    let mut gates = [tile[i][p][u]; G];
+                    for g in 1..G {
+                        gates[g] = tile[i][p][g * per_gate + u];
+                    }
+                    let gates = then(r + i, places[p][u].known::<WHOLE>(), gates);
+                    let row = out.row_mut(r + i);
+                    for g in 0..G {
+                        places[p][g * per_gate + u].known::<WHOLE>().store(row, gates[g]);
+                    }
+                }
             }
         }
-        kernel::multiply_add(simd, self.k.len(), left, panels, &mut tile);
+    }
+}
+
+impl<T: Float> Term<'_, T> {
+    #[inline(always)]
+    fn add<S: Simd, const R: usize, const P: usize, const V: usize>(
+        &self,
+        simd: S,
+        r: usize,
+        panel: usize,
+        tile: &mut Tile<S, T, R, P, V>,
+    ) {
+        let (mut left, mut panels) = ([[].as_slice(); R], [[].as_slice(); P]);
+        for p in 0..P {
+            panels[p] = self.weights.panel(panel + p);
+        }
         for i in 0..R {
-            for j in 0..P {
-                let row = out.row_mut(r + i);
-                kernel::store::<S, T, V, WHOLE>(simd, row, columns[j], &tile[i][j]);
-            }
+            // Were their distance known, the rows would be reached by a chain of additions from
+            // the first, at every k.
+            left[i] = std::hint::black_box(self.rows.row(r + i));
+        }
+        kernel::multiply_add(simd, self.rows.width(), left, panels, tile);
+    }
+}
+
+/// What stands in `row` at the places of a tile's vectors.
+#[inline(always)]
+fn load<S: Simd, T: Float, const P: usize, const V: usize, const WHOLE: bool>(
+    row: &[T],
+    places: &[[Lanes<S, T>; V]; P],
+    sums: &mut [[Vector<S, T>; V]; P],
+) {
+    for p in 0..P {
+        for v in 0..V {
+            sums[p][v] = places[p][v].known::<WHOLE>().load(row);
         }
     }
 }

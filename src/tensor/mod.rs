@@ -35,6 +35,6 @@ pub(crate) use aligned::Aligned;
 pub use fearless_simd::{Level, Select, Simd, SimdBase, SimdFloat, dispatch};
 pub use init::Init;
 pub use lanes::{Lanes, Vector, lanes};
-pub use matmul::{Start, add_outer_products, product};
+pub use matmul::{Start, add_outer_products, product, product_then};
 pub use pack::Packed;
 pub use rows::{Gather, Rows, RowsMut};

@@ -1,6 +1,7 @@
 //! [`Packed`]: a matrix laid out once for the micro-kernel, then used at every time step.
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use fearless_simd::{Simd, SimdBase};
 use ndarray::{ArrayView2, Axis, Slice};
@@ -8,52 +9,57 @@ use ndarray::{ArrayView2, Axis, Slice};
 use crate::float::Float;
 use crate::tensor::aligned::Aligned;
 use crate::tensor::kernel::panel_vectors;
-use crate::tensor::lanes::Vector;
+use crate::tensor::lanes::{Lanes, Vector};
 
 /// Rows of a panel that are filled together.
 const BLOCK: usize = 64;
+/// Bytes of panels that stay in the second-level cache, whatever else passes through it.
+const CACHE_BYTES: usize = 512 << 10;
 
 /// The right operand [k, n] of a product, cut into panels of a few native vectors' columns. A panel
-/// holds its columns row by row (k-major), so the kernel reads it once, in order. The last panel
-/// has as many vectors as are left, and is filled up with zeros.
+/// holds its columns row by row (k-major), so the kernel reads it once, in order.
+///
+/// The columns are gates of equal width, or one alone; a panel has the same units of each, gate by
+/// gate, in whole vectors. The last panel has as many as are left, and is filled up with zeros.
 #[derive(Debug)]
 pub struct Packed<T: Float> {
     panels: Aligned<T>,
     k: usize,
-    n: usize,
-    /// n, filled up to whole vectors.
+    gates: usize,
+    /// Columns of a gate.
+    units: usize,
+    /// The same, filled up to whole vectors.
     padded: usize,
-    /// Columns of every panel but the last.
+    /// Units of every panel but the last.
     width: usize,
+    /// Whether the next walk begins with the last panel.
+    back: AtomicBool,
 }
 
 impl<T: Float> Packed<T> {
     /// Packs `matrix` [k, n] for the instruction set `S`. For y = x·Wᵀ pack `weight.t()`.
-    pub fn new<S: Simd>(_simd: S, matrix: ArrayView2<'_, T>) -> Self {
-        let (k, n) = matrix.dim();
-        let lanes = Vector::<S, T>::LEN;
-        let width = panel_vectors::<S, T>() * lanes;
-        let padded = n.next_multiple_of(lanes);
-        let mut packed = Self { panels: Aligned::zeros(padded * k), k, n, padded, width };
+    pub fn new<S: Simd>(simd: S, matrix: ArrayView2<'_, T>) -> Self {
+        Self::gates(simd, matrix, 1)
+    }
+
+    /// As [`new`](Self::new), for `gates` parts of equal width that are needed together, by
+    /// [`product_then`](super::product_then).
+    pub fn gates<S: Simd>(_simd: S, matrix: ArrayView2<'_, T>, gates: usize) -> Self {
+        debug_assert!(gates > 0 && matrix.ncols().is_multiple_of(gates));
+        let (k, lanes) = (matrix.nrows(), Vector::<S, T>::LEN);
+        let units = matrix.ncols() / gates;
+        let padded = units.next_multiple_of(lanes);
+        let width = lanes * (panel_vectors::<S, T>() / gates).max(1);
+        let panels = Aligned::zeros(gates * padded * k);
+        let mut packed =
+            Self { panels, k, gates, units, padded, width, back: AtomicBool::new(false) };
         for p in 0..packed.panel_count() {
-            let columns = packed.columns(p);
-            let panel = &mut packed.panels[columns.start * k..columns.end * k];
-            let used = columns.start..columns.end.min(n);
-            if matrix.strides()[1] == 1 {
-                for (to, from) in panel.chunks_exact_mut(columns.len()).zip(matrix.rows()) {
-                    let from = from.to_slice().unwrap_or_default();
-                    to[..used.len()].copy_from_slice(&from[used.clone()]);
-                }
-            } else {
-                // A block of the panel at a time, so that it stays in the first-level cache.
-                for (block, rows) in panel.chunks_mut(BLOCK * columns.len()).enumerate() {
-                    let source = Slice::from(block * BLOCK..k.min((block + 1) * BLOCK));
-                    let source = matrix.slice_axis(Axis(0), source);
-                    for (column, j) in used.clone().enumerate() {
-                        let to = rows[column..].iter_mut().step_by(columns.len());
-                        to.zip(source.column(j)).for_each(|(to, &from)| *to = from);
-                    }
-                }
+            let Range { start, end } = packed.units_of(p);
+            let panel = &mut packed.panels[gates * start * k..gates * end * k];
+            for gate in 0..gates {
+                let from = gate * units + start..gate * units + end.min(units);
+                let first = gate * (end - start);
+                pack_columns(matrix, from, panel, first, gates * (end - start));
             }
         }
         packed
@@ -66,7 +72,17 @@ impl<T: Float> Packed<T> {
 
     /// Columns of the matrix: the width of the result.
     pub fn n(&self) -> usize {
-        self.n
+        self.gates * self.units
+    }
+
+    /// How many gates the columns are.
+    pub(crate) fn gate_count(&self) -> usize {
+        self.gates
+    }
+
+    /// Columns of a gate.
+    pub(crate) fn units(&self) -> usize {
+        self.units
     }
 
     /// How many panels there are.
@@ -75,17 +91,77 @@ impl<T: Float> Packed<T> {
         self.padded.div_ceil(self.width)
     }
 
-    /// The columns of panel `index`, filled up to whole vectors.
+    /// All panels, so many `together`. Where they do not all stay in the second-level cache each walk
+    /// goes the way of the one before backward, and meets first what that one left there.
     #[inline(always)]
-    pub(crate) fn columns(&self, index: usize) -> Range<usize> {
+    pub(crate) fn walk(&self, together: usize) -> impl Iterator<Item = Range<usize>> + use<T> {
+        let (count, large) = (self.panel_count(), size_of_val(&*self.panels) > CACHE_BYTES);
+        // Walks of several threads at once may take any direction: each panel stands alone.
+        let back = large && self.back.load(Ordering::Relaxed);
+        if large {
+            self.back.store(!back, Ordering::Relaxed);
+        }
+        let groups = count.div_ceil(together);
+        (0..groups).map(move |i| {
+            let first = if back { groups - 1 - i } else { i } * together;
+            first..count.min(first + together)
+        })
+    }
+
+    /// The units of panel `index`, filled up to whole vectors.
+    #[inline(always)]
+    pub(crate) fn units_of(&self, index: usize) -> Range<usize> {
         index * self.width..self.padded.min((index + 1) * self.width)
     }
 
-    /// Rows `k` of panel `index`.
+    /// The values of panel `index`.
     #[inline(always)]
-    pub(crate) fn panel(&self, index: usize, k: &Range<usize>) -> &[T] {
-        let columns = self.columns(index);
-        let (start, width) = (columns.start * self.k, columns.len());
-        &self.panels[start + k.start * width..start + k.end * width]
+    pub(crate) fn panel(&self, index: usize) -> &[T] {
+        let Range { start, end } = self.units_of(index);
+        &self.panels[self.gates * start * self.k..self.gates * end * self.k]
+    }
+
+    /// Where the `V` vectors of panel `index` stand in a row of the result, of which a `WHOLE` panel
+    /// has all values.
+    #[inline(always)]
+    pub(crate) fn places<S: Simd, const G: usize, const V: usize, const WHOLE: bool>(
+        &self,
+        simd: S,
+        index: usize,
+    ) -> [Lanes<S, T>; V] {
+        let (lanes, first) = (Vector::<S, T>::LEN, index * self.width);
+        let mut places = [Lanes::new(simd, 0, 0); V];
+        for v in 0..V {
+            let (gate, unit) = (v / (V / G), first + v % (V / G) * lanes);
+            let count = if WHOLE { lanes } else { lanes.min(self.units - unit) };
+            places[v] = Lanes::new(simd, gate * self.units + unit, count);
+        }
+        places
+    }
+}
+
+/// Writes `columns` of `matrix` to the columns from `first` on of `panel`, which has `width`.
+fn pack_columns<T: Float>(
+    matrix: ArrayView2<'_, T>,
+    columns: Range<usize>,
+    panel: &mut [T],
+    first: usize,
+    width: usize,
+) {
+    if matrix.strides()[1] == 1 {
+        for (to, from) in panel.chunks_exact_mut(width).zip(matrix.rows()) {
+            let from = from.to_slice().unwrap_or_default();
+            to[first..first + columns.len()].copy_from_slice(&from[columns.clone()]);
+        }
+        return;
+    }
+    // A block of the panel at a time, so that it stays in the first-level cache.
+    for (block, rows) in panel.chunks_mut(BLOCK * width).enumerate() {
+        let source = Slice::from(block * BLOCK..matrix.nrows().min((block + 1) * BLOCK));
+        let source = matrix.slice_axis(Axis(0), source);
+        for (column, j) in (first..).zip(columns.clone()) {
+            let to = rows[column..].iter_mut().step_by(width);
+            to.zip(source.column(j)).for_each(|(to, &from)| *to = from);
+        }
     }
 }
