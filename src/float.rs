@@ -27,7 +27,8 @@ pub trait Float: SimdFloatElement + NdFloat + std::iter::Sum + sealed::Sealed {
     /// ln 2 as a sum: a number whose products with the exponents of this type are exact, and the
     /// rest.
     const LN_2_PARTS: [f64; 2];
-    /// Coefficients of x⁰, x², x⁴, … in x·coth(x) on |x| ≤ ¼·ln 2.
+    /// Coefficients of x⁰, x², x⁴, … in the polynomial nearest to x·coth(x) on |x| ≤ ¼·ln 2 among
+    /// those that are 1 at 0. Its error is at most 2.2·10⁻⁹ for f32 and 8.6·10⁻¹⁹ for f64.
     const COTH: &'static [f64];
 
     /// Where memory of this type waits for its next use.

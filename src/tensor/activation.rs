@@ -1,13 +1,25 @@
 //! sigmoid, tanh, relu and exp: vectorised, for f32 and f64, with stated error bounds.
 //!
-//! All rest on one reduction of eˣ for x ≤ 0: x = n·ln 2 + r with |r| ≤ ½·ln 2, then
-//! eˣ = 2ⁿ·(1 + p(r)) with the power series p(r) = r + r²/2! + r³/3! + …, cut where the next term
-//! no longer changes a result ([`Float::EXP_SERIES`]). n·ln 2 is subtracted in two parts, of which
-//! the first is exact (Cody and Waite, *Software Manual for the Elementary Functions*, 1980).
+//! All rest on one reduction: y = n·ln 2 + r with |r| ≤ ½·ln 2, and with c = r·coth(r/2)
 //!
-//! - sigmoid(x) = e / (1 + e) for x < 0 and 1 / (1 + e) for x ≥ 0, with e = e^−|x|.
-//! - tanh(x) = ± (1 − e) / (1 + e) with e = e^(−2|x|), through 1 − e = −(2ⁿ·p + (2ⁿ − 1)), which
-//!   keeps small arguments exact.
+//! ```text
+//! e^y = 2ⁿ·(c + r) / (c − r)
+//! ```
+//!
+//! c is even in r, so a polynomial in r² with half the terms of one for e^r gives it; its division
+//! costs nothing, for the functions are quotients themselves:
+//!
+//! ```text
+//! σ(x)    = (c − r) / ((c − r) + 2ⁿ·(c + r))                                 y = −x
+//! tanh(x) = ± d / (d + 2·(c − r))       d = c·(2ⁿ − 1) + r·(2ⁿ + 1)          y = 2·|x|
+//! e^x     = 2ⁿ·(1 + r + r·(2 − c + r) / (c − r))                             y = x
+//! ```
+//!
+//! No difference here loses digits: small arguments keep theirs. n·ln 2 is subtracted in two parts,
+//! of which the first is exact (Cody and Waite, *Software Manual for the Elementary Functions*,
+//! 1980); c is the even function in fdlibm's `exp`, with coefficients of its own here
+//! ([`Float::COTH`]). What counts beside the number of operations is the length of their chain: a
+//! processor that waits for results holds only a few vectors' operations at a time.
 //!
 //! NaN stays NaN, infinities give the limits, ±0 keeps its sign where the function is odd. exp and
 //! sigmoid of x below [`Float::MIN_EXP`] are zero: their results are never subnormal.
@@ -41,8 +53,8 @@ fn at_most<S: Simd, V: SimdFloat<S, Element: Float>>(x: V, limit: f64) -> V {
     if size_of::<V>() > 16 { limit.min(x) } else { x.simd_gt(limit).select(limit, x) }
 }
 
-/// 2ⁿ, c and r of e^(k·x) = 2ⁿ·(c + r) / (c − r), for an n that is an exponent of the type. The
-/// parts of `ln_2` sum up to ln 2.
+/// 2ⁿ, c and r of e^(k·x) = 2ⁿ·(c + r) / (c − r), with c and r divided by k; n must be an exponent
+/// of the type. The parts of `ln_2` sum up to ln 2.
 #[inline(always)]
 fn exp_parts<S: Simd, V: SimdFloat<S, Element: Float>>(x: V, k: f64, ln_2: &[f64]) -> (V, V, V) {
     // Added to 1.5·2^SIGNIFICAND_BITS + bias, k·x·log₂e loses its fraction, and the lowest bits of
@@ -65,8 +77,8 @@ fn exp_parts<S: Simd, V: SimdFloat<S, Element: Float>>(x: V, k: f64, ln_2: &[f64
     (V::from_bits(shifted.to_bits() << bits), c, r)
 }
 
-/// n / d of each lane; a zero keeps its sign. AVX-512 has 1/d to 14 bits; a Newton step on the
-/// quotient doubles them, and leaves the divider, the slowest unit of all, alone.
+/// n / d of each lane. AVX-512 has 1/d to 14 bits; a Newton step on the quotient doubles them, and
+/// leaves the divider, the slowest unit of all, alone.
 #[inline(always)]
 fn divide<S: Simd, V: SimdFloat<S, Element: Float>>(n: V, d: V) -> V {
     if V::LEN != 16 || V::Element::SIGNIFICAND_BITS != 23 {
@@ -74,8 +86,7 @@ fn divide<S: Simd, V: SimdFloat<S, Element: Float>>(n: V, d: V) -> V {
     }
     let y = d.approximate_recip();
     let q = n * y;
-    let excess = d.mul_add(q, -n);
-    (-excess).mul_add(y, q)
+    (-d).mul_add(q, n).mul_add(y, q)
 }
 
 /// `y`, or zero where eˣ might be subnormal.
@@ -89,7 +100,6 @@ fn zero_if_tiny<S: Simd, V: SimdFloat<S, Element: Float>>(x: V, y: V) -> V {
 pub fn exp_nonpositive<S: Simd, V: SimdFloat<S, Element: Float>>(x: V) -> V {
     let x = at_most(x, 0.0);
     let (scale, c, r) = exp_parts(x, 1.0, &V::Element::LN_2_PARTS);
-    // (c + r) / (c − r) = 1 + p; p is little more than r.
     let p = divide(splat(x, 2.0) - c + r, c - r).mul_add(r, r);
     zero_if_tiny(x, scale.mul_add(p, scale))
 }
@@ -106,7 +116,8 @@ pub fn sigmoid<S: Simd, V: SimdFloat<S, Element: Float>>(x: V) -> V {
 #[inline(always)]
 pub fn tanh<S: Simd, V: SimdFloat<S, Element: Float>>(x: V) -> V {
     let one = splat(x, 1.0);
-    // From half the bits of the significand on, tanh is 1.
+    // From half as many as the bits of the significand on, tanh is ±1. Where n is large, it hardly
+    // depends on e^y, so n·ln 2 needs but one part.
     let magnitude = at_most(x.abs(), 0.5 * f64::from(V::Element::SIGNIFICAND_BITS));
     let (scale, c, r) = exp_parts(magnitude, 2.0, &[std::f64::consts::LN_2]);
     let difference = c.mul_add(scale - one, r * (scale + one));
