@@ -24,13 +24,12 @@ pub trait Float: SimdFloatElement + NdFloat + std::iter::Sum + sealed::Sealed {
     const EXPONENT_BIAS: f64;
     /// The smallest x whose eˣ is a normal number, rounded up a little.
     const MIN_EXP: f64;
-    /// The first part of ln 2; its products with the exponents of this type are exact.
-    const LN_2_HIGH: f64;
-    /// The rest of ln 2.
-    const LN_2_LOW: f64;
-    /// Coefficients 1/k! of the power series of eˣ from degree 2 up to the last one that still
-    /// changes a result of this precision on |x| ≤ ½·ln 2, in pairs of even and odd degree.
-    const EXP_SERIES: &'static [[f64; 2]];
+    /// ln 2 as a sum: a number whose products with the exponents of this type are exact, and the
+    /// rest.
+    const LN_2_PARTS: [f64; 2];
+    /// Coefficients of x⁰, x², x⁴, … in the polynomial nearest to x·coth(x) on |x| ≤ ¼·ln 2 among
+    /// those that are 1 at 0. Its error is at most 2.2·10⁻⁹ for f32 and 8.6·10⁻¹⁹ for f64.
+    const COTH: &'static [f64];
 
     /// Where memory of this type waits for its next use.
     #[doc(hidden)]
@@ -49,23 +48,13 @@ pub trait Float: SimdFloatElement + NdFloat + std::iter::Sum + sealed::Sealed {
     fn read_le(bytes: &[u8]) -> Self;
 }
 
-const INVERSE_FACTORIALS: [[f64; 2]; 6] = [
-    [1.0 / 2.0, 1.0 / 6.0],
-    [1.0 / 24.0, 1.0 / 120.0],
-    [1.0 / 720.0, 1.0 / 5_040.0],
-    [1.0 / 40_320.0, 1.0 / 362_880.0],
-    [1.0 / 3_628_800.0, 1.0 / 39_916_800.0],
-    [1.0 / 479_001_600.0, 1.0 / 6_227_020_800.0],
-];
-
 impl Float for f32 {
     const NAME: &'static str = "f32";
     const SIGNIFICAND_BITS: u32 = 23;
     const EXPONENT_BIAS: f64 = 127.0;
     const MIN_EXP: f64 = -87.3;
-    const LN_2_HIGH: f64 = 0.693_359_375;
-    const LN_2_LOW: f64 = -2.121_944_4e-4;
-    const EXP_SERIES: &'static [[f64; 2]] = INVERSE_FACTORIALS.split_at(3).0;
+    const LN_2_PARTS: [f64; 2] = [0.693_359_375, -2.121_944_4e-4];
+    const COTH: &'static [f64] = &[1.0, 0.333_332_513_537_761_6, -0.022_133_957_365_989_08];
 
     fn pool() -> &'static Pool<Self> {
         static POOL: Pool<f32> = Pool::new();
@@ -94,9 +83,15 @@ impl Float for f64 {
     const SIGNIFICAND_BITS: u32 = 52;
     const EXPONENT_BIAS: f64 = 1023.0;
     const MIN_EXP: f64 = -708.3;
-    const LN_2_HIGH: f64 = 6.931_471_803_691_238e-1;
-    const LN_2_LOW: f64 = 1.908_214_929_270_587_7e-10;
-    const EXP_SERIES: &'static [[f64; 2]] = &INVERSE_FACTORIALS;
+    const LN_2_PARTS: [f64; 2] = [6.931_471_803_691_238e-1, 1.908_214_929_270_587_7e-10];
+    const COTH: &'static [f64] = &[
+        1.0,
+        0.333_333_333_333_332_04,
+        -0.022_222_222_221_610_227,
+        0.002_116_402_022_622_218_6,
+        -0.000_211_633_937_966_432_44,
+        0.000_021_187_106_596_688_516,
+    ];
 
     fn pool() -> &'static Pool<Self> {
         static POOL: Pool<f64> = Pool::new();

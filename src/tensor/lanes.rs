@@ -42,7 +42,7 @@ impl<S: Simd, T: Float> Lanes<S, T> {
             Vector::<S, T>::from_slice(self.simd, values)
         } else {
             let mut vector = Vector::<S, T>::splat(self.simd, T::zero());
-            vector.as_mut_slice()[..self.count].copy_from_slice(values);
+            copy_part(values, vector.as_mut_slice());
             vector
         }
     }
@@ -54,7 +54,9 @@ impl<S: Simd, T: Float> Lanes<S, T> {
         if self.count == Self::WIDTH {
             vector.store_slice(values);
         } else {
-            values.copy_from_slice(&vector.as_slice()[..self.count]);
+            // A copy, so that the whole vectors of the other branch stay in registers.
+            let part = vector;
+            copy_part(part.as_slice(), values);
         }
     }
 
@@ -62,6 +64,16 @@ impl<S: Simd, T: Float> Lanes<S, T> {
     #[inline(always)]
     pub fn splat(self, value: f64) -> Vector<S, T> {
         Vector::<S, T>::splat(self.simd, T::of(value))
+    }
+}
+
+/// Copies as many values as the shorter slice has. Out of line: the call of `memcpy` that this would
+/// be in a loop over lanes costs the whole vectors too, for nothing stays in a register across it.
+#[cold]
+#[inline(never)]
+fn copy_part<T: Float>(from: &[T], to: &mut [T]) {
+    for (to, &from) in to.iter_mut().zip(from) {
+        *to = from;
     }
 }
 
