@@ -3,8 +3,6 @@
 //! Each element is one chain of multiply-adds over the rows in order (see `kernel`), so a result
 //! depends neither on how rows are shared out among calls nor on the number of threads.
 
-use std::hint::black_box;
-
 use fearless_simd::{Simd, SimdBase, SimdFloat};
 use ndarray::ArrayViewMut2;
 use rayon::prelude::*;
@@ -17,12 +15,21 @@ use crate::tensor::rows::Gather;
 use crate::tensor::threads;
 
 /// Rows, more or less, that are summed between two visits to a part of a weight's gradient.
-const DEPTH: usize = 96;
+const DEPTH: usize = 80;
 /// Bytes of a weight's gradient that stay in the second-level cache while all rows are summed.
 const BAND_BYTES: usize = 1 << 20;
 /// Rows of a tile.
 const TILE_ROWS: usize = 6;
-const LINE: usize = 64;
+/// The left rows are laid out tile by tile where right rows have more vectors than these, or where
+/// left rows are as long as a page. Else they are read where they stand.
+const PACK_VECTORS: usize = 8;
+const PAGE_BYTES: usize = 4096;
+/// The same as [`DEPTH`] for left rows that are laid out.
+const PACKED_DEPTH: usize = 128;
+/// Left rows that are laid out together.
+const PACK_ROWS: usize = 16;
+/// Tiles that are laid out together.
+const PACK_TILES: usize = 8;
 
 /// `out += Σⱼ aⱼ ⊗ bⱼ` over the rows j of `a` [rows, m] and `b` [rows, n], for `out` [m, n]: the
 /// gradient of a weight, from the gradients of its outputs and its inputs over a whole sequence.
@@ -75,6 +82,7 @@ fn add_on_threads<S: Simd, T: Float>(
     out.par_chunks_mut(step * width).enumerate().for_each(|(p, out)| sum.add_rows(p * step, out));
 }
 
+/// A sum of outer products.
 struct Sum<'a, S, T> {
     simd: S,
     a: &'a [&'a [T]],
@@ -84,158 +92,179 @@ struct Sum<'a, S, T> {
 }
 
 impl<S: Simd, T: Float> Sum<'_, S, T> {
-    /// The rows of the result that `out` holds, from row `first` on.
+    /// Adds to the rows of the result that `out` holds, from row `first` on.
     fn add_rows(&self, first: usize, out: &mut [T]) {
-        let rows = self.a.len();
-        let depth = rows.div_ceil(((rows + DEPTH / 2) / DEPTH).max(1)).max(1);
-        let m = out.len() / self.width;
+        let &Self { simd, width, .. } = self;
+        let Some(row) = self.a.first() else { return };
+        let (lanes, m) = (Vector::<S, T>::LEN, out.len() / width);
+        let packs = width > PACK_VECTORS * lanes || size_of_val(*row) >= PAGE_BYTES;
+        let (rows, usual) = (self.a.len(), if packs { PACKED_DEPTH } else { DEPTH });
+        let depth = rows.div_ceil(((rows + usual / 2) / usual).max(1));
         let bands = (out.len() * size_of::<T>()).div_ceil(BAND_BYTES).max(1);
         let band = m.div_ceil(bands).next_multiple_of(TILE_ROWS);
-        let width = kernel::panel_vectors::<S, T>() * Vector::<S, T>::LEN;
-        let mut panel = Aligned::stale(depth * width);
-        for (i, out) in out.chunks_mut(band * self.width).enumerate() {
-            for from in (0..rows).step_by(depth) {
-                let rows = from..rows.min(from + depth);
-                let (a, b) = (&self.a[rows.clone()], &self.b[rows.clone()]);
-                let block = Block {
-                    simd: self.simd,
-                    a,
-                    b,
-                    next: &self.a[rows.end..],
-                    first: first + i * band,
-                    width: self.width,
-                };
-                self.simd.vectorize(
+        let mut left = Aligned::stale(if packs { band * depth } else { 0 });
+        let mut panel = Aligned::stale(kernel::panel_vectors::<S, T>() * lanes * depth);
+        for (i, out) in out.chunks_mut(band * width).enumerate() {
+            for (a, b) in self.a.chunks(depth).zip(self.b.chunks(depth)) {
+                let block = Block { sum: Sum { simd, a, b, width }, first: first + i * band };
+                simd.vectorize(
                     #[inline(always)]
-                    || block.add_panels(&mut panel, out),
+                    || block.add(left.as_chunks_mut().0, &mut panel, out),
                 );
             }
         }
     }
 }
 
-/// Some rows of a sum, for some rows of its result.
+/// Some terms of a sum, for the rows of its result from `first` on.
 struct Block<'a, S, T> {
-    simd: S,
-    a: &'a [&'a [T]],
-    b: &'a [&'a [T]],
-    /// The rows of `a` that come after.
-    next: &'a [&'a [T]],
-    /// The first row of the result.
+    sum: Sum<'a, S, T>,
     first: usize,
-    width: usize,
 }
 
 impl<S: Simd, T: Float> Block<'_, S, T> {
     #[inline(always)]
-    fn add_panels(&self, panel: &mut [T], out: &mut [T]) {
-        let m = out.len() / self.width;
-        let lanes = Vector::<S, T>::LEN;
-        let (count, full) = (self.width.div_ceil(lanes), kernel::panel_vectors::<S, T>());
-        let line = LINE / size_of::<T>();
-        let next = &self.next[..self.next.len().min(self.a.len())];
-        let tiles = m.div_ceil(TILE_ROWS) * count.div_ceil(full);
-        let share = (next.len() * m.div_ceil(line)).div_ceil(tiles);
-        let mut ahead =
-            next.iter().flat_map(|row| row[self.first..self.first + m].iter().step_by(line));
+    fn add(&self, left: &mut [[T; TILE_ROWS]], panel: &mut [T], out: &mut [T]) {
+        let (width, lanes) = (self.sum.width, Vector::<S, T>::LEN);
+        if !left.is_empty() {
+            self.pack(out.len() / width / TILE_ROWS, left);
+        }
+        let (count, full) = (width.div_ceil(lanes), kernel::panel_vectors::<S, T>());
         let mut vector = 0;
         while vector < count {
-            let left = count - vector;
-            let vectors = left / left.div_ceil(full);
+            let rest = count - vector;
+            // Panels of nearly the same width, the last one the widest.
+            let vectors = rest / rest.div_ceil(full);
             match vectors {
-                4 if full == 4 => self.add_panel::<4>(vector, panel, out, &mut ahead, share),
-                3 if full == 4 => self.add_panel::<3>(vector, panel, out, &mut ahead, share),
-                2 => self.add_panel::<2>(vector, panel, out, &mut ahead, share),
-                _ => self.add_panel::<1>(vector, panel, out, &mut ahead, share),
+                4 if full == 4 => self.add_panel::<4>(vector, left, panel, out),
+                3 if full == 4 => self.add_panel::<3>(vector, left, panel, out),
+                2 => self.add_panel::<2>(vector, left, panel, out),
+                _ => self.add_panel::<1>(vector, left, panel, out),
             }
             vector += vectors;
         }
     }
 
+    /// Lays the left rows out tile by tile, a few rows and tiles at a time.
     #[inline(always)]
-    fn add_panel<'t, const V: usize>(
+    fn pack(&self, tiles: usize, left: &mut [[T; TILE_ROWS]]) {
+        let depth = self.sum.a.len();
+        for (i, rows) in self.sum.a.chunks(PACK_ROWS).enumerate() {
+            for tile in (0..tiles).step_by(PACK_TILES) {
+                let columns = tile * TILE_ROWS..tiles.min(tile + PACK_TILES) * TILE_ROWS;
+                for (k, row) in rows.iter().enumerate() {
+                    let values = row[self.first..][columns.clone()].as_chunks().0;
+                    for (t, values) in values.iter().enumerate() {
+                        left[(tile + t) * depth + i * PACK_ROWS + k] = *values;
+                    }
+                }
+            }
+        }
+    }
+
+    /// All rows of the result, in the columns of `V` vectors from `vector` on. The last vector of a
+    /// row begins early enough to be a whole one: what it shares with the one before is summed
+    /// twice, to the same bits.
+    #[inline(always)]
+    fn add_panel<const V: usize>(
         &self,
         vector: usize,
+        left: &[[T; TILE_ROWS]],
         panel: &mut [T],
         mut out: &mut [T],
-        ahead: &mut impl Iterator<Item = &'t T>,
-        share: usize,
-    ) where
-        T: 't,
-    {
-        let lanes = Vector::<S, T>::LEN;
+    ) {
+        let (Sum { simd, a, b, width }, lanes) = (&self.sum, Vector::<S, T>::LEN);
         let mut columns = [0; V];
         for v in 0..V {
-            columns[v] = ((vector + v) * lanes).min(self.width - lanes);
+            columns[v] = ((vector + v) * lanes).min(width - lanes);
         }
-        let panel = &mut panel[..self.b.len() * V * lanes];
-        for (to, from) in panel.chunks_exact_mut(V * lanes).zip(self.b) {
+        let panel = &mut panel[..b.len() * V * lanes];
+        for (to, from) in panel.chunks_exact_mut(V * lanes).zip(*b) {
             for v in 0..V {
                 let to = &mut to[v * lanes..][..lanes];
                 if from.len() < lanes {
                     to[..from.len()].copy_from_slice(from);
                     to[from.len()..].fill(T::zero());
                 } else {
-                    Vector::<S, T>::from_slice(self.simd, &from[columns[v]..][..lanes])
-                        .store_slice(to);
+                    let from = &from[columns[v]..][..lanes];
+                    Vector::<S, T>::from_slice(*simd, from).store_slice(to);
                 }
             }
         }
-        let mut row = self.first;
+        let panel = Panel { simd: *simd, values: panel, columns, width: *width };
+        let (mut row, mut packed) = (self.first, left.chunks_exact(a.len()));
         while !out.is_empty() {
-            ahead.take(share).for_each(|value| {
-                black_box(*value);
-            });
-            let left = out.len() / self.width;
-            let rows = if left >= TILE_ROWS && left != 8 {
+            let count = out.len() / width;
+            // Eight left are two tiles of four: a tile of one row keeps the pipelines empty.
+            let rows = if count >= TILE_ROWS && count != 8 {
                 TILE_ROWS
-            } else if left >= 4 {
+            } else if count >= 4 {
                 4
             } else {
                 1
             };
-            let (tile, rest) = std::mem::take(&mut out).split_at_mut(rows * self.width);
-            match rows {
-                TILE_ROWS => self.add_tile::<TILE_ROWS, V>(row, panel, columns, tile),
-                4 => self.add_tile::<4, V>(row, panel, columns, tile),
-                _ => self.add_tile::<1, V>(row, panel, columns, tile),
+            let (tile, rest) = std::mem::take(&mut out).split_at_mut(rows * width);
+            match (rows, packed.next()) {
+                (TILE_ROWS, Some(left)) => panel.add_tile(left.iter(), tile),
+                (TILE_ROWS, None) => panel.add_tile::<TILE_ROWS>(columns_of(a, row), tile),
+                (4, _) => panel.add_tile::<4>(columns_of(a, row), tile),
+                _ => panel.add_tile::<1>(columns_of(a, row), tile),
             }
             row += rows;
             out = rest;
         }
     }
+}
 
+/// `R` values of each row, from `first` on.
+#[inline(always)]
+fn columns_of<'a, T, const R: usize>(
+    rows: &'a [&'a [T]],
+    first: usize,
+) -> impl Iterator<Item = &'a [T; R]> {
+    rows.iter().map(
+        #[inline(always)]
+        move |row| &row[first..first + R].as_chunks().0[0],
+    )
+}
+
+/// `V` vectors of each right row of a block.
+struct Panel<'a, S, T, const V: usize> {
+    simd: S,
+    values: &'a [T],
+    /// Where the vectors begin in a row of the result.
+    columns: [usize; V],
+    width: usize,
+}
+
+impl<S: Simd, T: Float, const V: usize> Panel<'_, S, T, V> {
+    /// Adds to `R` rows of the result. No branch stands in the loop between the reading of a value
+    /// and its use, so a value comes as a broadcast from memory, which costs no vector port.
     #[inline(always)]
-    fn add_tile<const R: usize, const V: usize>(
-        &self,
-        row: usize,
-        panel: &[T],
-        columns: [usize; V],
-        out: &mut [T],
-    ) {
+    fn add_tile<'t, const R: usize>(&self, left: impl Iterator<Item = &'t [T; R]>, out: &mut [T]) {
+        let &Self { simd, values, columns, width } = self;
         let lanes = Vector::<S, T>::LEN;
-        let mut sums = [[Vector::<S, T>::splat(self.simd, T::zero()); V]; R];
+        let mut sums = [[Vector::<S, T>::splat(simd, T::zero()); V]; R];
         for r in 0..R {
-            let out = &out[r * self.width..][..self.width];
+            let out = &out[r * width..][..width];
             for v in 0..V {
-                sums[r][v] = Vector::<S, T>::from_slice(self.simd, &out[columns[v]..][..lanes]);
+                sums[r][v] = Vector::<S, T>::from_slice(simd, &out[columns[v]..][..lanes]);
             }
         }
-        for (a, b) in self.a.iter().zip(panel.chunks_exact(V * lanes)) {
-            let a = &a[row..row + R];
-            let mut right = [Vector::<S, T>::splat(self.simd, T::zero()); V];
+        for (left, values) in left.zip(values.chunks_exact(V * lanes)) {
+            let mut right = [Vector::<S, T>::splat(simd, T::zero()); V];
             for v in 0..V {
-                right[v] = Vector::<S, T>::from_slice(self.simd, &b[v * lanes..][..lanes]);
+                right[v] = Vector::<S, T>::from_slice(simd, &values[v * lanes..][..lanes]);
             }
             for r in 0..R {
-                let left = Vector::<S, T>::splat(self.simd, a[r]);
+                let left = Vector::<S, T>::splat(simd, left[r]);
                 for v in 0..V {
                     sums[r][v] = left.mul_add(right[v], sums[r][v]);
                 }
             }
         }
         for r in 0..R {
-            let out = &mut out[r * self.width..][..self.width];
+            let out = &mut out[r * width..][..width];
             for v in 0..V {
                 sums[r][v].store_slice(&mut out[columns[v]..][..lanes]);
             }
