@@ -1,6 +1,11 @@
 //! Sums of outer products, once a sequence: the gradient of a weight.
 //!
-//! Each element is one chain of multiply-adds over the rows in order (see `kernel`), so a result
+//! A tile of the sum stays in vector registers while a block of rows goes by. The right rows of the
+//! block are laid out in panels of a few vectors, which stay in the first-level cache while all
+//! tiles of their columns are summed. Left rows are read where they stand, as long as that is
+//! cheaper than to lay them out too.
+//!
+//! Each element is one chain of multiply-adds over the rows in order (as in `kernel`), so a result
 //! depends neither on how rows are shared out among calls nor on the number of threads.
 
 use fearless_simd::{Simd, SimdBase, SimdFloat};
@@ -14,29 +19,30 @@ use crate::tensor::lanes::Vector;
 use crate::tensor::rows::Gather;
 use crate::tensor::threads;
 
-/// Rows, more or less, that are summed between two visits to a part of a weight's gradient.
-const DEPTH: usize = 80;
-/// Bytes of a weight's gradient that stay in the second-level cache while all rows are summed.
-const BAND_BYTES: usize = 1 << 20;
 /// Rows of a tile.
 const TILE_ROWS: usize = 6;
-/// The left rows are laid out tile by tile where right rows have more vectors than these, or where
-/// left rows are as long as a page. Else they are read where they stand.
+/// Rows of a block, more or less: a tile's values are each in a page of their own, and the first
+/// level of address translation holds fewer than a hundred.
+const DEPTH: usize = 80;
+/// The same where the left rows are laid out.
+const PACKED_DEPTH: usize = 160;
+/// Bytes of a weight's gradient that stay in the second-level cache while all rows are summed.
+const BAND_BYTES: usize = 1 << 20;
+/// Left rows are laid out where right rows have more vectors than these, so that each value is used
+/// often enough to pay for it,
 const PACK_VECTORS: usize = 8;
+/// or where left rows are as long as a page, so that no two values of a tile share one.
 const PAGE_BYTES: usize = 4096;
-/// The same as [`DEPTH`] for left rows that are laid out.
-const PACKED_DEPTH: usize = 128;
-/// Left rows that are laid out together.
+/// Left rows and tiles that are laid out together: as few as the prefetcher can follow.
 const PACK_ROWS: usize = 16;
-/// Tiles that are laid out together.
 const PACK_TILES: usize = 8;
 
 /// `out += Σⱼ aⱼ ⊗ bⱼ` over the rows j of `a` [rows, m] and `b` [rows, n], for `out` [m, n]: the
 /// gradient of a weight, from the gradients of its outputs and its inputs over a whole sequence.
 ///
-/// `out` is in standard layout. The sum goes on from what stands in `out`, in the order of the rows, so
-/// its bits do not depend on how the rows are shared out among calls.
-/// Threads take rows of `out`.
+/// `out` is in standard layout. The sum goes on from what stands in `out`, in the order of the
+/// rows, so its bits do not depend on how the rows are shared out among calls. Threads take rows of
+/// `out`.
 pub fn add_outer_products<S: Simd, T: Float>(
     simd: S,
     a: &Gather<'_, T>,
@@ -48,9 +54,10 @@ pub fn add_outer_products<S: Simd, T: Float>(
     debug_assert!(out.is_standard_layout());
     let lanes = Vector::<S, T>::LEN;
     match out.as_slice_mut() {
+        Some([]) | None => {}
         Some(out) if n >= lanes => add_on_threads(simd, a, b, out, n),
         // Less than a vector is filled up to one.
-        Some(out) if n > 0 => {
+        Some(out) => {
             let mut wide = Aligned::zeros(m * lanes);
             for (wide, out) in wide.chunks_exact_mut(lanes).zip(out.chunks_exact(n)) {
                 wide[..n].copy_from_slice(out);
@@ -60,7 +67,6 @@ pub fn add_outer_products<S: Simd, T: Float>(
                 out.copy_from_slice(&wide[..n]);
             }
         }
-        _ => {}
     }
 }
 
@@ -133,7 +139,8 @@ impl<S: Simd, T: Float> Block<'_, S, T> {
         let mut vector = 0;
         while vector < count {
             let rest = count - vector;
-            // Panels of nearly the same width, the last one the widest.
+            // Panels of nearly the same width. The last one is the widest: it has the last vector and
+            // the one before.
             let vectors = rest / rest.div_ceil(full);
             match vectors {
                 4 if full == 4 => self.add_panel::<4>(vector, left, panel, out),
@@ -194,14 +201,12 @@ impl<S: Simd, T: Float> Block<'_, S, T> {
         let panel = Panel { simd: *simd, values: panel, columns, width: *width };
         let (mut row, mut packed) = (self.first, left.chunks_exact(a.len()));
         while !out.is_empty() {
-            let count = out.len() / width;
-            // Eight left are two tiles of four: a tile of one row keeps the pipelines empty.
-            let rows = if count >= TILE_ROWS && count != 8 {
-                TILE_ROWS
-            } else if count >= 4 {
-                4
-            } else {
-                1
+            // Eight left are two tiles of four: tiles of one row keep the pipelines half empty.
+            let rows = match out.len() / width {
+                8 => 4,
+                TILE_ROWS.. => TILE_ROWS,
+                4.. => 4,
+                _ => 1,
             };
             let (tile, rest) = std::mem::take(&mut out).split_at_mut(rows * width);
             match (rows, packed.next()) {
