@@ -106,7 +106,7 @@ impl<S: Simd, T: Float> Sum<'_, S, T> {
         let packs = width > PACK_VECTORS * lanes || size_of_val(*row) >= PAGE_BYTES;
         let (rows, usual) = (self.a.len(), if packs { PACKED_DEPTH } else { DEPTH });
         let depth = rows.div_ceil(((rows + usual / 2) / usual).max(1));
-        let bands = (out.len() * size_of::<T>()).div_ceil(BAND_BYTES).max(1);
+        let bands = size_of_val(out).div_ceil(BAND_BYTES).max(1);
         let band = m.div_ceil(bands).next_multiple_of(TILE_ROWS);
         let mut left = Aligned::stale(if packs { band * depth } else { 0 });
         let mut panel = Aligned::stale(kernel::panel_vectors::<S, T>() * lanes * depth);
