@@ -299,7 +299,9 @@ fn a_sum_of_outer_products_is_one_chain_over_the_rows_from_the_output_on() {
         check_outer::<f32>(shape);
         check_outer::<f64>(shape);
     }
-    check_outer::<f32>((33, 0, 17));
+    for shape in [(33, 0, 17), (0, 3, 5), (3, 5, 0), (1030, 300, 17), (1000, 5, 300)] {
+        check_outer::<f32>(shape);
+    }
 }
 
 #[test]

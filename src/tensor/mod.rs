@@ -5,9 +5,10 @@
 //! | `rows` | contiguous rows with a stride: what cells and kernels see of an array |
 //! | `aligned` | values that begin at a cache line |
 //! | `lanes` | a loop over the native vectors of a slice, with its tail |
-//! | `kernel` | the one micro-kernel, generic over instruction set and element type |
+//! | `kernel` | the micro-kernel of products, generic over instruction set and element type |
 //! | `pack` | an operand laid out once for the micro-kernel |
-//! | `matmul` | products: rows by a packed matrix, and sums of outer products |
+//! | `matmul` | products of rows by a packed matrix |
+//! | `outer` | sums of outer products |
 //! | `activation` | sigmoid, tanh, relu, exp: vectorised, with stated error bounds |
 //! | `reduce` | column sums, softmax and log-sum-exp in a fixed order |
 //! | `threads` | the one rule that decides on how many threads a piece of work runs |
@@ -27,6 +28,7 @@ pub mod rows;
 
 pub(crate) mod aligned;
 mod kernel;
+mod outer;
 mod pack;
 pub(crate) mod random;
 pub(crate) mod threads;
@@ -35,6 +37,7 @@ pub(crate) use aligned::Aligned;
 pub use fearless_simd::{Level, Select, Simd, SimdBase, SimdFloat, dispatch};
 pub use init::Init;
 pub use lanes::{Lanes, Vector, lanes};
-pub use matmul::{Start, add_outer_products, product, product_then};
+pub use matmul::{Start, product, product_then};
+pub use outer::add_outer_products;
 pub use pack::Packed;
 pub use rows::{Gather, Rows, RowsMut};

@@ -42,10 +42,10 @@ impl<T: Float> Packed<T> {
         Self::gates(simd, matrix, 1)
     }
 
-    /// As [`new`](Self::new), for `gates` parts of equal width that are needed together, by
+    /// As [`new`](Self::new), for `gates` parts of equal width, up to four, that are needed together by
     /// [`product_then`](super::product_then).
     pub fn gates<S: Simd>(_simd: S, matrix: ArrayView2<'_, T>, gates: usize) -> Self {
-        debug_assert!(gates > 0 && matrix.ncols().is_multiple_of(gates));
+        debug_assert!((1..=4).contains(&gates) && matrix.ncols().is_multiple_of(gates));
         let (k, lanes) = (matrix.nrows(), Vector::<S, T>::LEN);
         let units = matrix.ncols() / gates;
         let padded = units.next_multiple_of(lanes);
