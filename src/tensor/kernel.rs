@@ -22,6 +22,13 @@ pub(crate) const fn panel_vectors<S: Simd, T: Float>() -> usize {
     if is_wide::<S, T>() { 4 } else { 2 }
 }
 
+/// Whether there are panels of so many `vectors` for `gates`; one gate stands for any number here.
+#[inline(always)]
+pub(crate) const fn has_panel<S: Simd, T: Float>(gates: usize, vectors: usize) -> bool {
+    let fits = vectors <= panel_vectors::<S, T>() || vectors == gates;
+    gates == 1 || fits && vectors.is_multiple_of(gates)
+}
+
 /// Rows of the tallest tile of `vectors` side by side whose sums fit the registers.
 #[inline(always)]
 pub(crate) const fn tile_rows<S: Simd, T: Float>(vectors: usize) -> usize {

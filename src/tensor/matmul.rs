@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use fearless_simd::{Simd, SimdBase};
+use fearless_simd::Simd;
 use ndarray::Array1;
 
 use crate::float::Float;
@@ -55,29 +55,14 @@ pub fn product<S: Simd, T: Float>(
     start: Start<'_, T>,
     out: RowsMut<'_, T>,
 ) {
-    match b.gate_count() {
-        2 => product_of::<S, T, 2>(simd, a, b, start, out),
-        3 => product_of::<S, T, 3>(simd, a, b, start, out),
-        4 => product_of::<S, T, 4>(simd, a, b, start, out),
-        _ => product_of::<S, T, 1>(simd, a, b, start, out),
-    }
-}
-
-fn product_of<S: Simd, T: Float, const G: usize>(
-    simd: S,
-    a: Rows<'_, T>,
-    b: &Packed<T>,
-    start: Start<'_, T>,
-    out: RowsMut<'_, T>,
-) {
-    product_then(
+    sum_then(
         simd,
         a,
         b,
         start,
         out,
         #[inline(always)]
-        |_, _, sums: [_; G]| sums,
+        |_, _, [sum]: [_; 1]| [sum],
     );
 }
 
@@ -92,15 +77,28 @@ pub fn product_then<S: Simd, T: Float, const G: usize>(
     a: Rows<'_, T>,
     b: &Packed<T>,
     start: Start<'_, T>,
+    out: RowsMut<'_, T>,
+    then: impl FnMut(usize, Lanes<S, T>, [Vector<S, T>; G]) -> [Vector<S, T>; G],
+) {
+    debug_assert_eq!(b.gate_count(), G);
+    sum_then(simd, a, b, start, out, then);
+}
+
+/// The same, where one gate stands for all where nothing is done to them.
+#[inline(always)]
+fn sum_then<S: Simd, T: Float, const G: usize>(
+    simd: S,
+    a: Rows<'_, T>,
+    b: &Packed<T>,
+    start: Start<'_, T>,
     mut out: RowsMut<'_, T>,
     mut then: impl FnMut(usize, Lanes<S, T>, [Vector<S, T>; G]) -> [Vector<S, T>; G],
 ) {
     debug_assert_eq!((a.count(), a.width(), b.n()), (out.count(), b.k(), out.width()));
-    debug_assert_eq!(b.gate_count(), G);
     let (first, start) = match start {
         Start::Product { rows, weights, bias } => {
             debug_assert_eq!((rows.count(), rows.width()), (a.count(), weights.k()));
-            debug_assert_eq!((weights.n(), weights.gate_count()), (b.n(), G));
+            debug_assert_eq!((weights.n(), weights.gate_count()), (b.n(), b.gate_count()));
             (Some(Term { rows, weights }), bias.map_or(Start::Zero, Start::Bias))
         }
         start => (None, start),
@@ -146,19 +144,20 @@ impl<S: Simd, T: Float> Sum<'_, S, T> {
             let rows = first..count.min(first + BLOCK_ROWS);
             // One row fills the pipelines only with two panels at once.
             for panels in weights.walk(if count == 1 { 2 } else { 1 }) {
-                let vectors = |panel| G * weights.units_of(panel).len() / Vector::<S, T>::LEN;
-                let (first, width) = (panels.start, vectors(panels.start));
-                if panels.len() == 2 && vectors(first + 1) == width {
-                    match width {
-                        4 => self.tile::<G, 1, 2, 4>(0, first, out, then),
-                        3 => self.tile::<G, 1, 2, 3>(0, first, out, then),
-                        2 => self.tile::<G, 1, 2, 2>(0, first, out, then),
-                        _ => self.tile::<G, 1, 2, 1>(0, first, out, then),
+                let (first, vectors) = (panels.start, weights.vectors_of::<S>(panels.start));
+                let same =
+                    |panel| weights.is_whole(panel) && weights.vectors_of::<S>(panel) == vectors;
+                if panels.len() == 2 && same(first + 1) {
+                    match vectors {
+                        4 => self.pair::<G, 4>(first, out, then),
+                        3 => self.pair::<G, 3>(first, out, then),
+                        2 => self.pair::<G, 2>(first, out, then),
+                        _ => self.pair::<G, 1>(first, out, then),
                     }
                     continue;
                 }
                 for panel in panels {
-                    match vectors(panel) {
+                    match weights.vectors_of::<S>(panel) {
                         4 => self.rows::<G, 4>(rows.clone(), panel, out, then),
                         3 => self.rows::<G, 3>(rows.clone(), panel, out, then),
                         2 => self.rows::<G, 2>(rows.clone(), panel, out, then),
@@ -166,6 +165,19 @@ impl<S: Simd, T: Float> Sum<'_, S, T> {
                     }
                 }
             }
+        }
+    }
+
+    /// The only row in two panels of full width.
+    #[inline(always)]
+    fn pair<const G: usize, const V: usize>(
+        &self,
+        panel: usize,
+        out: &mut RowsMut<'_, T>,
+        then: &mut impl Then<S, T, G>,
+    ) {
+        if const { kernel::has_panel::<S, T>(G, V) } {
+            self.tile::<G, 1, 2, V, true>(0, panel, out, then);
         }
     }
 
@@ -178,53 +190,43 @@ impl<S: Simd, T: Float> Sum<'_, S, T> {
         out: &mut RowsMut<'_, T>,
         then: &mut impl Then<S, T, G>,
     ) {
-        let most = kernel::tile_rows::<S, T>(V);
+        if const { !kernel::has_panel::<S, T>(G, V) } {
+            return;
+        }
         let Range { start: mut r, end } = rows;
+        if !self.last.weights.is_whole(panel) {
+            while r + 4 <= end {
+                self.last_tile::<G, 4, V>(r, panel, out, then);
+                r += 4;
+            }
+            return (r..end).for_each(|r| self.last_tile::<G, 1, V>(r, panel, out, then));
+        }
         // Eight left are two tiles of four: a tile of two keeps the pipelines half empty.
-        while most == 6 && r + 6 <= end && end - r != 8 {
-            self.tile::<G, 6, 1, V>(r, panel, out, then);
+        while const { kernel::tile_rows::<S, T>(V) == 6 } && r + 6 <= end && end - r != 8 {
+            self.tile::<G, 6, 1, V, true>(r, panel, out, then);
             r += 6;
         }
-        while most >= 4 && r + 4 <= end {
-            self.tile::<G, 4, 1, V>(r, panel, out, then);
+        while const { kernel::tile_rows::<S, T>(V) >= 4 } && r + 4 <= end {
+            self.tile::<G, 4, 1, V, true>(r, panel, out, then);
             r += 4;
         }
-        while most == 3 && r + 3 <= end {
-            self.tile::<G, 3, 1, V>(r, panel, out, then);
+        while const { kernel::tile_rows::<S, T>(V) == 3 } && r + 3 <= end {
+            self.tile::<G, 3, 1, V, true>(r, panel, out, then);
             r += 3;
         }
         while r + 2 <= end {
-            self.tile::<G, 2, 1, V>(r, panel, out, then);
+            self.tile::<G, 2, 1, V, true>(r, panel, out, then);
             r += 2;
         }
         if r < end {
-            self.tile::<G, 1, 1, V>(r, panel, out, then);
-        }
-    }
-
-    #[inline(always)]
-    fn tile<const G: usize, const R: usize, const P: usize, const V: usize>(
-        &self,
-        r: usize,
-        panel: usize,
-        out: &mut RowsMut<'_, T>,
-        then: &mut impl Then<S, T, G>,
-    ) {
-        let weights = self.last.weights;
-        if !V.is_multiple_of(G) {
-            return;
-        }
-        if weights.units_of(panel + P - 1).end <= weights.units() {
-            self.sum::<G, R, P, V, true>(r, panel, out, then);
-        } else {
-            self.last_tile::<G, R, P, V>(r, panel, out, then);
+            self.tile::<G, 1, 1, V, true>(r, panel, out, then);
         }
     }
 
     /// A tile that ends with the matrix, in the middle of a vector. It stands apart, because what
     /// it takes to cut a vector would push the sums of other tiles out of their registers.
     #[inline(never)]
-    fn last_tile<const G: usize, const R: usize, const P: usize, const V: usize>(
+    fn last_tile<const G: usize, const R: usize, const V: usize>(
         &self,
         r: usize,
         panel: usize,
@@ -233,12 +235,12 @@ impl<S: Simd, T: Float> Sum<'_, S, T> {
     ) {
         self.simd.vectorize(
             #[inline(always)]
-            || self.sum::<G, R, P, V, false>(r, panel, out, then),
+            || self.tile::<G, R, 1, V, false>(r, panel, out, then),
         );
     }
 
     #[inline(always)]
-    fn sum<const G: usize, const R: usize, const P: usize, const V: usize, const WHOLE: bool>(
+    fn tile<const G: usize, const R: usize, const P: usize, const V: usize, const WHOLE: bool>(
         &self,
         r: usize,
         panel: usize,
@@ -249,7 +251,7 @@ impl<S: Simd, T: Float> Sum<'_, S, T> {
         let mut tile = kernel::zeros::<S, T, R, P, V>(simd);
         let mut places = [[Lanes::new(simd, 0, 0); V]; P];
         for p in 0..P {
-            places[p] = self.last.weights.places::<S, G, V, WHOLE>(simd, panel + p);
+            places[p] = self.last.weights.places::<S, V, WHOLE>(simd, panel + p);
         }
         match self.start {
             Start::Output => {

@@ -80,11 +80,6 @@ impl<T: Float> Packed<T> {
         self.gates
     }
 
-    /// Columns of a gate.
-    pub(crate) fn units(&self) -> usize {
-        self.units
-    }
-
     /// How many panels there are.
     #[inline(always)]
     pub(crate) fn panel_count(&self) -> usize {
@@ -121,20 +116,36 @@ impl<T: Float> Packed<T> {
         &self.panels[self.gates * start * self.k..self.gates * end * self.k]
     }
 
+    /// How many vectors stand side by side in panel `index`.
+    #[inline(always)]
+    pub(crate) fn vectors_of<S: Simd>(&self, index: usize) -> usize {
+        self.gates * self.units_of(index).len() / Vector::<S, T>::LEN
+    }
+
+    /// Whether no vector of panel `index` is filled up.
+    #[inline(always)]
+    pub(crate) fn is_whole(&self, index: usize) -> bool {
+        self.units_of(index).end <= self.units
+    }
+
     /// Where the `V` vectors of panel `index` stand in a row of the result, of which a `WHOLE` panel
     /// has all values.
     #[inline(always)]
-    pub(crate) fn places<S: Simd, const G: usize, const V: usize, const WHOLE: bool>(
+    pub(crate) fn places<S: Simd, const V: usize, const WHOLE: bool>(
         &self,
         simd: S,
         index: usize,
     ) -> [Lanes<S, T>; V] {
-        let (lanes, first) = (Vector::<S, T>::LEN, index * self.width);
+        let (lanes, units) = (Vector::<S, T>::LEN, self.units_of(index));
+        let (mut gate, mut unit) = (0, units.start);
         let mut places = [Lanes::new(simd, 0, 0); V];
         for v in 0..V {
-            let (gate, unit) = (v / (V / G), first + v % (V / G) * lanes);
             let count = if WHOLE { lanes } else { lanes.min(self.units - unit) };
-            places[v] = Lanes::new(simd, gate * self.units + unit, count);
+            places[v] = Lanes::new(simd, gate + unit, count);
+            unit += lanes;
+            if unit == units.end {
+                (gate, unit) = (gate + self.units, units.start);
+            }
         }
         places
     }
