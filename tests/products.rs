@@ -339,8 +339,8 @@ fn column_sums_run_in_the_order_of_the_rows_in_any_memory_layout() {
             // A column of an array with two is not contiguous.
             let (mut strided, mut contiguous) = (start.clone(), start.column(0).to_owned());
             dispatch!(level, simd => {
-                add_column_sums(simd, &gathered, strided.column_mut(0));
-                add_column_sums(simd, &gathered, contiguous.view_mut());
+                add_column_sums(simd, &gathered, [strided.column_mut(0)]);
+                add_column_sums(simd, &gathered, [contiguous.view_mut()]);
             });
             assert_eq!(contiguous, expected.row(0), "{rows} rows of {width} on {level:?}");
             assert_eq!(strided.column(0), expected.row(0), "{rows} rows of {width} on {level:?}");

@@ -99,7 +99,7 @@ impl<T: Float> Affine<T> {
     fn accumulate<S: Simd>(&mut self, simd: S, d: &Gather<'_, T>, normalized: &Gather<'_, T>) {
         add_column_products(simd, d, normalized, self.weight.view_mut());
         if let Some(bias) = &mut self.bias {
-            add_column_sums(simd, d, bias.view_mut());
+            add_column_sums(simd, d, [bias.view_mut()]);
         }
     }
 }
@@ -275,7 +275,7 @@ impl<T: Float> Cell<T> for LayerNormLstmCell<T> {
         add_outer_products(simd, &steps.d_gates, &steps.x, grad.weight_ih.view_mut());
         add_outer_products(simd, &d_v, &steps.prev[0], grad.weight_hh.view_mut());
         if let Some(bias) = &mut grad.bias {
-            add_column_sums(simd, &d_a, bias.view_mut());
+            add_column_sums(simd, &d_a, [bias.view_mut()]);
         }
         grad.ln_ih.accumulate(simd, &d_a, &u);
         grad.ln_hh.accumulate(simd, &d_a, &v);

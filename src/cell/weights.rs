@@ -72,15 +72,19 @@ impl<T: Float> GateWeights<T> {
     /// To a gradient: adds those of all four, where `d_gates` is the gradient of both halves of the sum
     /// W_ih x + b_ih + W_hh h' + b_hh: dW_ih = Σ d_a ⊗ x, dW_hh = Σ d_a ⊗ h', db = Σ d_a.
     pub fn accumulate<S: Simd>(&mut self, simd: S, steps: &Steps<'_, T>) {
-        self.add_input(simd, &steps.d_gates, &steps.x);
-        self.add_recurrent(simd, 0..self.weight_hh.nrows(), &steps.d_gates, &steps.prev[0]);
+        let d_gates = &steps.d_gates;
+        add_outer_products(simd, d_gates, &steps.x, self.weight_ih.view_mut());
+        add_outer_products(simd, d_gates, &steps.prev[0], self.weight_hh.view_mut());
+        if let (Some(bias_ih), Some(bias_hh)) = (&mut self.bias_ih, &mut self.bias_hh) {
+            add_column_sums(simd, d_gates, [bias_ih.view_mut(), bias_hh.view_mut()]);
+        }
     }
 
     /// To a gradient: dW_ih += Σ d_a ⊗ x and db_ih += Σ d_a.
     pub fn add_input<S: Simd>(&mut self, simd: S, d_gates: &Gather<'_, T>, x: &Gather<'_, T>) {
         add_outer_products(simd, d_gates, x, self.weight_ih.view_mut());
         if let Some(bias) = &mut self.bias_ih {
-            add_column_sums(simd, d_gates, bias.view_mut());
+            add_column_sums(simd, d_gates, [bias.view_mut()]);
         }
     }
 
@@ -97,7 +101,7 @@ impl<T: Float> GateWeights<T> {
         let weight = self.weight_hh.slice_axis_mut(Axis(0), rows);
         add_outer_products(simd, d_gates, input, weight);
         if let Some(bias) = &mut self.bias_hh {
-            add_column_sums(simd, d_gates, bias.slice_axis_mut(Axis(0), rows));
+            add_column_sums(simd, d_gates, [bias.slice_axis_mut(Axis(0), rows)]);
         }
     }
 }

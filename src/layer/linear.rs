@@ -168,7 +168,7 @@ impl<T: Float> Linear<T> {
         );
         add_outer_products(simd, &d_y, &x, grad.weight.view_mut());
         if let Some(bias) = &mut grad.bias {
-            add_column_sums(simd, &d_y, bias.view_mut());
+            add_column_sums(simd, &d_y, [bias.view_mut()]);
         }
     }
 }

@@ -8,25 +8,26 @@ use crate::tensor::activation::exp_nonpositive;
 use crate::tensor::lanes::{Vector, lanes};
 use crate::tensor::rows::Gather;
 
-/// `sums += Σⱼ rowⱼ`, in the order of the rows: the gradient of a bias.
+/// `sums += Σⱼ rowⱼ` for each of `sums`, in the order of the rows, which are read once: the gradient
+/// of a bias, or of two that act alike.
 #[inline(always)]
-pub fn add_column_sums<S: Simd, T: Float>(
+pub fn add_column_sums<S: Simd, T: Float, const N: usize>(
     simd: S,
     rows: &Gather<'_, T>,
-    mut sums: ArrayViewMut1<'_, T>,
+    mut sums: [ArrayViewMut1<'_, T>; N],
 ) {
-    let Some(sums) = sums.as_slice_mut() else {
-        for row in rows.rows() {
-            sums.iter_mut().zip(*row).for_each(|(sum, &value)| *sum += value);
-        }
-        return;
-    };
     simd.vectorize(
         #[inline(always)]
         || {
             for row in rows.rows() {
-                for l in lanes(simd, sums.len()) {
-                    l.store(sums, l.load(sums) + l.load(row));
+                for sums in &mut sums {
+                    let Some(sums) = sums.as_slice_mut() else {
+                        sums.iter_mut().zip(*row).for_each(|(sum, &value)| *sum += value);
+                        continue;
+                    };
+                    for l in lanes(simd, sums.len()) {
+                        l.store(sums, l.load(sums) + l.load(row));
+                    }
                 }
             }
         },
