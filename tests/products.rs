@@ -167,7 +167,8 @@ fn check_product<T: Float>((m, k, n): (usize, usize, usize)) {
 }
 
 /// `start` + x · v + h · w of `G` gates by the library: what is written, where each gate's sums are
-/// replaced by those of the gate before it, and the sums that `then` saw of the last gate.
+/// replaced by those of the gate before it, the sums that `then` saw of the last gate, and what is
+/// written where nothing is done to them.
 #[inline(always)]
 fn run_gates<S: Simd, T: Float, const G: usize>(
     simd: S,
@@ -175,7 +176,7 @@ fn run_gates<S: Simd, T: Float, const G: usize>(
     [v, w]: [&Array2<T>; 2],
     bias: Option<&[T]>,
     out: &Array2<T>,
-) -> [Array2<T>; 2] {
+) -> [Array2<T>; 3] {
     let [v, w] = [v, w].map(|weights| Packed::gates(simd, weights.view(), G));
     fn rows<T>(values: &Array2<T>) -> Rows<'_, T> {
         Rows::new(values.as_slice().unwrap(), values.ncols())
@@ -185,7 +186,8 @@ fn run_gates<S: Simd, T: Float, const G: usize>(
         None if x.is_empty() => Start::Output,
         None => Start::Product { rows: rows(x), weights: &v, bias: None },
     };
-    let (mut out, width) = (out.clone(), out.ncols());
+    let (mut out, mut plain, width) = (out.clone(), out.clone(), out.ncols());
+    product(simd, rows(h), &w, start, RowsMut::new(plain.as_slice_mut().unwrap(), width));
     let mut last = Array2::zeros((out.nrows(), width / G));
     let mut last_rows = RowsMut::new(last.as_slice_mut().unwrap(), width / G);
     product_then(
@@ -201,7 +203,7 @@ fn run_gates<S: Simd, T: Float, const G: usize>(
             sums
         },
     );
-    [out, last]
+    [out, last, plain]
 }
 
 fn check_gates<T: Float, const G: usize>((m, k, units): (usize, usize, usize)) {
@@ -233,6 +235,7 @@ fn check_gates<T: Float, const G: usize>((m, k, units): (usize, usize, usize)) {
             let at = format!("{m} rows, k {k}, {G} gates of {units} {} on {level:?}", T::NAME);
             assert!(bits(&got[0]) == bits(&expected), "{at}: other values written");
             assert!(bits(&got[1]) == bits(&last), "{at}: other sums seen");
+            assert!(bits(&got[2]) == bits(&sums), "{at}: other sums without a function");
         }
     }
 }
@@ -240,12 +243,9 @@ fn check_gates<T: Float, const G: usize>((m, k, units): (usize, usize, usize)) {
 #[test]
 fn gates_of_two_products_pass_through_a_function_at_their_places() {
     for &shape in SHAPES {
-        check_gates::<f32, 1>(shape);
         check_gates::<f32, 2>(shape);
-        check_gates::<f32, 3>(shape);
         check_gates::<f32, 4>(shape);
         check_gates::<f64, 3>(shape);
-        check_gates::<f64, 4>(shape);
     }
 }
 

@@ -47,8 +47,8 @@ pub const MAX_STATES: usize = 4;
 /// One step of a recurrent network: its parameters, its equations and their derivatives.
 ///
 /// The parameters are the cell's own arrays ([`Arrays`]), so a gradient is another cell. With
-/// `a = W_ih x + b` computed by the engine for many steps at once, a cell turns `a` and the states
-/// before the step into the states after it.
+/// `a = W_ih x + b` from the engine, a cell turns `a` and the states before the step into the states
+/// after it.
 ///
 /// # Rows
 ///
@@ -77,9 +77,10 @@ pub trait Cell<T: Float>: Arrays<T> + Send + Sync {
     const STATE: &'static [&'static str];
     /// The parts of equal width that a row of `gates` consists of, by name.
     const GATES: &'static [&'static str];
-    /// Whether `forward` leaves W_ih x + b to [`product_then`](crate::tensor::product_then), starting
-    /// it from [`ForwardStep::input`] by weights packed for all [`GATES`](Cell::GATES) together.
-    /// Otherwise the engine has always computed it, and it stands in `gates`.
+    /// Whether `forward` takes W_ih x + b from [`ForwardStep::input`]: its product by weights packed
+    /// for all [`GATES`](Cell::GATES) together, at most [`MAX_GATES`](crate::tensor::MAX_GATES), then
+    /// starts from that ([`product_then`](crate::tensor::product_then)). A cell that is not fused
+    /// finds it in `gates`.
     const FUSED: bool = false;
 
     /// A cell with fresh parameters.
@@ -130,9 +131,9 @@ pub struct ForwardStep<'s, 'd, T: Float> {
     pub prev: &'s [Rows<'d, T>],
     /// The states after the step.
     pub next: &'s mut [RowsMut<'d, T>],
-    /// W_ih x + b: what stands in `gates`, or for a [`FUSED`](Cell::FUSED) cell also a product.
+    /// W_ih x + b: what stands in `gates`, or, for a [`FUSED`](Cell::FUSED) cell, a product.
     pub input: Start<'d, T>,
-    /// In: W_ih x + b, or nothing. Out: the activated gates.
+    /// In: W_ih x + b, unless `input` is a product. Out: the activated gates.
     pub gates: RowsMut<'d, T>,
     /// Out: what else `backward` needs.
     pub saved: RowsMut<'d, T>,

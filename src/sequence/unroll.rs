@@ -1,7 +1,9 @@
 //! One layer in one direction, forward and back: the heart of the engine.
 //!
 //! Forward, for the sequences of a block in chunks of steps: one product W_ih x + b for the whole
-//! chunk, then the cell's step for each t, whose product alone depends on the step before.
+//! chunk, then the cell's step for each t, whose product alone depends on the step before. Where a
+//! step has rows enough to use W_ih well, and the cell is [`FUSED`](Cell::FUSED), a chunk is one step
+//! and both products are one, whose sums the cell meets while they are still in registers.
 //! Backward is forward read upwards: the cell's backward step for each t, then one product
 //! d_x = W_ihᵀ d_a for each chunk. The gradients of the weights are one product each, at the end,
 //! over all steps ([`Direction::accumulate`]).
@@ -25,14 +27,16 @@ use crate::float::Float;
 use crate::sequence::lengths::Block;
 use crate::sequence::tape::{BlockTape, StepRows};
 use crate::tensor::activation::flush_tiny;
-use crate::tensor::{Aligned, Gather, Packed, Rows, RowsMut, Simd, Start, lanes, product};
+use crate::tensor::{
+    Aligned, Gather, MAX_GATES, Packed, Rows, RowsMut, Simd, Start, lanes, product,
+};
 
 /// Rows of a chunk, at least: enough to use W_ih well once it is in the cache.
 const CHUNK_ROWS: usize = 64;
 /// Bytes of a chunk's gates: they stay in the second-level cache until their step reads them.
 const CHUNK_BYTES: usize = 256 << 10;
 
-/// Sequences of a block from which on W_ih x is computed in each step, not for a chunk of them.
+/// Sequences of a block from which on a fused cell's W_ih x is part of its step.
 const FUSED_ROWS: usize = 12;
 
 /// The cell of one layer in one direction.
@@ -128,6 +132,7 @@ impl<'a, T: Float, C: Cell<T>> Direction<'a, T, C> {
     }
 
     pub(crate) fn pack_forward<S: Simd>(&self, simd: S) -> Weights<T, C::Packed> {
+        const { assert!(!C::FUSED || C::GATES.len() <= MAX_GATES, "too many gates to be fused") };
         let gates = if C::FUSED { C::GATES.len() } else { 1 };
         Weights {
             input: Packed::gates(simd, self.cell.weight_ih().reversed_axes(), gates),

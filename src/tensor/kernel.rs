@@ -33,7 +33,7 @@ pub(crate) const fn has_panel<S: Simd, T: Float>(gates: usize, vectors: usize) -
 #[inline(always)]
 pub(crate) const fn tile_rows<S: Simd, T: Float>(vectors: usize) -> usize {
     match (is_wide::<S, T>(), vectors) {
-        (_, 1) | (false, 3) => 4,
+        (false, 3) => 4,
         (false, 4) => 3,
         _ => 6,
     }

@@ -11,7 +11,7 @@ use ndarray::Array1;
 use crate::float::Float;
 use crate::tensor::kernel::{self, Tile};
 use crate::tensor::lanes::{Lanes, Vector};
-use crate::tensor::pack::Packed;
+use crate::tensor::pack::{MAX_GATES, Packed};
 use crate::tensor::rows::{Rows, RowsMut};
 
 /// Rows of a product that are finished before the weights are read again.
@@ -80,11 +80,12 @@ pub fn product_then<S: Simd, T: Float, const G: usize>(
     out: RowsMut<'_, T>,
     then: impl FnMut(usize, Lanes<S, T>, [Vector<S, T>; G]) -> [Vector<S, T>; G],
 ) {
+    const { assert!(0 < G && G <= MAX_GATES) };
     debug_assert_eq!(b.gate_count(), G);
     sum_then(simd, a, b, start, out, then);
 }
 
-/// The same, where one gate stands for all where nothing is done to them.
+/// The same; where nothing is done to the sums, `G` = 1 serves any number of gates.
 #[inline(always)]
 fn sum_then<S: Simd, T: Float, const G: usize>(
     simd: S,
@@ -193,33 +194,31 @@ impl<S: Simd, T: Float> Sum<'_, S, T> {
         if const { !kernel::has_panel::<S, T>(G, V) } {
             return;
         }
-        let Range { start: mut r, end } = rows;
         if !self.last.weights.is_whole(panel) {
-            while r + 4 <= end {
-                self.last_tile::<G, 4, V>(r, panel, out, then);
-                r += 4;
+            let singles = rows.start + rows.len() / 4 * 4..rows.end;
+            let fours = (rows.start..singles.start).step_by(4);
+            fours.for_each(|r| self.last_tile::<G, 4, V>(r, panel, out, then));
+            return singles.for_each(|r| self.last_tile::<G, 1, V>(r, panel, out, then));
+        }
+        // As few tiles as can be, nearly alike: short ones keep the pipelines half empty.
+        let tiles = rows.len().div_ceil(kernel::tile_rows::<S, T>(V));
+        let (height, taller) = (rows.len() / tiles, rows.len() % tiles);
+        let mut r = rows.start;
+        for tile in 0..tiles {
+            let height = height + usize::from(tile < taller);
+            match height {
+                6 if const { kernel::tile_rows::<S, T>(V) == 6 } => {
+                    self.tile::<G, 6, 1, V, true>(r, panel, out, then);
+                }
+                5 if const { kernel::tile_rows::<S, T>(V) == 6 } => {
+                    self.tile::<G, 5, 1, V, true>(r, panel, out, then);
+                }
+                4 => self.tile::<G, 4, 1, V, true>(r, panel, out, then),
+                3 => self.tile::<G, 3, 1, V, true>(r, panel, out, then),
+                2 => self.tile::<G, 2, 1, V, true>(r, panel, out, then),
+                _ => self.tile::<G, 1, 1, V, true>(r, panel, out, then),
             }
-            return (r..end).for_each(|r| self.last_tile::<G, 1, V>(r, panel, out, then));
-        }
-        // Eight left are two tiles of four: a tile of two keeps the pipelines half empty.
-        while const { kernel::tile_rows::<S, T>(V) == 6 } && r + 6 <= end && end - r != 8 {
-            self.tile::<G, 6, 1, V, true>(r, panel, out, then);
-            r += 6;
-        }
-        while const { kernel::tile_rows::<S, T>(V) >= 4 } && r + 4 <= end {
-            self.tile::<G, 4, 1, V, true>(r, panel, out, then);
-            r += 4;
-        }
-        while const { kernel::tile_rows::<S, T>(V) == 3 } && r + 3 <= end {
-            self.tile::<G, 3, 1, V, true>(r, panel, out, then);
-            r += 3;
-        }
-        while r + 2 <= end {
-            self.tile::<G, 2, 1, V, true>(r, panel, out, then);
-            r += 2;
-        }
-        if r < end {
-            self.tile::<G, 1, 1, V, true>(r, panel, out, then);
+            r += height;
         }
     }
 

@@ -39,5 +39,5 @@ pub use init::Init;
 pub use lanes::{Lanes, Vector, lanes};
 pub use matmul::{Start, product, product_then};
 pub use outer::add_outer_products;
-pub use pack::Packed;
+pub use pack::{MAX_GATES, Packed};
 pub use rows::{Gather, Rows, RowsMut};

@@ -11,6 +11,9 @@ use crate::tensor::aligned::Aligned;
 use crate::tensor::kernel::panel_vectors;
 use crate::tensor::lanes::{Lanes, Vector};
 
+/// The most gates that can stand side by side in a panel.
+pub const MAX_GATES: usize = 4;
+
 /// Rows of a panel that are filled together.
 const BLOCK: usize = 64;
 /// Bytes of panels that stay in the second-level cache, whatever else passes through it.
@@ -42,10 +45,10 @@ impl<T: Float> Packed<T> {
         Self::gates(simd, matrix, 1)
     }
 
-    /// As [`new`](Self::new), for `gates` parts of equal width, up to four, that are needed together by
-    /// [`product_then`](super::product_then).
+    /// As [`new`](Self::new), for `gates` parts of equal width, at most [`MAX_GATES`], that are needed
+    /// together by [`product_then`](super::product_then).
     pub fn gates<S: Simd>(_simd: S, matrix: ArrayView2<'_, T>, gates: usize) -> Self {
-        debug_assert!((1..=4).contains(&gates) && matrix.ncols().is_multiple_of(gates));
+        debug_assert!((1..=MAX_GATES).contains(&gates) && matrix.ncols().is_multiple_of(gates));
         let (k, lanes) = (matrix.nrows(), Vector::<S, T>::LEN);
         let units = matrix.ncols() / gates;
         let padded = units.next_multiple_of(lanes);
