@@ -7,8 +7,9 @@ use ndarray::{Array3, ArrayView, ArrayView3, ArrayViewMut, Axis, CowArray, Ix3, 
 use crate::float::Float;
 use crate::tensor::threads;
 
-/// Rows below which a product runs clearly slower per row: a block has at least as many.
-const MIN_BLOCK_ROWS: usize = 8;
+/// Rows below which a product runs clearly slower per row, by more than a second thread gains: a
+/// block has at least as many.
+const MIN_BLOCK_ROWS: usize = 4;
 
 /// The order of a batch from long to short; sequences of equal length keep their order.
 #[derive(Clone, Debug)]
