@@ -47,10 +47,14 @@ fn representable<T: Float>(argument: &'static str, value: f64) -> Result<f64> {
 /// What an optimiser does to one array, with `N` moments.
 trait Rule<T: Float, const N: usize> {
     /// What [`checked`](Self::checked) returns, in words that stand before the name of an array.
-    const CHECKED: &'static str;
+    const CHECKED: &'static str = "";
 
-    /// The values of one vector that have to be finite for the step to make sense.
-    fn checked<S: Simd>(&self, l: Lanes<S, T>, theta: &[T], grad: &[T]) -> Vector<S, T>;
+    /// The values of one vector that have to be finite for the step to make sense: the gradient, if
+    /// a rule says no more.
+    #[inline(always)]
+    fn checked<S: Simd>(&self, l: Lanes<S, T>, _theta: &[T], grad: &[T]) -> Vector<S, T> {
+        l.load(grad)
+    }
 
     /// The step: all slices are of one length.
     fn apply<S: Simd>(&self, simd: S, theta: &mut [T], grad: &[T], moments: [&mut [T]; N]);

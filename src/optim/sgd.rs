@@ -139,13 +139,6 @@ impl Descent {
 }
 
 impl<T: Float> Rule<T, 0> for Descent {
-    const CHECKED: &'static str = "";
-
-    #[inline(always)]
-    fn checked<S: Simd>(&self, l: Lanes<S, T>, _theta: &[T], grad: &[T]) -> Vector<S, T> {
-        l.load(grad)
-    }
-
     #[inline(always)]
     fn apply<S: Simd>(&self, simd: S, theta: &mut [T], grad: &[T], []: [&mut [T]; 0]) {
         for l in lanes(simd, theta.len()) {
@@ -157,13 +150,6 @@ impl<T: Float> Rule<T, 0> for Descent {
 }
 
 impl<T: Float> Rule<T, 1> for Descent {
-    const CHECKED: &'static str = "";
-
-    #[inline(always)]
-    fn checked<S: Simd>(&self, l: Lanes<S, T>, _theta: &[T], grad: &[T]) -> Vector<S, T> {
-        l.load(grad)
-    }
-
     #[inline(always)]
     fn apply<S: Simd>(&self, simd: S, theta: &mut [T], grad: &[T], [v]: [&mut [T]; 1]) {
         for l in lanes(simd, theta.len()) {

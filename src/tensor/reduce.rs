@@ -110,20 +110,8 @@ pub fn normalize_backward<S: Simd, T: Float>(simd: S, d: &mut [T], normalized: &
 /// alone, becomes NaN.
 #[inline(always)]
 pub fn softmax<S: Simd, T: Float>(simd: S, row: &mut [T]) -> T {
-    subtract_largest(row) + softmax_of_nonpositive(simd, row)
-}
-
-/// Subtracts a row's largest value, which is returned, from all of it.
-#[inline(always)]
-pub(crate) fn subtract_largest<T: Float>(row: &mut [T]) -> T {
     let largest = row.iter().copied().fold(T::neg_infinity(), T::max);
     row.iter_mut().for_each(|value| *value -= largest);
-    largest
-}
-
-/// [`softmax`] of a row whose largest value is zero.
-#[inline(always)]
-pub(crate) fn softmax_of_nonpositive<S: Simd, T: Float>(simd: S, row: &mut [T]) -> T {
     for l in lanes(simd, row.len()) {
         l.store(row, exp_nonpositive(l.load(row)));
     }
@@ -131,5 +119,5 @@ pub(crate) fn softmax_of_nonpositive<S: Simd, T: Float>(simd: S, row: &mut [T]) 
     for value in row.iter_mut() {
         *value /= sum;
     }
-    sum.ln()
+    largest + sum.ln()
 }
