@@ -2,14 +2,30 @@
 //!
 //! A sequence call needs megabytes for a moment. Fresh from the system, each of their pages costs
 //! more than the arithmetic on it; so what is dropped is kept for the next call, up to
-//! [`MOST_KEPT`] bytes per element type.
+//! [`MOST_KEPT`] bytes per element type. Arrays that the caller gets are the caller's to drop: that
+//! their memory stays with the process is left to the allocator ([`keep_freed_memory`]).
 
-use std::sync::Mutex;
+use std::hint::black_box;
+use std::sync::{Mutex, Once};
 
 /// Bytes below which the allocator alone is quick enough.
 const LEAST_KEPT: usize = 16 << 10;
 /// Bytes that are kept for later, at most.
 const MOST_KEPT: usize = 256 << 20;
+
+/// The largest block that glibc takes for an example, less what it adds of its own.
+const EXAMPLE: usize = (32 << 20) - (64 << 10);
+
+/// Has the allocator keep what is freed for later.
+///
+/// glibc returns free memory to the system where more than twice the largest block ever freed lies
+/// together, be it needed again a moment later. So one large block is freed before all others: from
+/// then on 64 MB stay. Where `MALLOC_TRIM_THRESHOLD_` or `MALLOC_MMAP_THRESHOLD_` is set, that
+/// holds; to other allocators it is a block like any other.
+fn keep_freed_memory() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| drop(black_box(Vec::<u8>::with_capacity(EXAMPLE))));
+}
 
 /// Memory that was dropped and waits for its next use.
 #[derive(Debug)]
@@ -27,6 +43,7 @@ impl<T> Pool<T> {
         if len * size_of::<T>() < LEAST_KEPT {
             return None;
         }
+        keep_freed_memory();
         let mut free = self.free.lock().ok()?;
         let fits = |data: &Vec<T>| (len..=2 * len).contains(&data.len());
         let candidates = free.iter().enumerate().filter(|(_, data)| fits(data));
