@@ -69,7 +69,7 @@ fn products<T: Float>(criterion: &mut Criterion) {
         let b = Gather::new(b.iter().map(Vec::as_slice).collect(), n);
         let name = format!("outer products {rows} × [{m}] ⊗ [{n}]");
         measure_rate(&mut group, &name, rows * m * n, peak, || {
-            dispatch!(level, simd => add_outer_products(simd, &a, &b, out.view_mut()));
+            dispatch!(level, simd => add_outer_products(simd, &a, [(&b, out.view_mut())]));
         });
     }
     group.finish();

@@ -108,7 +108,7 @@ impl Cell<f64> for Decay {
     }
 
     fn accumulate<S: Simd>(&self, simd: S, steps: &Steps<'_, f64>, grad: &mut Self) {
-        add_outer_products(simd, &steps.d_gates, &steps.x, grad.weight_ih.view_mut());
+        add_outer_products(simd, &steps.d_gates, [(&steps.x, grad.weight_ih.view_mut())]);
         for (d, h_prev) in steps.d_gates.rows().iter().zip(steps.prev[0].rows()) {
             grad.a[0] += d.iter().zip(*h_prev).map(|(d, h)| d * h).sum::<f64>();
         }
@@ -170,7 +170,7 @@ impl Cell<f64> for Ranked {
     }
 
     fn accumulate<S: Simd>(&self, simd: S, steps: &Steps<'_, f64>, grad: &mut Self) {
-        add_outer_products(simd, &steps.d_gates, &steps.x, grad.weight_ih.view_mut());
+        add_outer_products(simd, &steps.d_gates, [(&steps.x, grad.weight_ih.view_mut())]);
     }
 }
 

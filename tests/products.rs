@@ -88,7 +88,7 @@ fn run_outer<T: Float>(
     let (a_rows, b_rows, mut out) = (rows(a), rows(b), out.clone());
     let a = Gather::new(a_rows.iter().map(Vec::as_slice).collect(), a.ncols());
     let b = Gather::new(b_rows.iter().map(Vec::as_slice).collect(), b.ncols());
-    dispatch!(level, simd => add_outer_products(simd, &a, &b, out.view_mut()));
+    dispatch!(level, simd => add_outer_products(simd, &a, [(&b, out.view_mut())]));
     out
 }
 

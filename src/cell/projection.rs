@@ -177,7 +177,7 @@ impl<T: Float> Cell<T> for ProjectedLstmCell<T> {
         let (m, d_h) = (0..hidden, hidden..self.saved_size());
         let (m, d_h) = (steps.saved.columns(m), steps.saved.columns(d_h));
         grad.weights.accumulate(simd, steps);
-        add_outer_products(simd, &d_h, &m, grad.weight_hr.view_mut());
+        add_outer_products(simd, &d_h, [(&m, grad.weight_hr.view_mut())]);
     }
 }
 

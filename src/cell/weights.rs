@@ -73,8 +73,8 @@ impl<T: Float> GateWeights<T> {
     /// W_ih x + b_ih + W_hh h' + b_hh: dW_ih = Σ d_a ⊗ x, dW_hh = Σ d_a ⊗ h', db = Σ d_a.
     pub fn accumulate<S: Simd>(&mut self, simd: S, steps: &Steps<'_, T>) {
         let d_gates = &steps.d_gates;
-        add_outer_products(simd, d_gates, &steps.x, self.weight_ih.view_mut());
-        add_outer_products(simd, d_gates, &steps.prev[0], self.weight_hh.view_mut());
+        let (weight_ih, weight_hh) = (self.weight_ih.view_mut(), self.weight_hh.view_mut());
+        add_outer_products(simd, d_gates, [(&steps.x, weight_ih), (&steps.prev[0], weight_hh)]);
         if let (Some(bias_ih), Some(bias_hh)) = (&mut self.bias_ih, &mut self.bias_hh) {
             add_column_sums(simd, d_gates, [bias_ih.view_mut(), bias_hh.view_mut()]);
         }
@@ -82,7 +82,7 @@ impl<T: Float> GateWeights<T> {
 
     /// To a gradient: dW_ih += Σ d_a ⊗ x and db_ih += Σ d_a.
     pub fn add_input<S: Simd>(&mut self, simd: S, d_gates: &Gather<'_, T>, x: &Gather<'_, T>) {
-        add_outer_products(simd, d_gates, x, self.weight_ih.view_mut());
+        add_outer_products(simd, d_gates, [(x, self.weight_ih.view_mut())]);
         if let Some(bias) = &mut self.bias_ih {
             add_column_sums(simd, d_gates, [bias.view_mut()]);
         }
@@ -99,7 +99,7 @@ impl<T: Float> GateWeights<T> {
     ) {
         let rows = Slice::from(rows);
         let weight = self.weight_hh.slice_axis_mut(Axis(0), rows);
-        add_outer_products(simd, d_gates, input, weight);
+        add_outer_products(simd, d_gates, [(input, weight)]);
         if let Some(bias) = &mut self.bias_hh {
             add_column_sums(simd, d_gates, [bias.slice_axis_mut(Axis(0), rows)]);
         }

@@ -166,7 +166,7 @@ impl<T: Float> Linear<T> {
             Gather::new(x.iter().collect(), x.width()),
             Gather::new(d_y.iter().collect(), d_y.width()),
         );
-        add_outer_products(simd, &d_y, &x, grad.weight.view_mut());
+        add_outer_products(simd, &d_y, [(&x, grad.weight.view_mut())]);
         if let Some(bias) = &mut grad.bias {
             add_column_sums(simd, &d_y, [bias.view_mut()]);
         }

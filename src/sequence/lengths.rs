@@ -2,7 +2,9 @@
 
 use std::ops::Range;
 
-use ndarray::{Array3, ArrayView, ArrayView3, ArrayViewMut, Axis, CowArray, Ix3, RemoveAxis};
+use ndarray::{
+    Array3, ArrayView, ArrayView3, ArrayViewMut, ArrayViewMut3, Axis, CowArray, Ix3, RemoveAxis,
+};
 
 use crate::float::Float;
 use crate::tensor::threads;
@@ -73,13 +75,32 @@ impl Order {
         }
     }
 
+    /// The same for values [time, batch, width]; threads take steps.
+    pub(crate) fn copy_steps<T: Float>(
+        &self,
+        from: ArrayView3<'_, T>,
+        to: ArrayViewMut3<'_, T>,
+        back: bool,
+    ) {
+        let time = from.len_of(Axis(0));
+        if threads::parts(time, 1, from.len() * threads::COPY_WORK) <= 1 {
+            return self.copy(from, to, (Axis(1), back));
+        }
+        let (first, last) = from.split_at(Axis(0), time / 2);
+        let (to_first, to_last) = to.split_at(Axis(0), time / 2);
+        rayon::join(
+            || self.copy_steps(first, to_first, back),
+            || self.copy_steps(last, to_last, back),
+        );
+    }
+
     /// `values` [time, batch, width], whose batch is in the caller's order, in this order.
     pub(crate) fn sorted<'a, T: Float>(&self, values: ArrayView3<'a, T>) -> CowArray<'a, T, Ix3> {
         if self.is_caller_order() && values.is_standard_layout() {
             return values.into();
         }
         let mut sorted = Array3::zeros(values.dim());
-        self.copy(values, sorted.view_mut(), (Axis(1), false));
+        self.copy_steps(values, sorted.view_mut(), false);
         sorted.into()
     }
 
@@ -89,7 +110,7 @@ impl Order {
             return values;
         }
         let mut unsorted = Array3::zeros(values.dim());
-        self.copy(values.view(), unsorted.view_mut(), (Axis(1), true));
+        self.copy_steps(values.view(), unsorted.view_mut(), true);
         unsorted
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ndarray::{Array2, Array3, Axis, CowArray, Ix3};
+use ndarray::{Array2, Array3, CowArray, Ix3};
 use rand::Rng;
 
 use crate::cell::Cell;
@@ -99,7 +99,7 @@ impl<T: Float, C: Cell<T>> Recurrent<T, C> {
         states.copy(initial.or(self.initial.as_ref()), order, false);
         let x = x.values().view();
         if !layers[0].x.is_empty() {
-            order.copy(x, layers[0].x.view_mut(), (Axis(1), false));
+            order.copy_steps(x, layers[0].x.view_mut(), false);
         }
         let steps = window_steps(*keep, order);
         for layer in 0..layers.len() {

@@ -1,6 +1,6 @@
 //! [`Workspace`]: whole sequences, again and again, from weights that are packed once.
 
-use ndarray::{Array3, Axis};
+use ndarray::Array3;
 
 use crate::cell::Cell;
 use crate::error::Result;
@@ -82,7 +82,7 @@ impl<'m, T: Float, C: Cell<T>> Workspace<'m, T, C> {
             std::mem::swap(output.values_mut(), &mut pass.output);
         } else {
             let to = output.values_mut().view_mut();
-            pass.order.copy(pass.output.view(), to, (Axis(1), true));
+            pass.order.copy_steps(pass.output.view(), to, true);
         }
         last.copy(Some(&pass.states), &pass.order, true);
         Ok(results)

@@ -10,7 +10,6 @@
 
 use fearless_simd::{Simd, SimdBase, SimdFloat};
 use ndarray::ArrayViewMut2;
-use rayon::prelude::*;
 
 use crate::float::Float;
 use crate::tensor::aligned::Aligned;
@@ -25,9 +24,9 @@ const TILE_ROWS: usize = 6;
 /// level of address translation holds fewer than a hundred.
 const DEPTH: usize = 80;
 /// The same where the left rows are laid out.
-const PACKED_DEPTH: usize = 160;
+const PACKED_DEPTH: usize = 240;
 /// Bytes of a weight's gradient that stay in the second-level cache while all rows are summed.
-const BAND_BYTES: usize = 1 << 20;
+const BAND_BYTES: usize = 2 << 20;
 /// Left rows are laid out where right rows have more vectors than these, so that each value is used
 /// often enough to pay for it,
 const PACK_VECTORS: usize = 8;
@@ -37,105 +36,134 @@ const PAGE_BYTES: usize = 4096;
 const PACK_ROWS: usize = 16;
 const PACK_TILES: usize = 8;
 
-/// `out += Σⱼ aⱼ ⊗ bⱼ` over the rows j of `a` [rows, m] and `b` [rows, n], for `out` [m, n]: the
-/// gradient of a weight, from the gradients of its outputs and its inputs over a whole sequence.
+/// `out += Σⱼ aⱼ ⊗ bⱼ` over the rows j of `a` [rows, m] and `b` [rows, n], for `out` [m, n] and each
+/// of the pairs `(b, out)`: the gradients of weights that act on `b` side by side, from the gradients
+/// of their outputs over a whole sequence.
 ///
 /// `out` is in standard layout. The sum goes on from what stands in `out`, in the order of the
 /// rows, so its bits do not depend on how the rows are shared out among calls. Threads take rows of
 /// `out`.
-pub fn add_outer_products<S: Simd, T: Float>(
+pub fn add_outer_products<S: Simd, T: Float, const N: usize>(
     simd: S,
     a: &Gather<'_, T>,
-    b: &Gather<'_, T>,
-    mut out: ArrayViewMut2<'_, T>,
+    mut sums: [(&Gather<'_, T>, ArrayViewMut2<'_, T>); N],
 ) {
-    let (m, n) = out.dim();
-    debug_assert_eq!((a.width(), b.width(), a.rows().len()), (m, n, b.rows().len()));
-    debug_assert!(out.is_standard_layout());
-    let lanes = Vector::<S, T>::LEN;
-    match out.as_slice_mut() {
-        Some([]) | None => {}
-        Some(out) if n >= lanes => add_on_threads(simd, a, b, out, n),
-        // Less than a vector is filled up to one.
-        Some(out) => {
-            let mut wide = Aligned::zeros(m * lanes);
-            for (wide, out) in wide.chunks_exact_mut(lanes).zip(out.chunks_exact(n)) {
-                wide[..n].copy_from_slice(out);
-            }
-            add_on_threads(simd, a, b, &mut wide, lanes);
-            for (wide, out) in wide.chunks_exact(lanes).zip(out.chunks_exact_mut(n)) {
-                out.copy_from_slice(&wide[..n]);
-            }
+    let (m, lanes) = (a.width(), Vector::<S, T>::LEN);
+    // Less than a vector is filled up to one.
+    let mut wide = [const { None }; N];
+    let mut rights = Vec::with_capacity(N);
+    for ((b, out), wide) in sums.iter_mut().zip(&mut wide) {
+        let n = b.width();
+        debug_assert_eq!((m, n, a.rows().len()), (out.nrows(), out.ncols(), b.rows().len()));
+        debug_assert!(out.is_standard_layout());
+        let Some(out) = out.as_slice_mut().filter(|out| !out.is_empty()) else { continue };
+        if n >= lanes {
+            rights.push(Right { rows: b.rows(), width: n, out });
+            continue;
+        }
+        let wide = wide.insert(Aligned::zeros(m * lanes));
+        for (wide, out) in wide.chunks_exact_mut(lanes).zip(out.chunks_exact(n)) {
+            wide[..n].copy_from_slice(out);
+        }
+        rights.push(Right { rows: b.rows(), width: lanes, out: wide });
+    }
+    let width: usize = rights.iter().map(|right| right.width).sum();
+    let parts = threads::parts(m, 4 * TILE_ROWS, m * width * a.rows().len());
+    add_on_threads(Left { simd, rows: a.rows(), first: 0 }, m, rights, parts);
+    for ((b, out), wide) in sums.iter_mut().zip(&wide) {
+        let (Some(out), Some(wide)) = (out.as_slice_mut(), wide) else { continue };
+        for (wide, out) in wide.chunks_exact(lanes).zip(out.chunks_exact_mut(b.width())) {
+            out.copy_from_slice(&wide[..b.width()]);
         }
     }
 }
 
-/// The same for rows of `out` of `width` values, a vector or more.
-fn add_on_threads<S: Simd, T: Float>(
+/// The left operand, of which the columns from `first` on are meant.
+#[derive(Clone, Copy)]
+struct Left<'a, S, T> {
     simd: S,
-    a: &Gather<'_, T>,
-    b: &Gather<'_, T>,
-    out: &mut [T],
+    rows: &'a [&'a [T]],
+    first: usize,
+}
+
+/// A right operand, and the rows of its sum.
+struct Right<'a, T> {
+    rows: &'a [&'a [T]],
+    /// Values of a row of the sum: a vector or more.
     width: usize,
-) {
-    let m = a.width();
-    let parts = threads::parts(m, 4 * TILE_ROWS, m * width * a.rows().len());
-    let sum = Sum { simd, a: a.rows(), b: b.rows(), width };
-    if parts <= 1 {
-        return sum.add_rows(0, out);
+    out: &'a mut [T],
+}
+
+impl<'a, T> Right<'a, T> {
+    /// The same for the first rows of the sum, and for the others.
+    fn split_at(self, row: usize) -> (Self, Self) {
+        let (head, tail) = self.out.split_at_mut(row * self.width);
+        (Self { out: head, ..self }, Self { out: tail, ..self })
     }
-    let step = threads::ranges(m, parts, TILE_ROWS)[0].len();
-    out.par_chunks_mut(step * width).enumerate().for_each(|(p, out)| sum.add_rows(p * step, out));
 }
 
-/// A sum of outer products.
-struct Sum<'a, S, T> {
-    simd: S,
-    a: &'a [&'a [T]],
-    b: &'a [&'a [T]],
-    /// Values of a row of the result.
-    width: usize,
+/// Adds to `m` rows of the sums, on so many threads.
+fn add_on_threads<S: Simd, T: Float>(
+    left: Left<'_, S, T>,
+    m: usize,
+    rights: Vec<Right<'_, T>>,
+    parts: usize,
+) {
+    if parts <= 1 {
+        return left.add_rows(m, rights);
+    }
+    let middle = (m * (parts / 2) / parts).next_multiple_of(TILE_ROWS).min(m);
+    let (head, tail) = rights.into_iter().map(|right| right.split_at(middle)).unzip();
+    let below = Left { first: left.first + middle, ..left };
+    rayon::join(
+        || add_on_threads(left, middle, head, parts / 2),
+        || add_on_threads(below, m - middle, tail, parts - parts / 2),
+    );
 }
 
-impl<S: Simd, T: Float> Sum<'_, S, T> {
-    /// Adds to the rows of the result that `out` holds, from row `first` on.
-    fn add_rows(&self, first: usize, out: &mut [T]) {
-        let &Self { simd, width, .. } = self;
-        let Some(row) = self.a.first() else { return };
-        let (lanes, m) = (Vector::<S, T>::LEN, out.len() / width);
-        let packs = width > PACK_VECTORS * lanes || size_of_val(*row) >= PAGE_BYTES;
-        let (rows, usual) = (self.a.len(), if packs { PACKED_DEPTH } else { DEPTH });
-        let depth = rows.div_ceil(((rows + usual / 2) / usual).max(1));
-        let bands = size_of_val(out).div_ceil(BAND_BYTES).max(1);
-        let band = m.div_ceil(bands).next_multiple_of(TILE_ROWS);
-        let mut left = Aligned::stale(if packs { band * depth } else { 0 });
+impl<S: Simd, T: Float> Left<'_, S, T> {
+    fn add_rows(&self, m: usize, mut rights: Vec<Right<'_, T>>) {
+        let &Self { simd, rows, first } = self;
+        let Some(row) = rows.first() else { return };
+        let lanes = Vector::<S, T>::LEN;
+        let vectors: usize = rights.iter().map(|right| right.width.div_ceil(lanes)).sum();
+        let packs = vectors > PACK_VECTORS || size_of_val(*row) >= PAGE_BYTES;
+        let usual = if packs { PACKED_DEPTH } else { DEPTH };
+        let depth = rows.len().div_ceil(((rows.len() + usual / 2) / usual).max(1));
+        let bytes: usize = rights.iter().map(|right| size_of_val(right.out)).sum();
+        let bands = bytes.div_ceil(BAND_BYTES).max(1);
+        let band = m.div_ceil(bands).next_multiple_of(TILE_ROWS).max(TILE_ROWS);
+        let mut packed = Aligned::stale(if packs { band * depth } else { 0 });
         let mut panel = Aligned::stale(kernel::panel_vectors::<S, T>() * lanes * depth);
-        for (i, out) in out.chunks_mut(band * width).enumerate() {
-            for (a, b) in self.a.chunks(depth).zip(self.b.chunks(depth)) {
-                let block = Block { sum: Sum { simd, a, b, width }, first: first + i * band };
+        for start in (0..m).step_by(band) {
+            let band = start..m.min(start + band);
+            for (i, rows) in rows.chunks(depth).enumerate() {
+                let block = Left { simd, rows, first: first + start };
                 simd.vectorize(
                     #[inline(always)]
-                    || block.add(left.as_chunks_mut().0, &mut panel, out),
+                    || {
+                        let packed = packed.as_chunks_mut().0;
+                        if packs {
+                            block.pack(band.len() / TILE_ROWS, packed);
+                        }
+                        for right in &mut rights {
+                            let out =
+                                &mut right.out[band.start * right.width..band.end * right.width];
+                            let rows = &right.rows[i * depth..][..rows.len()];
+                            let right = Right { rows, out, width: right.width };
+                            block.add(packed, &mut panel, right);
+                        }
+                    },
                 );
             }
         }
     }
-}
 
-/// Some terms of a sum, for the rows of its result from `first` on.
-struct Block<'a, S, T> {
-    sum: Sum<'a, S, T>,
-    first: usize,
-}
-
-impl<S: Simd, T: Float> Block<'_, S, T> {
+    /// Adds to the sum of one right operand.
     #[inline(always)]
-    fn add(&self, left: &mut [[T; TILE_ROWS]], panel: &mut [T], out: &mut [T]) {
-        let (width, lanes) = (self.sum.width, Vector::<S, T>::LEN);
-        if !left.is_empty() {
-            self.pack(out.len() / width / TILE_ROWS, left);
-        }
-        let (count, full) = (width.div_ceil(lanes), kernel::panel_vectors::<S, T>());
+    fn add(&self, packed: &[[T; TILE_ROWS]], panel: &mut [T], mut right: Right<'_, T>) {
+        let lanes = Vector::<S, T>::LEN;
+        let (count, full) = (right.width.div_ceil(lanes), kernel::panel_vectors::<S, T>());
         let mut vector = 0;
         while vector < count {
             let rest = count - vector;
@@ -143,10 +171,10 @@ impl<S: Simd, T: Float> Block<'_, S, T> {
             // the one before.
             let vectors = rest / rest.div_ceil(full);
             match vectors {
-                4 if full == 4 => self.add_panel::<4>(vector, left, panel, out),
-                3 if full == 4 => self.add_panel::<3>(vector, left, panel, out),
-                2 => self.add_panel::<2>(vector, left, panel, out),
-                _ => self.add_panel::<1>(vector, left, panel, out),
+                4 if full == 4 => self.add_panel::<4>(vector, packed, panel, &mut right),
+                3 if full == 4 => self.add_panel::<3>(vector, packed, panel, &mut right),
+                2 => self.add_panel::<2>(vector, packed, panel, &mut right),
+                _ => self.add_panel::<1>(vector, packed, panel, &mut right),
             }
             vector += vectors;
         }
@@ -154,15 +182,15 @@ impl<S: Simd, T: Float> Block<'_, S, T> {
 
     /// Lays the left rows out tile by tile, a few rows and tiles at a time.
     #[inline(always)]
-    fn pack(&self, tiles: usize, left: &mut [[T; TILE_ROWS]]) {
-        let depth = self.sum.a.len();
-        for (i, rows) in self.sum.a.chunks(PACK_ROWS).enumerate() {
+    fn pack(&self, tiles: usize, packed: &mut [[T; TILE_ROWS]]) {
+        let depth = self.rows.len();
+        for (i, rows) in self.rows.chunks(PACK_ROWS).enumerate() {
             for tile in (0..tiles).step_by(PACK_TILES) {
                 let columns = tile * TILE_ROWS..tiles.min(tile + PACK_TILES) * TILE_ROWS;
                 for (k, row) in rows.iter().enumerate() {
                     let values = row[self.first..][columns.clone()].as_chunks().0;
                     for (t, values) in values.iter().enumerate() {
-                        left[(tile + t) * depth + i * PACK_ROWS + k] = *values;
+                        packed[(tile + t) * depth + i * PACK_ROWS + k] = *values;
                     }
                 }
             }
@@ -176,11 +204,13 @@ impl<S: Simd, T: Float> Block<'_, S, T> {
     fn add_panel<const V: usize>(
         &self,
         vector: usize,
-        left: &[[T; TILE_ROWS]],
+        packed: &[[T; TILE_ROWS]],
         panel: &mut [T],
-        mut out: &mut [T],
+        right: &mut Right<'_, T>,
     ) {
-        let (Sum { simd, a, b, width }, lanes) = (&self.sum, Vector::<S, T>::LEN);
+        let &Self { simd, rows: a, first } = self;
+        let Right { rows: b, width, out } = right;
+        let (width, mut out, lanes) = (*width, &mut **out, Vector::<S, T>::LEN);
         let mut columns = [0; V];
         for v in 0..V {
             columns[v] = ((vector + v) * lanes).min(width - lanes);
@@ -194,12 +224,12 @@ impl<S: Simd, T: Float> Block<'_, S, T> {
                     to[from.len()..].fill(T::zero());
                 } else {
                     let from = &from[columns[v]..][..lanes];
-                    Vector::<S, T>::from_slice(*simd, from).store_slice(to);
+                    Vector::<S, T>::from_slice(simd, from).store_slice(to);
                 }
             }
         }
-        let panel = Panel { simd: *simd, values: panel, columns, width: *width };
-        let (mut row, mut packed) = (self.first, left.chunks_exact(a.len()));
+        let panel = Panel { simd, values: panel, columns, width };
+        let (mut row, mut packed) = (first, packed.chunks_exact(a.len()));
         while !out.is_empty() {
             // Eight left are two tiles of four: tiles of one row keep the pipelines half empty.
             let rows = match out.len() / width {
@@ -210,7 +240,7 @@ impl<S: Simd, T: Float> Block<'_, S, T> {
             };
             let (tile, rest) = std::mem::take(&mut out).split_at_mut(rows * width);
             match (rows, packed.next()) {
-                (TILE_ROWS, Some(left)) => panel.add_tile(left.iter(), tile),
+                (TILE_ROWS, Some(packed)) => panel.add_tile(packed.iter(), tile),
                 (TILE_ROWS, None) => panel.add_tile::<TILE_ROWS>(columns_of(a, row), tile),
                 (4, _) => panel.add_tile::<4>(columns_of(a, row), tile),
                 _ => panel.add_tile::<1>(columns_of(a, row), tile),

@@ -5,11 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use fearless_simd::{Simd, SimdBase};
 use ndarray::{ArrayView2, Axis, Slice};
+use rayon::prelude::*;
 
 use crate::float::Float;
 use crate::tensor::aligned::Aligned;
 use crate::tensor::kernel::panel_vectors;
 use crate::tensor::lanes::{Lanes, Vector};
+use crate::tensor::threads;
 
 /// The most gates that can stand side by side in a panel.
 pub const MAX_GATES: usize = 4;
@@ -56,14 +58,20 @@ impl<T: Float> Packed<T> {
         let panels = Aligned::zeros(gates * padded * k);
         let mut packed =
             Self { panels, k, gates, units, padded, width, back: AtomicBool::new(false) };
-        for p in 0..packed.panel_count() {
-            let Range { start, end } = packed.units_of(p);
-            let panel = &mut packed.panels[gates * start * k..gates * end * k];
+        let fill = |(p, panel): (usize, &mut [T])| {
+            let start = p * width;
+            let end = padded.min(start + width);
             for gate in 0..gates {
                 let from = gate * units + start..gate * units + end.min(units);
                 let first = gate * (end - start);
                 pack_columns(matrix, from, panel, first, gates * (end - start));
             }
+        };
+        let (count, values) = (packed.panel_count(), (gates * width * k).max(1));
+        if threads::parts(count, 1, matrix.len() * threads::COPY_WORK) > 1 {
+            packed.panels.par_chunks_mut(values).enumerate().for_each(fill);
+        } else {
+            packed.panels.chunks_mut(values).enumerate().for_each(fill);
         }
         packed
     }

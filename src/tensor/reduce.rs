@@ -1,28 +1,57 @@
 //! Sums, softmax and normalisation over rows, in a fixed order.
 
 use fearless_simd::{Simd, SimdBase};
-use ndarray::ArrayViewMut1;
+use ndarray::{ArrayViewMut1, Axis};
 
 use crate::float::Float;
 use crate::tensor::activation::exp_nonpositive;
 use crate::tensor::lanes::{Vector, lanes};
 use crate::tensor::rows::Gather;
+use crate::tensor::threads;
+
+/// Columns that a thread sums, at least: a few cache lines of each row.
+const MIN_COLUMNS: usize = 64;
 
 /// `sums += Σⱼ rowⱼ` for each of `sums`, in the order of the rows, which are read once: the gradient
-/// of a bias, or of two that act alike.
-#[inline(always)]
+/// of a bias, or of two that act alike. Threads take columns.
 pub fn add_column_sums<S: Simd, T: Float, const N: usize>(
     simd: S,
     rows: &Gather<'_, T>,
-    mut sums: [ArrayViewMut1<'_, T>; N],
+    sums: [ArrayViewMut1<'_, T>; N],
 ) {
+    let work = rows.rows().len() * rows.width() * threads::COPY_WORK;
+    let parts = threads::parts(rows.width(), MIN_COLUMNS, work);
+    add_columns(simd, rows.rows(), 0, sums.into_iter().collect(), parts);
+}
+
+/// The same for the columns from `first` on, on so many threads.
+fn add_columns<S: Simd, T: Float>(
+    simd: S,
+    rows: &[&[T]],
+    first: usize,
+    mut sums: Vec<ArrayViewMut1<'_, T>>,
+    parts: usize,
+) {
+    let count = sums.first().map_or(0, |sums| sums.len());
+    if parts > 1 {
+        let middle = count * (parts / 2) / parts;
+        let halves = sums.into_iter().map(|sums| sums.split_at(Axis(0), middle));
+        let (left, right) = halves.unzip();
+        rayon::join(
+            || add_columns(simd, rows, first, left, parts / 2),
+            || add_columns(simd, rows, first + middle, right, parts - parts / 2),
+        );
+        return;
+    }
+    let columns = first..first + count;
     simd.vectorize(
         #[inline(always)]
         || {
-            for row in rows.rows() {
+            for row in rows {
+                let row = &row[columns.clone()];
                 for sums in &mut sums {
                     let Some(sums) = sums.as_slice_mut() else {
-                        sums.iter_mut().zip(*row).for_each(|(sum, &value)| *sum += value);
+                        sums.iter_mut().zip(row).for_each(|(sum, &value)| *sum += value);
                         continue;
                     };
                     for l in lanes(simd, sums.len()) {
