@@ -14,5 +14,6 @@ pub(crate) const COPY_WORK: usize = 16;
 /// part of fewer than `min_items` items would run much slower per item.
 pub(crate) fn parts(items: usize, min_items: usize, work: usize) -> usize {
     let most = (items / min_items.max(1)).min(work / MIN_WORK);
-    most.min(rayon::current_num_threads()).max(1)
+    // Asked for the number, rayon starts its threads.
+    if most > 1 { most.min(rayon::current_num_threads()) } else { 1 }
 }
