@@ -65,6 +65,19 @@ fn run<C: Cell<f32>>(
     Ok((Results { output: output.into_values(), last, d_x, d_initial, grad }, bits))
 }
 
+/// A tape that the caches do not hold is walked backward part by part.
+#[test]
+fn gradients_of_long_sequences_are_those_of_short_windows() {
+    let mut rng = ChaCha8Rng::seed_from_u64(2);
+    let builder = Lstm::<f32>::builder(3, 19).num_layers(2).bidirectional(true);
+    let net = random(builder.build(&mut rng).unwrap(), &mut rng);
+    let problem = Problem::random(net, 12_000, vec![12_000, 0, 7_000, 12_000, 9_001], &mut rng);
+    let (expected, expected_steps) = run(&problem, true, Checkpoint::Every(70)).unwrap();
+    let (got, steps) = run(&problem, true, Checkpoint::Store).unwrap();
+    assert_eq!(difference(&got.all(), &expected.all()), None);
+    assert!(steps == expected_steps);
+}
+
 fn check_cell<C: Cell<f32>>(options: C::Options) {
     for bidirectional in [false, true] {
         for lengths in [[TIME; 4].as_slice(), &[7, 0, TIME, 3, 12, 1], &[6], &[0, 0]] {

@@ -167,13 +167,16 @@ impl<T: Float, C: Cell<T>> Recurrent<T, C> {
                             direction.forward(simd, weights, x.view(), &window, walk, tape);
                         });
                     }
-                    let mut walk = Walk::new(Some(d_x.view_mut()), column, d_states);
-                    walk.recorded = steps[k].iter_mut().map(|steps| steps.view_mut()).collect();
-                    for_blocks(&mut tape.blocks, walk, &|tape, walk| {
-                        direction.backward(simd, &weights, d_output.view(), walk, tape);
-                    });
-                    let (x, grad) = (x.view(), &mut grad.cells[k]);
-                    direction.accumulate(simd, x, &window, &tape.blocks, grad);
+                    let part = direction.part_steps(order, tape.blocks.len());
+                    for part in direction.pieces(window, part).rev() {
+                        let mut walk = Walk::new(Some(d_x.view_mut()), column, d_states);
+                        walk.recorded = steps[k].iter_mut().map(|steps| steps.view_mut()).collect();
+                        for_blocks(&mut tape.blocks, walk, &|tape, walk| {
+                            direction.backward(simd, &weights, d_output.view(), &part, walk, tape);
+                        });
+                        let (x, grad) = (x.view(), &mut grad.cells[k]);
+                        direction.accumulate(simd, x, &part, &tape.blocks, grad);
+                    }
                 }
                 column += self.cells[k].state_size(0);
             }

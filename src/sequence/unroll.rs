@@ -14,7 +14,8 @@
 //!
 //! A walk goes window by window: one window is everything, or with checkpoints the steps between
 //! two of them. Between windows the states, and backward their gradients, stand in
-//! [`Walk::states`].
+//! [`Walk::states`]. Backward through a long window goes part by part, so that a part's gates'
+//! gradients are summed before they leave the cache.
 
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -24,7 +25,7 @@ use ndarray::{Array1, Array2, ArrayView3, ArrayViewMut3, Axis};
 
 use crate::cell::{BackwardStep, Cell, ForwardStep, MAX_STATES, Steps};
 use crate::float::Float;
-use crate::sequence::lengths::Block;
+use crate::sequence::lengths::{Block, Order};
 use crate::sequence::tape::{BlockTape, StepRows};
 use crate::tensor::activation::flush_tiny;
 use crate::tensor::{
@@ -35,6 +36,11 @@ use crate::tensor::{
 const CHUNK_ROWS: usize = 64;
 /// Bytes of a chunk's gates: they stay in the second-level cache until their step reads them.
 const CHUNK_BYTES: usize = 256 << 10;
+
+/// Bytes of a tape that stay in the last-level cache from forward to the end of backward,
+const CACHE_BYTES: usize = 16 << 20;
+/// and of a block's part that stay in nearer ones while its gradients are summed.
+const PART_BYTES: usize = 2 << 20;
 
 /// Sequences of a block from which on a fused cell's W_ih x is part of its step.
 const FUSED_ROWS: usize = 12;
@@ -153,6 +159,19 @@ impl<'a, T: Float, C: Cell<T>> Direction<'a, T, C> {
         (rows / block.batch()).max(1)
     }
 
+    /// Steps that are walked backward before their gradients are summed. All of them, if they stay in
+    /// the cache or the sums themselves do not; else as many as stay there until they are summed.
+    pub(crate) fn part_steps(&self, order: &Order, blocks: usize) -> usize {
+        let (gates, input) = self.cell.weight_ih().dim();
+        let states: usize = (0..C::STATE.len()).map(|s| self.cell.state_size(s)).sum();
+        let row_bytes = (gates + states + self.cell.saved_size()) * size_of::<T>();
+        let sum_bytes = gates * (input + self.cell.state_size(0)) * size_of::<T>();
+        if order.steps() * row_bytes <= CACHE_BYTES || sum_bytes > PART_BYTES {
+            return usize::MAX;
+        }
+        (PART_BYTES * blocks / row_bytes).max(1).div_ceil(order.batch())
+    }
+
     /// A tape for the walk of `block`, as in [`BlockTape::new`].
     pub(crate) fn tape(&self, block: Arc<Block>, keep: Option<usize>) -> BlockTape<T> {
         let chunk_rows = block.offset(self.chunk_steps(&block));
@@ -213,20 +232,22 @@ impl<'a, T: Float, C: Cell<T>> Direction<'a, T, C> {
         tape.leave(&mut walk.states);
     }
 
-    /// One block backward through the window of steps that its tape holds, from the gradients of
-    /// the output [time, batch, width]. Afterwards the tape's gates are ∂L/∂(W_ih x + b).
+    /// One block backward through some of the steps that its tape holds, from the gradients of the
+    /// output [time, batch, width]. Afterwards the tape's gates are ∂L/∂(W_ih x + b) there.
     pub(crate) fn backward<S: Simd>(
         &self,
         simd: S,
         weights: &Weights<T, C::Packed>,
         d_output: ArrayView3<'_, T>,
+        steps: &Range<usize>,
         mut walk: Walk<'_, T>,
         tape: &mut BlockTape<T>,
     ) {
         let (block, states) = (tape.block.clone(), C::STATE.len());
+        let steps = steps.start.min(tape.window.end)..steps.end.min(tape.window.end);
         let (chunk_steps, width) = (self.chunk_steps(&block), self.cell.weight_ih().ncols());
         let mut d_inputs = Aligned::stale(block.offset(chunk_steps) * width);
-        for chunk in self.pieces(tape.window.clone(), chunk_steps).rev() {
+        for chunk in self.pieces(steps, chunk_steps).rev() {
             for t in self.steps(chunk.clone()).rev() {
                 let mut d_state: [RowsMut<'_, T>; MAX_STATES] = Default::default();
                 for (s, rows) in walk.states.iter_mut().enumerate().take(states) {
