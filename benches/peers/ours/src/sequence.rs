@@ -5,7 +5,7 @@ use peer_protocol::{Array as Tensor, Case, Result, Tensors, Work};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use recurrent::cell::Cell;
-use recurrent::{Arrays, Float, Recurrent, Sequences, State, Stream, Workspace};
+use recurrent::{Arrays, Checkpoint, Float, Recurrent, Sequences, State, Stream, Workspace};
 
 use crate::tensors::{array, named, set};
 
@@ -36,6 +36,7 @@ pub fn make<T: Float, C: Cell<T> + 'static>(
             network,
             x,
             initial,
+            checkpoint: case.checkpoint.map_or(Checkpoint::Store, Checkpoint::Every),
         }),
         other => return Err(format!("no such mode: {other}").into()),
     })
@@ -106,6 +107,7 @@ struct Train<T: Float, C: Cell<T>> {
     initial: State<T>,
     d_output: Array3<T>,
     d_final: State<T>,
+    checkpoint: Checkpoint,
 }
 
 /// What one unit of training gives.
@@ -119,8 +121,9 @@ struct Trained<T: Float, C: Cell<T>> {
 
 impl<T: Float, C: Cell<T>> Train<T, C> {
     fn unit(&self) -> Result<Trained<T, C>> {
-        let Self { network, x, initial, .. } = self;
-        let (output, last, tape) = network.forward_train(x, Some(initial), &mut rng())?;
+        let Self { network, x, initial, checkpoint, .. } = self;
+        let (output, last, tape) =
+            network.forward_train_with(x, Some(initial), &mut rng(), *checkpoint)?;
         let mut grad = network.zeros_like();
         let (d_x, d_initial) =
             network.backward(tape, &self.d_output, Some(&self.d_final), &mut grad)?;
