@@ -10,7 +10,7 @@ use crate::arrays::{Arrays, Visit, VisitMut};
 use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::tensor::reduce::add_column_sums;
-use crate::tensor::{Gather, Simd, add_outer_products};
+use crate::tensor::{Gather, Inputs, Simd, add_outer_products};
 
 /// W_ih, W_hh, b_ih and b_hh of all gates, one below the other.
 ///
@@ -73,7 +73,7 @@ impl<T: Float> GateWeights<T> {
     /// W_ih x + b_ih + W_hh h' + b_hh: dW_ih = Σ d_a ⊗ x, dW_hh = Σ d_a ⊗ h', db = Σ d_a.
     pub fn accumulate<S: Simd>(&mut self, simd: S, steps: &Steps<'_, T>) {
         let d_gates = &steps.d_gates;
-        add_outer_products(simd, d_gates, &steps.x, self.weight_ih.view_mut());
+        steps.x.add_outer_products(simd, d_gates, self.weight_ih.view_mut());
         add_outer_products(simd, d_gates, &steps.prev[0], self.weight_hh.view_mut());
         if let (Some(bias_ih), Some(bias_hh)) = (&mut self.bias_ih, &mut self.bias_hh) {
             add_column_sums(simd, d_gates, [bias_ih.view_mut(), bias_hh.view_mut()]);
@@ -81,8 +81,8 @@ impl<T: Float> GateWeights<T> {
     }
 
     /// To a gradient: dW_ih += Σ d_a ⊗ x and db_ih += Σ d_a.
-    pub fn add_input<S: Simd>(&mut self, simd: S, d_gates: &Gather<'_, T>, x: &Gather<'_, T>) {
-        add_outer_products(simd, d_gates, x, self.weight_ih.view_mut());
+    pub fn add_input<S: Simd>(&mut self, simd: S, d_gates: &Gather<'_, T>, x: &Inputs<'_, T>) {
+        x.add_outer_products(simd, d_gates, self.weight_ih.view_mut());
         if let Some(bias) = &mut self.bias_ih {
             add_column_sums(simd, d_gates, [bias.view_mut()]);
         }
