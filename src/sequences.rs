@@ -1,12 +1,17 @@
 //! [`Sequences`]: a batch of sequences of any lengths.
 
-use ndarray::{Array2, Array3, ArrayView3, Axis};
+use std::fmt::Debug;
+use std::ops::Range;
+use std::sync::OnceLock;
+
+use ndarray::{Array2, Array3, ArrayView2, ArrayView3, Axis, Slice};
 
 use crate::arrays::{Arrays, Visit, VisitMut};
 use crate::error::{Error, Result, check_shape, check_size};
 use crate::float::Float;
 
-/// Values [time, batch, features] with the length of each sequence, in any order.
+/// Values [time, batch, features], or [one-hot](Sequences::one_hot) vectors by their tokens, with the
+/// length of each sequence, in any order.
 ///
 /// What stands past a sequence's end is padding. It never changes a result, by one bit.
 ///
@@ -18,10 +23,80 @@ use crate::float::Float;
 /// assert_eq!((x.time(), x.batch(), x.features()), (5, 2, 3));
 /// # Ok::<(), recurrent::Error>(())
 /// ```
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Sequences<T> {
+    /// [time, batch, features]; of one-hot vectors [time, batch, 0].
     values: Array3<T>,
+    one_hot: Option<OneHot<T>>,
     lengths: Vec<usize>,
+}
+
+/// Vectors of `classes` values of which one is 1 and the others are 0.
+#[derive(Clone, Debug)]
+struct OneHot<T> {
+    /// Where the one stands, [time, batch]; `classes`, which is nowhere, in the padding.
+    tokens: Array2<usize>,
+    classes: usize,
+    /// The same as an array, made when first asked for.
+    values: OnceLock<Array3<T>>,
+}
+
+/// What a network reads.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Input<'a, T> {
+    /// Values [time, batch, features].
+    Values(&'a Array3<T>),
+    /// One-hot vectors by the places of their ones, [time, batch].
+    Tokens(&'a Array2<usize>),
+}
+
+impl<'a, T> Input<'a, T> {
+    /// One-hot where there are `tokens`.
+    pub(crate) fn new(values: &'a Array3<T>, tokens: Option<&'a Array2<usize>>) -> Self {
+        tokens.map_or(Self::Values(values), Self::Tokens)
+    }
+}
+
+/// The array [time, batch, classes] of one-hot vectors; zero where a token is none of the classes.
+pub(crate) fn one_hot_values<T: Float>(tokens: &Array2<usize>, classes: usize) -> Array3<T> {
+    let (time, batch) = tokens.dim();
+    let mut values = Array3::zeros((time, batch, classes));
+    for ((t, b), &token) in tokens.indexed_iter() {
+        if let Some(value) = values.get_mut([t, b, token]) {
+            *value = T::one();
+        }
+    }
+    values
+}
+
+/// Fails unless each of the tokens, which come with their places in `tokens`, is less than `most`,
+/// the number that is called `name`.
+pub(crate) fn check_tokens<P: Debug>(
+    mut tokens: impl Iterator<Item = (P, usize)>,
+    most: usize,
+    name: &str,
+) -> Result<()> {
+    match tokens.find(|&(_, token)| token >= most) {
+        None => Ok(()),
+        Some((place, token)) => {
+            let expected = format!("less than {most} ({name})");
+            Err(Error::argument(format!("tokens{place:?}"), expected, token))
+        }
+    }
+}
+
+/// The same for `tokens` [time, batch] of the given `lengths`, which are checked as well. What stands
+/// in the padding may be anything.
+pub(crate) fn check_token_sequences(
+    tokens: ArrayView2<'_, usize>,
+    lengths: &[usize],
+    most: usize,
+    name: &str,
+) -> Result<()> {
+    let (time, batch) = tokens.dim();
+    check_lengths(lengths, time, batch)?;
+    let real = tokens.indexed_iter().filter(|((t, b), _)| *t < lengths[*b]);
+    check_tokens(real.map(|((t, b), &token)| ([t, b], token)), most, name)
 }
 
 /// Fails unless `lengths` has one entry of at most `time` for each of `batch` sequences.
@@ -47,9 +122,52 @@ impl<T: Float> Sequences<T> {
         check_size("values [time, batch, features]", values.shape())?;
         check_lengths(&lengths, time, batch)?;
         if values.is_standard_layout() {
-            return Ok(Self { values, lengths });
+            return Ok(Self { values, one_hot: None, lengths });
         }
-        Ok(Self { values: values.as_standard_layout().into_owned(), lengths })
+        Ok(Self { values: values.as_standard_layout().into_owned(), one_hot: None, lengths })
+    }
+
+    /// A batch of one-hot vectors of `classes` values, each with its one at the token of that step, of
+    /// `tokens` [time, batch]. What stands in the padding of `tokens` is not read.
+    ///
+    /// It is what [`new`](Self::new) would make of the array [time, batch, classes], zero in the padding;
+    /// but a network reads the tokens: W_ih x is a column of W_ih, and the gradient of W_ih has sums in
+    /// such columns alone. The bits are those of the products, where weights and gradients are finite (a
+    /// product spreads 0·∞) and no sum begins with −0. The array is made only where
+    /// [`values`](Self::values) or a change asks for it.
+    ///
+    /// ```
+    /// use ndarray::{Array3, array};
+    /// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+    /// use recurrent::{Arrays, Lstm, Sequences};
+    ///
+    /// let mut rng = ChaCha8Rng::seed_from_u64(1);
+    /// let lstm = Lstm::<f32>::builder(50_000, 4).build(&mut rng)?;
+    /// let tokens = array![[4, 17], [49_999, 0]]; // [time, batch]; the second sequence has one step
+    /// let x = Sequences::one_hot(tokens.view(), 50_000, vec![2, 1])?;
+    /// assert_eq!((x.time(), x.batch(), x.features()), (2, 2, 50_000));
+    ///
+    /// let (output, _, tape) = lstm.forward_train(&x, None, &mut rng)?;
+    /// let mut grad = lstm.zeros_like();
+    /// let (d_x, _) = lstm.backward(tape, &Array3::ones(output.values().dim()), None, &mut grad)?;
+    /// assert_eq!(d_x.dim(), (2, 2, 0)); // tokens have no gradient
+    /// # Ok::<(), recurrent::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Where a size is zero, a token is not less than `classes`, or a length does not fit.
+    pub fn one_hot(
+        tokens: ArrayView2<'_, usize>,
+        classes: usize,
+        lengths: Vec<usize>,
+    ) -> Result<Self> {
+        let (time, batch) = tokens.dim();
+        check_size("tokens [time, batch], classes", &[time, batch, classes])?;
+        check_token_sequences(tokens, &lengths, classes, "classes")?;
+        let token = |(t, b)| if t < lengths[b] { tokens[[t, b]] } else { classes };
+        let tokens = Array2::from_shape_fn((time, batch), token);
+        let one_hot = Some(OneHot { tokens, classes, values: OnceLock::new() });
+        Ok(Self { values: Array3::zeros((time, batch, 0)), one_hot, lengths })
     }
 
     /// A batch in which every sequence has all steps of `values` [time, batch, features].
@@ -88,18 +206,43 @@ impl<T: Float> Sequences<T> {
         Self::new(values, self.lengths.clone())
     }
 
-    /// The values [time, batch, features].
-    pub fn values(&self) -> &Array3<T> {
-        &self.values
+    /// The given steps, with what falls into them of each sequence's length.
+    pub(crate) fn part(&self, steps: Range<usize>) -> Result<Self> {
+        let lengths = self.lengths.iter();
+        let lengths = lengths.map(|&length| length.min(steps.end).saturating_sub(steps.start));
+        let (lengths, steps) = (lengths.collect(), Slice::from(steps));
+        match &self.one_hot {
+            None => Self::new(self.values.slice_axis(Axis(0), steps).to_owned(), lengths),
+            Some(OneHot { tokens, classes, .. }) => {
+                Self::one_hot(tokens.slice_axis(Axis(0), steps), *classes, lengths)
+            }
+        }
     }
 
+    /// The values [time, batch, features].
+    pub fn values(&self) -> &Array3<T> {
+        self.one_hot.as_ref().map_or(&self.values, |OneHot { tokens, classes, values }| {
+            values.get_or_init(|| one_hot_values(tokens, *classes))
+        })
+    }
+
+    /// The values, to change: one-hot vectors become values like any others.
     pub(crate) fn values_mut(&mut self) -> &mut Array3<T> {
+        if let Some(OneHot { tokens, classes, values }) = self.one_hot.take() {
+            let values = values.into_inner();
+            self.values = values.unwrap_or_else(|| one_hot_values(&tokens, classes));
+        }
         &mut self.values
     }
 
     /// The values, without the lengths.
-    pub fn into_values(self) -> Array3<T> {
-        self.values
+    pub fn into_values(mut self) -> Array3<T> {
+        std::mem::take(self.values_mut())
+    }
+
+    /// What a network reads.
+    pub(crate) fn input(&self) -> Input<'_, T> {
+        Input::new(&self.values, self.one_hot.as_ref().map(|one_hot| &one_hot.tokens))
     }
 
     /// The length of each sequence.
@@ -119,7 +262,7 @@ impl<T: Float> Sequences<T> {
 
     /// Values per step.
     pub fn features(&self) -> usize {
-        self.values.dim().2
+        self.one_hot.as_ref().map_or(self.values.dim().2, |one_hot| one_hot.classes)
     }
 
     /// Steps of all sequences together.
@@ -128,13 +271,24 @@ impl<T: Float> Sequences<T> {
     }
 }
 
+/// Equal lengths and values, padding included.
+impl<T: Float> PartialEq for Sequences<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.lengths == other.lengths
+            && match (&self.one_hot, &other.one_hot) {
+                (Some(a), Some(b)) => (&a.tokens, a.classes) == (&b.tokens, b.classes),
+                _ => self.values() == other.values(),
+            }
+    }
+}
+
 /// The values are one array, named `value`, padding included.
 impl<T: Float> Arrays<T> for Sequences<T> {
     fn for_each<'a>(&'a self, f: &mut Visit<'_, 'a, T>) {
-        self.values.for_each(f);
+        self.values().for_each(f);
     }
 
     fn for_each_mut<'a>(&'a mut self, f: &mut VisitMut<'_, 'a, T>) {
-        self.values.for_each_mut(f);
+        self.values_mut().for_each_mut(f);
     }
 }

@@ -1,11 +1,11 @@
 //! What allocates memory, counted by an allocator of the test's own: not a streaming step, not a
-//! time step, and not a second call through a workspace.
+//! time step, and not a second call through a workspace. One-hot input never becomes an array.
 #![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell as Counter;
 
-use ndarray::{Array3, ArrayView2, Axis};
+use ndarray::{Array2, Array3, ArrayView2, Axis};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use recurrent::cell::{
@@ -16,31 +16,33 @@ use recurrent::{Arrays, Checkpoint, Recurrent, Sequences};
 
 thread_local! {
     static COUNT: Counter<usize> = const { Counter::new(0) };
+    static LARGEST: Counter<usize> = const { Counter::new(0) };
 }
 
 /// The system's allocator, which counts the calling thread's requests.
 struct Counting;
 
-fn count() {
+fn count(bytes: usize) {
     COUNT.with(|count| count.set(count.get() + 1));
+    LARGEST.with(|largest| largest.set(largest.get().max(bytes)));
 }
 
 // SAFETY: every request goes to the system's allocator as it came.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
+        count(layout.size());
         // SAFETY: the caller's promises are those of the system's allocator.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        count();
+        count(layout.size());
         // SAFETY: as above.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count();
+        count(size);
         // SAFETY: as above.
         unsafe { System.realloc(memory, layout, size) }
     }
@@ -61,6 +63,13 @@ fn allocations(f: impl FnOnce()) -> usize {
     COUNT.get() - before
 }
 
+/// The most bytes that `f` asks for at once.
+fn largest_allocation(f: impl FnOnce()) -> usize {
+    LARGEST.set(0);
+    f();
+    LARGEST.get()
+}
+
 const INPUT: usize = 5;
 
 fn network<C: Cell<f32>>(options: C::Options, bidirectional: bool) -> Recurrent<f32, C> {
@@ -71,6 +80,17 @@ fn network<C: Cell<f32>>(options: C::Options, bidirectional: bool) -> Recurrent<
 fn values(time: usize, batch: usize, width: usize) -> Array3<f32> {
     let mut rng = ChaCha8Rng::seed_from_u64(2);
     Array3::from_shape_simple_fn((time, batch, width), || rng.random_range(-1.0..1.0))
+}
+
+/// A batch of vectors, or of one-hot ones.
+fn sequences(one_hot: bool, factor: f32, time: usize, lengths: Vec<usize>) -> Sequences<f32> {
+    let batch = lengths.len();
+    if !one_hot {
+        return Sequences::new(values(time, batch, INPUT) * factor, lengths).unwrap();
+    }
+    let token = |(t, b)| (3 * t + b + usize::from(factor < 0.0)) % INPUT;
+    let tokens = Array2::from_shape_fn((time, batch), token);
+    Sequences::one_hot(tokens.view(), INPUT, lengths).unwrap()
 }
 
 /// On one thread, so small are the batches.
@@ -87,16 +107,18 @@ fn check_stream<C: Cell<f32>>(options: C::Options) {
             transposed.outer_iter().for_each(|x_t| step(x_t.reversed_axes()));
         });
         assert_eq!(count, 0, "batch {batch}");
+        let tokens = &[4, 0, 2][..batch];
+        let count = allocations(|| assert!(stream.step_tokens(tokens).is_ok()));
+        assert_eq!(count, 0, "batch {batch}");
         assert_eq!(allocations(|| assert!(stream.restore(&snapshot).is_ok())), 0, "batch {batch}");
     }
 }
 
 fn check_time<C: Cell<f32>>(options: C::Options) {
-    for bidirectional in [false, true] {
+    for (bidirectional, one_hot) in [(false, false), (true, false), (true, true)] {
         let net = network::<C>(options.clone(), bidirectional);
         let counts = [10, 200].map(|time| {
-            let lengths = vec![time - 3, 0, time];
-            let x = Sequences::new(values(time, 3, INPUT), lengths).unwrap();
+            let x = sequences(one_hot, 1.0, time, vec![time - 3, 0, time]);
             let d_output = values(time, 3, net.output_size());
             let mut grad = net.zeros_like();
             let mut rng = ChaCha8Rng::seed_from_u64(3);
@@ -122,12 +144,10 @@ fn check_time<C: Cell<f32>>(options: C::Options) {
 }
 
 fn check_workspace<C: Cell<f32>>(options: C::Options) {
-    for bidirectional in [false, true] {
+    for (bidirectional, one_hot) in [(false, false), (true, false), (true, true)] {
         let net = network::<C>(options.clone(), bidirectional);
         for lengths in [vec![9; 3], vec![4, 9, 0]] {
-            let batches = [1.0, -0.5].map(|factor| {
-                Sequences::new(values(9, 3, INPUT) * factor, lengths.clone()).unwrap()
-            });
+            let batches = [1.0, -0.5].map(|factor| sequences(one_hot, factor, 9, lengths.clone()));
             let mut initial = net.zero_state(3).unwrap();
             initial.fill(0.25);
             let calls = [(0, None), (1, None), (0, Some(&initial)), (1, Some(&initial)), (0, None)];
@@ -141,7 +161,8 @@ fn check_workspace<C: Cell<f32>>(options: C::Options) {
                 }));
             }
             assert!(counts[0] > 0);
-            assert_eq!(counts[1..], [0; 4], "{lengths:?}, bidirectional {bidirectional}");
+            let case = format!("{lengths:?}, bidirectional {bidirectional}, one-hot {one_hot}");
+            assert_eq!(counts[1..], [0; 4], "{case}");
         }
     }
 }
@@ -185,6 +206,27 @@ fn a_time_step_of_a_sequence_call_allocates_nothing() {
 #[test]
 fn a_second_call_through_a_workspace_allocates_nothing() {
     every_cell!(check_workspace);
+}
+
+/// Not even one vector of as many values as there are classes.
+#[test]
+fn one_hot_input_is_never_an_array() {
+    let classes = 1 << 16;
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    let builder = Recurrent::<f32, LstmCell<f32>>::builder(classes, 1).bidirectional(true);
+    let net = builder.build(&mut rng).unwrap();
+    let mut grad = net.zeros_like();
+    let largest = largest_allocation(|| {
+        let tokens = Array2::from_shape_fn((9, 13), |(t, b)| classes - 1 - 7 * t - b);
+        let x = Sequences::one_hot(tokens.view(), classes, vec![9; 13]).unwrap();
+        assert!(net.forward(&x, None).is_ok());
+        for checkpoint in [Checkpoint::Store, Checkpoint::Every(4)] {
+            let pass = net.forward_train_with(&x, None, &mut rng, checkpoint);
+            let (output, _, tape) = pass.unwrap();
+            assert!(net.backward(tape, output.values(), None, &mut grad).is_ok());
+        }
+    });
+    assert!(0 < largest && largest < classes, "{largest} bytes");
 }
 
 #[test]

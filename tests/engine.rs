@@ -7,7 +7,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use recurrent::arrays::{Visit, VisitMut};
 use recurrent::cell::{BackwardStep, Cell, CellConfig, ForwardStep, Steps};
-use recurrent::tensor::{Simd, add_outer_products};
+use recurrent::tensor::Simd;
 use recurrent::{Arrays, Recurrent, Result, Sequences};
 
 /// h = a·h' + W x, with W the identity at the start: a cumulative sum for a = 1.
@@ -108,7 +108,7 @@ impl Cell<f64> for Decay {
     }
 
     fn accumulate<S: Simd>(&self, simd: S, steps: &Steps<'_, f64>, grad: &mut Self) {
-        add_outer_products(simd, &steps.d_gates, [(&steps.x, grad.weight_ih.view_mut())]);
+        steps.x.add_outer_products(simd, &steps.d_gates, grad.weight_ih.view_mut());
         for (d, h_prev) in steps.d_gates.rows().iter().zip(steps.prev[0].rows()) {
             grad.a[0] += d.iter().zip(*h_prev).map(|(d, h)| d * h).sum::<f64>();
         }
@@ -170,7 +170,7 @@ impl Cell<f64> for Ranked {
     }
 
     fn accumulate<S: Simd>(&self, simd: S, steps: &Steps<'_, f64>, grad: &mut Self) {
-        add_outer_products(simd, &steps.d_gates, [(&steps.x, grad.weight_ih.view_mut())]);
+        steps.x.add_outer_products(simd, &steps.d_gates, grad.weight_ih.view_mut());
     }
 }
 

@@ -272,7 +272,7 @@ impl<T: Float> Cell<T> for LayerNormLstmCell<T> {
             let columns = std::mem::replace(&mut start, end) * hidden..end * hidden;
             steps.saved.columns(columns)
         });
-        add_outer_products(simd, &steps.d_gates, [(&steps.x, grad.weight_ih.view_mut())]);
+        steps.x.add_outer_products(simd, &steps.d_gates, grad.weight_ih.view_mut());
         add_outer_products(simd, &d_v, [(&steps.prev[0], grad.weight_hh.view_mut())]);
         if let Some(bias) = &mut grad.bias {
             add_column_sums(simd, &d_a, [bias.view_mut()]);

@@ -30,7 +30,7 @@ use rand::Rng;
 use crate::arrays::Arrays;
 use crate::error::{Result, check_size};
 use crate::float::Float;
-use crate::tensor::{Gather, Init, Rows, RowsMut, Simd, Start};
+use crate::tensor::{Gather, Init, Inputs, Rows, RowsMut, Simd, Start};
 
 pub use coupled::{CoupledLstmCell, CoupledLstmOptions};
 pub use gru::{GruCell, GruOptions, Reset};
@@ -158,8 +158,8 @@ pub struct BackwardStep<'s, 'd, T> {
 /// same order in each field.
 #[derive(Debug)]
 pub struct Steps<'a, T> {
-    /// The inputs.
-    pub x: Gather<'a, T>,
+    /// The inputs, for the gradient of W_ih ([`Inputs::add_outer_products`]).
+    pub x: Inputs<'a, T>,
     /// What `backward` left in `gates`: ∂L/∂(W_ih x + b).
     pub d_gates: Gather<'a, T>,
     /// What `backward` left in `saved`.

@@ -10,7 +10,7 @@ use crate::arrays::{Arrays, Visit, VisitMut};
 use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::tensor::reduce::add_column_sums;
-use crate::tensor::{Gather, Simd, add_outer_products};
+use crate::tensor::{Gather, Inputs, Simd, add_outer_products};
 
 /// W_ih, W_hh, b_ih and b_hh of all gates, one below the other.
 ///
@@ -74,15 +74,25 @@ impl<T: Float> GateWeights<T> {
     pub fn accumulate<S: Simd>(&mut self, simd: S, steps: &Steps<'_, T>) {
         let d_gates = &steps.d_gates;
         let (weight_ih, weight_hh) = (self.weight_ih.view_mut(), self.weight_hh.view_mut());
-        add_outer_products(simd, d_gates, [(&steps.x, weight_ih), (&steps.prev[0], weight_hh)]);
+        let h_prev = &steps.prev[0];
+        match &steps.x {
+            // Side by side, as the gates' gradients are laid out once for both.
+            Inputs::Rows(x) => {
+                add_outer_products(simd, d_gates, [(x, weight_ih), (h_prev, weight_hh)]);
+            }
+            x => {
+                x.add_outer_products(simd, d_gates, weight_ih);
+                add_outer_products(simd, d_gates, [(h_prev, weight_hh)]);
+            }
+        }
         if let (Some(bias_ih), Some(bias_hh)) = (&mut self.bias_ih, &mut self.bias_hh) {
             add_column_sums(simd, d_gates, [bias_ih.view_mut(), bias_hh.view_mut()]);
         }
     }
 
     /// To a gradient: dW_ih += Σ d_a ⊗ x and db_ih += Σ d_a.
-    pub fn add_input<S: Simd>(&mut self, simd: S, d_gates: &Gather<'_, T>, x: &Gather<'_, T>) {
-        add_outer_products(simd, d_gates, [(x, self.weight_ih.view_mut())]);
+    pub fn add_input<S: Simd>(&mut self, simd: S, d_gates: &Gather<'_, T>, x: &Inputs<'_, T>) {
+        x.add_outer_products(simd, d_gates, self.weight_ih.view_mut());
         if let Some(bias) = &mut self.bias_ih {
             add_column_sums(simd, d_gates, [bias.view_mut()]);
         }

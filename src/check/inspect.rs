@@ -6,21 +6,23 @@ use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::sequence::state::index_of;
 use crate::sequence::tape::{BlockTape, Checkpoint, DirectionTape, LayerTape, Tape};
+use crate::sequences::one_hot_values;
 use crate::tensor::Rows;
 
 impl<T: Float> Tape<T> {
     /// Bytes of the values that the tape holds: the layers' inputs, factors of dropout, and what
     /// [`Checkpoint`] says.
     pub fn bytes(&self) -> usize {
-        let mut values = 0;
-        for LayerTape { x, mask, directions } in &self.layers {
+        let (mut values, mut tokens) = (0, 0);
+        for LayerTape { x, tokens: of_layer, mask, directions } in &self.layers {
+            tokens += of_layer.as_ref().map_or(0, Array2::len);
             values += x.len() + mask.as_ref().map_or(0, Array3::len);
             for DirectionTape { blocks, checkpoints } in directions {
                 values += blocks.iter().map(BlockTape::len).sum::<usize>();
                 values += checkpoints.iter().flatten().map(Array2::len).sum::<usize>();
             }
         }
-        values * size_of::<T>()
+        values * size_of::<T>() + tokens * size_of::<usize>()
     }
 
     /// The activated gate `name` (`i f g o` of an LSTM, `r z n` of a GRU) of one layer and
@@ -49,8 +51,10 @@ impl<T: Float> Tape<T> {
 
     /// The input of `layer` [time, batch, width], after dropout.
     pub fn input(&self, layer: usize) -> Result<Array3<T>> {
-        let tape = self.layer(layer)?;
-        Ok(self.order.unsorted(tape.x.clone()))
+        let LayerTape { x, tokens, .. } = self.layer(layer)?;
+        let input = self.widths[0][0];
+        let one_hot = tokens.as_ref().map(|tokens| one_hot_values(tokens, input));
+        Ok(self.order.unsorted(one_hot.unwrap_or_else(|| x.clone())))
     }
 
     fn layer(&self, layer: usize) -> Result<&LayerTape<T>> {

@@ -12,9 +12,9 @@ use ndarray::{Array2, Array3, ArrayView2, ArrayView3, Axis};
 use rand::Rng;
 
 use crate::arrays::{Arrays, Visit, VisitMut, check_same_structure};
-use crate::error::{Error, Result, check_shape, check_size};
+use crate::error::{Result, check_shape, check_size};
 use crate::float::Float;
-use crate::sequences::{Sequences, check_lengths};
+use crate::sequences::{Sequences, check_token_sequences};
 use crate::tensor::Init;
 
 /// A row for each token; see the [module](self).
@@ -96,17 +96,7 @@ impl<T: Float> Embedding<T> {
     }
 
     fn check_tokens(&self, tokens: ArrayView2<'_, usize>, lengths: &[usize]) -> Result<()> {
-        let (time, batch) = tokens.dim();
-        check_lengths(lengths, time, batch)?;
-        let most = self.weight.nrows();
-        let wrong = |&((t, b), &token): &((usize, usize), &usize)| t < lengths[b] && token >= most;
-        match tokens.indexed_iter().find(wrong) {
-            None => Ok(()),
-            Some(((t, b), token)) => {
-                let expected = format!("less than {most} (num_embeddings)");
-                Err(Error::argument(format!("tokens[{t}, {b}]"), expected, token))
-            }
-        }
+        check_token_sequences(tokens, lengths, self.weight.nrows(), "num_embeddings")
     }
 }
 

@@ -60,7 +60,7 @@ impl Order {
 
     /// Copies `from`, whose axis `batch` is in the caller's order, to `to` in this order; or with
     /// `back` the other way round. What `from` has of one sequence alone is copied for each.
-    pub(crate) fn copy<T: Float, D: RemoveAxis>(
+    pub(crate) fn copy<T: Clone, D: RemoveAxis>(
         &self,
         from: ArrayView<'_, T, D>,
         mut to: ArrayViewMut<'_, T, D>,

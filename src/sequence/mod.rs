@@ -243,7 +243,7 @@ impl<T: Float, C: Cell<T>> Recurrent<T, C> {
         self.check_input(x, initial)?;
         let order = Order::new(x.time(), x.lengths());
         let keep = checkpoint.resolved(order.longest())?;
-        let mut pass = self.pass(order, Some(keep));
+        let mut pass = self.pass(x.input(), order, Some(keep));
         dispatch!(Level::new(), simd => {
             self.run(simd, &self.pack(simd), (x, initial), &mut pass, Some(rng))
         });
@@ -259,7 +259,8 @@ impl<T: Float, C: Cell<T>> Recurrent<T, C> {
     /// Backpropagation through time: from ∂L/∂output [time, batch, output] and ∂L/∂(final state)
     /// (zero where none is given) to ∂L/∂x [time, batch, input] and ∂L/∂(initial state). The
     /// gradients of the parameters are added to `grad`, which is a network like this one
-    /// (`zeros_like`). What stands in the padding of `d_output` is not read.
+    /// (`zeros_like`). What stands in the padding of `d_output` is not read. A one-hot x has no
+    /// gradient: ∂L/∂x is [time, batch, 0].
     ///
     /// # Errors
     /// Where an argument does not fit the network or the tape; `grad` is then as before. The tape is
@@ -380,7 +381,7 @@ impl<T: Float, C: Cell<T>> Recurrent<T, C> {
     fn check_input(&self, x: &Sequences<T>, initial: Option<&State<T>>) -> Result<()> {
         let (time, batch) = (x.time(), x.batch());
         let expected = [time, batch, self.input_size()];
-        check_shape("x", "time, batch, input", &expected, x.values().shape())?;
+        check_shape("x", "time, batch, input", &expected, &[time, batch, x.features()])?;
         check_size("output [time, batch, output]", &[time, batch, self.output_size()])?;
         let Some(initial) = initial else { return Ok(()) };
         initial.check_like("initial", &self.no_sequences, batch)

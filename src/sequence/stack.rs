@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ndarray::{Array2, Array3, CowArray, Ix3};
+use ndarray::{Array2, Array3, Axis, CowArray, Ix3};
 use rand::Rng;
 
 use crate::cell::Cell;
@@ -12,7 +12,7 @@ use crate::sequence::lengths::Order;
 use crate::sequence::state::State;
 use crate::sequence::tape::{Checkpoint, DirectionTape, LayerTape};
 use crate::sequence::unroll::{Direction, Walk, Weights, for_blocks};
-use crate::sequences::Sequences;
+use crate::sequences::{Input, Sequences};
 use crate::tensor::Simd;
 use crate::tensor::random::dropout_mask;
 
@@ -57,17 +57,22 @@ impl<T: Float, C: Cell<T>> Recurrent<T, C> {
     }
 
     /// The weights of all layers and directions, laid out for [`run`](Recurrent::run).
-    pub(crate) fn pack<S: Simd>(&self, simd: S) -> Vec<Weights<T, C::Packed>> {
+    pub(crate) fn pack<S: Simd>(&self, simd: S) -> Vec<Weights<'_, T, C::Packed>> {
         (0..self.cells.len()).map(|k| self.direction(k).pack_forward(simd)).collect()
     }
 
-    /// Memory for a pass over sequences in `order`.
-    pub(crate) fn pass(&self, order: Order, keep: Option<Checkpoint>) -> Pass<T> {
+    /// Memory for a pass over `x`, or others of its kind, whose sequences are in `order`.
+    pub(crate) fn pass(&self, x: Input<'_, T>, order: Order, keep: Option<Checkpoint>) -> Pass<T> {
         let zeros = |width: usize| Array3::zeros((order.time(), order.batch(), width));
+        let one_hot = matches!(x, Input::Tokens(_));
+        let width = |k: usize| {
+            let dense = !one_hot || k >= self.directions;
+            if dense { self.cells[k].weight_ih().ncols() } else { 0 }
+        };
         let of_direction = |k: usize| {
             let steps = (keep == Some(Checkpoint::Store)).then_some(order.longest());
             let tape = |block| self.direction(k).tape(Arc::new(block), steps);
-            let blocks = order.blocks(work(&self.cells[k], &order));
+            let blocks = order.blocks(work(&self.cells[k], width(k), &order));
             let blocks = blocks.into_iter().map(tape).collect();
             DirectionTape { blocks, checkpoints: Vec::new() }
         };
@@ -75,9 +80,11 @@ impl<T: Float, C: Cell<T>> Recurrent<T, C> {
             let k = layer * self.directions;
             // Without a tape, the first layer reads the caller's array where it can.
             let read = layer == 0 && keep.is_none() && order.is_caller_order();
-            let width = if read { 0 } else { self.cells[k].weight_ih().ncols() };
+            let x = zeros(if read { 0 } else { width(k) });
+            let tokens =
+                (layer == 0 && one_hot).then(|| Array2::zeros((order.time(), order.batch())));
             let directions = (k..k + self.directions).map(of_direction).collect();
-            LayerTape { x: zeros(width), mask: None, directions }
+            LayerTape { x, tokens, mask: None, directions }
         };
         let layers = (0..self.num_layers()).map(of_layer).collect();
         let output = zeros(self.output_size());
@@ -85,31 +92,36 @@ impl<T: Float, C: Cell<T>> Recurrent<T, C> {
         Pass { order, keep, layers, output, states }
     }
 
-    /// All layers over `x` [time, batch, input] from the states `initial` (the learned ones or
-    /// zeros where none are given). `dropout` is where training draws its masks from.
+    /// All layers over `x` from the states `initial` (the learned ones or zeros where none are
+    /// given). `dropout` is where training draws its masks from.
     pub(crate) fn run<S: Simd>(
         &self,
         simd: S,
-        weights: &[Weights<T, C::Packed>],
+        weights: &[Weights<'_, T, C::Packed>],
         (x, initial): (&Sequences<T>, Option<&State<T>>),
         pass: &mut Pass<T>,
         mut dropout: Option<&mut dyn Rng>,
     ) {
         let Pass { order, keep, layers, output, states } = pass;
         states.copy(initial.or(self.initial.as_ref()), order, false);
-        let x = x.values().view();
-        if !layers[0].x.is_empty() {
-            order.copy_steps(x, layers[0].x.view_mut(), false);
+        let (x, first, batch) = (x.input(), &mut layers[0], (Axis(1), false));
+        match (x, &mut first.tokens, &mut first.x) {
+            (Input::Tokens(x), Some(to), _) => order.copy(x.view(), to.view_mut(), batch),
+            (Input::Values(_), _, to) if to.is_empty() => {}
+            (Input::Values(x), _, to) => order.copy_steps(x.view(), to.view_mut(), false),
+            _ => {}
         }
         let steps = window_steps(*keep, order);
         for layer in 0..layers.len() {
             let (done, above) = layers.split_at_mut(layer + 1);
-            let LayerTape { x: below, directions, .. } = &mut done[layer];
-            let x = if below.is_empty() { x } else { below.view() };
+            let LayerTape { x: below, tokens, directions, .. } = &mut done[layer];
+            let read = below.is_empty() && tokens.is_none();
+            let x = if read { x } else { Input::new(below, tokens.as_ref()) };
             let output = above.first_mut().map_or(&mut *output, |next| &mut next.x);
             let mut column = 0;
             for (k, tape) in (layer * self.directions..).zip(directions) {
                 let (direction, states) = (self.direction(k), &mut states.parts_mut()[k]);
+                weights[k].prepare(simd, x);
                 for window in direction.pieces(0..order.longest(), steps) {
                     if let Some(Checkpoint::Every(_)) = keep {
                         tape.checkpoints.push(states.clone());
@@ -144,13 +156,15 @@ impl<T: Float, C: Cell<T>> Recurrent<T, C> {
         let OutputGradients { mut d_output, mut d_states, record } = seed;
         let mut steps: Vec<Vec<Array3<T>>> = vec![Vec::new(); self.cells.len()];
         let length = window_steps(Some(keep), order);
-        while let Some(LayerTape { x, mask, directions }) = layers.pop() {
+        while let Some(LayerTape { x, tokens, mask, directions }) = layers.pop() {
             let mut d_x = Array3::zeros(x.dim());
+            let x = Input::new(&x, tokens.as_ref());
             let mut column = 0;
             for (k, mut tape) in (layers.len() * self.directions..).zip(directions) {
                 let (direction, d_states) = (self.direction(k), &mut d_states.parts_mut()[k]);
                 let weights = direction.pack_backward(simd);
                 let again = (keep != Checkpoint::Store).then(|| direction.pack_forward(simd));
+                [&weights].into_iter().chain(&again).for_each(|weights| weights.prepare(simd, x));
                 for block in tape.blocks.iter_mut().filter(|_| again.is_some()) {
                     *block = direction.tape(block.block.clone(), Some(length));
                 }
@@ -164,7 +178,7 @@ impl<T: Float, C: Cell<T>> Recurrent<T, C> {
                         let mut states = tape.checkpoints.pop().unwrap_or_default();
                         let walk = Walk::new(None, column, &mut states);
                         for_blocks(&mut tape.blocks, walk, &|tape, walk| {
-                            direction.forward(simd, weights, x.view(), &window, walk, tape);
+                            direction.forward(simd, weights, x, &window, walk, tape);
                         });
                     }
                     let part = direction.part_steps(order, tape.blocks.len());
@@ -174,7 +188,7 @@ impl<T: Float, C: Cell<T>> Recurrent<T, C> {
                         for_blocks(&mut tape.blocks, walk, &|tape, walk| {
                             direction.backward(simd, &weights, d_output.view(), &part, walk, tape);
                         });
-                        let (x, grad) = (x.view(), &mut grad.cells[k]);
+                        let grad = &mut grad.cells[k];
                         direction.accumulate(simd, x, &part, &tape.blocks, grad);
                     }
                 }
@@ -200,8 +214,7 @@ impl<T: Float, C: Cell<T>> Recurrent<T, C> {
     }
 }
 
-/// Multiply-adds of one walk over the whole batch.
-fn work<T: Float, C: Cell<T>>(cell: &C, order: &Order) -> usize {
-    let (gates, input) = cell.weight_ih().dim();
-    order.steps() * gates * (input + cell.state_size(0))
+/// Multiply-adds of one walk over the whole batch, with inputs of `width` values.
+fn work<T: Float, C: Cell<T>>(cell: &C, width: usize, order: &Order) -> usize {
+    order.steps() * cell.weight_ih().nrows() * (width + cell.state_size(0))
 }

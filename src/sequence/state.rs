@@ -68,17 +68,10 @@ impl<T: Float> State<T> {
     /// [layers·directions, batch, hidden], as in PyTorch's `h_0` and `c_0`.
     pub fn set(&mut self, name: &str, values: Array3<T>) -> Result<()> {
         let state = index_of(self.names, name)?;
-        for (k, part) in self.parts.iter().enumerate() {
+        for part in &self.parts {
             let expected = [self.parts.len(), part[state].nrows(), part[state].ncols()];
             let axes = "layers·directions, batch, hidden";
-            check_shape(format!("{name}[{k}]"), axes, &expected, values.shape()).map_err(
-                |error| match error {
-                    Error::Shape { expected, axes, got, .. } => {
-                        Error::Shape { argument: name.to_owned().into(), expected, axes, got }
-                    }
-                    other => other,
-                },
-            )?;
+            check_shape(name.to_owned(), axes, &expected, values.shape())?;
         }
         for (part, values) in self.parts.iter_mut().zip(values.outer_iter()) {
             part[state].assign(&values);

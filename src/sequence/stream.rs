@@ -8,19 +8,21 @@ use crate::float::Float;
 use crate::sequence::Recurrent;
 use crate::sequence::state::State;
 use crate::sequence::unroll::{Weights, step_forward};
+use crate::sequences::check_tokens;
+use crate::tensor::one_hot::Operand;
 use crate::tensor::{Level, Rows, RowsMut, Simd, Start, dispatch};
 
 /// A network that reads its sequences step by step, made by
 /// [`Recurrent::stream`](super::Recurrent::stream).
 ///
 /// Its outputs equal those of [`forward`](super::Recurrent::forward) over the whole sequence, bit
-/// for bit. [`step`](Stream::step) allocates nothing. [`snapshot`](Stream::snapshot) and
+/// for bit. A step allocates nothing. [`snapshot`](Stream::snapshot) and
 /// [`restore`](Stream::restore) copy the state alone; a [`fork`](Stream::fork) goes on by itself.
 #[derive(Debug)]
 pub struct Stream<'m, T: Float, C: Cell<T>> {
     network: &'m Recurrent<T, C>,
     level: Level,
-    layers: std::sync::Arc<Vec<Weights<T, C::Packed>>>,
+    layers: std::sync::Arc<Vec<Weights<'m, T, C::Packed>>>,
     state: State<T>,
     next: State<T>,
     /// Memory for an input that is not contiguous, and for each layer's step.
@@ -36,12 +38,14 @@ impl<'m, T: Float, C: Cell<T>> Stream<'m, T, C> {
             return Err(Error::argument("bidirectional", expected, true));
         }
         let level = Level::new();
+        let layers = dispatch!(level, simd => network.pack(simd));
+        dispatch!(level, simd => layers.iter().for_each(|layer| _ = layer.input.packed(simd)));
         let rows = |width: usize| vec![T::zero(); batch * width];
         let state = network.initial_state(batch);
         Ok(Self {
             network,
             level,
-            layers: std::sync::Arc::new(dispatch!(level, simd => network.pack(simd))),
+            layers: layers.into(),
             next: state.clone(),
             state,
             x: rows(network.input_size()),
@@ -61,9 +65,27 @@ impl<'m, T: Float, C: Cell<T>> Stream<'m, T, C> {
         if rows.is_none() {
             self.x.iter_mut().zip(&x_t).for_each(|(to, &from)| *to = from);
         }
-        dispatch!(self.level, simd => self.step_layers(simd, rows));
+        let width = self.network.input_size();
+        Ok(self.advance(rows.map(|rows| Operand::Rows(Rows::new(rows, width)))))
+    }
+
+    /// [`step`](Stream::step) of one-hot inputs, by one token for each sequence: the place of its one.
+    ///
+    /// # Errors
+    /// Where there is not one token for each sequence, or one is not less than the input's width; the
+    /// state is then as before.
+    pub fn step_tokens(&mut self, tokens: &[usize]) -> Result<ArrayView2<'_, T>> {
+        check_shape("tokens", "batch", &[self.state.batch()], &[tokens.len()])?;
+        let places = tokens.iter().enumerate().map(|(b, &token)| ([b], token));
+        check_tokens(places, self.network.input_size(), "input")?;
+        Ok(self.advance(Some(Operand::OneHot(tokens))))
+    }
+
+    /// One step, from `x_t` or from what stands in `x`.
+    fn advance(&mut self, x_t: Option<Operand<'_, T>>) -> ArrayView2<'_, T> {
+        dispatch!(self.level, simd => self.step_layers(simd, x_t));
         std::mem::swap(&mut self.state, &mut self.next);
-        Ok(self.output())
+        self.output()
     }
 
     /// The output of the last step, [batch, hidden]; before the first, the initial state.
@@ -101,14 +123,15 @@ impl<'m, T: Float, C: Cell<T>> Stream<'m, T, C> {
         }
     }
 
-    fn step_layers<S: Simd>(&mut self, simd: S, x_t: Option<&[T]>) {
-        let mut x = x_t.unwrap_or(&self.x);
+    fn step_layers<S: Simd>(&mut self, simd: S, x_t: Option<Operand<'_, T>>) {
+        let width = self.network.input_size();
+        let mut x = x_t.unwrap_or(Operand::Rows(Rows::new(&self.x, width)));
         let layers = self.network.cells.iter().zip(self.layers.iter());
         let states = self.state.parts().iter().zip(self.next.parts_mut());
         let buffers = self.gates.iter_mut().zip(&mut self.saved);
         for (((cell, weights), (state, next)), (gates, saved)) in layers.zip(states).zip(buffers) {
-            let (gate_width, input_width) = cell.weight_ih().dim();
-            weights.project(simd, Rows::new(x, input_width), RowsMut::new(gates, gate_width));
+            let gate_width = cell.weight_ih().nrows();
+            weights.input.product(simd, x, RowsMut::new(gates, gate_width));
             let mut prev_rows = [Rows::default(); MAX_STATES];
             let mut next_rows: [RowsMut<'_, T>; MAX_STATES] = Default::default();
             for (s, (state, next)) in state.iter().zip(next.iter_mut()).enumerate() {
@@ -124,7 +147,8 @@ impl<'m, T: Float, C: Cell<T>> Stream<'m, T, C> {
                 saved: RowsMut::new(saved, cell.saved_size()),
             };
             step_forward(simd, cell, &weights.recurrent, step);
-            x = next[0].as_slice().unwrap_or_default();
+            let h = next[0].as_slice().unwrap_or_default();
+            x = Operand::Rows(Rows::new(h, cell.state_size(0)));
         }
     }
 }

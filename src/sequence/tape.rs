@@ -59,7 +59,7 @@ pub(crate) struct BlockTape<T: Float> {
     gates: Buffer<T>,
     saved: Buffer<T>,
     states: Vec<Buffer<T>>,
-    /// Memory for the inputs of a chunk.
+    /// Memory for the inputs of a chunk, where they are to be copied.
     pub(crate) inputs: Aligned<T>,
 }
 
@@ -126,7 +126,7 @@ impl<T: Float> BlockTape<T> {
         let rows = keep.map_or(chunk_rows, |steps| block.offset(steps));
         let boundary_rows = block.batch() + if keep.is_some() { rows } else { block.batch() };
         let state = |s| Buffer::new(boundary_rows, cell.state_size(s));
-        let (gates, input) = cell.weight_ih().dim();
+        let gates = cell.weight_ih().nrows();
         Self {
             reverse,
             keep: keep.is_some(),
@@ -135,7 +135,7 @@ impl<T: Float> BlockTape<T> {
             gates: Buffer::new(rows, gates),
             saved: Buffer::new(rows, cell.saved_size()),
             states: (0..C::STATE.len()).map(state).collect(),
-            inputs: Aligned::stale(chunk_rows * input),
+            inputs: Aligned::default(),
             block,
         }
     }
@@ -270,8 +270,10 @@ impl<T: Float> BlockTape<T> {
 /// What one layer keeps.
 #[derive(Debug)]
 pub(crate) struct LayerTape<T: Float> {
-    /// The layer's input in the tape's order, [time, batch, width], after dropout.
+    /// The layer's input in the tape's order, [time, batch, width], after dropout; of width 0 where
+    /// it is one-hot, with its tokens [time, batch] beside it.
     pub(crate) x: Array3<T>,
+    pub(crate) tokens: Option<Array2<usize>>,
     /// The factors of dropout on the input, where there was any.
     pub(crate) mask: Option<Array3<T>>,
     pub(crate) directions: Vec<DirectionTape<T>>,

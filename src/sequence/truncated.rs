@@ -80,10 +80,10 @@ impl<'x, T: Float> Truncated<'x, T> {
         if own.is_empty() {
             return Ok(None);
         }
-        let x = part(self.x, self.start..own.end)?;
+        let x = self.x.part(self.start..own.end)?;
         let (output, _, tape) = network.forward_train(&x, Some(&self.state), rng)?;
         let before = own.start - self.start;
-        let output = part(&output, before..before + own.len())?;
+        let output = output.part(before..before + own.len())?;
         let next_end = time.min(own.end.saturating_add(self.k1));
         let next_start = next_end.saturating_sub(self.k2).min(own.end);
         tape.state_before(next_start - self.start, &mut self.state);
@@ -119,12 +119,4 @@ impl<T: Float> Window<T> {
         network.backward(self.tape, &d_all, None, grad)?;
         Ok(())
     }
-}
-
-/// The given steps, with what falls into them of each sequence's length.
-fn part<T: Float>(x: &Sequences<T>, steps: Range<usize>) -> Result<Sequences<T>> {
-    let lengths = x.lengths().iter();
-    let lengths = lengths.map(|&length| length.min(steps.end).saturating_sub(steps.start));
-    let values = x.values().slice_axis(Axis(0), Slice::from(steps.clone()));
-    Sequences::new(values.to_owned(), lengths.collect())
 }

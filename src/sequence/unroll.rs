@@ -16,21 +16,25 @@
 //! two of them. Between windows the states, and backward their gradients, stand in
 //! [`Walk::states`]. Backward through a long window goes part by part, so that a part's gates'
 //! gradients are summed before they leave the cache.
+//!
+//! One-hot inputs come as tokens and part from others where they are multiplied: forward in
+//! [`Projection::product`], for the gradient of W_ih in [`Inputs::add_outer_products`]. They have no
+//! gradient of their own.
 
 use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::Arc;
 
-use ndarray::{Array1, Array2, ArrayView3, ArrayViewMut3, Axis};
+use ndarray::{Array2, ArrayView3, ArrayViewMut3, Axis};
 
 use crate::cell::{BackwardStep, Cell, ForwardStep, MAX_STATES, Steps};
 use crate::float::Float;
 use crate::sequence::lengths::{Block, Order};
 use crate::sequence::tape::{BlockTape, StepRows};
+use crate::sequences::Input;
 use crate::tensor::activation::flush_tiny;
-use crate::tensor::{
-    Aligned, Gather, MAX_GATES, Packed, Rows, RowsMut, Simd, Start, lanes, product,
-};
+use crate::tensor::one_hot::{Operand, Projection};
+use crate::tensor::{Aligned, Gather, Inputs, MAX_GATES, Rows, RowsMut, Simd, Start, lanes};
 
 /// Rows of a chunk, at least: enough to use W_ih well once it is in the cache.
 const CHUNK_ROWS: usize = 64;
@@ -113,22 +117,18 @@ pub(crate) fn for_blocks<'a, T: Float>(
 
 /// Weights laid out for walks in one direction of time.
 #[derive(Debug)]
-pub(crate) struct Weights<T: Float, P> {
-    input: Packed<T>,
-    bias: Option<Array1<T>>,
+pub(crate) struct Weights<'a, T: Float, P> {
+    /// Forward: W_ih x + b. Backward: W_ihᵀ d_a. For rows of any number of steps.
+    pub(crate) input: Projection<'a, T>,
     pub(crate) recurrent: P,
 }
 
-impl<T: Float, P> Weights<T, P> {
-    /// Forward: W_ih x + b. Backward: W_ihᵀ d_a. For rows of any number of steps.
-    pub(crate) fn project<S: Simd>(&self, simd: S, rows: Rows<'_, T>, out: RowsMut<'_, T>) {
-        product(simd, rows, &self.input, Start::bias(self.bias.as_ref()), out);
-    }
-
-    /// W_ih x + b, for a product to start from.
-    fn input<'a>(&'a self, rows: Rows<'a, T>) -> Start<'a, T> {
-        let bias = self.bias.as_ref().and_then(|bias| bias.as_slice());
-        Start::Product { rows, weights: &self.input, bias }
+impl<T: Float, P> Weights<'_, T, P> {
+    /// Packs what walks over `x` will read, before several threads want it.
+    pub(crate) fn prepare<S: Simd>(&self, simd: S, x: Input<'_, T>) {
+        if let Input::Values(_) = x {
+            self.input.packed(simd);
+        }
     }
 }
 
@@ -137,19 +137,17 @@ impl<'a, T: Float, C: Cell<T>> Direction<'a, T, C> {
         Self { cell, reverse, element: PhantomData }
     }
 
-    pub(crate) fn pack_forward<S: Simd>(&self, simd: S) -> Weights<T, C::Packed> {
+    pub(crate) fn pack_forward<S: Simd>(&self, simd: S) -> Weights<'a, T, C::Packed> {
         const { assert!(!C::FUSED || C::GATES.len() <= MAX_GATES, "too many gates to be fused") };
         let gates = if C::FUSED { C::GATES.len() } else { 1 };
-        Weights {
-            input: Packed::gates(simd, self.cell.weight_ih().reversed_axes(), gates),
-            bias: self.cell.input_bias(),
-            recurrent: self.cell.pack_forward(simd),
-        }
+        let weight = self.cell.weight_ih().reversed_axes();
+        let input = Projection::new(weight, gates, self.cell.input_bias());
+        Weights { input, recurrent: self.cell.pack_forward(simd) }
     }
 
-    pub(crate) fn pack_backward<S: Simd>(&self, simd: S) -> Weights<T, C::Packed> {
-        let recurrent = self.cell.pack_backward(simd);
-        Weights { input: Packed::new(simd, self.cell.weight_ih()), bias: None, recurrent }
+    pub(crate) fn pack_backward<S: Simd>(&self, simd: S) -> Weights<'a, T, C::Packed> {
+        let input = Projection::new(self.cell.weight_ih(), 1, None);
+        Weights { input, recurrent: self.cell.pack_backward(simd) }
     }
 
     /// Steps of a chunk.
@@ -197,12 +195,12 @@ impl<'a, T: Float, C: Cell<T>> Direction<'a, T, C> {
         self.pieces(chunk, 1).map(|step| step.start)
     }
 
-    /// One block through a window of steps of `x` [time, batch, input].
+    /// One block through a window of steps of `x`.
     pub(crate) fn forward<S: Simd>(
         &self,
         simd: S,
-        weights: &Weights<T, C::Packed>,
-        x: ArrayView3<'_, T>,
+        weights: &Weights<'_, T, C::Packed>,
+        x: Input<'_, T>,
         window: &Range<usize>,
         mut walk: Walk<'_, T>,
         tape: &mut BlockTape<T>,
@@ -210,19 +208,22 @@ impl<'a, T: Float, C: Cell<T>> Direction<'a, T, C> {
         let (block, states) = (tape.block.clone(), C::STATE.len());
         tape.enter(window, &mut walk.states);
         let mut inputs = std::mem::take(&mut tape.inputs);
-        let fused = C::FUSED && block.batch() >= FUSED_ROWS;
-        let chunk_steps = if fused { 1 } else { self.chunk_steps(&block) };
+        let (fused, chunk_steps) = match x {
+            Input::Values(x) if C::FUSED && block.batch() >= FUSED_ROWS => (Some(x.view()), 1),
+            Input::Values(_) => (None, self.chunk_steps(&block)),
+            Input::Tokens(_) => (None, 1),
+        };
         for chunk in self.pieces(tape.window.clone(), chunk_steps) {
             let gates = tape.begin_chunk(&chunk);
-            if !fused {
-                let inputs = gather_inputs(x, &block, &chunk, &mut inputs);
-                weights.project(simd, inputs, gates);
+            if fused.is_none() {
+                let inputs = gather_inputs(x, &block, (&chunk, chunk_steps), &mut inputs);
+                weights.input.product(simd, inputs, gates);
             }
             for t in self.steps(chunk) {
                 let StepRows { prev, mut next, gates, saved } = tape.rows_of(t);
                 let (prev, next) = (&prev[..states], &mut next[..states]);
-                let input =
-                    if fused { weights.input(step_rows(x, t, &block)) } else { Start::Output };
+                let product = |x| weights.input.start(simd, step_rows(x, t, &block));
+                let input = fused.map_or(Start::Output, product);
                 let step = ForwardStep { prev, next: &mut *next, input, gates, saved };
                 step_forward(simd, self.cell, &weights.recurrent, step);
                 write(walk.frames.as_mut(), t, walk.column, next[0].as_rows());
@@ -237,7 +238,7 @@ impl<'a, T: Float, C: Cell<T>> Direction<'a, T, C> {
     pub(crate) fn backward<S: Simd>(
         &self,
         simd: S,
-        weights: &Weights<T, C::Packed>,
+        weights: &Weights<'_, T, C::Packed>,
         d_output: ArrayView3<'_, T>,
         steps: &Range<usize>,
         mut walk: Walk<'_, T>,
@@ -245,7 +246,8 @@ impl<'a, T: Float, C: Cell<T>> Direction<'a, T, C> {
     ) {
         let (block, states) = (tape.block.clone(), C::STATE.len());
         let steps = steps.start.min(tape.window.end)..steps.end.min(tape.window.end);
-        let (chunk_steps, width) = (self.chunk_steps(&block), self.cell.weight_ih().ncols());
+        let width = walk.frames.as_ref().map_or(0, |d_x| d_x.dim().2);
+        let chunk_steps = self.chunk_steps(&block);
         let mut d_inputs = Aligned::stale(block.offset(chunk_steps) * width);
         for chunk in self.pieces(steps, chunk_steps).rev() {
             for t in self.steps(chunk.clone()).rev() {
@@ -272,9 +274,12 @@ impl<'a, T: Float, C: Cell<T>> Direction<'a, T, C> {
                     },
                 );
             }
+            if width == 0 {
+                continue;
+            }
             let d_gates = tape.gates_of(&chunk);
             let d_inputs = &mut d_inputs[..d_gates.count() * width];
-            weights.project(simd, d_gates, RowsMut::new(d_inputs, width));
+            weights.input.product(simd, Operand::Rows(d_gates), RowsMut::new(d_inputs, width));
             let mut rows = Rows::new(d_inputs, width).iter();
             for t in chunk {
                 let Some(mut d_x) = frame(walk.frames.as_mut(), t) else { continue };
@@ -291,7 +296,7 @@ impl<'a, T: Float, C: Cell<T>> Direction<'a, T, C> {
     pub(crate) fn accumulate<S: Simd>(
         &self,
         simd: S,
-        x: ArrayView3<'_, T>,
+        x: Input<'_, T>,
         window: &Range<usize>,
         tapes: &[BlockTape<T>],
         grad: &mut C,
@@ -309,8 +314,19 @@ impl<'a, T: Float, C: Cell<T>> Direction<'a, T, C> {
             };
             (0..C::STATE.len()).map(of_state).collect()
         };
+        let x = match x {
+            Input::Values(x) => {
+                let rows_of = |tape: &BlockTape<T>, t| step_rows(x.view(), t, &tape.block);
+                Inputs::Rows(gather(all(), rows, x.dim().2, rows_of))
+            }
+            Input::Tokens(x) => {
+                let mut tokens = Vec::with_capacity(rows);
+                all().for_each(|(tape, t)| tokens.extend(step_tokens(x, t, &tape.block)));
+                Inputs::OneHot(tokens)
+            }
+        };
         let steps = Steps {
-            x: gather(all(), rows, x.dim().2, |tape, t| step_rows(x, t, &tape.block)),
+            x,
             d_gates: gather(all(), rows, self.cell.weight_ih().nrows(), BlockTape::gates),
             saved: gather(all(), rows, self.cell.saved_size(), BlockTape::saved),
             prev: of_states(BlockTape::prev),
@@ -380,24 +396,38 @@ fn write<T: Float>(
 }
 
 /// The rows of the block's sequences that are alive at step `t`, of `values` [time, batch, width].
-fn step_rows<'a, T: Float>(values: ArrayView3<'a, T>, t: usize, block: &Block) -> Rows<'a, T> {
+fn step_rows<'a, T>(values: ArrayView3<'a, T>, t: usize, block: &Block) -> Rows<'a, T> {
     let (_, batch, width) = values.dim();
     let start = (t * batch + block.places.start) * width;
     let all = values.to_slice().unwrap_or_default();
     Rows::new(&all[start..start + block.alive(t) * width], width)
 }
 
-/// The inputs of a chunk of steps, one below the other: as they stand in `x` if they do, else copied.
+/// The same of `tokens` [time, batch].
+fn step_tokens<'a>(tokens: &'a Array2<usize>, t: usize, block: &Block) -> &'a [usize] {
+    step_rows(tokens.view().insert_axis(Axis(2)), t, block).contiguous()
+}
+
+/// The inputs of a chunk, of as many steps as given at most, one below the other: as they stand in `x`
+/// if they do, else copied. Of tokens a chunk is one step.
 fn gather_inputs<'a, T: Float>(
-    x: ArrayView3<'a, T>,
+    x: Input<'a, T>,
     block: &Block,
-    chunk: &Range<usize>,
-    to: &'a mut [T],
-) -> Rows<'a, T> {
+    (chunk, most): (&Range<usize>, usize),
+    to: &'a mut Aligned<T>,
+) -> Operand<'a, T> {
+    let x = match x {
+        Input::Values(x) => x.view(),
+        Input::Tokens(tokens) => return Operand::OneHot(step_tokens(tokens, chunk.start, block)),
+    };
     let (_, batch, width) = x.dim();
     if block.alive(chunk.end - 1) == batch {
         let all = x.to_slice().unwrap_or_default();
-        return Rows::new(&all[chunk.start * batch * width..chunk.end * batch * width], width);
+        let rows = &all[chunk.start * batch * width..chunk.end * batch * width];
+        return Operand::Rows(Rows::new(rows, width));
+    }
+    if to.is_empty() {
+        *to = Aligned::stale(block.offset(most) * width);
     }
     let first = block.offset(chunk.start);
     for t in chunk.clone() {
@@ -405,7 +435,7 @@ fn gather_inputs<'a, T: Float>(
         let rows = step_rows(x, t, block);
         to[start..start + rows.count() * width].copy_from_slice(rows.contiguous());
     }
-    Rows::new(&to[..(block.offset(chunk.end) - first) * width], width)
+    Operand::Rows(Rows::new(&to[..(block.offset(chunk.end) - first) * width], width))
 }
 
 /// Adds the gradient of step `t`'s output to that of the first state.

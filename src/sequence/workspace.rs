@@ -10,7 +10,7 @@ use crate::sequence::lengths::Order;
 use crate::sequence::stack::Pass;
 use crate::sequence::state::State;
 use crate::sequence::unroll::Weights;
-use crate::sequences::Sequences;
+use crate::sequences::{Input, Sequences};
 use crate::tensor::{Level, dispatch};
 
 /// What [`forward`](Recurrent::forward) needs beside its arguments, kept for the next call; made by
@@ -22,7 +22,7 @@ use crate::tensor::{Level, dispatch};
 #[derive(Debug)]
 pub struct Workspace<'m, T: Float, C: Cell<T>> {
     network: &'m Recurrent<T, C>,
-    weights: Vec<Weights<T, C::Packed>>,
+    weights: Vec<Weights<'m, T, C::Packed>>,
     results: Option<Results<T>>,
 }
 
@@ -65,11 +65,13 @@ impl<'m, T: Float, C: Cell<T>> Workspace<'m, T, C> {
         self.network.check_input(x, initial)?;
         let fits = |memory: &Results<T>| {
             (memory.output.time(), memory.output.lengths()) == (x.time(), x.lengths())
+                && memory.pass.layers[0].tokens.is_some() == matches!(x.input(), Input::Tokens(_))
         };
         let mut results = match memory.filter(fits) {
             Some(memory) => memory,
             None => {
-                let pass = self.network.pass(Order::new(x.time(), x.lengths()), None);
+                let order = Order::new(x.time(), x.lengths());
+                let pass = self.network.pass(x.input(), order, None);
                 let output = x.with_values(Array3::zeros(pass.output.dim()))?;
                 Results { output, last: pass.states.clone(), pass }
             }

@@ -9,6 +9,7 @@
 //! | `pack` | an operand laid out once for the micro-kernel |
 //! | `matmul` | products of rows by a packed matrix |
 //! | `outer` | sums of outer products |
+//! | `one_hot` | both of one-hot rows: gathers and scatters |
 //! | `activation` | sigmoid, tanh, relu, exp: vectorised, with stated error bounds |
 //! | `reduce` | column sums, softmax and log-sum-exp in a fixed order |
 //! | `threads` | the one rule that decides on how many threads a piece of work runs |
@@ -28,6 +29,7 @@ pub mod rows;
 
 pub(crate) mod aligned;
 mod kernel;
+pub(crate) mod one_hot;
 mod outer;
 mod pack;
 pub(crate) mod random;
@@ -38,6 +40,7 @@ pub use fearless_simd::{Level, Select, Simd, SimdBase, SimdFloat, dispatch};
 pub use init::Init;
 pub use lanes::{Lanes, Vector, lanes};
 pub use matmul::{Start, product, product_then};
+pub use one_hot::Inputs;
 pub use outer::add_outer_products;
 pub use pack::{MAX_GATES, Packed};
 pub use rows::{Gather, Rows, RowsMut};
