@@ -268,3 +268,54 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn several_bundles_and_a_text_share_a_file() {
+    let (folder, model) = (Folder::new(), lstm::<f64>());
+    let mean = array![0.5_f32, f32::MIN_POSITIVE];
+    let writer = io::Writer::default().arrays("model.", &model).arrays("mean.", &mean);
+    writer.about("{\"epoch\": 3}").write(folder.file()).unwrap();
+
+    let file = io::Reader::open(folder.file()).unwrap();
+    assert_eq!(file.about(), Some("{\"epoch\": 3}"));
+    assert_eq!(file.names("mean.").unwrap(), ["value"]);
+    let (mut again, mut mean_again) = (model.zeros_like(), mean.zeros_like());
+    file.arrays("model.", &mut again).unwrap();
+    file.arrays("mean.", &mut mean_again).unwrap();
+    assert_eq!(values(&model), values(&again));
+    assert_eq!(mean, mean_again);
+}
+
+#[test]
+fn a_bundle_must_be_all_that_stands_under_its_prefix() {
+    let (folder, model) = (Folder::new(), lstm::<f32>());
+    let (cell, other) = (array![1.0_f32, 2.0], array![3.0_f32]);
+    let pair = (cell.clone(), other);
+    io::Writer::default().arrays("pair.", &pair).write(folder.file()).unwrap();
+    let file = io::Reader::open(folder.file()).unwrap();
+    assert_eq!(file.about(), None);
+
+    let mut alone = (cell.clone(), None::<Array1<f32>>);
+    match file.arrays("pair.", &mut alone).unwrap_err() {
+        Error::Names { missing, unused, .. } => {
+            assert!(missing.is_empty());
+            assert_eq!(unused, ["pair.1.value"]);
+        }
+        error => panic!("{error}"),
+    }
+    let mut absent = model.zeros_like();
+    assert!(matches!(file.arrays("model.", &mut absent), Err(Error::Names { .. })));
+    assert_eq!(values(&absent), values(&model.zeros_like()));
+    assert!(matches!(io::load(folder.file(), &mut absent), Err(Error::Names { .. })));
+}
+
+#[test]
+fn the_bytes_of_a_file_depend_on_its_content_alone() {
+    let (folder, model) = (Folder::new(), lstm::<f32>());
+    let bytes = || {
+        let writer = io::Writer::default().arrays("a.", &model).about("text");
+        writer.write(folder.file()).unwrap();
+        fs::read(folder.file()).unwrap()
+    };
+    assert_eq!(bytes(), bytes());
+}

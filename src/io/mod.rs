@@ -2,10 +2,10 @@
 //!
 //! | file | duty |
 //! |---|---|
-//! | `safetensors` | [`save`] and [`load`] |
+//! | `safetensors` | [`save`] and [`load`] one bundle; [`Writer`] and [`Reader`] for several in a file |
 //! | `atomic` | a file is written whole, or not at all |
 
 mod atomic;
 mod safetensors;
 
-pub use safetensors::{load, save};
+pub use safetensors::{Reader, Writer, load, save};
