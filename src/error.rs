@@ -99,6 +99,17 @@ pub enum Error {
         /// The system's reason.
         source: std::io::Error,
     },
+
+    /// A training step failed. The model is as it was before that step.
+    #[error("epoch {epoch}, step {step}: {source}")]
+    Training {
+        /// The epoch, from 0.
+        epoch: usize,
+        /// Optimiser steps that were made before.
+        step: usize,
+        /// What failed.
+        source: Box<Error>,
+    },
 }
 
 impl Error {

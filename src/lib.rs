@@ -35,8 +35,10 @@
 //! | [`sequence`] | over time: lengths, directions, layers, streaming; knows no equation |
 //! | [`layer`] | linear, embedding, dropout, pooling |
 //! | [`loss`] | each returns its value and its gradient together |
-//! | [`optim`] | SGD, Adam, clipping |
+//! | [`optim`] | SGD, Adam, clipping, schedules, moving averages |
+//! | [`data`] | the batches of an epoch |
 //! | [`io`] | safetensors under PyTorch's names |
+//! | [`train`] | the training loop: validation, early stopping, checkpoints |
 //! | [`check`] | gradients against finite differences; the gradient flow |
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
@@ -44,6 +46,7 @@
 pub mod arrays;
 pub mod cell;
 pub mod check;
+pub mod data;
 pub mod error;
 pub mod float;
 pub mod io;
@@ -54,6 +57,7 @@ mod pool;
 pub mod sequence;
 pub mod sequences;
 pub mod tensor;
+pub mod train;
 
 pub use arrays::Arrays;
 pub use error::{Error, Result};

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The parts of src/ in the order of the map.
-const PARTS: [&str; 14] = [
+const PARTS: [&str; 16] = [
     "error",
     "pool",
     "float",
@@ -16,7 +16,9 @@ const PARTS: [&str; 14] = [
     "layer",
     "loss",
     "optim",
+    "data",
     "io",
+    "train",
     "check",
     "lib",
 ];

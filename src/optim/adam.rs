@@ -13,7 +13,7 @@
 //! Source: Kingma and Ba, *Adam*, 2015; Loshchilov and Hutter, *Decoupled Weight Decay
 //! Regularization*, 2019; options and defaults of `torch.optim.Adam` and `AdamW`.
 
-use super::{Rule, flush, in_range, representable, walk};
+use super::{Optimizer, OptimizerState, Rule, flush, in_range, representable, walk};
 use crate::arrays::Arrays;
 use crate::error::Result;
 use crate::float::Float;
@@ -143,6 +143,31 @@ impl<A> Adam<A> {
             keep: 1.0 - representable::<T>("learning_rate × weight_decay", shrink)?,
             decay,
         })
+    }
+}
+
+impl<T: Float, A: Arrays<T>> Optimizer<T, A> for Adam<A> {
+    fn step(&mut self, parameters: &mut A, grad: &A) -> Result<()> {
+        self.step(parameters, grad)
+    }
+
+    fn learning_rate(&self) -> f64 {
+        self.learning_rate
+    }
+
+    fn set_learning_rate(&mut self, learning_rate: f64) -> Result<()> {
+        self.set_learning_rate(learning_rate)
+    }
+
+    fn state(&self) -> OptimizerState<A> {
+        OptimizerState::new(&[self.learning_rate, self.steps as f64], &self.moments)
+    }
+
+    fn restore(&mut self, state: OptimizerState<A>) -> Result<()> {
+        let ([rate, steps], moments) = state.parts()?;
+        self.set_learning_rate(rate)?;
+        (self.steps, self.moments) = (steps as u64, moments);
+        Ok(())
     }
 }
 

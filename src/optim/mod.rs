@@ -7,12 +7,18 @@
 //!
 //! | file | rule |
 //! |---|---|
+//! | `optimizer` | [`Optimizer`]: what every rule can do, and the state that it can save |
 //! | `sgd` | [`Sgd`]: gradient descent, with momentum |
 //! | `adam` | [`Adam`]: adaptive moments, and AdamW |
 //! | `clip` | [`clip_global_norm`] |
+//! | `ema` | [`Ema`]: the moving average of weights |
+//! | `schedule` | [`Schedule`](schedule::Schedule): the learning rate over time |
 
 pub mod adam;
 pub mod clip;
+pub mod ema;
+mod optimizer;
+pub mod schedule;
 pub mod sgd;
 
 use ndarray::ArrayViewD;
@@ -25,6 +31,8 @@ use crate::tensor::{Lanes, Level, Simd, SimdBase, SimdFloat, Vector, dispatch, l
 
 pub use adam::Adam;
 pub use clip::clip_global_norm;
+pub use ema::Ema;
+pub use optimizer::{Optimizer, OptimizerState};
 pub use sgd::Sgd;
 
 /// A hyper-parameter, if it is finite and `low ≤ value < high`.

@@ -9,7 +9,7 @@
 //! As `torch.optim.SGD` with dampening 0. Nesterov's momentum: Sutskever et al., *On the Importance
 //! of Initialization and Momentum in Deep Learning*, 2013. Without momentum nothing is kept.
 
-use super::{Rule, flush, in_range, representable, walk};
+use super::{Optimizer, OptimizerState, Rule, flush, in_range, representable, walk};
 use crate::arrays::Arrays;
 use crate::error::Result;
 use crate::float::Float;
@@ -115,6 +115,31 @@ impl<A> Sgd<A> {
             return walk(parameters, grad, &mut Some([]), &rule);
         }
         walk(parameters, grad, &mut self.velocity, &rule)
+    }
+}
+
+impl<T: Float, A: Arrays<T>> Optimizer<T, A> for Sgd<A> {
+    fn step(&mut self, parameters: &mut A, grad: &A) -> Result<()> {
+        self.step(parameters, grad)
+    }
+
+    fn learning_rate(&self) -> f64 {
+        self.learning_rate
+    }
+
+    fn set_learning_rate(&mut self, learning_rate: f64) -> Result<()> {
+        self.set_learning_rate(learning_rate)
+    }
+
+    fn state(&self) -> OptimizerState<A> {
+        OptimizerState::new(&[self.learning_rate], &self.velocity)
+    }
+
+    fn restore(&mut self, state: OptimizerState<A>) -> Result<()> {
+        let ([rate], velocity) = state.parts()?;
+        self.set_learning_rate(rate)?;
+        self.velocity = velocity;
+        Ok(())
     }
 }
 

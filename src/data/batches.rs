@@ -1,0 +1,83 @@
+//! [`Batches`]: the order in which an epoch sees its samples, shuffled, and bucketed by length so
+//! that the sequences of a batch have little padding.
+
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+
+use crate::error::{Result, check_size};
+
+/// Makes the batches of each epoch.
+///
+/// An epoch's order depends on the seed and the number of the epoch alone, so that a training can go
+/// on from any.
+///
+/// ```
+/// use recurrent::data::Batches;
+///
+/// let lengths = [3, 9, 4, 8, 3, 7, 5];
+/// let batches = Batches::new(2)?.shuffled(1).bucketed(2)?;
+/// let epoch = batches.epoch(&lengths, 0);
+/// assert_eq!(epoch.len(), 4);
+/// let mut seen = epoch.concat();
+/// seen.sort();
+/// assert_eq!(seen, [0, 1, 2, 3, 4, 5, 6]);
+/// assert_ne!(epoch, batches.epoch(&lengths, 1));
+/// # Ok::<(), recurrent::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Batches {
+    batch_size: usize,
+    seed: Option<u64>,
+    bucketed: usize,
+}
+
+impl Batches {
+    /// Batches of `batch_size` samples, in their order; the last may have fewer.
+    ///
+    /// # Errors
+    /// Where `batch_size` is zero.
+    pub fn new(batch_size: usize) -> Result<Self> {
+        check_size("batch_size", &[batch_size])?;
+        Ok(Self { batch_size, seed: None, bucketed: 1 })
+    }
+
+    /// Shuffles the samples, and the batches, of each epoch anew.
+    pub fn shuffled(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// Sorts by length within each `batches` batches' worth of samples, before these are cut into
+    /// batches: more batches, less padding, and less that is left to chance.
+    ///
+    /// # Errors
+    /// Where `batches` is zero.
+    pub fn bucketed(mut self, batches: usize) -> Result<Self> {
+        check_size("bucketed", &[batches])?;
+        self.bucketed = batches;
+        Ok(self)
+    }
+
+    /// The batches of an epoch: each sample, of the given lengths, once.
+    pub fn epoch(&self, lengths: &[usize], epoch: u64) -> Vec<Vec<usize>> {
+        let mut rng = self.seed.map(|seed| {
+            let mut rng = ChaCha8Rng::seed_from_u64(seed);
+            rng.set_stream(epoch);
+            rng
+        });
+        let mut order: Vec<usize> = (0..lengths.len()).collect();
+        rng.iter_mut().for_each(|rng| order.shuffle(rng));
+        if self.bucketed > 1 {
+            for bucket in order.chunks_mut(self.batch_size.saturating_mul(self.bucketed)) {
+                bucket.sort_by_key(|&sample| lengths[sample]);
+            }
+        }
+        let batches = order.chunks(self.batch_size).map(<[usize]>::to_vec);
+        let mut batches: Vec<Vec<usize>> = batches.collect();
+        if self.bucketed > 1 {
+            rng.iter_mut().for_each(|rng| batches.shuffle(rng));
+        }
+        batches
+    }
+}

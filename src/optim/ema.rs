@@ -1,0 +1,74 @@
+//! The exponential moving average of weights, which often judges better than the last weights.
+//!
+//! ```text
+//! a = a + (1 − δ)·(θ − a)              (a = θ at the first update)
+//! ```
+//!
+//! Source: Polyak and Juditsky, *Acceleration of Stochastic Approximation by Averaging*, 1992;
+//! `torch.optim.swa_utils.get_ema_multi_avg_fn`.
+
+use super::in_range;
+use crate::arrays::Arrays;
+use crate::error::Result;
+use crate::float::Float;
+
+/// A moving average of a model's weights; see the [module](self).
+///
+/// ```
+/// use ndarray::array;
+/// use recurrent::optim::Ema;
+///
+/// let mut ema = Ema::new(0.5)?;
+/// ema.update(&array![1.0])?;
+/// ema.update(&array![2.0])?;
+/// assert_eq!(ema.average(), Some(&array![1.5]));
+/// # Ok::<(), recurrent::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Ema<A> {
+    decay: f64,
+    average: Option<A>,
+}
+
+impl<A> Ema<A> {
+    /// An average that keeps the share δ = `decay` of itself at each update.
+    ///
+    /// # Errors
+    /// Unless 0 ≤ δ < 1.
+    pub fn new(decay: f64) -> Result<Self> {
+        Ok(Self { decay: in_range("decay", decay, 0.0, 1.0)?, average: None })
+    }
+
+    /// Moves the average towards `weights`.
+    ///
+    /// # Errors
+    /// Where `weights` has other names or shapes than before; nothing has changed then.
+    pub fn update<T: Float>(&mut self, weights: &A) -> Result<()>
+    where
+        A: Arrays<T>,
+    {
+        let Some(average) = &mut self.average else {
+            self.average = Some(weights.clone());
+            return Ok(());
+        };
+        let rest = T::of(1.0 - self.decay);
+        average.zip_mut("weights", weights, &mut |_, mut average, weights| {
+            average.zip_mut_with(&weights, |a, &theta| *a = *a + rest * (theta - *a));
+        })
+    }
+
+    /// The average; none before the first update.
+    pub fn average(&self) -> Option<&A> {
+        self.average.as_ref()
+    }
+
+    /// The average, to keep.
+    pub fn into_average(self) -> Option<A> {
+        self.average
+    }
+
+    /// Goes on from an average that was kept.
+    pub fn restore(&mut self, average: Option<A>) {
+        self.average = average;
+    }
+}

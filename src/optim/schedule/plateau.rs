@@ -1,0 +1,119 @@
+//! A rate that falls when the loss does not.
+//!
+//! ```text
+//! a loss is better if it is below best·(1 − threshold)
+//! after more than `patience` losses that are not better, the factor is multiplied by γ
+//! ```
+//!
+//! As `torch.optim.lr_scheduler.ReduceLROnPlateau`, whose defaults it has, for losses of at least 0.
+
+use super::{Schedule, not_of_this_kind};
+use crate::error::Result;
+use crate::optim::in_range;
+
+/// A fall after losses that did not fall; see the [module](super).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ReduceOnPlateau {
+    gamma: f64,
+    patience: usize,
+    threshold: f64,
+    cooldown: usize,
+    lowest: f64,
+    now: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct State {
+    factor: f64,
+    best: f64,
+    bad: usize,
+    cooling: usize,
+}
+
+impl Default for ReduceOnPlateau {
+    /// A tenth of the rate after ten losses that are not better by a ten-thousandth.
+    fn default() -> Self {
+        Self {
+            gamma: 0.1,
+            patience: 10,
+            threshold: 1e-4,
+            cooldown: 0,
+            lowest: 0.0,
+            now: State { factor: 1.0, best: f64::INFINITY, bad: 0, cooling: 0 },
+        }
+    }
+}
+
+impl ReduceOnPlateau {
+    /// The factor γ of a fall.
+    ///
+    /// # Errors
+    /// Unless 0 ≤ γ < 1.
+    pub fn gamma(mut self, gamma: f64) -> Result<Self> {
+        self.gamma = in_range("gamma", gamma, 0.0, 1.0)?;
+        Ok(self)
+    }
+
+    /// Losses in a row that may be no better.
+    pub fn patience(mut self, patience: usize) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// The share by which a loss has to be better.
+    ///
+    /// # Errors
+    /// Unless it lies in 0 ≤ threshold < 1.
+    pub fn threshold(mut self, threshold: f64) -> Result<Self> {
+        self.threshold = in_range("threshold", threshold, 0.0, 1.0)?;
+        Ok(self)
+    }
+
+    /// Losses after a fall that do not count.
+    pub fn cooldown(mut self, cooldown: usize) -> Self {
+        self.cooldown = cooldown;
+        self
+    }
+
+    /// The lowest factor.
+    ///
+    /// # Errors
+    /// Unless it is finite and at least 0.
+    pub fn lowest(mut self, lowest: f64) -> Result<Self> {
+        self.lowest = in_range("lowest", lowest, 0.0, f64::INFINITY)?;
+        Ok(self)
+    }
+}
+
+impl Schedule for ReduceOnPlateau {
+    fn factor(&self, _: usize) -> f64 {
+        self.now.factor
+    }
+
+    fn observe(&mut self, loss: f64) {
+        let now = &mut self.now;
+        if loss < now.best * (1.0 - self.threshold) {
+            (now.best, now.bad) = (loss, 0);
+        } else {
+            now.bad += 1;
+        }
+        if now.cooling > 0 {
+            (now.cooling, now.bad) = (now.cooling - 1, 0);
+        }
+        if now.bad > self.patience {
+            now.factor = (now.factor * self.gamma).max(self.lowest);
+            (now.cooling, now.bad) = (self.cooldown, 0);
+        }
+    }
+
+    fn state(&self) -> Vec<f64> {
+        let State { factor, best, bad, cooling } = self.now;
+        vec![factor, best, bad as f64, cooling as f64]
+    }
+
+    fn restore(&mut self, state: &[f64]) -> Result<()> {
+        let &[factor, best, bad, cooling] = state else { return Err(not_of_this_kind(4, state)) };
+        self.now = State { factor, best, bad: bad as usize, cooling: cooling as usize };
+        Ok(())
+    }
+}

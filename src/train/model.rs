@@ -1,0 +1,61 @@
+//! [`Model`]: what the loop trains; [`Source`]: where its batches come from.
+
+use rand::Rng;
+
+use crate::arrays::Arrays;
+use crate::error::Result;
+use crate::float::Float;
+use crate::train::Score;
+
+/// What [`Trainer`](crate::train::Trainer) trains: any composition of layers that can learn from a
+/// batch and be judged by one.
+///
+/// [`Arrays`] comes from [`arrays!`](crate::arrays!); the two methods are all that is left to write.
+pub trait Model<T: Float>: Arrays<T> {
+    /// Inputs and targets together.
+    type Batch;
+    /// What the model is judged by.
+    type Score: Score;
+
+    /// The mean loss of `batch`, whose gradient is added to `grad`. What is random in training, such
+    /// as dropout, is drawn from `rng`.
+    fn learn(&self, batch: &Self::Batch, grad: &mut Self, rng: &mut dyn Rng) -> Result<f64>;
+
+    /// Adds what the model says of `batch`, as in use, to `score`.
+    fn measure(&self, batch: &Self::Batch, score: &mut Self::Score) -> Result<()>;
+
+    /// The score over all of `source`, `batch_size` samples at a time.
+    ///
+    /// # Errors
+    /// Those of the source and of [`measure`](Model::measure); a `batch_size` of zero.
+    fn evaluate(&self, source: &dyn Source<Self::Batch>, batch_size: usize) -> Result<Self::Score> {
+        crate::error::check_size("batch_size", &[batch_size])?;
+        let mut score = Self::Score::default();
+        let all: Vec<usize> = (0..source.len()).collect();
+        for indices in all.chunks(batch_size) {
+            self.measure(&source.batch(indices)?, &mut score)?;
+        }
+        Ok(score)
+    }
+}
+
+/// Samples by number, of which batches are made.
+pub trait Source<B> {
+    /// How many samples there are.
+    fn len(&self) -> usize;
+
+    /// Whether there are none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The length of sample `index` in steps, by which batches of like lengths are made; a source
+    /// whose samples are alike says 1.
+    fn length(&self, index: usize) -> usize {
+        let _ = index;
+        1
+    }
+
+    /// The batch of the given samples.
+    fn batch(&self, indices: &[usize]) -> Result<B>;
+}

@@ -1,0 +1,125 @@
+//! Where a training stands: all that a checkpoint has to hold beside arrays.
+
+use serde::{Deserialize, Serialize};
+
+use crate::train::{Epoch, History};
+
+/// A number whose bits survive a file, infinities included.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(from = "u64", into = "u64")]
+pub(super) struct Exact(pub(super) f64);
+
+impl From<u64> for Exact {
+    fn from(bits: u64) -> Self {
+        Self(f64::from_bits(bits))
+    }
+}
+
+impl From<Exact> for u64 {
+    fn from(value: Exact) -> Self {
+        value.0.to_bits()
+    }
+}
+
+/// A history whose figures' bits survive a file.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(from = "SavedHistory", into = "SavedHistory")]
+pub(super) struct Past(pub(super) History);
+
+#[derive(Serialize, Deserialize)]
+struct SavedHistory {
+    epochs: Vec<SavedEpoch>,
+    best_epoch: Option<usize>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SavedEpoch {
+    epoch: usize,
+    step: usize,
+    learning_rate: Exact,
+    loss: Exact,
+    validation: Vec<(String, Exact)>,
+}
+
+impl From<SavedHistory> for Past {
+    fn from(saved: SavedHistory) -> Self {
+        let epochs = saved.epochs.into_iter().map(|saved| Epoch {
+            epoch: saved.epoch,
+            step: saved.step,
+            learning_rate: saved.learning_rate.0,
+            loss: saved.loss.0,
+            validation: saved.validation.into_iter().map(|(name, Exact(f))| (name, f)).collect(),
+        });
+        let (epochs, best_epoch) = (epochs.collect(), saved.best_epoch);
+        Self(History { epochs, best_epoch, stopped: false })
+    }
+}
+
+impl From<Past> for SavedHistory {
+    fn from(Past(history): Past) -> Self {
+        let epochs = history.epochs.into_iter().map(|epoch| SavedEpoch {
+            epoch: epoch.epoch,
+            step: epoch.step,
+            learning_rate: Exact(epoch.learning_rate),
+            loss: Exact(epoch.loss),
+            validation: epoch.validation.into_iter().map(|(name, f)| (name, Exact(f))).collect(),
+        });
+        Self { epochs: epochs.collect(), best_epoch: history.best_epoch }
+    }
+}
+
+/// What decides a training's course beside its model, optimiser and data: a run resumes only under
+/// the settings that it began with. How many epochs there are may change.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Settings {
+    pub(super) seed: u64,
+    pub(super) batch_size: usize,
+    pub(super) bucketed: usize,
+    pub(super) accumulate: usize,
+    pub(super) clip_norm: Option<Exact>,
+    pub(super) patience: Option<usize>,
+    pub(super) ema: Option<Exact>,
+    pub(super) learning_rate: Exact,
+    pub(super) samples: usize,
+}
+
+/// Where a training stands, at the boundary of an optimiser step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Run {
+    /// The current epoch, and how many of its batches are done.
+    pub(super) epoch: usize,
+    pub(super) batch: usize,
+    /// Batches and optimiser steps since the beginning.
+    pub(super) batches: u64,
+    pub(super) step: usize,
+    /// Sum of losses, each times its samples, and samples of this epoch so far.
+    pub(super) loss: Exact,
+    pub(super) samples: usize,
+    /// The best validation loss, and the epochs since.
+    pub(super) best: Option<Exact>,
+    pub(super) stale: usize,
+    pub(super) history: Past,
+    /// The state of the optimiser and of the schedule.
+    pub(super) optimizer: Vec<Exact>,
+    pub(super) schedule: Vec<Exact>,
+    pub(super) moments: usize,
+}
+
+impl Default for Run {
+    fn default() -> Self {
+        Self {
+            epoch: 0,
+            batch: 0,
+            batches: 0,
+            step: 0,
+            loss: Exact(0.0),
+            samples: 0,
+            best: None,
+            stale: 0,
+            history: Past::default(),
+            optimizer: Vec::new(),
+            schedule: Vec::new(),
+            moments: 0,
+        }
+    }
+}
