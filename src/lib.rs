@@ -35,7 +35,7 @@
 //! | [`sequence`] | over time: lengths, directions, layers, streaming; knows no equation |
 //! | [`layer`] | linear, embedding, dropout, pooling |
 //! | [`loss`] | each returns its value and its gradient together |
-//! | [`optim`] | SGD, Adam, clipping, schedules, moving averages |
+//! | [`optim`] | SGD, Adam and their kin, clipping, schedules, moving averages |
 //! | [`data`] | the batches of an epoch |
 //! | [`io`] | safetensors under PyTorch's names |
 //! | [`train`] | the training loop: validation, early stopping, checkpoints |

@@ -1,25 +1,33 @@
-//! Adam, and AdamW.
+//! Adam, AdamW, AMSGrad, NAdam and RAdam.
 //!
 //! ```text
 //! d = ∂L/∂θ + λ·θ  (Adam)      or      θ = θ·(1 − η·λ), d = ∂L/∂θ  (AdamW)
 //! m = m + (1 − β₁)·(d − m)     v = v + (1 − β₂)·(d² − v)
-//! θ = θ − η/(1 − β₁ᵗ) · m / (√v/√(1 − β₂ᵗ) + ε)
+//! θ = θ − η/(1 − β₁ᵗ) · m / (√v/√(1 − β₂ᵗ) + ε)         AMSGrad: the largest v so far for v
+//!
+//! NAdam   μₜ = β₁·(1 − ½·0.96^(ψ·t)), Πₜ = μ₁·…·μₜ
+//!         θ = θ − η·((1 − μₜ)/(1 − Πₜ)·d + μₜ₊₁/(1 − Πₜ₊₁)·m) / (√v/√(1 − β₂ᵗ) + ε)
+//! RAdam   ρ∞ = 2/(1 − β₂) − 1, ρ = ρ∞ − 2·t·β₂ᵗ/(1 − β₂ᵗ)
+//!         θ = θ − η/(1 − β₁ᵗ) · m · q·√(1 − β₂ᵗ) / (√v + ε)     where ρ > 5, with
+//!         q = √((ρ − 4)·(ρ − 2)·ρ∞ / ((ρ∞ − 4)·(ρ∞ − 2)·ρ)); else the fraction is 1
 //! ```
 //!
-//! The last line is computed as r · (m / (√v + e)) with the scalars e = ε·√(1 − β₂ᵗ) and
-//! r = η·√(1 − β₂ᵗ)/(1 − β₁ᵗ): one division. As v lies between its last value and d², the moments
-//! are finite if all d² are, and that is what a step checks before it begins.
+//! All of them are computed as (s·d + r·m) / (√v + e), with scalars e, r and s of the step: one
+//! division. As v lies between its last value and d², the moments are finite if all d² are, and that
+//! is what a step checks before it begins.
 //!
 //! Source: Kingma and Ba, *Adam*, 2015; Loshchilov and Hutter, *Decoupled Weight Decay
-//! Regularization*, 2019; options and defaults of `torch.optim.Adam` and `AdamW`.
+//! Regularization*, 2019; Reddi, Kale and Kumar, *On the Convergence of Adam and Beyond*, 2018;
+//! Dozat, *Incorporating Nesterov Momentum into Adam*, 2016; Liu et al., *On the Variance of the
+//! Adaptive Learning Rate and Beyond*, 2020; options and defaults of `torch.optim`.
 
 use super::{Optimizer, OptimizerState, Rule, flush, in_range, representable, walk};
 use crate::arrays::Arrays;
 use crate::error::Result;
 use crate::float::Float;
-use crate::tensor::{Lanes, Simd, SimdFloat, Vector, lanes};
+use crate::tensor::{Lanes, Select, Simd, SimdBase, SimdFloat, Vector, lanes};
 
-/// Adam or AdamW; see the [module](self).
+/// Adam, or one of its kin; see the [module](self).
 ///
 /// | option | default | range |
 /// |---|---|---|
@@ -49,8 +57,21 @@ pub struct Adam<A> {
     eps: f64,
     weight_decay: f64,
     decoupled: bool,
+    kind: Kind,
     steps: u64,
+    /// Πₜ, of NAdam.
+    product: f64,
     moments: Option<[A; 2]>,
+    /// These, and the largest v so far, of AMSGrad.
+    with_largest: Option<[A; 3]>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kind {
+    Plain,
+    Largest,
+    Nesterov { momentum_decay: f64 },
+    Rectified,
 }
 
 impl<A> Adam<A> {
@@ -65,8 +86,11 @@ impl<A> Adam<A> {
             eps: 1e-8,
             weight_decay: 0.0,
             decoupled: false,
+            kind: Kind::Plain,
             steps: 0,
+            product: 1.0,
             moments: None,
+            with_largest: None,
         };
         adam.set_learning_rate(learning_rate)?;
         Ok(adam)
@@ -76,6 +100,21 @@ impl<A> Adam<A> {
     pub fn decoupled(learning_rate: f64, weight_decay: f64) -> Result<Self> {
         let adam = Self::new(learning_rate)?.weight_decay(weight_decay)?;
         Ok(Self { decoupled: true, ..adam })
+    }
+
+    /// AMSGrad at the given rate η: the second moment never falls.
+    pub fn amsgrad(learning_rate: f64) -> Result<Self> {
+        Ok(Self { kind: Kind::Largest, ..Self::new(learning_rate)? })
+    }
+
+    /// NAdam at the given rate η, Adam with Nesterov's momentum; its ψ is 0.004.
+    pub fn nadam(learning_rate: f64) -> Result<Self> {
+        Ok(Self { kind: Kind::Nesterov { momentum_decay: 4e-3 }, ..Self::new(learning_rate)? })
+    }
+
+    /// RAdam at the given rate η, whose first steps do without the second moment.
+    pub fn radam(learning_rate: f64) -> Result<Self> {
+        Ok(Self { kind: Kind::Rectified, ..Self::new(learning_rate)? })
     }
 
     /// η.
@@ -119,30 +158,59 @@ impl<A> Adam<A> {
     where
         A: Arrays<T>,
     {
-        let rule = self.rule::<T>((self.steps + 1) as f64)?;
-        walk(parameters, grad, &mut self.moments, &rule)?;
-        self.steps += 1;
+        let (rule, product) = self.rule::<T>((self.steps + 1) as f64)?;
+        match self.kind {
+            Kind::Largest => walk(parameters, grad, &mut self.with_largest, &rule)?,
+            _ => walk(parameters, grad, &mut self.moments, &rule)?,
+        }
+        (self.steps, self.product) = (self.steps + 1, product);
         Ok(())
     }
 
-    /// The scalars of step `t`.
-    fn rule<T: Float>(&self, t: f64) -> Result<Moments> {
+    /// The scalars of step `t`, and Πₜ.
+    fn rule<T: Float>(&self, t: f64) -> Result<(Moments, f64)> {
         let (beta_1, beta_2) = self.betas;
-        let correction = (1.0 - beta_2.powf(t)).sqrt();
-        let rate = representable::<T>("learning_rate", self.learning_rate)? * correction;
-        let rate = representable::<T>("learning_rate", rate / (1.0 - beta_1.powf(t)))?;
-        let eps = representable::<T>("eps", self.eps)? * correction;
+        let (rest_1, rest_2) = (1.0 - beta_1.powf(t), 1.0 - beta_2.powf(t));
+        let (rate, correction) = (self.learning_rate, rest_2.sqrt());
+        let mut scalars = Scalars {
+            slope: 0.0,
+            momentum: rate * correction / rest_1,
+            eps: self.eps * correction,
+            divide: true,
+        };
+        let mut product = self.product;
+        match self.kind {
+            Kind::Plain | Kind::Largest => {}
+            Kind::Nesterov { momentum_decay } => {
+                let mu = |t: f64| beta_1 * (1.0 - 0.5 * 0.96_f64.powf(t * momentum_decay));
+                let (now, next) = (mu(t), mu(t + 1.0));
+                product *= now;
+                scalars.slope = rate * correction * (1.0 - now) / (1.0 - product);
+                scalars.momentum = rate * correction * next / (1.0 - product * next);
+            }
+            Kind::Rectified => {
+                let all = 2.0 / (1.0 - beta_2) - 1.0;
+                let rho = all - 2.0 * t * beta_2.powf(t) / rest_2;
+                let rectified = (rho - 4.0) * (rho - 2.0) * all;
+                let rectified = (rectified / ((all - 4.0) * (all - 2.0) * rho)).sqrt();
+                scalars.divide = rho > 5.0;
+                scalars.eps = self.eps;
+                scalars.momentum = rate / rest_1;
+                if scalars.divide {
+                    scalars.momentum *= rectified * correction;
+                }
+            }
+        }
+        for value in [rate, scalars.momentum, scalars.slope] {
+            representable::<T>("learning_rate", value)?;
+        }
+        representable::<T>("eps", self.eps)?;
+        // Above zero, whatever the correction.
+        scalars.eps = scalars.eps.max(T::min_positive_value().f64());
         let decay = representable::<T>("weight_decay", self.weight_decay)?;
-        let (decay, shrink) =
-            if self.decoupled { (0.0, self.learning_rate * decay) } else { (decay, 0.0) };
-        Ok(Moments {
-            rate,
-            rest: (1.0 - beta_1, 1.0 - beta_2),
-            // Above zero, whatever the correction.
-            eps: eps.max(T::min_positive_value().f64()),
-            keep: 1.0 - representable::<T>("learning_rate × weight_decay", shrink)?,
-            decay,
-        })
+        let (decay, shrink) = if self.decoupled { (0.0, rate * decay) } else { (decay, 0.0) };
+        let keep = 1.0 - representable::<T>("learning_rate × weight_decay", shrink)?;
+        Ok((Moments { scalars, rest: (1.0 - beta_1, 1.0 - beta_2), keep, decay }, product))
     }
 }
 
@@ -160,24 +228,43 @@ impl<T: Float, A: Arrays<T>> Optimizer<T, A> for Adam<A> {
     }
 
     fn state(&self) -> OptimizerState<A> {
-        OptimizerState::new(&[self.learning_rate, self.steps as f64], &self.moments)
+        let scalars = [self.learning_rate, self.steps as f64, self.product];
+        match self.kind {
+            Kind::Largest => OptimizerState::new(&scalars, &self.with_largest),
+            _ => OptimizerState::new(&scalars, &self.moments),
+        }
     }
 
     fn restore(&mut self, state: OptimizerState<A>) -> Result<()> {
-        let ([rate, steps], moments) = state.parts()?;
+        let (moments, with_largest, [rate, steps, product]) = match self.kind {
+            Kind::Largest => {
+                let (scalars, moments) = state.parts()?;
+                (None, moments, scalars)
+            }
+            _ => {
+                let (scalars, moments) = state.parts()?;
+                (moments, None, scalars)
+            }
+        };
         self.set_learning_rate(rate)?;
-        (self.steps, self.moments) = (steps as u64, moments);
+        (self.steps, self.product) = (steps as u64, product);
+        (self.moments, self.with_largest) = (moments, with_largest);
         Ok(())
     }
 }
 
+/// The step is (slope·d + momentum·m) / (√v + eps), or that without the division.
+struct Scalars {
+    slope: f64,
+    momentum: f64,
+    eps: f64,
+    divide: bool,
+}
+
 struct Moments {
-    /// r.
-    rate: f64,
+    scalars: Scalars,
     /// 1 − β₁ and 1 − β₂.
     rest: (f64, f64),
-    /// e.
-    eps: f64,
     /// 1 − η·λ in AdamW, else 1.
     keep: f64,
     /// λ in Adam, else 0.
@@ -195,27 +282,84 @@ impl Moments {
     }
 }
 
+impl Moments {
+    /// d².
+    #[inline(always)]
+    fn square<S: Simd, T: Float>(&self, l: Lanes<S, T>, theta: &[T], grad: &[T]) -> Vector<S, T> {
+        let d = self.slope(l, theta, grad);
+        d * d
+    }
+
+    /// Moves both moments; returns d and them.
+    #[inline(always)]
+    fn advance<S: Simd, T: Float>(
+        &self,
+        l: Lanes<S, T>,
+        (theta, grad): (&[T], &[T]),
+        [m, v]: [&mut [T]; 2],
+    ) -> [Vector<S, T>; 3] {
+        let d = self.slope(l, theta, grad);
+        let (m_t, v_t) = (l.load(m), l.load(v));
+        let m_t = flush::<S, T>((d - m_t).mul_add(l.splat(self.rest.0), m_t));
+        let v_t = flush::<S, T>((d * d - v_t).mul_add(l.splat(self.rest.1), v_t));
+        l.store(m, m_t);
+        l.store(v, v_t);
+        [d, m_t, v_t]
+    }
+
+    /// Moves the parameters.
+    #[inline(always)]
+    fn descend<S: Simd, T: Float>(
+        &self,
+        l: Lanes<S, T>,
+        theta: &mut [T],
+        [d, m_t, v_t]: [Vector<S, T>; 3],
+    ) {
+        let Scalars { slope, momentum, eps, divide } = self.scalars;
+        let kept = l.load(theta) * l.splat(self.keep);
+        let below = if divide { v_t.sqrt() + l.splat(eps) } else { l.splat(1.0) };
+        // As long as it is momentum alone, the division comes first: the bits of a plain step.
+        if slope == 0.0 {
+            return l.store(theta, (m_t / below).mul_add(l.splat(-momentum), kept));
+        }
+        let step = d.mul_add(l.splat(slope), m_t * l.splat(momentum)) / below;
+        l.store(theta, kept - step);
+    }
+}
+
 impl<T: Float> Rule<T, 2> for Moments {
     const CHECKED: &'static str = "second moment of ";
 
     #[inline(always)]
     fn checked<S: Simd>(&self, l: Lanes<S, T>, theta: &[T], grad: &[T]) -> Vector<S, T> {
-        let d = self.slope(l, theta, grad);
-        d * d
+        self.square(l, theta, grad)
     }
 
     #[inline(always)]
     fn apply<S: Simd>(&self, simd: S, theta: &mut [T], grad: &[T], [m, v]: [&mut [T]; 2]) {
         for l in lanes(simd, theta.len()) {
-            let d = self.slope(l, theta, grad);
-            let (m_t, v_t) = (l.load(m), l.load(v));
-            let m_t = flush::<S, T>((d - m_t).mul_add(l.splat(self.rest.0), m_t));
-            let v_t = flush::<S, T>((d * d - v_t).mul_add(l.splat(self.rest.1), v_t));
-            l.store(m, m_t);
-            l.store(v, v_t);
-            let kept = l.load(theta) * l.splat(self.keep);
-            let step = m_t / (v_t.sqrt() + l.splat(self.eps));
-            l.store(theta, step.mul_add(l.splat(-self.rate), kept));
+            let moved = self.advance(l, (theta, grad), [m, v]);
+            self.descend(l, theta, moved);
+        }
+    }
+}
+
+impl<T: Float> Rule<T, 3> for Moments {
+    const CHECKED: &'static str = "second moment of ";
+
+    #[inline(always)]
+    fn checked<S: Simd>(&self, l: Lanes<S, T>, theta: &[T], grad: &[T]) -> Vector<S, T> {
+        self.square(l, theta, grad)
+    }
+
+    #[inline(always)]
+    fn apply<S: Simd>(&self, simd: S, theta: &mut [T], grad: &[T], [m, v, most]: [&mut [T]; 3]) {
+        for l in lanes(simd, theta.len()) {
+            let [d, m_t, v_t] = self.advance(l, (theta, grad), [m, v]);
+            let before = l.load(most);
+            let most_t = v_t.simd_gt(before).select(v_t, before);
+            l.store(most, most_t);
+            self.descend(l, theta, [d, m_t, most_t]);
         }
     }
 }

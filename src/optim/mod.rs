@@ -9,12 +9,14 @@
 //! |---|---|
 //! | `optimizer` | [`Optimizer`]: what every rule can do, and the state that it can save |
 //! | `sgd` | [`Sgd`]: gradient descent, with momentum |
-//! | `adam` | [`Adam`]: adaptive moments, and AdamW |
+//! | `adam` | [`Adam`]: adaptive moments; AdamW, AMSGrad, NAdam, RAdam |
+//! | `adaptive` | [`Adaptive`]: RMSprop, Adagrad, Adadelta |
 //! | `clip` | [`clip_global_norm`] |
 //! | `ema` | [`Ema`]: the moving average of weights |
 //! | `schedule` | [`Schedule`](schedule::Schedule): the learning rate over time |
 
 pub mod adam;
+pub mod adaptive;
 pub mod clip;
 pub mod ema;
 mod optimizer;
@@ -30,6 +32,7 @@ use crate::tensor::activation::zero_below;
 use crate::tensor::{Lanes, Level, Simd, SimdBase, SimdFloat, Vector, dispatch, lanes};
 
 pub use adam::Adam;
+pub use adaptive::Adaptive;
 pub use clip::clip_global_norm;
 pub use ema::Ema;
 pub use optimizer::{Optimizer, OptimizerState};
