@@ -181,15 +181,15 @@ fn squared_error_and_binary_cross_entropy_gradients_match_finite_differences() {
         let (x, y) = (random2((5, features), 1), random2((5, features), 2).mapv(f64::abs));
         let (_, d_x) = Mse.rows(x.view(), y.view()).unwrap();
         agrees(&x, &d_x, |x| Ok(Mse.rows(x.view(), y.view())?.0));
-        let (_, d_x) = BceWithLogits.rows(x.view(), y.view()).unwrap();
-        agrees(&x, &d_x, |x| Ok(BceWithLogits.rows(x.view(), y.view())?.0));
+        let (_, d_x) = BceWithLogits::default().rows(x.view(), y.view()).unwrap();
+        agrees(&x, &d_x, |x| Ok(BceWithLogits::default().rows(x.view(), y.view())?.0));
         for lengths in LENGTHS {
             let x = sequences(features, lengths, 3);
             let y = x.with_values(random3((TIME, 4, features), 4).mapv(f64::abs)).unwrap();
             let d_x = x.with_values(Mse.sequences(&x, &y).unwrap().1).unwrap();
             agrees(&x, &d_x, |x| Ok(Mse.sequences(x, &y)?.0));
-            let d_x = x.with_values(BceWithLogits.sequences(&x, &y).unwrap().1).unwrap();
-            agrees(&x, &d_x, |x| Ok(BceWithLogits.sequences(x, &y)?.0));
+            let d_x = x.with_values(BceWithLogits::default().sequences(&x, &y).unwrap().1).unwrap();
+            agrees(&x, &d_x, |x| Ok(BceWithLogits::default().sequences(x, &y)?.0));
         }
     }
 }
@@ -247,13 +247,14 @@ impl Classifier<f64> {
     fn loss(&self, x: &Sequences<f64>, y: &Array2<f64>) -> Result<f64> {
         let (h, _) = self.lstm.forward(x, None)?;
         let logits = self.head.forward(mean_over_time(&h)?.view())?;
-        Ok(BceWithLogits.rows(logits.view(), y.view())?.0)
+        Ok(BceWithLogits::default().rows(logits.view(), y.view())?.0)
     }
 
     fn gradient(&self, x: &Sequences<f64>, y: &Array2<f64>) -> Result<(Self, Array3<f64>)> {
         let (h, _, tape) = self.lstm.forward_train(x, None, &mut rng())?;
         let mean = mean_over_time(&h)?;
-        let (_, d) = BceWithLogits.rows(self.head.forward(mean.view())?.view(), y.view())?;
+        let (_, d) =
+            BceWithLogits::default().rows(self.head.forward(mean.view())?.view(), y.view())?;
         let mut grad = self.zeros_like();
         let d_mean = self.head.backward(mean.view(), d.view(), &mut grad.head)?;
         let d_h = mean_over_time_backward(h.lengths(), h.time(), d_mean.view())?;
@@ -315,7 +316,7 @@ fn padding_of_layers_and_losses_changes_no_bit() {
         let entropy = CrossEntropy::default().label_smoothing(0.1).unwrap().ignore_index(1);
         let losses = [
             Mse.sequences(&p, &q),
-            BceWithLogits.sequences(&p, &q),
+            BceWithLogits::default().sequences(&p, &q),
             entropy.sequences(&p, tokens.view()),
         ];
         for loss in losses {
@@ -440,7 +441,8 @@ fn no_rows_at_all_give_no_rows_and_no_loss() {
 fn losses_have_the_values_worked_by_hand() {
     let (loss, d) = Mse.rows(array![[1.0, 2.0]].view(), array![[0.0, 4.0]].view()).unwrap();
     assert_eq!((loss, d), (2.5, array![[1.0, -2.0]]));
-    let (loss, d) = BceWithLogits.rows(array![[0.0]].view(), array![[1.0]].view()).unwrap();
+    let (loss, d) =
+        BceWithLogits::default().rows(array![[0.0]].view(), array![[1.0]].view()).unwrap();
     assert!((loss - 2_f64.ln()).abs() < 1e-15);
     assert_eq!(d, array![[-0.5]]);
     let logits = array![[0.0, 3_f64.ln()]];
@@ -450,7 +452,10 @@ fn losses_have_the_values_worked_by_hand() {
     // A logit of any size neither overflows nor loses the answer.
     let huge = array![[1e4, -1e4]];
     assert_eq!(CrossEntropy::default().rows(huge.view(), &[1]).unwrap().0, 2e4);
-    assert_eq!(BceWithLogits.rows(huge.view(), array![[0.0, 1.0]].view()).unwrap().0, 1e4);
+    assert_eq!(
+        BceWithLogits::default().rows(huge.view(), array![[0.0, 1.0]].view()).unwrap().0,
+        1e4
+    );
 }
 
 fn message<V: std::fmt::Debug>(result: Result<V>) -> String {

@@ -252,7 +252,7 @@ fn check_elementwise_losses<T: Float>(fixture: &Fixture) -> Result<()> {
         let mse = Mse.sequences(&input, &target("values")?)?;
         compare_loss(fixture, &format!("mse.{kind}/"), mse);
         for name in ["labels", "probabilities"] {
-            let bce = BceWithLogits.sequences(&input, &target(name)?)?;
+            let bce = BceWithLogits::default().sequences(&input, &target(name)?)?;
             compare_loss(fixture, &format!("bce_{name}.{kind}/"), bce);
         }
     }

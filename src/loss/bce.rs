@@ -1,17 +1,14 @@
 //! Binary cross entropy from a logit.
 //!
 //! ```text
-//! L = mean (max(x, 0) − x·y + ln(1 + e^−|x|))        ∂L/∂x = (σ(x) − y) / count
+//! L = mean ((1 − y)·x + k·(max(−x, 0) + ln(1 + e^−|x|)))        k = 1 + (w − 1)·y
+//! ∂L/∂x = (k·σ(x) − w·y) / count
 //! ```
 //!
-//! The form that does not overflow, as in `torch.nn.BCEWithLogitsLoss`.
+//! The form that does not overflow, as in `torch.nn.BCEWithLogitsLoss`; w is the weight of a yes.
 
-use ndarray::{Array2, Array3, ArrayView2, Axis};
-
-use super::{as_sequences, elementwise};
-use crate::error::{Result, check_shape};
-use crate::float::Float;
-use crate::sequences::Sequences;
+use super::elementwise_loss;
+use crate::error::{Error, Result};
 
 /// The mean binary cross entropy of logits; see the [module](self).
 ///
@@ -20,39 +17,37 @@ use crate::sequences::Sequences;
 /// use recurrent::loss::BceWithLogits;
 ///
 /// let (logits, target) = (array![[0.0_f64, 0.0]], array![[1.0, 0.0]]); // [rows, labels]
-/// let (loss, d_logits) = BceWithLogits.rows(logits.view(), target.view())?;
+/// let (loss, d_logits) = BceWithLogits::default().rows(logits.view(), target.view())?;
 /// assert!((loss - 2_f64.ln()).abs() < 1e-12);
 /// assert_eq!(d_logits, array![[-0.25, 0.25]]);
 /// # Ok::<(), recurrent::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct BceWithLogits;
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct BceWithLogits {
+    /// w of each feature; 1 of those beyond its end.
+    positive_weight: Vec<f64>,
+}
 
 impl BceWithLogits {
-    /// The loss and ∂L/∂logits, of `logits` and `target` probabilities, both [rows, features].
-    pub fn rows<T: Float>(
-        &self,
-        logits: ArrayView2<'_, T>,
-        target: ArrayView2<'_, T>,
-    ) -> Result<(T, Array2<T>)> {
-        check_shape("target", "rows, features", logits.shape(), target.shape())?;
-        let (loss, gradient) = elementwise(&as_sequences(logits)?, &as_sequences(target)?, binary)?;
-        Ok((loss, gradient.index_axis_move(Axis(0), 0)))
+    /// The weight w of a yes for each feature, as against a rare one; 1 for features that it does not
+    /// reach.
+    ///
+    /// # Errors
+    /// Unless each is finite and at least 0.
+    pub fn positive_weight(mut self, weight: Vec<f64>) -> Result<Self> {
+        if let Some(bad) = weight.iter().find(|w| !(w.is_finite() && **w >= 0.0)) {
+            return Err(Error::argument("positive_weight", "finite values of at least 0", bad));
+        }
+        self.positive_weight = weight;
+        Ok(self)
     }
 
-    /// The loss and ∂L/∂logits, of `logits` and `target` probabilities, both
-    /// [time, batch, features], with the same lengths.
-    pub fn sequences<T: Float>(
-        &self,
-        logits: &Sequences<T>,
-        target: &Sequences<T>,
-    ) -> Result<(T, Array3<T>)> {
-        elementwise(logits, target, binary)
+    fn at(&self, feature: usize, x: f64, y: f64) -> (f64, f64) {
+        let weight = self.positive_weight.get(feature).copied().unwrap_or(1.0);
+        let (e, factor) = ((-x.abs()).exp(), 1.0 + (weight - 1.0) * y);
+        let sigmoid = if x < 0.0 { e } else { 1.0 } / (1.0 + e);
+        ((1.0 - y) * x + factor * ((-x).max(0.0) + e.ln_1p()), factor * sigmoid - weight * y)
     }
 }
 
-fn binary(x: f64, y: f64) -> (f64, f64) {
-    let e = (-x.abs()).exp();
-    let sigmoid = if x < 0.0 { e } else { 1.0 } / (1.0 + e);
-    (x.max(0.0) - x * y + e.ln_1p(), sigmoid - y)
-}
+elementwise_loss!(BceWithLogits);

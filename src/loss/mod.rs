@@ -6,12 +6,18 @@
 //! | file | loss |
 //! |---|---|
 //! | `mse` | [`Mse`]: squared error |
+//! | `mae` | [`Mae`]: absolute error |
+//! | `huber` | [`Huber`]: squared near zero, absolute far from it |
+//! | `quantile` | [`Quantile`]: pinball loss, for several quantiles at once |
 //! | `cross_entropy` | [`CrossEntropy`]: one class of several |
 //! | `bce` | [`BceWithLogits`]: yes or no, from a logit |
 
 pub mod bce;
 pub mod cross_entropy;
+pub mod huber;
+pub mod mae;
 pub mod mse;
+pub mod quantile;
 
 use ndarray::{Array3, ArrayView2};
 
@@ -21,7 +27,10 @@ use crate::sequences::Sequences;
 
 pub use bce::BceWithLogits;
 pub use cross_entropy::CrossEntropy;
+pub use huber::Huber;
+pub use mae::Mae;
 pub use mse::Mse;
+pub use quantile::Quantile;
 
 /// `value` and `gradient`, unless the value is not finite in `T`.
 fn finite<T: Float, G>(value: f64, gradient: G) -> Result<(T, G)> {
@@ -31,12 +40,12 @@ fn finite<T: Float, G>(value: f64, gradient: G) -> Result<(T, G)> {
     Err(Error::NonFinite { name: "loss".to_owned(), index: 0, value })
 }
 
-/// The mean over all real steps of `Σ f(p, y)` over features, where `f` returns the loss of one
-/// value and its derivative by p.
+/// The mean over all real steps and features j of `f(j, p, y)`, which returns the loss of one value
+/// and its derivative by p.
 fn elementwise<T: Float>(
     predicted: &Sequences<T>,
     target: &Sequences<T>,
-    f: impl Fn(f64, f64) -> (f64, f64),
+    f: impl Fn(usize, f64, f64) -> (f64, f64),
 ) -> Result<(T, Array3<T>)> {
     let shape = predicted.values().shape();
     check_shape("target", "time, batch, features", shape, target.values().shape())?;
@@ -54,8 +63,8 @@ fn elementwise<T: Float>(
     for (t, (mut d, (p, y))) in gradient.outer_iter_mut().zip(steps).enumerate() {
         for (b, mut d) in d.outer_iter_mut().enumerate() {
             if t < predicted.lengths()[b] {
-                for ((d, p), y) in d.iter_mut().zip(p.row(b)).zip(y.row(b)) {
-                    let (loss, slope) = f(p.f64(), y.f64());
+                for (j, ((d, p), y)) in d.iter_mut().zip(p.row(b)).zip(y.row(b)).enumerate() {
+                    let (loss, slope) = f(j, p.f64(), y.f64());
                     sum += loss;
                     *d = T::of(slope / count);
                 }
@@ -64,6 +73,44 @@ fn elementwise<T: Float>(
     }
     finite(sum / count, gradient)
 }
+
+/// The calls of a loss of one value at a time, whose method `at(j, p, y)` is as in [`elementwise`].
+macro_rules! elementwise_loss {
+    ($loss:ty) => {
+        impl $loss {
+            /// The loss and ∂L/∂predicted, of `predicted` and `target`, both [rows, features].
+            ///
+            /// # Errors
+            /// Where the shapes differ, there is nothing, or the loss is not finite.
+            pub fn rows<T: $crate::float::Float>(
+                &self,
+                predicted: ndarray::ArrayView2<'_, T>,
+                target: ndarray::ArrayView2<'_, T>,
+            ) -> $crate::error::Result<(T, ndarray::Array2<T>)> {
+                let (shape, axes) = (predicted.shape(), "rows, features");
+                $crate::error::check_shape("target", axes, shape, target.shape())?;
+                let predicted = $crate::loss::as_sequences(predicted)?;
+                let target = $crate::loss::as_sequences(target)?;
+                let (loss, gradient) = self.sequences(&predicted, &target)?;
+                Ok((loss, gradient.index_axis_move(ndarray::Axis(0), 0)))
+            }
+
+            /// The loss and ∂L/∂predicted, of `predicted` and `target`, both
+            /// [time, batch, features], with the same lengths.
+            ///
+            /// # Errors
+            /// Where shapes or lengths differ, there is no step, or the loss is not finite.
+            pub fn sequences<T: $crate::float::Float>(
+                &self,
+                predicted: &$crate::sequences::Sequences<T>,
+                target: &$crate::sequences::Sequences<T>,
+            ) -> $crate::error::Result<(T, ndarray::Array3<T>)> {
+                $crate::loss::elementwise(predicted, target, |j, p, y| self.at(j, p, y))
+            }
+        }
+    };
+}
+use elementwise_loss;
 
 /// Rows as a batch of sequences of one step.
 fn as_sequences<T: Float>(rows: ArrayView2<'_, T>) -> Result<Sequences<T>> {

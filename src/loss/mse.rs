@@ -4,12 +4,7 @@
 //! L = mean (p − y)²        ∂L/∂p = 2 (p − y) / count
 //! ```
 
-use ndarray::{Array2, Array3, ArrayView2, Axis};
-
-use super::{as_sequences, elementwise};
-use crate::error::{Result, check_shape};
-use crate::float::Float;
-use crate::sequences::Sequences;
+use super::elementwise_loss;
 
 /// The mean squared error; see the [module](self).
 ///
@@ -25,30 +20,10 @@ use crate::sequences::Sequences;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Mse;
 
+elementwise_loss!(Mse);
+
 impl Mse {
-    /// The loss and ∂L/∂predicted, of `predicted` and `target`, both [rows, features].
-    pub fn rows<T: Float>(
-        &self,
-        predicted: ArrayView2<'_, T>,
-        target: ArrayView2<'_, T>,
-    ) -> Result<(T, Array2<T>)> {
-        check_shape("target", "rows, features", predicted.shape(), target.shape())?;
-        let (loss, gradient) =
-            elementwise(&as_sequences(predicted)?, &as_sequences(target)?, squared)?;
-        Ok((loss, gradient.index_axis_move(Axis(0), 0)))
+    fn at(self, _: usize, p: f64, y: f64) -> (f64, f64) {
+        ((p - y) * (p - y), 2.0 * (p - y))
     }
-
-    /// The loss and ∂L/∂predicted, of `predicted` and `target`, both [time, batch, features], with
-    /// the same lengths.
-    pub fn sequences<T: Float>(
-        &self,
-        predicted: &Sequences<T>,
-        target: &Sequences<T>,
-    ) -> Result<(T, Array3<T>)> {
-        elementwise(predicted, target, squared)
-    }
-}
-
-fn squared(p: f64, y: f64) -> (f64, f64) {
-    ((p - y) * (p - y), 2.0 * (p - y))
 }

@@ -1,0 +1,57 @@
+//! Huber's error: squared near zero, absolute far from it, so that outliers pull no harder than others.
+//!
+//! ```text
+//! e = p − y        L = mean ½e² where |e| ≤ δ, else δ·(|e| − ½δ)
+//! ∂L/∂p = e where |e| ≤ δ, else δ·sign(e), by count
+//! ```
+//!
+//! Source: Huber, *Robust Estimation of a Location Parameter*, 1964; as `torch.nn.HuberLoss`.
+
+use super::elementwise_loss;
+use crate::error::{Error, Result};
+
+/// The mean of Huber's error; see the [module](self).
+///
+/// ```
+/// use ndarray::array;
+/// use recurrent::loss::Huber;
+///
+/// let (predicted, target) = (array![[1.0, 2.0]], array![[0.0, 5.0]]); // [rows, features]
+/// let (loss, d_predicted) = Huber::new(1.0)?.rows(predicted.view(), target.view())?;
+/// assert_eq!((loss, d_predicted), (1.5, array![[0.5, -0.5]]));
+/// # Ok::<(), recurrent::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Huber {
+    delta: f64,
+}
+
+impl Default for Huber {
+    /// δ = 1.
+    fn default() -> Self {
+        Self { delta: 1.0 }
+    }
+}
+
+impl Huber {
+    /// An error that is squared up to δ = `delta`.
+    ///
+    /// # Errors
+    /// Unless δ is finite and above 0.
+    pub fn new(delta: f64) -> Result<Self> {
+        if delta.is_finite() && delta > 0.0 {
+            return Ok(Self { delta });
+        }
+        Err(Error::argument("delta", "a finite value above 0", delta))
+    }
+
+    fn at(self, _: usize, p: f64, y: f64) -> (f64, f64) {
+        let (error, delta) = (p - y, self.delta);
+        if error.abs() > delta {
+            return (delta * (error.abs() - 0.5 * delta), delta * error.signum());
+        }
+        (0.5 * error * error, error)
+    }
+}
+
+elementwise_loss!(Huber);

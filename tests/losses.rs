@@ -1,0 +1,125 @@
+//! Absolute, Huber's, pinball and weighted binary losses: gradients, PyTorch, padding, errors.
+
+use std::path::Path;
+
+use ndarray::{Array2, Array3, array};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use recurrent::check::GradientCheck;
+use recurrent::loss::{BceWithLogits, Huber, Mae, Quantile};
+use recurrent::{Result, Sequences};
+use safetensors::SafeTensors;
+
+fn random(shape: (usize, usize, usize), seed: u64) -> Array3<f64> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    Array3::from_shape_simple_fn(shape, || rng.random_range(-2.0..2.0))
+}
+
+type Value = Result<(f64, Array3<f64>)>;
+
+fn agrees(x: &Sequences<f64>, loss: impl Fn(&Sequences<f64>) -> Value) {
+    let gradient = x.with_values(loss(x).unwrap().1).unwrap();
+    let report = GradientCheck::default().run(x, &gradient, |x| Ok(loss(x)?.0)).unwrap();
+    assert!(report.relative_error <= 1e-6, "{report}");
+}
+
+#[test]
+fn gradients_match_finite_differences_over_any_lengths() {
+    for (seed, features) in [1, 3, 7, 17].into_iter().enumerate() {
+        let lengths = vec![5, 0, 2, 3];
+        let sequences = |width, seed| Sequences::new(random((5, 4, width), seed), lengths.clone());
+        let (x, y) = (
+            sequences(features, seed as u64).unwrap(),
+            sequences(features, 100 + seed as u64).unwrap(),
+        );
+        agrees(&x, |x| Mae.sequences(x, &y));
+        agrees(&x, |x| Huber::new(0.7).unwrap().sequences(x, &y));
+        let bce = BceWithLogits::default().positive_weight(vec![3.0, 0.5]).unwrap();
+        let target = y.with_values(y.values().mapv(|y| f64::from(u8::from(y > 0.0)))).unwrap();
+        agrees(&x, |x| bce.sequences(x, &target));
+        let wide = sequences(3 * features, 200 + seed as u64).unwrap();
+        let levels = Quantile::new(vec![0.1, 0.5, 0.8]).unwrap();
+        agrees(&wide, |x| levels.sequences(x, &y));
+    }
+}
+
+#[test]
+fn values_and_gradients_agree_with_pytorch() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let bytes = std::fs::read(root.join("tests/fixtures/elementwise.safetensors")).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let get = |name: &str| -> Array2<f64> {
+        let data = file.tensor(name).unwrap().data().to_owned();
+        let values = data.chunks_exact(8).map(|b| f64::from_le_bytes(b.try_into().unwrap()));
+        let values: Vec<f64> = values.collect();
+        Array2::from_shape_vec((values.len() / 7, 7), values.clone())
+            .unwrap_or_else(|_| Array2::from_shape_vec((1, 1), values).unwrap())
+    };
+    let (x, y, yes) = (get("x"), get("y"), get("yes"));
+    let weight = get("weight").into_iter().collect();
+    let check = |name: &str, (loss, gradient): (f64, Array2<f64>)| {
+        let expected = (get(&format!("{name}.loss"))[[0, 0]], get(&format!("{name}.gradient")));
+        assert!((loss - expected.0).abs() < 1e-14, "{name}: {loss}, not {}", expected.0);
+        assert!((gradient - expected.1).iter().all(|d| d.abs() < 1e-15), "{name}");
+    };
+    check("mae", Mae.rows(x.view(), y.view()).unwrap());
+    check("huber", Huber::new(0.5).unwrap().rows(x.view(), y.view()).unwrap());
+    let bce = BceWithLogits::default().positive_weight(weight).unwrap();
+    check("bce", bce.rows(x.view(), yes.view()).unwrap());
+}
+
+#[test]
+fn padding_changes_nothing() {
+    let (x, y) = (random((4, 2, 3), 1), random((4, 2, 3), 2));
+    let of = |filler: f64| {
+        let fill = |values: &Array3<f64>| {
+            let mut values = values.clone();
+            values.slice_mut(ndarray::s![2.., 1, ..]).fill(filler);
+            Sequences::new(values, vec![4, 2]).unwrap()
+        };
+        let (x, y) = (fill(&x), fill(&y));
+        let median = Quantile::new(vec![0.5]).unwrap();
+        (
+            Mae.sequences(&x, &y).unwrap(),
+            Huber::default().sequences(&x, &y).unwrap(),
+            median.sequences(&x, &y).unwrap(),
+        )
+    };
+    assert_eq!(of(0.0), of(f64::NAN));
+}
+
+#[test]
+fn a_median_is_half_the_absolute_error_and_equal_values_have_no_gradient() {
+    let (x, y) = (array![[1.0_f64, 2.0, 3.0]], array![[1.0, 4.0, 0.0]]);
+    let (mae, _) = Mae.rows(x.view(), y.view()).unwrap();
+    let (median, d) = Quantile::new(vec![0.5]).unwrap().rows(x.view(), y.view()).unwrap();
+    assert!((mae - 2.0 * median).abs() < 1e-15);
+    assert_eq!(d[[0, 0]], 0.0);
+    assert_eq!(Mae.rows(x.view(), x.view()).unwrap().1, array![[0.0, 0.0, 0.0]]);
+}
+
+#[test]
+fn a_sure_yes_or_no_does_not_overflow() {
+    let (logits, target) = (array![[800.0, -800.0]], array![[1.0, 0.0]]);
+    let bce = BceWithLogits::default().positive_weight(vec![5.0, 5.0]).unwrap();
+    assert_eq!(bce.rows(logits.view(), target.view()).unwrap(), (0.0, array![[0.0, 0.0]]));
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_by_name() {
+    let message = |error: recurrent::Error| error.to_string();
+    assert!(message(Huber::new(0.0).unwrap_err()).starts_with("delta"));
+    assert!(message(Huber::new(f64::NAN).unwrap_err()).starts_with("delta"));
+    assert!(message(Quantile::new(vec![]).unwrap_err()).starts_with("levels"));
+    assert!(message(Quantile::new(vec![0.5, 1.0]).unwrap_err()).starts_with("levels"));
+    let weight = BceWithLogits::default().positive_weight(vec![1.0, -1.0]);
+    assert!(message(weight.unwrap_err()).starts_with("positive_weight"));
+    let (x, y) = (array![[1.0, 2.0]], array![[1.0]]);
+    assert!(message(Mae.rows(x.view(), y.view()).unwrap_err()).starts_with("target"));
+    let two = Quantile::new(vec![0.1, 0.5, 0.9]).unwrap().rows(x.view(), y.view());
+    assert!(message(two.unwrap_err()).starts_with("predicted"));
+    let nan = array![[f64::NAN]];
+    assert!(message(Mae.rows(nan.view(), y.view()).unwrap_err()).starts_with("loss"));
+    let quantile = Quantile::new(vec![0.5]).unwrap().rows(nan.view(), y.view());
+    assert!(message(quantile.unwrap_err()).starts_with("loss"));
+}
