@@ -91,6 +91,21 @@ pub enum Error {
         problem: String,
     },
 
+    /// A cell of a table cannot be read as what it should be.
+    #[error("{}: line {line}, column {column}: expected {expected}, got {got:?}", path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: u64,
+        /// The column's name, or `all` where the whole line is meant.
+        column: String,
+        /// What should stand there, in words.
+        expected: String,
+        /// What stands there.
+        got: String,
+    },
+
     /// The operating system refused to read or write.
     #[error("{}: {source}", path.display())]
     Io {

@@ -183,8 +183,15 @@ impl<T: Float> Sequences<T> {
 
     /// A batch from one array [time, features] per sequence, padded with zeros to the longest.
     pub fn from_list(sequences: &[Array2<T>]) -> Result<Self> {
-        let features = sequences.first().map_or(0, Array2::ncols);
-        let lengths: Vec<usize> = sequences.iter().map(Array2::nrows).collect();
+        let views: Vec<ArrayView2<'_, T>> =
+            sequences.iter().map(|sequence| sequence.view()).collect();
+        Self::from_views(&views)
+    }
+
+    /// The same from views.
+    pub fn from_views(sequences: &[ArrayView2<'_, T>]) -> Result<Self> {
+        let features = sequences.first().map_or(0, |sequence| sequence.ncols());
+        let lengths: Vec<usize> = sequences.iter().map(|sequence| sequence.nrows()).collect();
         let time = lengths.iter().copied().max().unwrap_or(0);
         check_size("sequences [time, batch, features]", &[time, sequences.len(), features])?;
         let mut values = Array3::zeros((time, sequences.len(), features));
@@ -197,6 +204,18 @@ impl<T: Float> Sequences<T> {
             }
         }
         Self::new(values, lengths)
+    }
+
+    /// A batch of one-hot vectors, as of [`one_hot`](Self::one_hot), from the tokens of each sequence.
+    ///
+    /// # Errors
+    /// Where there is no token, or one is not less than `classes`.
+    pub fn one_hot_from_list<S: AsRef<[usize]>>(sequences: &[S], classes: usize) -> Result<Self> {
+        let lengths: Vec<usize> = sequences.iter().map(|tokens| tokens.as_ref().len()).collect();
+        let time = lengths.iter().copied().max().unwrap_or(0);
+        let token = |(t, b): (usize, usize)| sequences[b].as_ref().get(t).copied().unwrap_or(0);
+        let tokens = Array2::from_shape_fn((time, sequences.len()), token);
+        Self::one_hot(tokens.view(), classes, lengths)
     }
 
     /// A batch of the same lengths with other values [time, batch, any width].
@@ -224,6 +243,12 @@ impl<T: Float> Sequences<T> {
         self.one_hot.as_ref().map_or(&self.values, |OneHot { tokens, classes, values }| {
             values.get_or_init(|| one_hot_values(tokens, *classes))
         })
+    }
+
+    /// The tokens [time, batch] of one-hot vectors; in the padding stands what is no token. None of
+    /// other values.
+    pub fn tokens(&self) -> Option<ArrayView2<'_, usize>> {
+        self.one_hot.as_ref().map(|one_hot| one_hot.tokens.view())
     }
 
     /// The values, to change: one-hot vectors become values like any others.

@@ -9,11 +9,12 @@ use std::{env, fs, thread};
 use ndarray::{Array2, Array3, Axis};
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use recurrent::data::Source;
 use recurrent::layer::{Dropout, Linear};
 use recurrent::loss::CrossEntropy;
 use recurrent::optim::schedule::ReduceOnPlateau;
 use recurrent::optim::{Adam, Sgd};
-use recurrent::train::{Event, Flow, History, Model, Score, Source, Trainer};
+use recurrent::train::{Event, Flow, History, Model, Score, Trainer};
 use recurrent::{Arrays, Error, Float, Lstm, Result, Sequences, arrays};
 
 /// Says whether the first value of a sequence was positive.

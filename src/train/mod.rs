@@ -2,7 +2,8 @@
 //! on from them.
 //!
 //! A model is any composition of layers; what it learns from a batch, and how it is judged, are two
-//! methods of [`Model`]. The samples are a [`Source`].
+//! methods of [`Model`]. The samples are a
+//! [`Source`](crate::data::Source).
 //!
 //! ```
 //! use ndarray::{Array2, Array3};
@@ -12,7 +13,8 @@
 //! use recurrent::layer::Linear;
 //! use recurrent::loss::Mse;
 //! use recurrent::optim::Adam;
-//! use recurrent::train::{Model, Score, Source, Trainer};
+//! use recurrent::data::Source;
+//! use recurrent::train::{Model, Score, Trainer};
 //!
 //! /// Says at each step what the last one was.
 //! #[derive(Clone)]
@@ -71,7 +73,7 @@
 //!
 //! | file | duty |
 //! |---|---|
-//! | `model` | [`Model`]: what trains; [`Source`]: where its batches come from |
+//! | `model` | [`Model`]: what trains |
 //! | `trainer` | [`Trainer`]: the loop; [`Event`] and [`Flow`]: its callbacks |
 //! | `run` | where a training stands |
 //! | `checkpoint` | that, and all arrays, in a file |
@@ -87,5 +89,5 @@ mod trainer;
 
 pub use history::{Epoch, History};
 pub use metrics::Score;
-pub use model::{Model, Source};
+pub use model::Model;
 pub use trainer::{Event, Flow, Trainer};

@@ -1,8 +1,9 @@
-//! [`Model`]: what the loop trains; [`Source`]: where its batches come from.
+//! [`Model`]: what the loop trains.
 
 use rand::Rng;
 
 use crate::arrays::Arrays;
+use crate::data::Source;
 use crate::error::Result;
 use crate::float::Float;
 use crate::train::Score;
@@ -37,25 +38,4 @@ pub trait Model<T: Float>: Arrays<T> {
         }
         Ok(score)
     }
-}
-
-/// Samples by number, of which batches are made.
-pub trait Source<B> {
-    /// How many samples there are.
-    fn len(&self) -> usize;
-
-    /// Whether there are none.
-    fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// The length of sample `index` in steps, by which batches of like lengths are made; a source
-    /// whose samples are alike says 1.
-    fn length(&self, index: usize) -> usize {
-        let _ = index;
-        1
-    }
-
-    /// The batch of the given samples.
-    fn batch(&self, indices: &[usize]) -> Result<B>;
 }

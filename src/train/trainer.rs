@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use crate::data::Batches;
+use crate::data::{Batches, Source};
 use crate::error::{Error, Result, check_size};
 use crate::float::Float;
 use crate::optim::schedule::Schedule;
@@ -13,7 +13,7 @@ use crate::optim::{Ema, Optimizer, OptimizerState, clip_global_norm};
 use crate::train::checkpoint::{Bundles, Checkpoint, Read};
 use crate::train::history::Epoch;
 use crate::train::run::{Exact, Run, Settings};
-use crate::train::{History, Model, Score, Source};
+use crate::train::{History, Model, Score};
 
 /// The streams of the random numbers of batches; those below order the samples of epochs.
 const BATCHES: u64 = 1 << 63;

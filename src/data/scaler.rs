@@ -1,0 +1,150 @@
+//! [`Scaler`]: features of like size, and back.
+//!
+//! ```text
+//! y = (x − offset) / scale          x = y·scale + offset
+//! standard: offset = mean, scale = deviation          min-max: offset = min, scale = max − min
+//! ```
+
+use ndarray::{Array, ArrayBase, ArrayView2, Data, Dimension};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result, check_shape, check_size};
+use crate::float::Float;
+
+/// Scales each feature by what it was in the data that it was fitted on: the training part, never
+/// the test part. See the [module](self).
+///
+/// ```
+/// use ndarray::array;
+/// use recurrent::data::Scaler;
+///
+/// let train = array![[1.0_f64, 10.0], [3.0, 10.0]]; // [rows, features]
+/// let scaler = Scaler::standard(&[train.view()])?;
+/// let scaled = scaler.apply(&train)?;
+/// assert_eq!(scaled, array![[-1.0, 0.0], [1.0, 0.0]]); // a feature that never changes keeps its size
+/// assert_eq!(scaler.invert(&scaled)?, train);
+/// # Ok::<(), recurrent::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Scaler {
+    offset: Vec<f64>,
+    scale: Vec<f64>,
+}
+
+impl Scaler {
+    /// Mean 0 and deviation 1 over all rows of `parts`, each [rows, features].
+    ///
+    /// # Errors
+    /// Where there is no row, the features differ, or a value is not finite.
+    pub fn standard<T: Float>(parts: &[ArrayView2<'_, T>]) -> Result<Self> {
+        Self::fit(parts, |values| {
+            let mean = values.iter().sum::<f64>() / values.len() as f64;
+            let squares = values.iter().map(|value| (value - mean).powi(2));
+            (mean, (squares.sum::<f64>() / values.len() as f64).sqrt())
+        })
+    }
+
+    /// From 0, the least, to 1, the greatest value of all rows of `parts`, each [rows, features].
+    ///
+    /// # Errors
+    /// As [`standard`](Self::standard).
+    pub fn min_max<T: Float>(parts: &[ArrayView2<'_, T>]) -> Result<Self> {
+        Self::fit(parts, |values| {
+            let least = values.iter().copied().fold(f64::INFINITY, f64::min);
+            (least, values.iter().copied().fold(f64::NEG_INFINITY, f64::max) - least)
+        })
+    }
+
+    /// Offset and scale of each feature as `of` finds them in its values.
+    fn fit<T: Float>(
+        parts: &[ArrayView2<'_, T>],
+        of: impl Fn(&[f64]) -> (f64, f64),
+    ) -> Result<Self> {
+        let features = parts.first().map_or(0, |part| part.ncols());
+        let rows = parts.iter().map(|part| part.nrows()).sum();
+        check_size("parts [rows, features]", &[rows, features])?;
+        for (i, part) in parts.iter().enumerate() {
+            let expected = [part.nrows(), features];
+            check_shape(format!("parts[{i}]"), "rows, features", &expected, part.shape())?;
+            if let Some(((row, column), value)) = part.indexed_iter().find(|x| !x.1.is_finite()) {
+                let argument = format!("parts[{i}][{row}, {column}]");
+                return Err(Error::argument(argument, "a finite value", value));
+            }
+        }
+        let (mut offset, mut scale) = (Vec::new(), Vec::new());
+        for j in 0..features {
+            let columns = parts.iter().map(|part| part.column(j));
+            let values: Vec<f64> = columns.flatten().map(|value| value.f64()).collect();
+            let (o, s) = of(&values);
+            offset.push(o);
+            scale.push(if s > 0.0 { s } else { 1.0 });
+        }
+        Ok(Self { offset, scale })
+    }
+
+    /// How many features it scales.
+    pub fn features(&self) -> usize {
+        self.scale.len()
+    }
+
+    /// `x`, whose last axis is the features, scaled.
+    ///
+    /// # Errors
+    /// Where `x` has other features.
+    pub fn apply<T: Float, S: Data<Elem = T>, D: Dimension>(
+        &self,
+        x: &ArrayBase<S, D>,
+    ) -> Result<Array<T, D>> {
+        self.map("x", x, |value, offset, scale| (value - offset) / scale)
+    }
+
+    /// What was scaled to `y`, whose last axis is the features.
+    ///
+    /// # Errors
+    /// Where `y` has other features.
+    pub fn invert<T: Float, S: Data<Elem = T>, D: Dimension>(
+        &self,
+        y: &ArrayBase<S, D>,
+    ) -> Result<Array<T, D>> {
+        self.map("y", y, |value, offset, scale| value * scale + offset)
+    }
+
+    fn map<T: Float, S: Data<Elem = T>, D: Dimension>(
+        &self,
+        argument: &'static str,
+        values: &ArrayBase<S, D>,
+        f: impl Fn(f64, f64, f64) -> f64,
+    ) -> Result<Array<T, D>> {
+        let got = values.shape().last().map_or(&[][..], std::slice::from_ref);
+        check_shape(argument, "features", &[self.features()], got)?;
+        let mut mapped = values.to_owned();
+        for mut row in mapped.rows_mut() {
+            for ((value, &offset), &scale) in row.iter_mut().zip(&self.offset).zip(&self.scale) {
+                *value = T::of(f(value.f64(), offset, scale));
+            }
+        }
+        Ok(mapped)
+    }
+
+    /// The scaler of the given features alone, in that order: of the targets among the inputs.
+    ///
+    /// # Errors
+    /// Where there is none, or one does not exist.
+    pub fn columns(&self, columns: &[usize]) -> Result<Self> {
+        check_columns(columns, self.features())?;
+        let of = |values: &[f64]| columns.iter().map(|&j| values[j]).collect();
+        Ok(Self { offset: of(&self.offset), scale: of(&self.scale) })
+    }
+}
+
+/// Fails unless there are `columns`, each less than `features`.
+pub(crate) fn check_columns(columns: &[usize], features: usize) -> Result<()> {
+    check_size("columns", &[columns.len()])?;
+    match columns.iter().position(|&j| j >= features) {
+        None => Ok(()),
+        Some(place) => {
+            let expected = format!("less than {features} (features)");
+            Err(Error::argument(format!("columns[{place}]"), expected, columns[place]))
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Splits: which samples a model learns from, and which it is judged by.
+//!
+//! Each function returns the numbers of both, train first, for [`Dataset::split`](super::Dataset::split).
+
+use std::collections::BTreeMap;
+
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+
+use crate::error::{Error, Result};
+
+/// The part of `number` samples, drawn by `seed`, that is the nearest to the share `test`; both parts
+/// are in order.
+///
+/// ```
+/// let (train, test) = recurrent::data::split::random(10, 0.3, 1)?;
+/// assert_eq!((train.len(), test.len()), (7, 3));
+/// # Ok::<(), recurrent::Error>(())
+/// ```
+///
+/// # Errors
+/// Unless 0 < test < 1.
+pub fn random(number: usize, test: f64, seed: u64) -> Result<(Vec<usize>, Vec<usize>)> {
+    stratified(&vec![0; number], test, seed)
+}
+
+/// The same from each of the `classes` of the samples alike.
+///
+/// ```
+/// let classes = [0, 0, 1, 0, 0, 1, 0, 0, 1, 1];
+/// let (_, test) = recurrent::data::split::stratified(&classes, 0.5, 1)?;
+/// assert_eq!(test.iter().filter(|&&i| classes[i] == 1).count(), 2);
+/// # Ok::<(), recurrent::Error>(())
+/// ```
+///
+/// # Errors
+/// Unless 0 < test < 1.
+pub fn stratified(classes: &[usize], test: f64, seed: u64) -> Result<(Vec<usize>, Vec<usize>)> {
+    check_share(test)?;
+    let mut of_class: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for (i, &class) in classes.iter().enumerate() {
+        of_class.entry(class).or_default().push(i);
+    }
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let (mut train, mut held) = (Vec::new(), Vec::new());
+    for mut samples in of_class.into_values() {
+        samples.shuffle(&mut rng);
+        let count = share(samples.len(), test);
+        held.extend_from_slice(&samples[..count]);
+        train.extend_from_slice(&samples[count..]);
+    }
+    train.sort_unstable();
+    held.sort_unstable();
+    Ok((train, held))
+}
+
+/// The last of `number` samples that stand in the order of time, the nearest to the share `test`.
+///
+/// Windows of one series overlap: split the series by
+/// [`Windows::split`](super::Windows::split) instead.
+///
+/// ```
+/// assert_eq!(recurrent::data::split::by_time(5, 0.4)?, (vec![0, 1, 2], vec![3, 4]));
+/// # Ok::<(), recurrent::Error>(())
+/// ```
+///
+/// # Errors
+/// Unless 0 < test < 1.
+pub fn by_time(number: usize, test: f64) -> Result<(Vec<usize>, Vec<usize>)> {
+    check_share(test)?;
+    let start = number - share(number, test);
+    Ok(((0..start).collect(), (start..number).collect()))
+}
+
+fn check_share(test: f64) -> Result<()> {
+    if 0.0 < test && test < 1.0 {
+        return Ok(());
+    }
+    Err(Error::argument("test", "a share between 0 and 1", test))
+}
+
+fn share(number: usize, test: f64) -> usize {
+    (number as f64 * test).round() as usize
+}

@@ -1,0 +1,210 @@
+//! Vocabularies, scaling, windows, data sets, splits and tables: what they keep and what they refuse.
+
+use ndarray::{Array1, Array2, array};
+use proptest::prelude::*;
+use recurrent::data::{Dataset, Scaler, Source, Table, Unit, Vocabulary, Windows, split};
+use recurrent::{Error, Result};
+
+/// The values of row t and column j: unlike any other's.
+fn numbered(rows: usize, columns: usize) -> Array2<f64> {
+    Array2::from_shape_fn((rows, columns), |(t, j)| (t * columns + j) as f64)
+}
+
+proptest! {
+    #[test]
+    fn no_window_sees_the_future_and_no_training_window_the_test(
+        rows in 2..60_usize, length in 1..8_usize, horizon in 1..5_usize, stride in 1..4_usize,
+        boundary in 0..60_usize,
+    ) {
+        let series = numbered(rows, 2);
+        let windows = Windows::new(length, horizon).unwrap().stride(stride).unwrap().targets(&[1]);
+        let row_of = |value: f64| value as usize / 2;
+        let Ok((train, test)) = windows.split(&series, boundary) else {
+            let boundary = boundary.min(rows);
+            let late = rows - boundary.saturating_sub(length);
+            prop_assert!(boundary < length + horizon || late < length + horizon);
+            return Ok(());
+        };
+        for (part, is_train) in [(&train, true), (&test, false)] {
+            let all: Vec<usize> = (0..part.len()).collect();
+            let (x, y) = part.batch(&all).unwrap();
+            for b in all {
+                let seen: Vec<usize> = (0..length).map(|t| row_of(x.values()[[t, b, 0]])).collect();
+                let told: Vec<usize> = y.row(b).iter().map(|&value| row_of(value)).collect();
+                let run: Vec<usize> = (seen[0]..seen[0] + length + horizon).collect();
+                prop_assert_eq!([seen, told.clone()].concat(), run);
+                prop_assert!(y.row(b).iter().all(|value| value % 2.0 == 1.0));
+                prop_assert!(told.iter().all(|&row| (row < boundary) == is_train));
+            }
+        }
+        // The next window would no longer fit.
+        let last = train.start(train.len() - 1);
+        prop_assert!(last + stride + length + horizon > train.series().nrows());
+    }
+
+    #[test]
+    fn scaling_is_undone_by_its_inverse_and_known_by_its_figures(
+        values in prop::collection::vec(-1e3..1e3_f64, 12), kind in 0..2_usize,
+    ) {
+        let rows = Array2::from_shape_vec((4, 3), values).unwrap();
+        let fit = [Scaler::standard::<f64>, Scaler::min_max::<f64>][kind];
+        let scaler = fit(&[rows.slice(ndarray::s![..1, ..]), rows.slice(ndarray::s![1.., ..])]).unwrap();
+        let scaled = scaler.apply(&rows).unwrap();
+        let back = scaler.invert(&scaled).unwrap();
+        prop_assert!((&back - &rows).iter().all(|d| d.abs() < 1e-10));
+        for column in scaled.columns() {
+            if kind == 0 {
+                prop_assert!(column.mean().unwrap().abs() < 1e-9);
+                prop_assert!((column.std(0.0) - 1.0).abs() < 1e-9);
+            } else {
+                prop_assert!((0.0..=1.0).contains(&column.fold(f64::INFINITY, |a, &b| a.min(b))));
+                prop_assert!((column.fold(0.0_f64, |a, &b| a.max(b)) - 1.0).abs() < 1e-12);
+            }
+        }
+        let one = scaler.columns(&[2]).unwrap().apply(&rows.column(2).to_owned().insert_axis(ndarray::Axis(1)));
+        prop_assert_eq!(one.unwrap().column(0).to_vec(), scaled.column(2).to_vec());
+    }
+
+    #[test]
+    fn a_split_loses_no_sample_and_repeats_none(
+        classes in prop::collection::vec(0..4_usize, 1..80), test in 0.05..0.95_f64, seed: u64,
+    ) {
+        let n = classes.len();
+        let all: Vec<usize> = (0..n).collect();
+        let parts = [
+            split::random(n, test, seed).unwrap(),
+            split::stratified(&classes, test, seed).unwrap(),
+            split::by_time(n, test).unwrap(),
+        ];
+        for (train, held) in &parts {
+            let mut both = [train.clone(), held.clone()].concat();
+            both.sort();
+            prop_assert_eq!(&both, &all);
+        }
+        prop_assert_eq!(parts[0].1.len(), (n as f64 * test).round() as usize);
+        for class in 0..4 {
+            let count = |part: &[usize]| part.iter().filter(|&&i| classes[i] == class).count();
+            let (held, of) = (count(&parts[1].1), count(&all));
+            prop_assert!((held as f64 - of as f64 * test).abs() <= 0.5);
+        }
+        prop_assert!(parts[2].0.iter().max() < parts[2].1.iter().min() || parts[2].0.is_empty() || parts[2].1.is_empty());
+    }
+
+    #[test]
+    fn a_vocabulary_says_again_what_it_was_told(text in "\\PC{1,40}", unit in 0..2_usize) {
+        let unit = [Unit::Character, Unit::Word][unit];
+        prop_assume!(!unit.tokens(&text).is_empty());
+        let vocabulary = Vocabulary::of(unit).fit([&text]).unwrap();
+        let numbers = vocabulary.encode(&text).unwrap();
+        let said = vocabulary.decode(&numbers).unwrap();
+        prop_assert_eq!(said, unit.tokens(&text).join(if unit == Unit::Word { " " } else { "" }));
+        let json = serde_json::to_string(&vocabulary).unwrap();
+        prop_assert_eq!(serde_json::from_str::<Vocabulary>(&json).unwrap(), vocabulary);
+    }
+}
+
+#[test]
+fn a_vocabulary_counts_cuts_and_knows_the_unknown() {
+    let texts = ["b b b a a c", "a d"];
+    let of = || Vocabulary::of(Unit::Word).special(&["<unk>"]).unknown("<unk>");
+    let common = of().minimum_count(2).fit(texts).unwrap();
+    assert_eq!(common.tokens(), ["<unk>", "a", "b"]);
+    assert_eq!(common.encode("d b").unwrap(), [0, 2]);
+    assert_eq!(of().maximum_size(2).fit(texts).unwrap().tokens(), ["<unk>", "a"]);
+    let composed = Vocabulary::of(Unit::Word).lowercase(true).fit(["É"]).unwrap();
+    assert_eq!(composed.encode("e\u{301}").unwrap(), [0]);
+    assert_eq!(composed.encode_tokens(&["E\u{301}"]).unwrap(), [0]);
+    let strict = Vocabulary::of(Unit::Word).fit(texts).unwrap();
+    assert_eq!(
+        strict.encode("e").unwrap_err().to_string(),
+        "text: expected tokens of the vocabulary, got e"
+    );
+    assert_eq!(
+        strict.decode(&[9]).unwrap_err().to_string(),
+        "numbers: expected less than 4 (tokens), got 9"
+    );
+    let twice = Vocabulary::of(Unit::Word).special(&["a"]).fixed(&["b", "a"]).unwrap_err();
+    assert_eq!(twice.to_string(), "tokens[2]: expected a new token, got a");
+    assert!(Vocabulary::of(Unit::Word).unknown("<unk>").fit(texts).is_err());
+    assert!(Vocabulary::of(Unit::Word).fit([" "]).is_err());
+}
+
+#[test]
+fn a_data_set_stacks_every_kind_of_target() -> Result<()> {
+    let sequences = vec![array![[1.0]], array![[2.0], [3.0]]];
+    let (x, classes) = Dataset::new(sequences.clone(), vec![4_usize, 5])?.all()?;
+    assert_eq!((x.lengths(), &classes[..]), (&[1, 2][..], &[4, 5][..]));
+    let values = vec![array![1.0, 2.0], array![3.0, 4.0]];
+    let (_, values) = Dataset::<f64, Array1<f64>>::new(sequences.clone(), values)?.all()?;
+    assert_eq!(values, array![[1.0, 2.0], [3.0, 4.0]]);
+    let (_, steps) = Dataset::new(sequences.clone(), vec![vec![7_usize], vec![8, 9]])?.all()?;
+    assert_eq!(steps, array![[7, 8], [0, 9]]);
+    let targets = Dataset::new(sequences.clone(), sequences.clone())?.batch(&[1])?;
+    assert_eq!(targets.0, targets.1);
+    let tokens = Dataset::<f32, usize>::of_tokens(vec![vec![2], vec![0, 1]], 3, vec![0, 1])?;
+    let (x, _) = tokens.batch(&[1, 0])?;
+    assert_eq!((x.features(), x.lengths()), (3, &[2, 1][..]));
+    assert_eq!(x.tokens().unwrap()[[1, 0]], 1);
+    assert_eq!(tokens.length(1), 2);
+    Ok(())
+}
+
+#[test]
+fn a_data_set_refuses_what_does_not_fit_and_names_it() {
+    let says = |error: Error| error.to_string();
+    let sequences = || vec![array![[1.0, 2.0]], array![[3.0, 4.0]]];
+    let none = Dataset::<f64, usize>::new(vec![], vec![]).unwrap_err();
+    assert!(says(none).starts_with("sequences [number, features]"));
+    let few = Dataset::new(sequences(), vec![0_usize]).unwrap_err();
+    assert_eq!(says(few), "targets: expected [2] (sequences), got [1]");
+    let wide = Dataset::new(vec![array![[1.0]], array![[1.0, 2.0]]], vec![0_usize, 1]).unwrap_err();
+    assert_eq!(says(wide), "sequences[1]: expected [1, 1] (time, features), got [1, 2]");
+    let long = Dataset::new(sequences(), vec![vec![0_usize], vec![0, 1]]).unwrap_err();
+    assert_eq!(says(long), "targets[1]: expected [1] (time), got [2]");
+    let token = Dataset::<f64, usize>::of_tokens(vec![vec![0, 3]], 3, vec![0]).unwrap_err();
+    assert_eq!(says(token), "tokens[0, 1]: expected less than 3 (classes), got 3");
+    let data = Dataset::new(sequences(), vec![0_usize, 1]).unwrap();
+    assert_eq!(
+        says(data.batch(&[0, 2]).unwrap_err()),
+        "indices[1]: expected less than 2 (samples), got 2"
+    );
+    assert!(data.select(&[]).is_err());
+    let windows = Windows::new(2, 1).unwrap();
+    assert!(says(windows.cut(&numbered(2, 1)).unwrap_err()).contains("at least 3 rows"));
+    assert!(
+        says(windows.targets(&[1]).cut(&numbered(5, 1)).unwrap_err()).starts_with("columns[0]")
+    );
+    let scaler = Scaler::standard(&[array![[1.0], [f64::NAN]].view()]).unwrap_err();
+    assert_eq!(says(scaler), "parts[0][1, 0]: expected a finite value, got NaN");
+}
+
+#[test]
+fn a_cell_that_cannot_be_read_is_named_by_file_line_and_column() {
+    let path = std::env::temp_dir().join(format!("recurrent-table-{}.csv", std::process::id()));
+    let error = |text: &str, read: fn(&Table) -> Result<()>| {
+        std::fs::write(&path, text).unwrap();
+        let error = Table::read(&path).and_then(|table| read(&table)).unwrap_err().to_string();
+        error.strip_prefix(&format!("{}: ", path.display())).unwrap_or(&error).to_owned()
+    };
+    let values = |table: &Table| table.values::<f32>(&["x", "y"]).map(|_| ());
+    assert_eq!(
+        error("x,y\n1,2\n\"3\n\",oops\n", values),
+        "line 3, column y: expected another value (invalid float literal), got \"oops\""
+    );
+    assert_eq!(
+        error("x,y\n1,inf\n", values),
+        "line 2, column y: expected a finite number, got \"inf\""
+    );
+    assert_eq!(
+        error("x,y\n1,2\n3\n", values),
+        "line 3, column all: expected 2 cells, got \"1 cells\""
+    );
+    assert_eq!(error("x,z\n1,2\n", values), "column: expected one of [\"x\", \"z\"], got y");
+    let groups = |table: &Table| table.groups("x").map(|_| ());
+    assert_eq!(
+        error("x\n1\n2\n1\n", groups),
+        "line 4, column x: expected the rows of a sequence together, got \"1\""
+    );
+    std::fs::remove_file(&path).unwrap();
+    assert!(matches!(Table::read(&path), Err(Error::Io { .. })));
+}
