@@ -5,8 +5,7 @@ use ndarray::{Array2, Array3, Axis, array};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use recurrent::check::GradientCheck;
-use recurrent::layer::pooling::{mean_over_time, mean_over_time_backward};
-use recurrent::layer::{Dropout, Embedding, Linear};
+use recurrent::layer::{Dropout, Embedding, Linear, Pooling, TimePooling};
 use recurrent::loss::{BceWithLogits, CrossEntropy, Mse};
 use recurrent::tensor::Init;
 use recurrent::{Arrays, Float, Lstm, Result, Sequences, arrays};
@@ -109,14 +108,79 @@ fn embedding_gradients_match_finite_differences() {
     }
 }
 
+/// The mean over time of `features` values a step.
+fn mean(features: usize) -> TimePooling<f64> {
+    TimePooling::new(Pooling::Mean, features, 1, &mut rng()).unwrap()
+}
+
 #[test]
-fn the_mean_over_time_s_gradient_matches_finite_differences() {
-    for lengths in [[5, 5, 5, 5], [2, 1, 5, 3]] {
-        let (x, w) = (sequences(7, lengths, 1), random2((4, 7), 2));
-        let d_x = mean_over_time_backward(&lengths, TIME, w.view()).unwrap();
-        let d_x = x.with_values(d_x).unwrap();
-        agrees(&x, &d_x, |x| Ok((mean_over_time(x)? * &w).sum()));
+fn pooling_gradients_match_finite_differences_for_every_kind() {
+    let kinds = [Pooling::Last, Pooling::Mean, Pooling::Max, Pooling::Attention];
+    for (kind, directions) in kinds.into_iter().flat_map(|kind| [(kind, 1), (kind, 2)]) {
+        for width in [1, 3, 7, 17].map(|width| width * directions) {
+            let pooling = TimePooling::new(kind, width, directions, &mut rng()).unwrap();
+            for lengths in [[5, 5, 5, 5], [2, 1, 5, 3]] {
+                let (mut x, w) = (sequences(width, lengths, 1), random2((4, width), 2));
+                // No two steps so near each other that a small difference changes the greatest.
+                x.for_each_mut(&mut |_, mut values| {
+                    for (t, mut step) in values.outer_iter_mut().enumerate() {
+                        step.mapv_inplace(|x| (20.0 * x).round() / 20.0 + 0.013 * t as f64);
+                    }
+                });
+                let mut grad = pooling.zeros_like();
+                let d_x = pooling.backward(&x, w.view(), &mut grad).unwrap();
+                let d_x = x.with_values(d_x).unwrap();
+                agrees(&(pooling.clone(), x), &(grad, d_x), |(pooling, x)| {
+                    Ok((pooling.forward(x)? * &w).sum())
+                });
+            }
+        }
     }
+}
+
+#[test]
+fn pooling_of_both_directions_is_the_final_state_of_each() {
+    let lstm = Lstm::<f64>::builder(3, 4).bidirectional(true).build(&mut rng()).unwrap();
+    let (h, last) = lstm.forward(&sequences(3, [2, 1, 5, 3], 1), None).unwrap();
+    let pooled = TimePooling::new(Pooling::Last, 8, 2, &mut rng()).unwrap().forward(&h).unwrap();
+    let (forward, backward) = pooled.view().split_at(Axis(1), 4);
+    assert_eq!(forward, last.part("h", 0, false).unwrap());
+    assert_eq!(backward, last.part("h", 0, true).unwrap());
+}
+
+#[test]
+fn attention_weighs_steps_by_a_softmax_that_does_not_overflow() {
+    let mut pooling = TimePooling::new(Pooling::Attention, 1, 1, &mut rng()).unwrap();
+    pooling.fill(1.0);
+    let x =
+        Sequences::from_list(&[array![[0.0], [3_f64.ln()]], array![[800.0], [-800.0]]]).unwrap();
+    let y = pooling.forward(&x).unwrap();
+    assert!((y[[0, 0]] - 0.75 * 3_f64.ln()).abs() < 1e-15 && y[[1, 0]] == 800.0);
+}
+
+#[test]
+fn an_embedding_may_come_from_elsewhere_and_learn_nothing() {
+    let weight = array![[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]];
+    let embedding = Embedding::from_weight(weight).unwrap().padding_index(1).unwrap();
+    let x = Sequences::one_hot(array![[0, 1], [2, 9]].view(), 3, vec![2, 1]).unwrap();
+    let y = embedding.forward_sequences(&x).unwrap();
+    assert_eq!(y.values(), array![[[1.0, 2.0], [0.0, 0.0]], [[5.0, 6.0], [0.0, 0.0]]]);
+    let (mut grad, d_y) = (embedding.zeros_like(), Array3::ones((2, 2, 2)));
+    embedding.backward_sequences(&x, d_y.view(), &mut grad).unwrap();
+    assert_eq!(grad.weight(), array![[1.0, 1.0], [0.0, 0.0], [1.0, 1.0]]);
+    grad.fill(0.0);
+    embedding.clone().frozen(true).backward_sequences(&x, d_y.view(), &mut grad).unwrap();
+    assert_eq!(grad.weight(), Array2::<f64>::zeros((3, 2)));
+    let message = |error: recurrent::Error| error.to_string();
+    assert_eq!(
+        message(embedding.clone().padding_index(3).unwrap_err()),
+        "padding_index: expected less than 3 (num_embeddings), got 3"
+    );
+    assert_eq!(
+        message(embedding.forward_sequences(&sequences(3, [5; 4], 1)).unwrap_err()),
+        "x: expected tokens (Sequences::one_hot), got values"
+    );
+    assert!(Embedding::from_weight(array![[f64::NAN]]).is_err());
 }
 
 #[test]
@@ -246,18 +310,18 @@ impl Classifier<f64> {
 
     fn loss(&self, x: &Sequences<f64>, y: &Array2<f64>) -> Result<f64> {
         let (h, _) = self.lstm.forward(x, None)?;
-        let logits = self.head.forward(mean_over_time(&h)?.view())?;
+        let logits = self.head.forward(mean(4).forward(&h)?.view())?;
         Ok(BceWithLogits::default().rows(logits.view(), y.view())?.0)
     }
 
     fn gradient(&self, x: &Sequences<f64>, y: &Array2<f64>) -> Result<(Self, Array3<f64>)> {
         let (h, _, tape) = self.lstm.forward_train(x, None, &mut rng())?;
-        let mean = mean_over_time(&h)?;
+        let pooled = mean(4).forward(&h)?;
         let (_, d) =
-            BceWithLogits::default().rows(self.head.forward(mean.view())?.view(), y.view())?;
+            BceWithLogits::default().rows(self.head.forward(pooled.view())?.view(), y.view())?;
         let mut grad = self.zeros_like();
-        let d_mean = self.head.backward(mean.view(), d.view(), &mut grad.head)?;
-        let d_h = mean_over_time_backward(h.lengths(), h.time(), d_mean.view())?;
+        let d_pooled = self.head.backward(pooled.view(), d.view(), &mut grad.head)?;
+        let d_h = mean(4).backward(&h, d_pooled.view(), &mut mean(4))?;
         let (d_x, _) = self.lstm.backward(tape, &d_h, None, &mut grad.lstm)?;
         Ok((grad, d_x))
     }
@@ -329,7 +393,15 @@ fn padding_of_layers_and_losses_changes_no_bit() {
     assert_eq!(run(0.25, 0), run(f64::NAN, usize::MAX));
     assert_eq!(run(0.25, 0), run(f64::NEG_INFINITY, 7));
     let x = sequences(3, [2, 3, 5, 1], 1);
-    assert_eq!(mean_over_time(&x).unwrap(), mean_over_time(&padded(&x, f64::NAN)).unwrap());
+    for kind in [Pooling::Last, Pooling::Mean, Pooling::Max, Pooling::Attention] {
+        let pooling = TimePooling::new(kind, 3, 1, &mut rng()).unwrap();
+        let run = |x: &Sequences<f64>| {
+            let (mut grad, y) = (pooling.zeros_like(), pooling.forward(x).unwrap());
+            let d_x = pooling.backward(x, y.view(), &mut grad).unwrap();
+            bits(&((y, d_x), grad))
+        };
+        assert_eq!(run(&x), run(&padded(&x, f64::NAN)), "{kind:?}");
+    }
 }
 
 #[test]
@@ -499,8 +571,8 @@ fn errors_name_argument_expected_and_got() {
     );
     assert_eq!(message(Dropout::new(1.0)), "p: expected 0 ≤ p < 1, got 1");
     assert_eq!(
-        message(mean_over_time(&sequences(2, [1, 0, 2, 3], 1))),
-        "lengths[1]: expected at least 1: an empty sequence has no mean, got 0"
+        message(mean(2).forward(&sequences(2, [1, 0, 2, 3], 1))),
+        "lengths[1]: expected at least 1: of an empty sequence there is nothing to pool, got 0"
     );
     let logits = random2((2, 3), 1);
     let plain = CrossEntropy::default();

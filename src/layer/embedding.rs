@@ -12,7 +12,7 @@ use ndarray::{Array2, Array3, ArrayView2, ArrayView3, Axis};
 use rand::Rng;
 
 use crate::arrays::{Arrays, Visit, VisitMut, check_same_structure};
-use crate::error::{Result, check_shape, check_size};
+use crate::error::{Error, Result, check_shape, check_size};
 use crate::float::Float;
 use crate::sequences::{Sequences, check_token_sequences};
 use crate::tensor::Init;
@@ -36,6 +36,8 @@ use crate::tensor::Init;
 #[derive(Clone, Debug)]
 pub struct Embedding<T> {
     weight: Array2<T>,
+    padding_index: Option<usize>,
+    frozen: bool,
 }
 
 impl<T: Float> Embedding<T> {
@@ -47,7 +49,55 @@ impl<T: Float> Embedding<T> {
         check_size("num_embeddings × embedding_dim", &[num_embeddings, embedding_dim])?;
         let mut weight = Array2::zeros((num_embeddings, embedding_dim));
         Init::Normal(1.0).fill(weight.view_mut(), rng);
-        Ok(Self { weight })
+        Ok(Self { weight, padding_index: None, frozen: false })
+    }
+
+    /// A layer with the given rows `weight` [num_embeddings, embedding_dim]: word vectors from
+    /// elsewhere.
+    ///
+    /// # Errors
+    /// Where a size is zero or a value is not finite.
+    pub fn from_weight(weight: Array2<T>) -> Result<Self> {
+        check_size("weight [num_embeddings, embedding_dim]", weight.shape())?;
+        weight.check_finite()?;
+        Ok(Self { weight, padding_index: None, frozen: false })
+    }
+
+    /// Makes the row of `token` zero, and lets it learn nothing: for a token that stands where there
+    /// is none.
+    ///
+    /// # Errors
+    /// Where there is no such token.
+    pub fn padding_index(mut self, token: usize) -> Result<Self> {
+        if token >= self.weight.nrows() {
+            let expected = format!("less than {} (num_embeddings)", self.weight.nrows());
+            return Err(Error::argument("padding_index", expected, token));
+        }
+        self.weight.row_mut(token).fill(T::zero());
+        self.padding_index = Some(token);
+        Ok(self)
+    }
+
+    /// Whether its rows learn nothing: their gradient is then zero. An optimiser with weight decay
+    /// would still shrink them; freeze them by name there.
+    pub fn frozen(mut self, frozen: bool) -> Self {
+        self.frozen = frozen;
+        self
+    }
+
+    /// How many tokens there are.
+    pub fn num_embeddings(&self) -> usize {
+        self.weight.nrows()
+    }
+
+    /// Values of a row.
+    pub fn embedding_dim(&self) -> usize {
+        self.weight.ncols()
+    }
+
+    /// The rows, [num_embeddings, embedding_dim].
+    pub fn weight(&self) -> ArrayView2<'_, T> {
+        self.weight.view()
     }
 
     /// Sequences [time, batch, embedding_dim] of the given `lengths`, of `tokens` [time, batch].
@@ -86,13 +136,45 @@ impl<T: Float> Embedding<T> {
         check_shape("d_y", "time, batch, embedding", &expected, d_y.shape())?;
         check_same_structure("grad", self, grad)?;
         self.check_tokens(tokens, lengths)?;
+        if self.frozen {
+            return Ok(());
+        }
         for ((t, b), &token) in tokens.indexed_iter() {
-            if t < lengths[b] {
+            if t < lengths[b] && Some(token) != self.padding_index {
                 let mut row = grad.weight.row_mut(token);
                 row += &d_y.index_axis(Axis(0), t).row(b);
             }
         }
         Ok(())
+    }
+
+    /// The same as [`forward`](Self::forward) of one-hot sequences `x`.
+    ///
+    /// # Errors
+    /// Where `x` is not one-hot or has other classes.
+    pub fn forward_sequences(&self, x: &Sequences<T>) -> Result<Sequences<T>> {
+        self.forward(self.tokens_of(x)?, x.lengths())
+    }
+
+    /// The same as [`backward`](Self::backward) at one-hot sequences `x`.
+    ///
+    /// # Errors
+    /// Where `x` is not one-hot or has other classes, or a shape does not fit.
+    pub fn backward_sequences(
+        &self,
+        x: &Sequences<T>,
+        d_y: ArrayView3<'_, T>,
+        grad: &mut Self,
+    ) -> Result<()> {
+        self.backward(self.tokens_of(x)?, x.lengths(), d_y, grad)
+    }
+
+    fn tokens_of<'x>(&self, x: &'x Sequences<T>) -> Result<ArrayView2<'x, usize>> {
+        let expected = [x.time(), x.batch(), self.weight.nrows()];
+        let got = [x.time(), x.batch(), x.features()];
+        check_shape("x", "time, batch, num_embeddings", &expected, &got)?;
+        let tokens = x.tokens();
+        tokens.ok_or_else(|| Error::argument("x", "tokens (Sequences::one_hot)", "values"))
     }
 
     fn check_tokens(&self, tokens: ArrayView2<'_, usize>, lengths: &[usize]) -> Result<()> {

@@ -5,7 +5,7 @@
 //! | `linear` | [`Linear`]: y = W x + b |
 //! | `embedding` | [`Embedding`]: a row for each token |
 //! | `dropout` | [`Dropout`]: zeros at random |
-//! | `pooling` | the mean over time |
+//! | `pooling` | [`TimePooling`]: one vector for a sequence |
 
 pub mod dropout;
 pub mod embedding;
@@ -15,3 +15,4 @@ pub mod pooling;
 pub use dropout::Dropout;
 pub use embedding::Embedding;
 pub use linear::Linear;
+pub use pooling::{Pooling, TimePooling};

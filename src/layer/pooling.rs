@@ -1,80 +1,282 @@
-//! One vector for a whole sequence: its mean over time.
+//! One vector for a whole sequence, of its steps alone, never of the padding.
 //!
 //! ```text
-//! y = Σ_t x_t / length         d_x_t = d_y / length
+//! last       y = x_L for what walks forward, x_1 for what walks backward
+//! mean       y = Σ_t x_t / L              d_x_t = d_y / L
+//! max        y_j = max_t x_t,j            d_x_t,j = d_y_j at the first t that has it, else 0
+//! attention  α = softmax(q·x_t), y = Σ_t α_t x_t
+//!            d_α_t = d_y·x_t, d_s_t = α_t (d_α_t − Σ_u α_u d_α_u)
+//!            d_x_t = α_t d_y + d_s_t q, dq = Σ_t d_s_t x_t
 //! ```
+//!
+//! Attention with a learned query q: Yang et al., *Hierarchical Attention Networks for Document
+//! Classification*, 2016, without the hidden layer before the query.
 
-use ndarray::{Array2, Array3, ArrayView2, Axis};
+use ndarray::{Array1, Array2, Array3, ArrayView2, Axis, Zip};
+use rand::Rng;
+use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result, check_shape};
+use crate::arrays::{Arrays, Visit, VisitMut, check_same_structure};
+use crate::error::{Error, Result, check_shape, check_size};
 use crate::float::Float;
 use crate::sequences::Sequences;
+use crate::tensor::Init;
 
-/// The mean [batch, features] of each sequence's own steps.
+/// How [`TimePooling`] makes one vector of many.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Pooling {
+    /// Where each direction ends: the final hidden state.
+    #[default]
+    Last,
+    /// The mean of the steps.
+    Mean,
+    /// The greatest value of each feature.
+    Max,
+    /// A mean whose weights are learned.
+    Attention,
+}
+
+/// A vector for each sequence; see the [module](self).
 ///
 /// ```
 /// use ndarray::array;
-/// use recurrent::Sequences;
-/// use recurrent::layer::pooling::{mean_over_time, mean_over_time_backward};
+/// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+/// use recurrent::layer::{Pooling, TimePooling};
+/// use recurrent::{Arrays, Sequences};
 ///
 /// let x = Sequences::from_list(&[array![[1.0], [3.0]], array![[5.0]]])?;
-/// assert_eq!(mean_over_time(&x)?, array![[2.0], [5.0]]); // [batch, features]
+/// let mean = TimePooling::new(Pooling::Mean, 1, 1, &mut ChaCha8Rng::seed_from_u64(1))?;
+/// let y = mean.forward(&x)?;
+/// assert_eq!(y, array![[2.0], [5.0]]); // [batch, features]
 ///
-/// let d_mean = array![[1.0], [1.0]];
-/// let d_x = mean_over_time_backward(x.lengths(), x.time(), d_mean.view())?;
-/// assert_eq!(d_x, array![[[0.5], [1.0]], [[0.5], [0.0]]]);
+/// let mut grad = mean.zeros_like();
+/// let d_x = mean.backward(&x, array![[1.0], [1.0]].view(), &mut grad)?;
+/// assert_eq!(d_x, array![[[0.5], [1.0]], [[0.5], [0.0]]]); // [time, batch, features]
 /// # Ok::<(), recurrent::Error>(())
 /// ```
-///
-/// # Errors
-/// Where a sequence is empty: it has no mean.
-pub fn mean_over_time<T: Float>(x: &Sequences<T>) -> Result<Array2<T>> {
-    check_not_empty(x.lengths())?;
-    let mut mean = Array2::zeros((x.batch(), x.features()));
-    for (t, step) in x.values().outer_iter().enumerate() {
+#[derive(Clone, Debug)]
+pub struct TimePooling<T> {
+    kind: Pooling,
+    features: usize,
+    directions: usize,
+    query: Option<Array1<T>>,
+}
+
+impl<T: Float> TimePooling<T> {
+    /// Pooling of `features` values a step, which are those of `directions` walks side by side: 2 for a
+    /// bidirectional network. A query begins uniform on ±1/√features; other kinds draw nothing.
+    ///
+    /// # Errors
+    /// Where `features` is zero or cannot be divided among 1 or 2 directions.
+    pub fn new(
+        kind: Pooling,
+        features: usize,
+        directions: usize,
+        rng: &mut dyn Rng,
+    ) -> Result<Self> {
+        check_size("features", &[features])?;
+        if !(1..=2).contains(&directions) || !features.is_multiple_of(directions) {
+            let expected = format!("1 or 2 that divide {features} features");
+            return Err(Error::argument("directions", expected, directions));
+        }
+        let query = (kind == Pooling::Attention).then(|| {
+            let mut query = Array2::zeros((1, features));
+            Init::Uniform(1.0 / (features as f64).sqrt()).fill(query.view_mut(), rng);
+            query.index_axis_move(Axis(0), 0)
+        });
+        Ok(Self { kind, features, directions, query })
+    }
+
+    /// How it makes one vector of many.
+    pub fn kind(&self) -> Pooling {
+        self.kind
+    }
+
+    /// y [batch, features] of `x` [time, batch, features].
+    ///
+    /// # Errors
+    /// Where a sequence is empty or the features differ.
+    pub fn forward(&self, x: &Sequences<T>) -> Result<Array2<T>> {
+        self.check(x)?;
+        let mut pool = Running::new(self, x.batch());
+        for (t, step) in x.values().outer_iter().enumerate() {
+            let alive = |b: usize| t < x.lengths()[b];
+            pool.add(self, step, alive);
+        }
+        if self.kind == Pooling::Last && self.directions == 2 {
+            let half = self.features / 2;
+            let (mut y, first) = (pool.value(), x.values().index_axis(Axis(0), 0));
+            let backward = first.split_at(Axis(1), half).1;
+            y.view_mut().split_at(Axis(1), half).1.assign(&backward);
+            return Ok(y);
+        }
+        Ok(pool.value())
+    }
+
+    /// d_x [time, batch, features] from `d_y` [batch, features] at `x`; zero in the padding. Adds what
+    /// is the query's to `grad`.
+    ///
+    /// # Errors
+    /// Where a sequence is empty or a shape does not fit.
+    pub fn backward(
+        &self,
+        x: &Sequences<T>,
+        d_y: ArrayView2<'_, T>,
+        grad: &mut Self,
+    ) -> Result<Array3<T>> {
+        self.check(x)?;
+        check_shape("d_y", "batch, features", &[x.batch(), self.features], d_y.shape())?;
+        check_same_structure("grad", self, grad)?;
+        let mut d_x = Array3::zeros(x.values().dim());
         for (b, &length) in x.lengths().iter().enumerate() {
-            if t < length {
-                let mut sum = mean.row_mut(b);
-                sum += &step.row(b);
+            let (steps, d_y) = (x.values().index_axis(Axis(1), b), d_y.row(b));
+            let mut d_steps = d_x.index_axis_mut(Axis(1), b);
+            let query = self.query.as_ref().zip(grad.query.as_mut());
+            match (self.kind, query) {
+                (Pooling::Last, _) => {
+                    let half = self.features / self.directions;
+                    for (j, &d) in d_y.indexed_iter() {
+                        d_steps[[if j < half { length - 1 } else { 0 }, j]] = d;
+                    }
+                }
+                (Pooling::Max, _) => {
+                    for (j, &d) in d_y.indexed_iter() {
+                        let first = |best: usize, t: usize| {
+                            if steps[[t, j]] > steps[[best, j]] { t } else { best }
+                        };
+                        d_steps[[(1..length).fold(0, first), j]] = d;
+                    }
+                }
+                (Pooling::Attention, Some((query, d_query))) => {
+                    let scores = steps.rows().into_iter().take(length).map(|row| row.dot(query));
+                    let weights = softmax(scores.collect());
+                    let d_weights = steps.rows().into_iter().map(|row| row.dot(&d_y));
+                    let d_weights: Vec<T> = d_weights.take(length).collect();
+                    let mean: T = weights.iter().zip(&d_weights).map(|(&w, &d)| w * d).sum();
+                    for t in 0..length {
+                        let (weight, d_score) = (weights[t], weights[t] * (d_weights[t] - mean));
+                        d_query.scaled_add(d_score, &steps.row(t));
+                        Zip::from(d_steps.row_mut(t))
+                            .and(d_y)
+                            .and(query)
+                            .for_each(|d, &d_y, &q| *d = weight * d_y + d_score * q);
+                    }
+                }
+                (Pooling::Mean | Pooling::Attention, _) => {
+                    let share = &d_y / T::of(length as f64);
+                    d_steps.rows_mut().into_iter().take(length).for_each(|mut d| d.assign(&share));
+                }
+            }
+        }
+        Ok(d_x)
+    }
+
+    fn check(&self, x: &Sequences<T>) -> Result<()> {
+        let expected = [x.time(), x.batch(), self.features];
+        check_shape("x", "time, batch, features", &expected, x.values().shape())?;
+        match x.lengths().iter().position(|&length| length == 0) {
+            None => Ok(()),
+            Some(b) => {
+                let expected = "at least 1: of an empty sequence there is nothing to pool";
+                Err(Error::argument(format!("lengths[{b}]"), expected, 0))
             }
         }
     }
-    for (mut row, &length) in mean.rows_mut().into_iter().zip(x.lengths()) {
-        row /= T::of(length as f64);
-    }
-    Ok(mean)
 }
 
-/// d_x [time, batch, features] from `d_mean` [batch, features]; zero in the padding.
-///
-/// # Errors
-/// Where a sequence is empty, or longer than `time`.
-pub fn mean_over_time_backward<T: Float>(
-    lengths: &[usize],
-    time: usize,
-    d_mean: ArrayView2<'_, T>,
-) -> Result<Array3<T>> {
-    let (batch, features) = d_mean.dim();
-    check_shape("lengths", "batch", &[batch], &[lengths.len()])?;
-    check_not_empty(lengths)?;
-    let d_x = Array3::zeros((time, batch, features));
-    let mut d_x = Sequences::new(d_x, lengths.to_vec())?.into_values();
-    for (t, mut step) in d_x.axis_iter_mut(Axis(0)).enumerate() {
-        for (b, &length) in lengths.iter().enumerate() {
-            if t < length {
-                step.row_mut(b).assign(&(&d_mean.row(b) / T::of(length as f64)));
-            }
+/// e^s / Σ e^s.
+fn softmax<T: Float>(mut scores: Vec<T>) -> Vec<T> {
+    let most = scores.iter().copied().fold(T::neg_infinity(), T::max);
+    scores.iter_mut().for_each(|score| *score = (*score - most).exp());
+    let sum: T = scores.iter().copied().sum();
+    scores.iter_mut().for_each(|score| *score /= sum);
+    scores
+}
+
+/// Pooling step by step: what [`TimePooling::forward`] and a stream share. The latter has one
+/// direction.
+#[derive(Clone, Debug)]
+pub(crate) struct Running<T> {
+    sum: Array2<T>,
+    /// For each sequence: of a mean how many steps there were, of attention Σ e^(s − most).
+    weight: Vec<T>,
+    /// The greatest score s of attention.
+    most: Vec<T>,
+    /// Whether the sum is of parts with a weight.
+    divides: bool,
+}
+
+impl<T: Float> Running<T> {
+    pub(crate) fn new(pooling: &TimePooling<T>, batch: usize) -> Self {
+        Self {
+            sum: Array2::zeros((batch, pooling.features)),
+            weight: vec![T::zero(); batch],
+            most: vec![T::neg_infinity(); batch],
+            divides: matches!(pooling.kind, Pooling::Mean | Pooling::Attention),
         }
     }
-    Ok(d_x)
+
+    /// Takes the next step [batch, features] of the sequences that are `alive`.
+    pub(crate) fn add(
+        &mut self,
+        pooling: &TimePooling<T>,
+        step: ArrayView2<'_, T>,
+        alive: impl Fn(usize) -> bool,
+    ) {
+        let rows = self.sum.rows_mut().into_iter().zip(step.rows());
+        for (b, (mut sum, row)) in rows.enumerate().filter(|&(b, _)| alive(b)) {
+            let weight = &mut self.weight[b];
+            match (pooling.kind, &pooling.query) {
+                (Pooling::Last, _) => sum.assign(&row),
+                (Pooling::Max, _) if *weight > T::zero() => {
+                    Zip::from(sum)
+                        .and(row)
+                        .for_each(|most, &x| *most = if x > *most { x } else { *most });
+                }
+                (Pooling::Max, _) => sum.assign(&row),
+                (Pooling::Attention, Some(query)) => {
+                    let score = row.dot(query);
+                    if score > self.most[b] {
+                        let shrink = (self.most[b] - score).exp();
+                        sum *= shrink;
+                        *weight *= shrink;
+                        self.most[b] = score;
+                    }
+                    let share = (score - self.most[b]).exp();
+                    sum.scaled_add(share, &row);
+                    *weight += share;
+                    continue;
+                }
+                (Pooling::Mean | Pooling::Attention, _) => sum += &row,
+            }
+            *weight += T::one();
+        }
+    }
+
+    /// The vector of each sequence so far.
+    pub(crate) fn value(&self) -> Array2<T> {
+        let mut value = self.sum.clone();
+        if self.divides {
+            for (mut row, &weight) in value.rows_mut().into_iter().zip(&self.weight) {
+                row /= weight;
+            }
+        }
+        value
+    }
 }
 
-fn check_not_empty(lengths: &[usize]) -> Result<()> {
-    match lengths.iter().position(|&length| length == 0) {
-        None => Ok(()),
-        Some(b) => {
-            let expected = "at least 1: an empty sequence has no mean";
-            Err(Error::argument(format!("lengths[{b}]"), expected, 0))
+impl<T: Float> Arrays<T> for TimePooling<T> {
+    fn for_each<'a>(&'a self, f: &mut Visit<'_, 'a, T>) {
+        if let Some(query) = &self.query {
+            f("query", query.view().into_dyn());
+        }
+    }
+
+    fn for_each_mut<'a>(&'a mut self, f: &mut VisitMut<'_, 'a, T>) {
+        if let Some(query) = &mut self.query {
+            f("query", query.view_mut().into_dyn());
         }
     }
 }
