@@ -36,9 +36,11 @@
 //! | [`layer`] | linear, embedding, dropout, pooling |
 //! | [`loss`] | each returns its value and its gradient together |
 //! | [`optim`] | SGD, Adam and their kin, clipping, schedules, moving averages |
-//! | [`data`] | the batches of an epoch |
+//! | [`data`] | data sets, windows, scaling, vocabularies, batches |
+//! | [`decode`] | from logits to tokens |
 //! | [`io`] | safetensors under PyTorch's names |
 //! | [`train`] | the training loop: validation, early stopping, checkpoints |
+//! | [`model`] | the sequence shapes, ready to train |
 //! | [`check`] | gradients against finite differences; the gradient flow |
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
@@ -47,11 +49,13 @@ pub mod arrays;
 pub mod cell;
 pub mod check;
 pub mod data;
+pub mod decode;
 pub mod error;
 pub mod float;
 pub mod io;
 pub mod layer;
 pub mod loss;
+pub mod model;
 pub mod optim;
 mod pool;
 pub mod sequence;

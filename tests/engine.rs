@@ -64,6 +64,7 @@ fn identity(config: &CellConfig) -> Array2<f64> {
 impl Cell<f64> for Decay {
     type Options = Factor;
     type Packed = ();
+    const NAME: &'static str = "decay";
     const STATE: &'static [&'static str] = &["h"];
     const GATES: &'static [&'static str] = &["x"];
 
@@ -118,6 +119,7 @@ impl Cell<f64> for Decay {
 impl Cell<f64> for Ranked {
     type Options = ();
     type Packed = ();
+    const NAME: &'static str = "ranked";
     const STATE: &'static [&'static str] = &["h", "n"];
     const GATES: &'static [&'static str] = &["x"];
 

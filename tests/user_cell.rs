@@ -53,6 +53,7 @@ impl<T: Float> Cell<T> for MinimalGatedUnit<T> {
     type Options = ();
     /// U_f and U_n, laid out for the products of a step: they are multiplied one after the other.
     type Packed = [Packed<T>; 2];
+    const NAME: &'static str = "minimal_gated_unit";
     const STATE: &'static [&'static str] = &["h"];
     const GATES: &'static [&'static str] = &["f", "n"];
 

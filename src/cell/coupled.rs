@@ -23,6 +23,7 @@
 
 use ndarray::{Array1, ArrayView2};
 use rand::Rng;
+use serde::{Deserialize, Serialize};
 
 use super::{BackwardStep, Cell, CellConfig, ForwardStep, GateWeights, Steps};
 use crate::arrays::{Arrays, Visit, VisitMut};
@@ -38,7 +39,7 @@ pub struct CoupledLstmCell<T> {
 }
 
 /// Options of the LSTM with coupled gates.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct CoupledLstmOptions {
     /// The forget gate's bias at the start, as in [`LstmOptions`](super::LstmOptions).
     pub forget_bias: Option<f64>,
@@ -47,6 +48,7 @@ pub struct CoupledLstmOptions {
 impl<T: Float> Cell<T> for CoupledLstmCell<T> {
     type Options = CoupledLstmOptions;
     type Packed = Packed<T>;
+    const NAME: &'static str = "coupled_lstm";
     const STATE: &'static [&'static str] = &["h", "c"];
     const GATES: &'static [&'static str] = &["f", "g", "o"];
 

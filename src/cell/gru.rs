@@ -30,6 +30,7 @@ use std::ops::Range;
 
 use ndarray::{Array1, ArrayView2, Axis, Slice};
 use rand::Rng;
+use serde::{Deserialize, Serialize};
 
 use super::{BackwardStep, Cell, CellConfig, ForwardStep, GateWeights, Steps};
 use crate::arrays::{Arrays, Visit, VisitMut};
@@ -46,7 +47,7 @@ pub struct GruCell<T> {
 }
 
 /// Options of the GRU.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct GruOptions {
     /// Where the reset gate acts.
     pub reset: Reset,
@@ -60,7 +61,7 @@ impl GruOptions {
 }
 
 /// Where the reset gate of a GRU acts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reset {
     /// On the product W_hn h' + b_hn, as in PyTorch, cuDNN and Keras (`reset_after=True`): one
     /// product a step.
@@ -88,6 +89,7 @@ impl<T: Float> Cell<T> for GruCell<T> {
     type Options = GruOptions;
     /// The rows of r and z, and those of n, which act on their own.
     type Packed = [Packed<T>; 2];
+    const NAME: &'static str = "gru";
     const STATE: &'static [&'static str] = &["h"];
     const GATES: &'static [&'static str] = &["r", "z", "n"];
 

@@ -33,6 +33,7 @@
 
 use ndarray::{Array1, Array2, ArrayView2};
 use rand::Rng;
+use serde::{Deserialize, Serialize};
 
 use super::{BackwardStep, Cell, CellConfig, ForwardStep, Steps};
 use crate::arrays::{Arrays, Visit, VisitMut};
@@ -71,7 +72,7 @@ struct Affine<T> {
 }
 
 /// Options of the LSTM with layer normalisation.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LayerNormLstmOptions {
     /// ε, which keeps the division finite: greater than 0. By default 1e-5.
     pub epsilon: f64,
@@ -135,6 +136,7 @@ impl<T: Float> Cell<T> for LayerNormLstmCell<T> {
     type Options = LayerNormLstmOptions;
     /// W_hh, and b + β_ih + β_hh followed by β_c.
     type Packed = (Packed<T>, Vec<T>);
+    const NAME: &'static str = "layer_norm_lstm";
     const STATE: &'static [&'static str] = &["h", "c"];
     const GATES: &'static [&'static str] = &["i", "f", "g", "o"];
 

@@ -24,6 +24,7 @@
 
 use ndarray::{Array1, ArrayView2};
 use rand::Rng;
+use serde::{Deserialize, Serialize};
 
 use super::{BackwardStep, Cell, CellConfig, ForwardStep, GateWeights, Steps};
 use crate::arrays::{Arrays, Visit, VisitMut};
@@ -48,7 +49,7 @@ pub struct LstmCell<T> {
 /// let lstm = Lstm::<f32>::builder(3, 8).options(options).build(&mut ChaCha8Rng::seed_from_u64(1))?;
 /// # Ok::<(), recurrent::Error>(())
 /// ```
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LstmOptions {
     /// The forget gate's bias at the start, set as `bias_ih` with `bias_hh` zero in the same rows;
     /// 1 lets the cell remember from the first batch on (Jozefowicz et al., 2015). None: as the
@@ -59,6 +60,7 @@ pub struct LstmOptions {
 impl<T: Float> Cell<T> for LstmCell<T> {
     type Options = LstmOptions;
     type Packed = Packed<T>;
+    const NAME: &'static str = "lstm";
     const STATE: &'static [&'static str] = &["h", "c"];
     const GATES: &'static [&'static str] = &["i", "f", "g", "o"];
     const FUSED: bool = true;

@@ -73,6 +73,8 @@ pub trait Cell<T: Float>: Arrays<T> + Send + Sync {
     /// The recurrent weights, laid out for the products of a step.
     type Packed: std::fmt::Debug + Send + Sync;
 
+    /// The cell's name in the files of models, unlike any other's.
+    const NAME: &'static str;
     /// The states that a step hands to the next, at most [`MAX_STATES`]. The first is the output.
     const STATE: &'static [&'static str];
     /// The parts of equal width that a row of `gates` consists of, by name.

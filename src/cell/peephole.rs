@@ -27,6 +27,7 @@
 
 use ndarray::{Array1, ArrayView2};
 use rand::Rng;
+use serde::{Deserialize, Serialize};
 
 use super::{BackwardStep, Cell, CellConfig, ForwardStep, GateWeights, Steps};
 use crate::arrays::{Arrays, Visit, VisitMut};
@@ -51,7 +52,7 @@ pub struct PeepholeLstmCell<T> {
 const PEEPHOLES: [&str; 3] = ["weight_ci", "weight_cf", "weight_co"];
 
 /// Options of the LSTM with peepholes.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PeepholeLstmOptions {
     /// The forget gate's bias at the start, as in [`LstmOptions`](super::LstmOptions).
     pub forget_bias: Option<f64>,
@@ -67,6 +68,7 @@ impl<T: Float> PeepholeLstmCell<T> {
 impl<T: Float> Cell<T> for PeepholeLstmCell<T> {
     type Options = PeepholeLstmOptions;
     type Packed = Packed<T>;
+    const NAME: &'static str = "peephole_lstm";
     const STATE: &'static [&'static str] = &["h", "c"];
     const GATES: &'static [&'static str] = &["i", "f", "g", "o"];
 

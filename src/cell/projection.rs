@@ -28,6 +28,7 @@
 
 use ndarray::{Array1, Array2, ArrayView2};
 use rand::Rng;
+use serde::{Deserialize, Serialize};
 
 use super::{BackwardStep, Cell, CellConfig, ForwardStep, GateWeights, Steps};
 use crate::arrays::{Arrays, Visit, VisitMut};
@@ -45,7 +46,7 @@ pub struct ProjectedLstmCell<T> {
 }
 
 /// Options of the LSTM with projection.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ProjectedLstmOptions {
     /// Width of the output: at least 1, less than hidden_size. There is no default: it must be set.
     pub proj_size: usize,
@@ -64,6 +65,7 @@ impl<T: Float> Cell<T> for ProjectedLstmCell<T> {
     type Options = ProjectedLstmOptions;
     /// W_hh and W_hr.
     type Packed = [Packed<T>; 2];
+    const NAME: &'static str = "projected_lstm";
     const STATE: &'static [&'static str] = &["h", "c"];
     const GATES: &'static [&'static str] = &["i", "f", "g", "o"];
 

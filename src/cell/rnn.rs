@@ -14,6 +14,7 @@
 
 use ndarray::{Array1, ArrayView2};
 use rand::Rng;
+use serde::{Deserialize, Serialize};
 
 use super::{BackwardStep, Cell, CellConfig, ForwardStep, GateWeights, Steps};
 use crate::arrays::{Arrays, Visit, VisitMut};
@@ -30,7 +31,7 @@ pub struct RnnCell<T> {
 }
 
 /// φ of the vanilla RNN.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Nonlinearity {
     /// tanh.
     #[default]
@@ -42,6 +43,7 @@ pub enum Nonlinearity {
 impl<T: Float> Cell<T> for RnnCell<T> {
     type Options = Nonlinearity;
     type Packed = Packed<T>;
+    const NAME: &'static str = "rnn";
     const STATE: &'static [&'static str] = &["h"];
     const GATES: &'static [&'static str] = &["h"];
 

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `source` | [`Source`]: samples by number, of which batches are made |
 //! | `dataset` | [`Dataset`]: sequences in memory, each with its target |
+//! | `texts` | [`Texts`]: what a generator learns to say |
 //! | `windows` | [`Windows`]: pieces of a time series, each with what follows it |
 //! | `batches` | [`Batches`]: the order in which an epoch sees its samples |
 //! | [`split`] | random, stratified, by time |
@@ -21,6 +22,7 @@ mod source;
 pub mod split;
 #[cfg(feature = "csv")]
 mod table;
+mod texts;
 mod vocabulary;
 mod windows;
 
@@ -32,5 +34,6 @@ pub use scaler::Scaler;
 pub use source::Source;
 #[cfg(feature = "csv")]
 pub use table::Table;
+pub use texts::Texts;
 pub use vocabulary::{Unit, Vocabulary, VocabularyBuilder};
 pub use windows::{WindowedSeries, Windows};

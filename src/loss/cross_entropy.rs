@@ -14,6 +14,7 @@
 //! weight zero is left out, whatever its logit. The gradient is all that is written.
 
 use ndarray::{Array2, Array3, ArrayView2};
+use serde::{Deserialize, Serialize};
 
 use super::finite;
 use crate::error::{Error, Result, check_shape};
@@ -48,7 +49,7 @@ const WIDEST: usize = 64;
 /// assert_eq!(smooth.rows(logits.view(), &[0, 1])?.1.row(1), array![0.0, 0.0]);
 /// # Ok::<(), recurrent::Error>(())
 /// ```
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct CrossEntropy {
     ignore_index: Option<usize>,
     label_smoothing: f64,
@@ -60,6 +61,11 @@ impl CrossEntropy {
     pub fn ignore_index(mut self, class: usize) -> Self {
         self.ignore_index = Some(class);
         self
+    }
+
+    /// The class that counts nothing.
+    pub fn ignored(&self) -> Option<usize> {
+        self.ignore_index
     }
 
     /// The part ε of each row's target that is spread over all classes.

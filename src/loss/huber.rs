@@ -7,6 +7,8 @@
 //!
 //! Source: Huber, *Robust Estimation of a Location Parameter*, 1964; as `torch.nn.HuberLoss`.
 
+use serde::{Deserialize, Serialize};
+
 use super::elementwise_loss;
 use crate::error::{Error, Result};
 
@@ -21,9 +23,24 @@ use crate::error::{Error, Result};
 /// assert_eq!((loss, d_predicted), (1.5, array![[0.5, -0.5]]));
 /// # Ok::<(), recurrent::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "f64", into = "f64")]
 pub struct Huber {
     delta: f64,
+}
+
+impl TryFrom<f64> for Huber {
+    type Error = Error;
+
+    fn try_from(delta: f64) -> Result<Self> {
+        Self::new(delta)
+    }
+}
+
+impl From<Huber> for f64 {
+    fn from(huber: Huber) -> Self {
+        huber.delta
+    }
 }
 
 impl Default for Huber {

@@ -7,6 +7,7 @@
 //! Source: Koenker and Bassett, *Regression Quantiles*, 1978.
 
 use ndarray::{Array2, Array3, ArrayView2, Axis};
+use serde::{Deserialize, Serialize};
 
 use super::{as_sequences, elementwise};
 use crate::error::{Error, Result, check_shape};
@@ -28,9 +29,24 @@ use crate::sequences::Sequences;
 /// assert!((d_predicted[[0, 2]] - 0.1 / 3.0_f64).abs() < 1e-12);
 /// # Ok::<(), recurrent::Error>(())
 /// ```
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Vec<f64>", into = "Vec<f64>")]
 pub struct Quantile {
     levels: Vec<f64>,
+}
+
+impl TryFrom<Vec<f64>> for Quantile {
+    type Error = Error;
+
+    fn try_from(levels: Vec<f64>) -> Result<Self> {
+        Self::new(levels)
+    }
+}
+
+impl From<Quantile> for Vec<f64> {
+    fn from(quantile: Quantile) -> Self {
+        quantile.levels
+    }
 }
 
 impl Quantile {

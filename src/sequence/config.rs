@@ -1,6 +1,7 @@
 //! [`Builder`]: sizes and options of a network, checked once.
 
 use rand::Rng;
+use serde::{Deserialize, Serialize};
 
 use crate::cell::{Cell, CellConfig};
 use crate::error::{Error, Result, check_size};
@@ -21,7 +22,8 @@ use crate::tensor::Init;
 /// | `learned_initial_state` | false: zeros | |
 /// | `weight_ih`, `weight_hh`, `bias_init` | uniform ±1/√hidden_size | [`Init`] |
 /// | `options` | the cell's default | the cell's |
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(bound(serialize = "C::Options: Serialize", deserialize = "C::Options: Deserialize<'de>"))]
 pub struct Builder<T: Float, C: Cell<T>> {
     input_size: usize,
     /// The widths of the layers in turn, again from the first where there are more layers.
@@ -35,6 +37,7 @@ pub struct Builder<T: Float, C: Cell<T>> {
     weight_hh: Option<Init>,
     bias_init: Option<Init>,
     options: C::Options,
+    #[serde(skip)]
     element: std::marker::PhantomData<T>,
 }
 
@@ -54,6 +57,17 @@ impl<T: Float, C: Cell<T>> Builder<T, C> {
             options: C::Options::default(),
             element: std::marker::PhantomData,
         }
+    }
+
+    /// The same network for another input.
+    pub(crate) fn input_size(mut self, input_size: usize) -> Self {
+        self.input_size = input_size;
+        self
+    }
+
+    /// How many layers it has so far.
+    pub(crate) fn layers(&self) -> usize {
+        self.num_layers
     }
 
     /// How many layers, each as wide as the first.

@@ -3,12 +3,14 @@
 use ndarray::{Array2, ArrayViewMut2};
 use rand::{Rng, RngExt};
 use rand_distr::{Distribution, StandardNormal};
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::float::Float;
 
 /// How a weight [fan_out, fan_in] gets its first values.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Init {
     /// Uniform on ±`bound`. PyTorch's recurrent layers take 1/√hidden_size.

@@ -1,0 +1,177 @@
+//! [`SequenceClassifier`]: many to one, a class for a sequence.
+
+use std::sync::Arc;
+
+use ndarray::{Array2, ArrayView2};
+use rand::Rng;
+
+use crate::cell::{Cell, LstmCell};
+use crate::error::Result;
+use crate::float::Float;
+use crate::layer::Pooling;
+use crate::loss::CrossEntropy;
+use crate::model::config::{Builder, Config, Shape, shape_calls};
+use crate::model::network::Step;
+use crate::model::pooled::{Pooled, PooledStream};
+use crate::model::{classes_of, probabilities_of};
+use crate::sequences::Sequences;
+use crate::train::Model;
+use crate::train::metrics::Classification;
+
+/// A class for each sequence, of values or of tokens.
+///
+/// ```text
+/// embedding → recurrent layers → pooling over time → dropout → linear → softmax
+/// ```
+///
+/// ```
+/// # let path = std::env::temp_dir().join(format!("recurrent-doc-classifier-{}", std::process::id()));
+/// use ndarray::Array2;
+/// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+/// use recurrent::data::Dataset;
+/// use recurrent::model::SequenceClassifier;
+/// use recurrent::optim::Adam;
+/// use recurrent::train::{Model, Trainer};
+///
+/// // Does it rise or fall?
+/// let walk = |i: usize| Array2::from_shape_fn((4 + i % 5, 1), |(t, _)| {
+///     if i % 2 == 0 { t as f32 } else { -(t as f32) }
+/// });
+/// let data = Dataset::new((0..40).map(walk).collect(), (0..40).map(|i| i % 2).collect())?;
+///
+/// let mut rng = ChaCha8Rng::seed_from_u64(1);
+/// let mut model = SequenceClassifier::<f32>::builder(1, 2)
+///     .hidden_size(8)
+///     .labels(&["rises", "falls"])
+///     .build(&mut rng)?;
+/// Trainer::new(Adam::new(0.01)?).epochs(20).batch_size(8).fit(&mut model, &data, None)?;
+/// assert!(model.evaluate(&data, 40)?.accuracy() > 0.9);
+///
+/// model.save(&path)?;
+/// let model = SequenceClassifier::<f32>::load(&path)?;
+/// let mut stream = model.stream(1)?; // one sequence, step by step
+/// for step in walk(1).rows() {
+///     let p = stream.step(step.insert_axis(ndarray::Axis(0)))?; // [batch, classes]
+///     println!("{} {}", model.labels()[1], p[[0, 1]]);
+/// }
+/// # std::fs::remove_file(&path).ok();
+/// # Ok::<(), recurrent::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct SequenceClassifier<T: Float, C: Cell<T> = LstmCell<T>> {
+    config: Arc<Config<T, C, CrossEntropy>>,
+    body: Pooled<T, C>,
+}
+shape_calls!(SequenceClassifier, body);
+
+impl<T: Float, C: Cell<T>> Builder<T, C, SequenceClassifier<T, C>> {
+    /// How the steps of a sequence become one; at first where each direction ends.
+    pub fn pooling(mut self, pooling: Pooling) -> Self {
+        self.config.pooling = pooling;
+        self
+    }
+
+    /// What it learns by: cross entropy with class weights or label smoothing.
+    pub fn loss(mut self, loss: CrossEntropy) -> Self {
+        self.config.own = loss;
+        self
+    }
+}
+
+impl<T: Float, C: Cell<T>> SequenceClassifier<T, C> {
+    /// Begins a classifier of sequences of `input_size` features, or tokens, into `classes`.
+    pub fn builder(input_size: usize, classes: usize) -> Builder<T, C, Self> {
+        Builder::new(input_size, classes)
+    }
+
+    /// How many classes there are.
+    pub fn classes(&self) -> usize {
+        self.config.output_size
+    }
+
+    /// The probability of each class, [batch, classes].
+    ///
+    /// # Errors
+    /// Where `x` does not fit or a sequence is empty.
+    pub fn probabilities(&self, x: &Sequences<T>) -> Result<Array2<T>> {
+        Ok(probabilities_of(self.body.outputs(x)?))
+    }
+
+    /// The likeliest class of each sequence.
+    ///
+    /// # Errors
+    /// Where `x` does not fit, a sequence is empty or a result is NaN.
+    pub fn predict(&self, x: &Sequences<T>) -> Result<Vec<usize>> {
+        classes_of(self.body.outputs(x)?.view())
+    }
+
+    /// `batch` sequences step by step, each with the class that it looks like so far.
+    ///
+    /// # Errors
+    /// Where the model is bidirectional or `batch` is zero.
+    pub fn stream(&self, batch: usize) -> Result<ClassifierStream<'_, T, C>> {
+        Ok(ClassifierStream(self.body.stream(batch)?))
+    }
+}
+
+impl<T: Float, C: Cell<T>> Model<T> for SequenceClassifier<T, C> {
+    type Batch = (Sequences<T>, Vec<usize>);
+    type Score = Classification;
+
+    fn learn(&self, (x, classes): &Self::Batch, grad: &mut Self, rng: &mut dyn Rng) -> Result<f64> {
+        let loss = |logits: &Array2<T>| self.config.own.rows(logits.view(), classes);
+        self.body.learn(x, loss, &mut grad.body, rng)
+    }
+
+    fn measure(&self, (x, classes): &Self::Batch, score: &mut Classification) -> Result<()> {
+        let logits = self.body.outputs(x)?;
+        let (loss, _) = self.config.own.rows(logits.view(), classes)?;
+        let counts = |class: &usize| self.config.own.ignored() != Some(*class);
+        for (row, &class) in logits.rows().into_iter().zip(classes).filter(|x| counts(x.1)) {
+            score.add(row, class)?;
+        }
+        score.add_loss(loss.f64(), classes.iter().filter(|class| counts(class)).count());
+        Ok(())
+    }
+}
+
+impl<T: Float, C: Cell<T>> Shape<T, C> for SequenceClassifier<T, C> {
+    const NAME: &'static str = "SequenceClassifier";
+    type Own = CrossEntropy;
+
+    fn assemble(config: Config<T, C, CrossEntropy>, rng: &mut dyn Rng) -> Result<Self> {
+        let body = Pooled::new(&config, config.output_size, rng)?;
+        Ok(Self { config: Arc::new(config), body })
+    }
+
+    fn config(&self) -> &Config<T, C, CrossEntropy> {
+        &self.config
+    }
+}
+
+/// What [`SequenceClassifier::stream`] makes.
+#[derive(Debug)]
+pub struct ClassifierStream<'m, T: Float, C: Cell<T>>(PooledStream<'m, T, C>);
+
+impl<T: Float, C: Cell<T>> ClassifierStream<'_, T, C> {
+    /// The probability of each class after one more step `x_t` [batch, input], [batch, classes].
+    ///
+    /// # Errors
+    /// Where `x_t` does not fit; the stream is then as before.
+    pub fn step(&mut self, x_t: ArrayView2<'_, T>) -> Result<Array2<T>> {
+        Ok(probabilities_of(self.0.step(Step::Values(x_t))?))
+    }
+
+    /// The same after one more token of each sequence.
+    ///
+    /// # Errors
+    /// Where the tokens do not fit; the stream is then as before.
+    pub fn step_tokens(&mut self, tokens: &[usize]) -> Result<Array2<T>> {
+        Ok(probabilities_of(self.0.step(Step::Tokens(tokens))?))
+    }
+
+    /// Another stream that goes on from here by itself.
+    pub fn fork(&self) -> Self {
+        Self(self.0.fork())
+    }
+}

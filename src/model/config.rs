@@ -1,0 +1,287 @@
+//! [`Builder`]: what a model is to be; and how it is written to a file and read again.
+
+use std::fmt::Debug;
+use std::path::Path;
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::arrays::Arrays;
+use crate::cell::Cell;
+use crate::data::{Scaler, Vocabulary};
+use crate::error::{Error, Result, check_shape, check_size};
+use crate::float::Float;
+use crate::io::{Reader, Writer};
+use crate::layer::Pooling;
+use crate::sequence;
+
+/// What a model is, beside its weights: what its file says of it. `E` is what its kind alone has.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(bound(
+    serialize = "C::Options: Serialize, E: Serialize",
+    deserialize = "C::Options: Deserialize<'de>, E: Deserialize<'de>"
+))]
+pub struct Config<T: Float, C: Cell<T>, E> {
+    pub(super) input_size: usize,
+    pub(super) output_size: usize,
+    pub(super) embedding_dim: Option<usize>,
+    pub(super) dropout: f64,
+    pub(super) pooling: Pooling,
+    pub(super) recurrent: sequence::Builder<T, C>,
+    pub(super) vocabulary: Option<Vocabulary>,
+    pub(super) labels: Option<Vec<String>>,
+    pub(super) scaler: Option<Scaler>,
+    pub(super) own: E,
+}
+
+impl<T: Float, C: Cell<T>, E> Config<T, C, E> {
+    /// Fails where the parts do not belong together.
+    pub(super) fn check(&self) -> Result<()> {
+        check_size("input_size", &[self.input_size])?;
+        check_size("output_size", &[self.output_size])?;
+        check_size("embedding_dim", &[self.embedding_dim.unwrap_or(1)])?;
+        if !(0.0..1.0).contains(&self.dropout) {
+            return Err(Error::argument("dropout", "0 ≤ p < 1", self.dropout));
+        }
+        if let Some(vocabulary) = &self.vocabulary {
+            check_shape("vocabulary", "input", &[self.input_size], &[vocabulary.len()])?;
+        }
+        if let Some(scaler) = &self.scaler {
+            if self.embedding_dim.is_some() {
+                return Err(Error::argument("scaler", "none: tokens are not scaled", "one"));
+            }
+            check_shape("scaler", "input", &[self.input_size], &[scaler.features()])?;
+        }
+        if let Some(labels) = &self.labels {
+            check_shape("labels", "output", &[self.output_size], &[labels.len()])?;
+        }
+        Ok(())
+    }
+}
+
+/// A kind of model: what [`Builder`] and files need of it. Sealed: the models of this module alone.
+pub trait Shape<T: Float, C: Cell<T>>: Arrays<T> {
+    /// Its name in files.
+    const NAME: &'static str;
+    /// What this kind alone has.
+    type Own: Clone + Debug + Default + Serialize + DeserializeOwned;
+
+    /// A model with weights drawn from `rng`.
+    fn assemble(config: Config<T, C, Self::Own>, rng: &mut dyn Rng) -> Result<Self>;
+
+    /// What it was made by.
+    fn config(&self) -> &Config<T, C, Self::Own>;
+}
+
+/// Sizes and options of a model; [`build`](Builder::build) checks them.
+///
+/// | option | default | range |
+/// |---|---|---|
+/// | [`hidden_size`](Self::hidden_size) | 64 | at least 1 |
+/// | [`num_layers`](Self::num_layers) | 1 | at least 1 |
+/// | [`bidirectional`](Self::bidirectional) | false | not where a model speaks step by step |
+/// | [`embedding_dim`](Self::embedding_dim) | none: the input as it is | at least 1; the input is then tokens |
+/// | [`dropout`](Self::dropout) | 0 | 0 ≤ p < 1 |
+/// | [`cell_options`](Self::cell_options) | the cell's | the cell's |
+/// | [`recurrent`](Self::recurrent) | | all else that the recurrent layers can be told |
+#[derive(Clone, Debug)]
+pub struct Builder<T: Float, C: Cell<T>, M: Shape<T, C>> {
+    pub(super) config: Config<T, C, M::Own>,
+}
+
+impl<T: Float, C: Cell<T>, M: Shape<T, C>> Builder<T, C, M> {
+    pub(super) fn new(input_size: usize, output_size: usize) -> Self {
+        Self {
+            config: Config {
+                input_size,
+                output_size,
+                embedding_dim: None,
+                dropout: 0.0,
+                pooling: Pooling::Last,
+                recurrent: sequence::Recurrent::builder(input_size, 64),
+                vocabulary: None,
+                labels: None,
+                scaler: None,
+                own: M::Own::default(),
+            },
+        }
+    }
+
+    /// The width of each recurrent layer.
+    pub fn hidden_size(self, hidden_size: usize) -> Self {
+        self.recurrent(|layers| {
+            let count = layers.layers();
+            layers.hidden_sizes(&[hidden_size]).num_layers(count)
+        })
+    }
+
+    /// How many recurrent layers.
+    pub fn num_layers(self, num_layers: usize) -> Self {
+        self.recurrent(|layers| layers.num_layers(num_layers))
+    }
+
+    /// Whether each layer also walks backward in time: for sequences that are there as a whole.
+    pub fn bidirectional(self, bidirectional: bool) -> Self {
+        self.recurrent(|layers| layers.bidirectional(bidirectional))
+    }
+
+    /// The options of the cells.
+    pub fn cell_options(self, options: C::Options) -> Self {
+        self.recurrent(|layers| layers.options(options))
+    }
+
+    /// Sets what else the recurrent layers can be told: initial weights, a learned initial state.
+    pub fn recurrent(
+        mut self,
+        set: impl FnOnce(sequence::Builder<T, C>) -> sequence::Builder<T, C>,
+    ) -> Self {
+        self.config.recurrent = set(self.config.recurrent);
+        self
+    }
+
+    /// The input is tokens, `input_size` of them, and each is a row of this width that is learned.
+    pub fn embedding_dim(mut self, embedding_dim: usize) -> Self {
+        self.config.embedding_dim = Some(embedding_dim);
+        self
+    }
+
+    /// The probability with which training drops what a recurrent layer says, before the next layer
+    /// and before the head.
+    pub fn dropout(mut self, p: f64) -> Self {
+        self.config.dropout = p;
+        self
+    }
+
+    /// The vocabulary of the tokens that it reads, to keep with it.
+    pub fn vocabulary(mut self, vocabulary: Vocabulary) -> Self {
+        self.config.vocabulary = Some(vocabulary);
+        self
+    }
+
+    /// The scaler of the values that it reads: it is then told, in training and in use, values as they
+    /// come, and scales them itself.
+    pub fn scaler(mut self, scaler: Scaler) -> Self {
+        self.config.scaler = Some(scaler);
+        self
+    }
+
+    /// What its outputs are called, in their order, to keep with it.
+    pub fn labels<S: AsRef<str>>(mut self, labels: &[S]) -> Self {
+        self.config.labels = Some(labels.iter().map(|label| label.as_ref().to_owned()).collect());
+        self
+    }
+
+    /// The model, with weights drawn from `rng`.
+    ///
+    /// # Errors
+    /// Where an option lies outside its range, or what is kept does not fit input or output.
+    pub fn build(self, rng: &mut dyn Rng) -> Result<M> {
+        self.config.check()?;
+        M::assemble(self.config, rng)
+    }
+}
+
+/// What a file says of the model in it.
+#[derive(Serialize, Deserialize)]
+struct About<S> {
+    model: String,
+    cell: String,
+    config: S,
+}
+
+/// Writes `model`, with all that it takes to use it again, to the file `path`.
+pub(super) fn save<T: Float, C: Cell<T, Options: Serialize>, M: Shape<T, C>>(
+    model: &M,
+    path: &Path,
+) -> Result<()> {
+    let (kind, cell) = (M::NAME.to_owned(), C::NAME.to_owned());
+    let about = serde_json::to_string(&About { model: kind, cell, config: model.config() });
+    let about = about.map_err(|error| format_error(path, error.to_string()))?;
+    Writer::default().arrays("", model).about(about).write(path)
+}
+
+/// The model in the file `path`.
+pub(super) fn load<T: Float, C: Cell<T, Options: DeserializeOwned>, M: Shape<T, C>>(
+    path: &Path,
+) -> Result<M> {
+    let refuse = |problem: String| format_error(path, problem);
+    let file = Reader::open(path)?;
+    let about = file.about().ok_or_else(|| refuse("weights alone".to_owned()))?;
+    let about: About<serde_json::Value> =
+        serde_json::from_str(about).map_err(|error| refuse(error.to_string()))?;
+    if (&about.model[..], &about.cell[..]) != (M::NAME, C::NAME) {
+        let expected = format!("a {} of {} cells", M::NAME, C::NAME);
+        let got = format!("a {} of {} cells", about.model, about.cell);
+        return Err(Error::argument("path", expected, got));
+    }
+    let config: Config<T, C, M::Own> =
+        serde_json::from_value(about.config).map_err(|error| refuse(error.to_string()))?;
+    config.check()?;
+    // The weights that are drawn are all replaced.
+    let mut model = M::assemble(config, &mut ChaCha8Rng::seed_from_u64(0))?;
+    file.arrays("", &mut model)?;
+    Ok(model)
+}
+
+fn format_error(path: &Path, problem: String) -> Error {
+    Error::Format { path: path.to_owned(), format: "model", problem }
+}
+
+/// The calls that all models share, and their arrays: those of `$body` under its own names.
+macro_rules! shape_calls {
+    ($model:ident, $($body:ident),+) => {
+        impl<T: $crate::Float, C: $crate::cell::Cell<T>> $model<T, C> {
+            /// The vocabulary that was kept with it.
+            pub fn vocabulary(&self) -> Option<&$crate::data::Vocabulary> {
+                self.config.vocabulary.as_ref()
+            }
+
+            /// The scaler that was kept with it.
+            pub fn scaler(&self) -> Option<&$crate::data::Scaler> {
+                self.config.scaler.as_ref()
+            }
+
+            /// What its outputs are called, in their order; nothing where nothing was kept.
+            pub fn labels(&self) -> &[String] {
+                self.config.labels.as_deref().unwrap_or_default()
+            }
+
+            /// Writes the model with all that it takes to use it again, its configuration and what is
+            /// kept with it, to one file; see [`io::save`](crate::io::save).
+            ///
+            /// # Errors
+            /// [`Error::Io`](crate::Error::Io) where the file cannot be written.
+            pub fn save(&self, path: impl AsRef<std::path::Path>) -> $crate::Result<()>
+            where
+                C::Options: serde::Serialize,
+            {
+                $crate::model::config::save(self, path.as_ref())
+            }
+
+            /// The model in the file `path`.
+            ///
+            /// # Errors
+            /// Where the file cannot be read, or holds another kind of model, another cell or another
+            /// element type.
+            pub fn load(path: impl AsRef<std::path::Path>) -> $crate::Result<Self>
+            where
+                C::Options: serde::de::DeserializeOwned,
+            {
+                $crate::model::config::load(path.as_ref())
+            }
+        }
+
+        impl<T: $crate::Float, C: $crate::cell::Cell<T>> $crate::Arrays<T> for $model<T, C> {
+            fn for_each<'a>(&'a self, f: &mut $crate::arrays::Visit<'_, 'a, T>) {
+                $(self.$body.for_each(f);)+
+            }
+
+            fn for_each_mut<'a>(&'a mut self, f: &mut $crate::arrays::VisitMut<'_, 'a, T>) {
+                $(self.$body.for_each_mut(f);)+
+            }
+        }
+    };
+}
+pub(super) use shape_calls;

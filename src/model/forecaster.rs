@@ -1,0 +1,290 @@
+//! [`Forecaster`]: from the recent past of a time series to what follows.
+
+use std::sync::Arc;
+
+use ndarray::{Array2, ArrayView2, Axis};
+use rand::Rng;
+use serde::{Deserialize, Serialize};
+
+use crate::cell::{Cell, LstmCell};
+use crate::data::Scaler;
+use crate::error::{Error, Result, check_shape, check_size};
+use crate::float::Float;
+use crate::model::Criterion;
+use crate::model::config::{Builder, Config, Shape, shape_calls};
+use crate::model::network::Step;
+use crate::model::pooled::{Pooled, PooledStream};
+use crate::sequences::Sequences;
+use crate::train::Model;
+use crate::train::metrics::Regression;
+
+/// What a series will be for the next steps, from a window of what it was; quantiles of it with
+/// [`Criterion::Quantile`].
+///
+/// ```text
+/// scale → recurrent layers → last step → dropout → linear → scale back
+/// ```
+///
+/// It learns from a [`WindowedSeries`](crate::data::WindowedSeries) in the units of the data: the [`scaler`](Builder::scaler) is its
+/// own affair. All steps of the horizon are foretold at once;
+/// [`forecast_recursively`](Self::forecast_recursively) goes further by hearing its own forecasts.
+///
+/// ```
+/// use ndarray::{Array2, s};
+/// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+/// use recurrent::data::{Scaler, Windows};
+/// use recurrent::model::Forecaster;
+/// use recurrent::optim::Adam;
+/// use recurrent::train::{Model, Trainer};
+///
+/// let series = Array2::from_shape_fn((200, 1), |(t, _)| 20.0 + 5.0 * (t as f32 / 4.0).sin()); // [time, features]
+/// let (train, test) = Windows::new(16, 3)?.split(&series, 150)?;
+///
+/// let mut rng = ChaCha8Rng::seed_from_u64(1);
+/// let mut model = Forecaster::<f32>::builder(1, 3)
+///     .hidden_size(12)
+///     .scaler(Scaler::standard(&[train.series().view()])?)
+///     .build(&mut rng)?;
+/// Trainer::new(Adam::new(0.02)?).epochs(15).fit(&mut model, &train, Some(&test))?;
+/// assert!(model.evaluate(&test, 64)?.rmse() < 1.0);
+///
+/// let next = model.forecast(series.slice(s![184.., ..]))?; // [horizon, targets]
+/// let later = model.forecast_recursively(series.slice(s![184.., ..]), 10)?;
+/// assert_eq!((next.dim(), later.dim()), ((3, 1), (10, 1)));
+/// # Ok::<(), recurrent::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Forecaster<T: Float, C: Cell<T> = LstmCell<T>> {
+    config: Arc<Config<T, C, Horizon>>,
+    /// The scalers of the targets and of what the network says of them, each level in the units of its
+    /// target.
+    scalers: Option<Arc<[Scaler; 2]>>,
+    body: Pooled<T, C>,
+}
+shape_calls!(Forecaster, body);
+
+/// What a forecaster alone has.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Horizon {
+    steps: usize,
+    /// The features that are foretold; none stands for all.
+    targets: Option<Vec<usize>>,
+    criterion: Criterion,
+}
+
+impl<T: Float, C: Cell<T>> Builder<T, C, Forecaster<T, C>> {
+    /// The features that are foretold, as in [`Windows::targets`](crate::data::Windows::targets); at
+    /// first all.
+    pub fn targets(mut self, features: &[usize]) -> Self {
+        self.config.output_size = features.len();
+        self.config.own.targets = Some(features.to_vec());
+        self
+    }
+
+    /// What it learns by; at first the squared error.
+    pub fn loss(mut self, criterion: Criterion) -> Self {
+        self.config.own.criterion = criterion;
+        self
+    }
+}
+
+impl<T: Float, C: Cell<T>> Forecaster<T, C> {
+    /// Begins a forecaster of a series of `features` values a step, for the next `horizon` steps.
+    pub fn builder(features: usize, horizon: usize) -> Builder<T, C, Self> {
+        let mut builder: Builder<T, C, Self> = Builder::new(features, features);
+        builder.config.own.steps = horizon;
+        builder
+    }
+
+    /// How many steps are foretold at once.
+    pub fn horizon(&self) -> usize {
+        self.config.own.steps
+    }
+
+    /// What it learns by.
+    pub fn criterion(&self) -> &Criterion {
+        &self.config.own.criterion
+    }
+
+    /// What follows the window `recent` [time, features]: [horizon, targets · levels], in the units of
+    /// the data; of k quantiles, level j of target i is column i·k + j.
+    ///
+    /// # Errors
+    /// Where `recent` is empty or has other features.
+    pub fn forecast(&self, recent: ArrayView2<'_, T>) -> Result<Array2<T>> {
+        let x = Sequences::full(recent.to_owned().insert_axis(Axis(1)))?;
+        let row = self.predict(&x)?.index_axis_move(Axis(0), 0);
+        let width = self.width();
+        Ok(Array2::from_shape_fn((self.horizon(), width), |(k, j)| row[k * width + j]))
+    }
+
+    /// What follows each window of `x` [time, batch, features]: [batch, horizon · targets · levels],
+    /// in which what belongs to one step stands together.
+    ///
+    /// # Errors
+    /// Where `x` does not fit or a sequence is empty.
+    pub fn predict(&self, x: &Sequences<T>) -> Result<Array2<T>> {
+        self.scaled_back(self.body.outputs(x)?)
+    }
+
+    /// `steps` steps [steps, targets] that follow the window `recent` [time, features]: it hears its own
+    /// forecasts as if they had come true. Of quantiles it hears the middle one.
+    ///
+    /// # Errors
+    /// Where `recent` does not fit, or not all features are foretold, in their order.
+    pub fn forecast_recursively(
+        &self,
+        recent: ArrayView2<'_, T>,
+        steps: usize,
+    ) -> Result<Array2<T>> {
+        let features = self.config.input_size;
+        let all: Vec<usize> = (0..features).collect();
+        if let Some(targets) = self.config.own.targets.as_ref().filter(|&targets| *targets != all) {
+            let expected = format!("all {features} features: each is heard again");
+            return Err(Error::argument("targets", expected, format!("{targets:?}")));
+        }
+        check_size("recent [time]", &[recent.nrows()])?;
+        let mut stream = self.body.stream(1)?;
+        let mut outputs = Array2::zeros((0, 0));
+        for row in recent.rows() {
+            outputs = stream.step(Step::Values(row.insert_axis(Axis(0))))?;
+        }
+        let mut foretold = Array2::zeros((steps, features));
+        let (levels, middle) = (self.criterion().outputs(), self.criterion().middle());
+        let mut chunks = foretold.axis_chunks_iter_mut(Axis(0), self.horizon()).peekable();
+        while let Some(mut chunk) = chunks.next() {
+            let values = self.scaled_back(outputs.clone())?;
+            for ((k, j), value) in chunk.indexed_iter_mut() {
+                *value = values[[0, (k * features + j) * levels + middle]];
+            }
+            if chunks.peek().is_some() {
+                for row in chunk.rows() {
+                    outputs = stream.step(Step::Values(row.insert_axis(Axis(0))))?;
+                }
+            }
+        }
+        Ok(foretold)
+    }
+
+    /// `batch` series step by step, each with what follows from there.
+    ///
+    /// # Errors
+    /// Where the model is bidirectional or `batch` is zero.
+    pub fn stream(&self, batch: usize) -> Result<ForecasterStream<'_, T, C>> {
+        Ok(ForecasterStream { model: self, stream: self.body.stream(batch)? })
+    }
+
+    /// Outputs of one step of the horizon.
+    fn width(&self) -> usize {
+        self.config.output_size * self.criterion().outputs()
+    }
+
+    /// Targets [batch, horizon · targets] as the network is to say them.
+    fn scaled(&self, targets: &Array2<T>) -> Result<Array2<T>> {
+        let expected = [targets.nrows(), self.horizon() * self.config.output_size];
+        check_shape("targets", "batch, horizon · targets", &expected, targets.shape())?;
+        match self.scalers.as_deref() {
+            None => Ok(targets.clone()),
+            Some([of_targets, _]) => {
+                each_part(targets, self.config.output_size, |part| of_targets.apply(&part))
+            }
+        }
+    }
+
+    /// What the network says, in the units of the data.
+    fn scaled_back(&self, outputs: Array2<T>) -> Result<Array2<T>> {
+        match self.scalers.as_deref() {
+            None => Ok(outputs),
+            Some([_, of_outputs]) => {
+                each_part(&outputs, self.width(), |part| of_outputs.invert(&part))
+            }
+        }
+    }
+}
+
+/// `f` of each `width` columns of `rows`, side by side again.
+fn each_part<T: Float>(
+    rows: &Array2<T>,
+    width: usize,
+    f: impl Fn(ArrayView2<'_, T>) -> Result<Array2<T>>,
+) -> Result<Array2<T>> {
+    let mut mapped = rows.clone();
+    for mut part in mapped.axis_chunks_iter_mut(Axis(1), width) {
+        let values = f(part.view())?;
+        part.assign(&values);
+    }
+    Ok(mapped)
+}
+
+impl<T: Float, C: Cell<T>> Model<T> for Forecaster<T, C> {
+    type Batch = (Sequences<T>, Array2<T>);
+    type Score = Regression;
+
+    fn learn(&self, (x, y): &Self::Batch, grad: &mut Self, rng: &mut dyn Rng) -> Result<f64> {
+        let y = self.scaled(y)?;
+        let loss = |outputs: &Array2<T>| self.criterion().rows(outputs.view(), y.view());
+        self.body.learn(x, loss, &mut grad.body, rng)
+    }
+
+    /// The loss is that of the scaled values; all other figures are in the units of the data.
+    fn measure(&self, (x, y): &Self::Batch, score: &mut Regression) -> Result<()> {
+        let outputs = self.body.outputs(x)?;
+        let (loss, _) = self.criterion().rows(outputs.view(), self.scaled(y)?.view())?;
+        self.criterion().measure(&self.scaled_back(outputs)?, y, score);
+        score.add_loss(loss.f64(), y.nrows());
+        Ok(())
+    }
+}
+
+impl<T: Float, C: Cell<T>> Shape<T, C> for Forecaster<T, C> {
+    const NAME: &'static str = "Forecaster";
+    type Own = Horizon;
+
+    fn assemble(config: Config<T, C, Horizon>, rng: &mut dyn Rng) -> Result<Self> {
+        let Horizon { steps, targets, criterion } = &config.own;
+        check_size("horizon", &[*steps])?;
+        let features = config.input_size;
+        let all: Vec<usize> = (0..features).collect();
+        let targets = targets.as_ref().unwrap_or(&all);
+        if let Some(place) = targets.iter().position(|&target| target >= features) {
+            let expected = format!("less than {features} (features)");
+            return Err(Error::argument(format!("targets[{place}]"), expected, targets[place]));
+        }
+        let levels = criterion.outputs();
+        let of_output = |&target: &usize| std::iter::repeat_n(target, levels);
+        let columns: Vec<usize> = targets.iter().flat_map(of_output).collect();
+        let scalers = match &config.scaler {
+            Some(scaler) => Some(Arc::new([scaler.columns(targets)?, scaler.columns(&columns)?])),
+            None => None,
+        };
+        let body = Pooled::new(&config, steps * columns.len(), rng)?;
+        Ok(Self { config: Arc::new(config), scalers, body })
+    }
+
+    fn config(&self) -> &Config<T, C, Horizon> {
+        &self.config
+    }
+}
+
+/// What [`Forecaster::stream`] makes.
+#[derive(Debug)]
+pub struct ForecasterStream<'m, T: Float, C: Cell<T>> {
+    model: &'m Forecaster<T, C>,
+    stream: PooledStream<'m, T, C>,
+}
+
+impl<T: Float, C: Cell<T>> ForecasterStream<'_, T, C> {
+    /// What follows after one more step `x_t` [batch, features]: [batch, horizon · targets · levels].
+    ///
+    /// # Errors
+    /// Where `x_t` does not fit; the stream is then as before.
+    pub fn step(&mut self, x_t: ArrayView2<'_, T>) -> Result<Array2<T>> {
+        let outputs = self.stream.step(Step::Values(x_t))?;
+        self.model.scaled_back(outputs)
+    }
+
+    /// Another stream that goes on from here by itself.
+    pub fn fork(&self) -> Self {
+        Self { model: self.model, stream: self.stream.fork() }
+    }
+}

@@ -1,0 +1,299 @@
+//! [`SequenceGenerator`]: one to many, a text from a vector or from nothing.
+
+use std::sync::Arc;
+
+use ndarray::{Array2, Array3, ArrayView2, Axis};
+use rand::Rng;
+use serde::{Deserialize, Serialize};
+
+use crate::arrays::Arrays;
+use crate::cell::{Cell, LstmCell};
+use crate::decode::Sampling;
+use crate::error::{Error, Result, check_shape, check_size};
+use crate::float::Float;
+use crate::layer::Linear;
+use crate::loss::CrossEntropy;
+use crate::model::config::{Builder, Config, Shape, shape_calls};
+use crate::model::network::{Network, Step};
+use crate::sequence::State;
+use crate::sequences::Sequences;
+use crate::train::Model;
+use crate::train::metrics::Likelihood;
+
+/// Tokens, one after the other: a language model, or, told a vector, a describer of what it stands for.
+///
+/// ```text
+/// h_0, c_0 of each layer = W v + b                           v: the vector; zeros without one
+/// p(token t) = softmax(linear(dropout(recurrent(token t − 1))))
+/// ```
+///
+/// It learns from texts as they are ([`Texts`](crate::data::Texts)). With a
+/// [`start`](Builder::start) it says a text from its first token on and ends it with
+/// [`end`](Builder::end); without, a text's first token is given and nothing ends it.
+///
+/// ```
+/// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+/// use recurrent::data::{Texts, Unit, Vocabulary};
+/// use recurrent::decode::Sampling;
+/// use recurrent::model::SequenceGenerator;
+/// use recurrent::optim::Adam;
+/// use recurrent::train::{Model, Trainer};
+///
+/// let names = ["anna", "annika", "hanna", "ann", "nina"];
+/// let letters = Vocabulary::of(Unit::Character).special(&["<", ">"]).fit(names)?;
+/// let texts = names.map(|name| letters.encode(name)).into_iter().collect::<Result<_, _>>()?;
+/// let data = Texts::<f32>::new(texts, letters.len())?;
+///
+/// let mut rng = ChaCha8Rng::seed_from_u64(1);
+/// let mut model = SequenceGenerator::<f32>::builder(letters.len())
+///     .start(0)
+///     .end(1)
+///     .hidden_size(16)
+///     .vocabulary(letters.clone())
+///     .build(&mut rng)?;
+/// Trainer::new(Adam::new(0.02)?).epochs(60).fit(&mut model, &data, None)?;
+/// let said = model.generate(None, &[], 12, &Sampling::greedy(), &mut rng)?; // a text for each vector
+/// assert!(names.contains(&&letters.decode(&said[0])?[..]));
+/// # Ok::<(), recurrent::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct SequenceGenerator<T: Float, C: Cell<T> = LstmCell<T>> {
+    config: Arc<Config<T, C, Markers>>,
+    network: Network<T, C>,
+    condition: Condition<T>,
+}
+shape_calls!(SequenceGenerator, network, condition);
+
+/// What a generator alone has.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Markers {
+    start: Option<usize>,
+    end: Option<usize>,
+    condition_size: Option<usize>,
+}
+
+/// From the vector to the initial states, side by side; named `condition`.
+#[derive(Clone, Debug)]
+struct Condition<T>(Option<Linear<T>>);
+
+impl<T: Float> Arrays<T> for Condition<T> {
+    fn for_each<'a>(&'a self, f: &mut crate::arrays::Visit<'_, 'a, T>) {
+        self.0.for_each(&mut |name, array| f(&format!("condition.{name}"), array));
+    }
+
+    fn for_each_mut<'a>(&'a mut self, f: &mut crate::arrays::VisitMut<'_, 'a, T>) {
+        self.0.for_each_mut(&mut |name, array| f(&format!("condition.{name}"), array));
+    }
+}
+
+impl<T: Float, C: Cell<T>> Builder<T, C, SequenceGenerator<T, C>> {
+    /// The token that it is told before the first of a text. It needs no place in any text.
+    pub fn start(mut self, token: usize) -> Self {
+        self.config.own.start = Some(token);
+        self
+    }
+
+    /// The token that ends a text.
+    pub fn end(mut self, token: usize) -> Self {
+        self.config.own.end = Some(token);
+        self
+    }
+
+    /// Values of the vector that each text is made from.
+    pub fn condition_size(mut self, size: usize) -> Self {
+        self.config.own.condition_size = Some(size);
+        self
+    }
+}
+
+/// The tokens that go in and those that should come out.
+type Lesson<T> = (Sequences<T>, Array2<usize>);
+
+impl<T: Float, C: Cell<T>> SequenceGenerator<T, C> {
+    /// Begins a generator of so many `tokens`.
+    pub fn builder(tokens: usize) -> Builder<T, C, Self> {
+        Builder::new(tokens, tokens)
+    }
+
+    /// A text for each row of `condition` [batch, condition], or one without any, after the tokens of
+    /// `prompt`: at most `most` tokens each, taken by `sampling`. Neither prompt nor end is in them.
+    ///
+    /// # Errors
+    /// Where `condition` or `prompt` does not fit, or there is neither prompt nor start.
+    pub fn generate(
+        &self,
+        condition: Option<ArrayView2<'_, T>>,
+        prompt: &[usize],
+        most: usize,
+        sampling: &Sampling,
+        rng: &mut dyn Rng,
+    ) -> Result<Vec<Vec<usize>>> {
+        let batch = condition.map_or(1, |condition| condition.nrows());
+        let Markers { start, end, .. } = self.config.own;
+        let told: Vec<usize> = start.into_iter().chain(prompt.iter().copied()).collect();
+        if told.is_empty() {
+            let expected = "at least one token: the model has no start";
+            return Err(Error::argument("prompt", expected, "none"));
+        }
+        let mut stream = self.network.stream(batch)?;
+        if let Some(initial) = self.initial(condition, batch)? {
+            stream.stream.restore(&initial)?;
+        }
+        let mut h = Array2::zeros((0, 0));
+        for token in told {
+            h = stream.step(Step::Tokens(&vec![token; batch]))?.to_owned();
+        }
+        let mut texts = vec![Vec::new(); batch];
+        let mut ended = vec![false; batch];
+        for _ in 0..most {
+            let logits = self.network.head.forward(h.view())?;
+            let mut next = Vec::with_capacity(batch);
+            for (b, row) in logits.rows().into_iter().enumerate() {
+                let token = sampling.pick(row, rng)?;
+                ended[b] |= Some(token) == end;
+                if !ended[b] {
+                    texts[b].push(token);
+                }
+                next.push(token);
+            }
+            if ended.iter().all(|&ended| ended) {
+                break;
+            }
+            h = stream.step(Step::Tokens(&next))?.to_owned();
+        }
+        Ok(texts)
+    }
+
+    /// The states that a text begins with; none where they are zeros.
+    fn initial(
+        &self,
+        condition: Option<ArrayView2<'_, T>>,
+        batch: usize,
+    ) -> Result<Option<State<T>>> {
+        match (&self.condition.0, condition) {
+            (None, None) => Ok(None),
+            (Some(linear), Some(vectors)) => {
+                check_shape(
+                    "condition",
+                    "batch, condition",
+                    &[batch, linear.input_size()],
+                    vectors.shape(),
+                )?;
+                let values = linear.forward(vectors)?;
+                Ok(Some(filled(self.network.recurrent.zero_state(batch)?, &values)))
+            }
+            (linear, given) => {
+                let say = |has: bool| if has { "a vector for each text" } else { "none" };
+                Err(Error::argument("condition", say(linear.is_some()), say(given.is_some())))
+            }
+        }
+    }
+
+    /// What goes in and what should come out, of `texts`, which are one-hot.
+    fn lesson(&self, texts: &Sequences<T>) -> Result<Lesson<T>> {
+        let tokens = texts.tokens();
+        let tokens = tokens.ok_or_else(|| Error::argument("texts", "tokens", "values"))?;
+        let Markers { start, end, .. } = self.config.own;
+        let of_text = |(b, &length): (usize, &usize)| {
+            let text = tokens.column(b);
+            let all = start.into_iter().chain(text.iter().copied().take(length)).chain(end);
+            all.collect::<Vec<usize>>()
+        };
+        let all: Vec<Vec<usize>> = texts.lengths().iter().enumerate().map(of_text).collect();
+        if let Some(b) = all.iter().position(|text| text.len() < 2) {
+            let expected = "at least two tokens, start and end among them";
+            return Err(Error::argument(format!("texts[{b}]"), expected, all[b].len()));
+        }
+        let told: Vec<&[usize]> = all.iter().map(|text| &text[..text.len() - 1]).collect();
+        let x = Sequences::one_hot_from_list(&told, self.config.input_size)?;
+        let next = |(t, b): (usize, usize)| all[b].get(t + 1).copied().unwrap_or_default();
+        let y = Array2::from_shape_fn((x.time(), x.batch()), next);
+        Ok((x, y))
+    }
+}
+
+/// All of `state`, layer by layer, side by side: [batch, widths together].
+fn side_by_side<T: Float>(state: &State<T>) -> Result<Array2<T>> {
+    let parts: Vec<ArrayView2<'_, T>> = state.parts().iter().flatten().map(|p| p.view()).collect();
+    ndarray::concatenate(Axis(1), &parts)
+        .map_err(|error| Error::argument("state", "parts of one batch", error))
+}
+
+/// `state` with what [`side_by_side`] makes `values` of.
+fn filled<T: Float>(mut state: State<T>, values: &Array2<T>) -> State<T> {
+    let mut rest = values.view();
+    for part in state.parts_mut().iter_mut().flatten() {
+        let (here, after) = rest.split_at(Axis(1), part.ncols());
+        part.assign(&here);
+        rest = after;
+    }
+    state
+}
+
+impl<T: Float, C: Cell<T>> Model<T> for SequenceGenerator<T, C> {
+    type Batch = (Option<Array2<T>>, Sequences<T>);
+    type Score = Likelihood;
+
+    fn learn(
+        &self,
+        (condition, texts): &Self::Batch,
+        grad: &mut Self,
+        rng: &mut dyn Rng,
+    ) -> Result<f64> {
+        let (x, y) = self.lesson(texts)?;
+        let condition = condition.as_ref().map(|vectors| vectors.view());
+        let initial = self.initial(condition, x.batch())?;
+        let loss = |logits: &Sequences<T>| -> Result<(T, Array3<T>)> {
+            CrossEntropy::default().sequences(logits, y.view())
+        };
+        let (loss, d_initial) =
+            self.network.learn(&x, initial.as_ref(), loss, &mut grad.network, rng)?;
+        if let (Some(linear), Some(vectors), Some(grad)) =
+            (&self.condition.0, condition, &mut grad.condition.0)
+        {
+            linear.backward(vectors, side_by_side(&d_initial)?.view(), grad)?;
+        }
+        Ok(loss)
+    }
+
+    fn measure(&self, (condition, texts): &Self::Batch, score: &mut Likelihood) -> Result<()> {
+        let (x, y) = self.lesson(texts)?;
+        let initial = self.initial(condition.as_ref().map(|vectors| vectors.view()), x.batch())?;
+        let logits = self.network.outputs(&x, initial.as_ref())?;
+        let (loss, _) = CrossEntropy::default().sequences(&logits, y.view())?;
+        score.add(loss.f64(), x.steps());
+        Ok(())
+    }
+}
+
+impl<T: Float, C: Cell<T>> Shape<T, C> for SequenceGenerator<T, C> {
+    const NAME: &'static str = "SequenceGenerator";
+    type Own = Markers;
+
+    fn assemble(config: Config<T, C, Markers>, rng: &mut dyn Rng) -> Result<Self> {
+        let tokens = config.output_size;
+        for (name, token) in [("start", config.own.start), ("end", config.own.end)] {
+            if let Some(token) = token.filter(|&token| token >= tokens) {
+                return Err(Error::argument(name, format!("less than {tokens} (tokens)"), token));
+            }
+        }
+        let network = Network::new(&config, tokens, rng)?;
+        if network.recurrent.bidirectional() {
+            let expected = "false: what it reads is what it has said so far";
+            return Err(Error::argument("bidirectional", expected, true));
+        }
+        let condition = match config.own.condition_size {
+            None => None,
+            Some(size) => {
+                check_size("condition_size", &[size])?;
+                let width = side_by_side(&network.recurrent.zero_state(1)?)?.ncols();
+                Some(Linear::new(size, width, rng)?)
+            }
+        };
+        Ok(Self { config: Arc::new(config), network, condition: Condition(condition) })
+    }
+
+    fn config(&self) -> &Config<T, C, Markers> {
+        &self.config
+    }
+}

@@ -1,0 +1,159 @@
+//! [`SequenceRegressor`]: many to one, numbers for a sequence.
+
+use std::sync::Arc;
+
+use ndarray::{Array2, ArrayView2};
+use rand::Rng;
+
+use crate::cell::{Cell, LstmCell};
+use crate::error::Result;
+use crate::float::Float;
+use crate::layer::Pooling;
+use crate::model::Criterion;
+use crate::model::config::{Builder, Config, Shape, shape_calls};
+use crate::model::network::Step;
+use crate::model::pooled::{Pooled, PooledStream};
+use crate::sequences::Sequences;
+use crate::train::Model;
+use crate::train::metrics::Regression;
+
+/// Numbers for each sequence, of values or of tokens.
+///
+/// ```text
+/// embedding → recurrent layers → pooling over time → dropout → linear
+/// ```
+///
+/// With a [`Criterion::Quantile`] of k levels, output i·k + j is level j of number i.
+///
+/// ```
+/// use ndarray::{Array1, Array2, array};
+/// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+/// use recurrent::cell::GruCell;
+/// use recurrent::data::Dataset;
+/// use recurrent::layer::Pooling;
+/// use recurrent::model::SequenceRegressor;
+/// use recurrent::optim::Adam;
+/// use recurrent::train::{Model, Trainer};
+///
+/// // The mean of a sequence.
+/// let walk = |i: usize| Array2::from_shape_fn((3 + i % 4, 1), |(t, _)| ((i * 7 + t * 3) % 5) as f32);
+/// let data = Dataset::new(
+///     (0..40).map(walk).collect(),
+///     (0..40).map(|i| walk(i).mean().map(|mean| array![mean]).unwrap_or_default()).collect::<Vec<Array1<f32>>>(),
+/// )?;
+/// let mut rng = ChaCha8Rng::seed_from_u64(1);
+/// let mut model = SequenceRegressor::<f32, GruCell<f32>>::builder(1, 1)
+///     .hidden_size(8)
+///     .pooling(Pooling::Mean)
+///     .build(&mut rng)?;
+/// Trainer::new(Adam::new(0.02)?).epochs(40).batch_size(8).fit(&mut model, &data, None)?;
+/// assert!(model.evaluate(&data, 40)?.rmse() < 0.3);
+/// # Ok::<(), recurrent::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct SequenceRegressor<T: Float, C: Cell<T> = LstmCell<T>> {
+    config: Arc<Config<T, C, Criterion>>,
+    body: Pooled<T, C>,
+}
+shape_calls!(SequenceRegressor, body);
+
+impl<T: Float, C: Cell<T>> Builder<T, C, SequenceRegressor<T, C>> {
+    /// How the steps of a sequence become one; at first where each direction ends.
+    pub fn pooling(mut self, pooling: Pooling) -> Self {
+        self.config.pooling = pooling;
+        self
+    }
+
+    /// What it learns by; at first the squared error.
+    pub fn loss(mut self, criterion: Criterion) -> Self {
+        self.config.own = criterion;
+        self
+    }
+}
+
+impl<T: Float, C: Cell<T>> SequenceRegressor<T, C> {
+    /// Begins a model of sequences of `input_size` features, or tokens, that says `outputs` numbers.
+    pub fn builder(input_size: usize, outputs: usize) -> Builder<T, C, Self> {
+        Builder::new(input_size, outputs)
+    }
+
+    /// What it learns by.
+    pub fn criterion(&self) -> &Criterion {
+        &self.config.own
+    }
+
+    /// The numbers of each sequence, [batch, outputs · levels].
+    ///
+    /// # Errors
+    /// Where `x` does not fit or a sequence is empty.
+    pub fn predict(&self, x: &Sequences<T>) -> Result<Array2<T>> {
+        self.body.outputs(x)
+    }
+
+    /// `batch` sequences step by step, each with its numbers so far.
+    ///
+    /// # Errors
+    /// Where the model is bidirectional or `batch` is zero.
+    pub fn stream(&self, batch: usize) -> Result<RegressorStream<'_, T, C>> {
+        Ok(RegressorStream(self.body.stream(batch)?))
+    }
+}
+
+impl<T: Float, C: Cell<T>> Model<T> for SequenceRegressor<T, C> {
+    type Batch = (Sequences<T>, Array2<T>);
+    type Score = Regression;
+
+    fn learn(&self, (x, y): &Self::Batch, grad: &mut Self, rng: &mut dyn Rng) -> Result<f64> {
+        let loss = |outputs: &Array2<T>| self.config.own.rows(outputs.view(), y.view());
+        self.body.learn(x, loss, &mut grad.body, rng)
+    }
+
+    fn measure(&self, (x, y): &Self::Batch, score: &mut Regression) -> Result<()> {
+        let outputs = self.body.outputs(x)?;
+        let (loss, _) = self.criterion().rows(outputs.view(), y.view())?;
+        self.criterion().measure(&outputs, y, score);
+        score.add_loss(loss.f64(), y.nrows());
+        Ok(())
+    }
+}
+
+impl<T: Float, C: Cell<T>> Shape<T, C> for SequenceRegressor<T, C> {
+    const NAME: &'static str = "SequenceRegressor";
+    type Own = Criterion;
+
+    fn assemble(config: Config<T, C, Criterion>, rng: &mut dyn Rng) -> Result<Self> {
+        let body = Pooled::new(&config, config.output_size * config.own.outputs(), rng)?;
+        Ok(Self { config: Arc::new(config), body })
+    }
+
+    fn config(&self) -> &Config<T, C, Criterion> {
+        &self.config
+    }
+}
+
+/// What [`SequenceRegressor::stream`] makes.
+#[derive(Debug)]
+pub struct RegressorStream<'m, T: Float, C: Cell<T>>(PooledStream<'m, T, C>);
+
+impl<T: Float, C: Cell<T>> RegressorStream<'_, T, C> {
+    /// The numbers after one more step `x_t` [batch, input], [batch, outputs · levels].
+    ///
+    /// # Errors
+    /// Where `x_t` does not fit; the stream is then as before.
+    pub fn step(&mut self, x_t: ArrayView2<'_, T>) -> Result<Array2<T>> {
+        self.0.step(Step::Values(x_t))
+    }
+
+    /// The same after one more token of each sequence.
+    ///
+    /// # Errors
+    /// Where the tokens do not fit; the stream is then as before.
+    pub fn step_tokens(&mut self, tokens: &[usize]) -> Result<Array2<T>> {
+        self.0.step(Step::Tokens(tokens))
+    }
+
+    /// Another stream that goes on from here by itself.
+    pub fn fork(&self) -> Self {
+        Self(self.0.fork())
+    }
+}
