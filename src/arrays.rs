@@ -136,6 +136,24 @@ pub fn check_same_structure<T: Float, A: Arrays<T>>(
     }
 }
 
+/// Whether `name` is what `pattern` says, in which `*` stands for anything, nothing included.
+///
+/// ```
+/// use recurrent::arrays::matches;
+///
+/// assert!(matches("encoder.*_hh_*", "encoder.weight_hh_l0"));
+/// assert!(!matches("weight_hh", "encoder.weight_hh_l0"));
+/// ```
+pub fn matches(pattern: &str, name: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == name,
+        Some((start, rest)) => name.strip_prefix(start).is_some_and(|name| {
+            let ends = name.char_indices().map(|(i, _)| i).chain([name.len()]);
+            ends.into_iter().any(|i| matches(rest, &name[i..]))
+        }),
+    }
+}
+
 /// One array is a bundle of one, named `value`.
 impl<T: Float, D: Dimension> Arrays<T> for Array<T, D> {
     fn for_each<'a>(&'a self, f: &mut Visit<'_, 'a, T>) {

@@ -1,7 +1,8 @@
-//! Clipping a gradient by its global norm.
+//! Clipping a gradient by its global norm, or each of its values.
 //!
 //! ```text
-//! g = g · min(1, max_norm / (‖g‖ + 10⁻⁶))        ‖g‖ over all arrays together
+//! norm   g = g · min(1, max_norm / (‖g‖ + 10⁻⁶))        ‖g‖ over all arrays together
+//! value  g = max(−limit, min(g, limit))
 //! ```
 //!
 //! One pass over memory for the norm, which finds what is not finite on the way; another to scale,
@@ -10,7 +11,7 @@
 //! relative to its largest value. The norms of blocks come together in f64.
 //!
 //! Source: Pascanu, Mikolov and Bengio, *On the Difficulty of Training Recurrent Neural Networks*,
-//! 2013; `torch.nn.utils.clip_grad_norm_`.
+//! 2013; `torch.nn.utils.clip_grad_norm_` and `clip_grad_value_`.
 
 use super::in_range;
 use crate::arrays::Arrays;
@@ -56,6 +57,28 @@ pub fn clip_global_norm<T: Float, A: Arrays<T>>(grad: &mut A, max_norm: f64) -> 
         grad.for_each_mut(&mut |_, mut array| array.mapv_inplace(|g| g * scale));
     }
     Ok(norm)
+}
+
+/// Brings each value of `grad` to at most `limit` in size.
+///
+/// ```
+/// use ndarray::array;
+/// use recurrent::optim::clip_value;
+///
+/// let mut grad = array![3.0, -4.0, 0.5];
+/// clip_value(&mut grad, 1.0)?;
+/// assert_eq!(grad, array![1.0, -1.0, 0.5]);
+/// # Ok::<(), recurrent::Error>(())
+/// ```
+///
+/// # Errors
+/// Where `limit` is negative or not finite, or a gradient is not finite (its name is in the error);
+/// nothing has changed then.
+pub fn clip_value<T: Float, A: Arrays<T>>(grad: &mut A, limit: f64) -> Result<()> {
+    let limit = T::of(in_range("limit", limit, 0.0, f64::INFINITY)?);
+    grad.check_finite()?;
+    grad.for_each_mut(&mut |_, mut array| array.mapv_inplace(|g| g.max(-limit).min(limit)));
+    Ok(())
 }
 
 /// A norm of many parts: largest · √squares, which overflows only where the norm does.

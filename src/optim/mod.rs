@@ -11,7 +11,8 @@
 //! | `sgd` | [`Sgd`]: gradient descent, with momentum |
 //! | `adam` | [`Adam`]: adaptive moments; AdamW, AMSGrad, NAdam, RAdam |
 //! | `adaptive` | [`Adaptive`]: RMSprop, Adagrad, Adadelta |
-//! | `clip` | [`clip_global_norm`] |
+//! | `groups` | [`Groups`]: own rates for some arrays, none for others, by name |
+//! | `clip` | [`clip_global_norm`], [`clip_value`] |
 //! | `ema` | [`Ema`]: the moving average of weights |
 //! | `schedule` | [`Schedule`](schedule::Schedule): the learning rate over time |
 
@@ -19,6 +20,7 @@ pub mod adam;
 pub mod adaptive;
 pub mod clip;
 pub mod ema;
+mod groups;
 mod optimizer;
 pub mod schedule;
 pub mod sgd;
@@ -33,8 +35,9 @@ use crate::tensor::{Lanes, Level, Simd, SimdBase, SimdFloat, Vector, dispatch, l
 
 pub use adam::Adam;
 pub use adaptive::Adaptive;
-pub use clip::clip_global_norm;
+pub use clip::{clip_global_norm, clip_value};
 pub use ema::Ema;
+pub use groups::Groups;
 pub use optimizer::{Optimizer, OptimizerState};
 pub use sgd::Sgd;
 
