@@ -7,13 +7,14 @@
 //!
 //! Names, layout and first values are those of `torch.nn.Linear`.
 
-use ndarray::{Array1, Array2, Array3, ArrayView2, ArrayView3, CowArray, Ix2};
+use ndarray::{Array1, Array2, Array3, ArrayView2, ArrayView3};
 use rand::Rng;
 use rayon::prelude::*;
 
 use crate::arrays::{Arrays, Visit, VisitMut, check_same_structure};
 use crate::error::{Result, check_shape, check_size};
 use crate::float::Float;
+use crate::layer::steps::{alive, spread};
 use crate::sequences::Sequences;
 use crate::tensor::reduce::add_column_sums;
 use crate::tensor::threads;
@@ -195,51 +196,6 @@ fn product_of_rows<S: Simd, T: Float>(
 
 fn slice<T>(values: Option<&[T]>) -> &[T] {
     values.unwrap_or_default()
-}
-
-/// The rows of `values` [time, batch, width] that are steps of `x`, in the order of time; borrowed
-/// where those are all.
-fn alive<'a, T: Float>(x: &Sequences<T>, values: ArrayView3<'a, T>) -> CowArray<'a, T, Ix2> {
-    let width = values.dim().2;
-    if is_full(x)
-        && let Ok(rows) = values.into_shape_with_order((x.steps(), width))
-    {
-        return rows.into();
-    }
-    let mut rows = Vec::with_capacity(x.steps() * width);
-    let values = values.as_standard_layout();
-    for (t, step) in values.outer_iter().enumerate() {
-        let steps = slice(step.to_slice()).chunks_exact(width);
-        for (row, _) in steps.zip(x.lengths()).filter(|(_, length)| t < **length) {
-            rows.extend_from_slice(row);
-        }
-    }
-    Array2::from_shape_vec((x.steps(), width), rows).unwrap_or_default().into()
-}
-
-/// The inverse of [`alive`], with zeros in the padding.
-fn spread<T: Float>(x: &Sequences<T>, rows: Array2<T>) -> Array3<T> {
-    let shape = (x.time(), x.batch(), rows.ncols());
-    if is_full(x) {
-        return rows.into_shape_with_order(shape).unwrap_or_default();
-    }
-    let mut values = Array3::zeros(shape);
-    let mut rows = rows.rows().into_iter();
-    for (t, mut step) in values.outer_iter_mut().enumerate() {
-        for (mut to, &length) in step.rows_mut().into_iter().zip(x.lengths()) {
-            if t < length
-                && let Some(from) = rows.next()
-            {
-                to.assign(&from);
-            }
-        }
-    }
-    values
-}
-
-/// Whether no sequence has padding.
-fn is_full<T: Float>(x: &Sequences<T>) -> bool {
-    x.lengths().iter().all(|&length| length == x.time())
 }
 
 impl<T: Float> Arrays<T> for Linear<T> {

@@ -1,0 +1,169 @@
+//! Layer normalisation of rows, or of every step of sequences.
+//!
+//! ```text
+//! x̂ = (x − mean(x)) / √(variance(x) + ε)        y = w ∘ x̂ + b
+//! d_x = (d_x̂ − mean(d_x̂) − x̂ ∘ mean(d_x̂ ∘ x̂)) / √(variance(x) + ε), d_x̂ = w ∘ d_y
+//! dw = Σ d_y ∘ x̂     db = Σ d_y
+//! ```
+//!
+//! Names, ε and first values (1 and 0) are those of `torch.nn.LayerNorm`. Source: Ba, Kiros and
+//! Hinton, *Layer Normalization*, 2016.
+
+use ndarray::{Array1, Array2, Array3, ArrayView2, ArrayView3, Zip};
+
+use crate::arrays::{Arrays, Visit, VisitMut, check_same_structure};
+use crate::error::{Error, Result, check_shape, check_size};
+use crate::float::Float;
+use crate::layer::steps::{alive, spread};
+use crate::sequences::Sequences;
+use crate::tensor::reduce::{normalize, normalize_backward};
+use crate::tensor::{Level, dispatch};
+
+/// Mean 0 and variance 1 over the features, then a scale and an offset that are learned; see the
+/// [module](self).
+///
+/// ```
+/// use ndarray::array;
+/// use recurrent::{Arrays, layer::LayerNorm};
+///
+/// let norm = LayerNorm::<f64>::new(2)?;
+/// let x = array![[1.0, 3.0]]; // [rows, features]
+/// let y = norm.forward(x.view())?;
+/// assert!((y[[0, 0]] + 1.0).abs() < 1e-5 && (y[[0, 1]] - 1.0).abs() < 1e-5);
+///
+/// let mut grad = norm.zeros_like();
+/// let d_x = norm.backward(x.view(), array![[1.0, 1.0]].view(), &mut grad)?;
+/// assert!(d_x.sum().abs() < 1e-12);
+/// # Ok::<(), recurrent::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct LayerNorm<T> {
+    weight: Array1<T>,
+    bias: Array1<T>,
+    epsilon: f64,
+}
+
+impl<T: Float> LayerNorm<T> {
+    /// A layer for rows of `features` values, with ε = 10⁻⁵.
+    ///
+    /// # Errors
+    /// Where `features` is zero.
+    pub fn new(features: usize) -> Result<Self> {
+        check_size("features", &[features])?;
+        Ok(Self { weight: Array1::ones(features), bias: Array1::zeros(features), epsilon: 1e-5 })
+    }
+
+    /// Sets ε.
+    ///
+    /// # Errors
+    /// Unless it is finite and above 0.
+    pub fn epsilon(mut self, epsilon: f64) -> Result<Self> {
+        if !(epsilon.is_finite() && epsilon > 0.0) {
+            return Err(Error::argument("epsilon", "a finite value above 0", epsilon));
+        }
+        self.epsilon = epsilon;
+        Ok(self)
+    }
+
+    /// y of `x`, both [rows, features].
+    ///
+    /// # Errors
+    /// Where `x` has other features.
+    pub fn forward(&self, x: ArrayView2<'_, T>) -> Result<Array2<T>> {
+        check_shape("x", "rows, features", &[x.nrows(), self.weight.len()], x.shape())?;
+        let (mut y, _) = self.normalized(x);
+        for mut row in y.rows_mut() {
+            Zip::from(&mut row)
+                .and(&self.weight)
+                .and(&self.bias)
+                .for_each(|y, &w, &b| *y = *y * w + b);
+        }
+        Ok(y)
+    }
+
+    /// d_x from `d_y` at `x`, all [rows, features]. Adds dw and db to `grad`.
+    ///
+    /// # Errors
+    /// Where a shape does not fit.
+    pub fn backward(
+        &self,
+        x: ArrayView2<'_, T>,
+        d_y: ArrayView2<'_, T>,
+        grad: &mut Self,
+    ) -> Result<Array2<T>> {
+        let expected = [x.nrows(), self.weight.len()];
+        check_shape("x", "rows, features", &expected, x.shape())?;
+        check_shape("d_y", "rows, features", &expected, d_y.shape())?;
+        check_same_structure("grad", self, grad)?;
+        let (normalized, scales) = self.normalized(x);
+        let mut d_x = &d_y * &self.weight;
+        dispatch!(Level::new(), simd => {
+            let rows = d_x.rows_mut().into_iter().zip(normalized.rows()).zip(&scales);
+            for ((mut d, normalized), &scale) in rows {
+                if let (Some(d), Some(normalized)) = (d.as_slice_mut(), normalized.as_slice()) {
+                    normalize_backward(simd, d, normalized, scale);
+                }
+            }
+        });
+        for (d_y, normalized) in d_y.rows().into_iter().zip(normalized.rows()) {
+            grad.bias += &d_y;
+            Zip::from(&mut grad.weight).and(d_y).and(normalized).for_each(|w, &d, &x| *w += d * x);
+        }
+        Ok(d_x)
+    }
+
+    /// y [time, batch, features] of every step of `x`; zero in the padding.
+    ///
+    /// # Errors
+    /// Where `x` has other features.
+    pub fn forward_sequences(&self, x: &Sequences<T>) -> Result<Sequences<T>> {
+        let expected = [x.time(), x.batch(), self.weight.len()];
+        check_shape("x", "time, batch, features", &expected, x.values().shape())?;
+        let y = self.forward(alive(x, x.values().view()).view())?;
+        x.with_values(spread(x, y))
+    }
+
+    /// d_x [time, batch, features] from `d_y` [time, batch, features] at `x`; zero in the padding,
+    /// where `d_y` is not read. Adds dw and db to `grad`.
+    ///
+    /// # Errors
+    /// Where a shape does not fit.
+    pub fn backward_sequences(
+        &self,
+        x: &Sequences<T>,
+        d_y: ArrayView3<'_, T>,
+        grad: &mut Self,
+    ) -> Result<Array3<T>> {
+        let expected = [x.time(), x.batch(), self.weight.len()];
+        check_shape("x", "time, batch, features", &expected, x.values().shape())?;
+        check_shape("d_y", "time, batch, features", &expected, d_y.shape())?;
+        let (rows, d_rows) = (alive(x, x.values().view()), alive(x, d_y));
+        Ok(spread(x, self.backward(rows.view(), d_rows.view(), grad)?))
+    }
+
+    /// x̂ and 1 / √(variance + ε) of each row.
+    fn normalized(&self, x: ArrayView2<'_, T>) -> (Array2<T>, Vec<T>) {
+        let mut normalized = x.as_standard_layout().into_owned();
+        let mut scales = Vec::with_capacity(x.nrows());
+        dispatch!(Level::new(), simd => {
+            for mut row in normalized.rows_mut() {
+                if let Some(row) = row.as_slice_mut() {
+                    scales.push(normalize(simd, row, T::of(self.epsilon)));
+                }
+            }
+        });
+        (normalized, scales)
+    }
+}
+
+impl<T: Float> Arrays<T> for LayerNorm<T> {
+    fn for_each<'a>(&'a self, f: &mut Visit<'_, 'a, T>) {
+        f("weight", self.weight.view().into_dyn());
+        f("bias", self.bias.view().into_dyn());
+    }
+
+    fn for_each_mut<'a>(&'a mut self, f: &mut VisitMut<'_, 'a, T>) {
+        f("weight", self.weight.view_mut().into_dyn());
+        f("bias", self.bias.view_mut().into_dyn());
+    }
+}

@@ -1,0 +1,95 @@
+//! Weight drop: zeros at random in weights, for a whole call.
+//!
+//! ```text
+//! W' = m ∘ W      m = 0 with probability p, else 1 / (1 − p)      dW = m ∘ dW'
+//! ```
+//!
+//! On the recurrent weights it is dropout of the recurrent connections, the same at every step. Source:
+//! Wan et al., *Regularization of Neural Networks using DropConnect*, 2013; on W_hh: Merity, Keskar and
+//! Socher, *Regularizing and Optimizing LSTM Language Models*, 2018.
+
+use rand::Rng;
+
+use crate::arrays::{Arrays, matches};
+use crate::error::{Error, Result};
+use crate::float::Float;
+use crate::layer::Dropout;
+use crate::tensor::random::dropout_mask;
+
+/// Drops entries of the weights of a given name while training; see the [module](self).
+///
+/// ```
+/// use ndarray::Array3;
+/// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+/// use recurrent::{Arrays, Lstm, Sequences, layer::WeightDrop, loss::Mse};
+///
+/// let mut rng = ChaCha8Rng::seed_from_u64(1);
+/// let lstm = Lstm::<f32>::builder(3, 8).num_layers(2).build(&mut rng)?;
+/// let x = Sequences::full(Array3::ones((10, 4, 3)))?;
+/// let target = x.with_values(Array3::zeros((10, 4, 8)))?;
+///
+/// let mut grad = lstm.zeros_like();
+/// let loss = WeightDrop::new(0.5, "weight_hh*")?.learn(&lstm, &mut grad, &mut rng, |lstm, grad, rng| {
+///     let (output, _, tape) = lstm.forward_train(&x, None, rng)?;
+///     let (loss, d_output) = Mse.sequences(&output, &target)?;
+///     lstm.backward(tape, &d_output, None, grad)?;
+///     Ok(loss)
+/// })?;
+/// # assert!(loss > 0.0);
+/// # Ok::<(), recurrent::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct WeightDrop {
+    p: f64,
+    pattern: String,
+}
+
+impl WeightDrop {
+    /// Weight drop with probability `p` on the arrays that match `pattern`, a name in which `*` stands
+    /// for anything.
+    ///
+    /// # Errors
+    /// Unless 0 ≤ p < 1.
+    pub fn new(p: f64, pattern: impl Into<String>) -> Result<Self> {
+        Dropout::new(p)?;
+        Ok(Self { p, pattern: pattern.into() })
+    }
+
+    /// Calls `f` with `model` as it is with dropped weights and with zeros for its gradient; adds to
+    /// `grad` what that becomes on its way back to the weights.
+    ///
+    /// # Errors
+    /// Where the pattern matches no array, `grad` is not like `model`, or `f` fails; `grad` is then as
+    /// before.
+    pub fn learn<T: Float, A: Arrays<T>, R>(
+        &self,
+        model: &A,
+        grad: &mut A,
+        rng: &mut dyn Rng,
+        f: impl FnOnce(&A, &mut A, &mut dyn Rng) -> Result<R>,
+    ) -> Result<R> {
+        if !model.names().iter().any(|name| matches(&self.pattern, name)) {
+            let expected = format!("a pattern that matches one of {:?}", model.names());
+            return Err(Error::argument("pattern", expected, &self.pattern));
+        }
+        let (mut dropped, mut masks) = (model.clone(), Vec::new());
+        dropped.for_each_mut(&mut |name, mut array| {
+            if matches(&self.pattern, name) {
+                let mask: Vec<T> = dropout_mask(rng, self.p, array.len());
+                array.iter_mut().zip(&mask).for_each(|(weight, &m)| *weight *= m);
+                masks.push(mask);
+            }
+        });
+        let mut own = model.zeros_like();
+        let result = f(&dropped, &mut own, rng)?;
+        let mut masks = masks.into_iter();
+        own.for_each_mut(&mut |name, mut array| {
+            if matches(&self.pattern, name) {
+                let mask = masks.next().unwrap_or_default();
+                array.iter_mut().zip(mask).for_each(|(d, m)| *d *= m);
+            }
+        });
+        grad.zip_mut("grad", &own, &mut |_, mut sum, d| sum += &d)?;
+        Ok(result)
+    }
+}
