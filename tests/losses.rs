@@ -34,7 +34,8 @@ fn gradients_match_finite_differences_over_any_lengths() {
         );
         agrees(&x, |x| Mae.sequences(x, &y));
         agrees(&x, |x| Huber::new(0.7).unwrap().sequences(x, &y));
-        let bce = BceWithLogits::default().positive_weight(vec![3.0, 0.5]).unwrap();
+        let weight = (0..features).map(|j| 0.5 + j as f64).collect();
+        let bce = BceWithLogits::default().positive_weight(weight).unwrap();
         let target = y.with_values(y.values().mapv(|y| f64::from(u8::from(y > 0.0)))).unwrap();
         agrees(&x, |x| bce.sequences(x, &target));
         let wide = sequences(3 * features, 200 + seed as u64).unwrap();

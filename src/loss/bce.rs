@@ -8,7 +8,7 @@
 //! The form that does not overflow, as in `torch.nn.BCEWithLogitsLoss`; w is the weight of a yes.
 
 use super::elementwise_loss;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, check_shape};
 
 /// The mean binary cross entropy of logits; see the [module](self).
 ///
@@ -24,22 +24,29 @@ use crate::error::{Error, Result};
 /// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct BceWithLogits {
-    /// w of each feature; 1 of those beyond its end.
+    /// w of each feature; none stands for 1 of all.
     positive_weight: Vec<f64>,
 }
 
 impl BceWithLogits {
-    /// The weight w of a yes for each feature, as against a rare one; 1 for features that it does not
-    /// reach.
+    /// The weight w of a yes for each feature: above 1 where a yes is rare.
     ///
     /// # Errors
-    /// Unless each is finite and at least 0.
+    /// Unless each is finite and at least 0. The loss fails where there is not one for each feature.
     pub fn positive_weight(mut self, weight: Vec<f64>) -> Result<Self> {
-        if let Some(bad) = weight.iter().find(|w| !(w.is_finite() && **w >= 0.0)) {
-            return Err(Error::argument("positive_weight", "finite values of at least 0", bad));
+        if let Some(j) = weight.iter().position(|w| !(w.is_finite() && *w >= 0.0)) {
+            let argument = format!("positive_weight[{j}]");
+            return Err(Error::argument(argument, "a finite weight of at least 0", weight[j]));
         }
         self.positive_weight = weight;
         Ok(self)
+    }
+
+    fn fits(&self, features: usize) -> Result<()> {
+        match self.positive_weight.len() {
+            0 => Ok(()),
+            weights => check_shape("positive_weight", "features", &[features], &[weights]),
+        }
     }
 
     fn at(&self, feature: usize, x: f64, y: f64) -> (f64, f64) {
@@ -50,4 +57,4 @@ impl BceWithLogits {
     }
 }
 
-elementwise_loss!(BceWithLogits);
+elementwise_loss!(BceWithLogits, fits);

@@ -10,11 +10,13 @@
 //! | `huber` | [`Huber`]: squared near zero, absolute far from it |
 //! | `quantile` | [`Quantile`]: pinball loss, for several quantiles at once |
 //! | `cross_entropy` | [`CrossEntropy`]: one class of several |
+//! | `kl_divergence` | [`KlDivergence`]: a whole distribution over classes |
 //! | `bce` | [`BceWithLogits`]: yes or no, from a logit |
 
 pub mod bce;
 pub mod cross_entropy;
 pub mod huber;
+pub mod kl_divergence;
 pub mod mae;
 pub mod mse;
 pub mod quantile;
@@ -28,6 +30,7 @@ use crate::sequences::Sequences;
 pub use bce::BceWithLogits;
 pub use cross_entropy::CrossEntropy;
 pub use huber::Huber;
+pub use kl_divergence::KlDivergence;
 pub use mae::Mae;
 pub use mse::Mse;
 pub use quantile::Quantile;
@@ -40,6 +43,20 @@ fn finite<T: Float, G>(value: f64, gradient: G) -> Result<(T, G)> {
     Err(Error::NonFinite { name: "loss".to_owned(), index: 0, value })
 }
 
+/// Fails unless both have the same shape and lengths, and there is a step.
+fn check_pair<T: Float>(predicted: &Sequences<T>, target: &Sequences<T>) -> Result<()> {
+    let shape = predicted.values().shape();
+    check_shape("target", "time, batch, features", shape, target.values().shape())?;
+    if predicted.lengths() != target.lengths() {
+        let expected = format!("the lengths {:?} of predicted", predicted.lengths());
+        return Err(Error::argument("target", expected, format!("{:?}", target.lengths())));
+    }
+    match predicted.steps() {
+        0 => Err(Error::argument("predicted", "at least one step", "empty sequences alone")),
+        _ => Ok(()),
+    }
+}
+
 /// The mean over all real steps and features j of `f(j, p, y)`, which returns the loss of one value
 /// and its derivative by p.
 fn elementwise<T: Float>(
@@ -47,16 +64,8 @@ fn elementwise<T: Float>(
     target: &Sequences<T>,
     f: impl Fn(usize, f64, f64) -> (f64, f64),
 ) -> Result<(T, Array3<T>)> {
-    let shape = predicted.values().shape();
-    check_shape("target", "time, batch, features", shape, target.values().shape())?;
-    if predicted.lengths() != target.lengths() {
-        let expected = format!("the lengths {:?} of predicted", predicted.lengths());
-        return Err(Error::argument("target", expected, format!("{:?}", target.lengths())));
-    }
+    check_pair(predicted, target)?;
     let count = (predicted.steps() * predicted.features()) as f64;
-    if count == 0.0 {
-        return Err(Error::argument("predicted", "at least one step", "empty sequences alone"));
-    }
     let mut gradient = Array3::zeros(predicted.values().dim());
     let mut sum = 0.0;
     let steps = predicted.values().outer_iter().zip(target.values().outer_iter());
@@ -75,8 +84,9 @@ fn elementwise<T: Float>(
 }
 
 /// The calls of a loss of one value at a time, whose method `at(j, p, y)` is as in [`elementwise`].
+/// A loss that has something for each feature says by `fits(features)` whether it has enough.
 macro_rules! elementwise_loss {
-    ($loss:ty) => {
+    ($loss:ty $(, $fits:ident)?) => {
         impl $loss {
             /// The loss and ∂L/∂predicted, of `predicted` and `target`, both [rows, features].
             ///
@@ -105,6 +115,7 @@ macro_rules! elementwise_loss {
                 predicted: &$crate::sequences::Sequences<T>,
                 target: &$crate::sequences::Sequences<T>,
             ) -> $crate::error::Result<(T, ndarray::Array3<T>)> {
+                $(self.$fits(predicted.features())?;)?
                 $crate::loss::elementwise(predicted, target, |j, p, y| self.at(j, p, y))
             }
         }
