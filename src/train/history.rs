@@ -59,4 +59,15 @@ impl History {
         }
         csv
     }
+
+    /// The curves of training loss and of each figure of validation against the epochs, as an SVG file
+    /// at `path`: losses above, the other figures below. Needs the feature `plot`.
+    ///
+    /// # Errors
+    /// [`Error::Format`](crate::Error::Format) where there is nothing to draw, or the file cannot be
+    /// written.
+    #[cfg(feature = "plot")]
+    pub fn to_svg(&self, path: impl AsRef<std::path::Path>) -> crate::Result<()> {
+        crate::train::curves::draw(self, path.as_ref())
+    }
 }

@@ -78,16 +78,24 @@
 //! | `run` | where a training stands |
 //! | `checkpoint` | that, and all arrays, in a file |
 //! | `history` | [`History`]: what each epoch came to |
+//! | `curves` | that as SVG (feature `plot`) |
+//! | `progress` | `progress`: a callback that shows how far it is (feature `progress`, on by default) |
 //! | `metrics` | [`Score`] and what models are judged by |
 
 mod checkpoint;
+#[cfg(feature = "plot")]
+mod curves;
 mod history;
 pub mod metrics;
 mod model;
+#[cfg(feature = "progress")]
+mod progress;
 mod run;
 mod trainer;
 
 pub use history::{Epoch, History};
 pub use metrics::Score;
 pub use model::Model;
+#[cfg(feature = "progress")]
+pub use progress::progress;
 pub use trainer::{Event, Flow, Trainer};

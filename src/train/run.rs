@@ -77,6 +77,7 @@ pub(super) struct Settings {
     pub(super) bucketed: usize,
     pub(super) accumulate: usize,
     pub(super) clip_norm: Option<Exact>,
+    pub(super) clip_value: Option<Exact>,
     pub(super) patience: Option<usize>,
     pub(super) ema: Option<Exact>,
     pub(super) learning_rate: Exact,

@@ -9,7 +9,7 @@ use crate::data::{Batches, Source};
 use crate::error::{Error, Result, check_size};
 use crate::float::Float;
 use crate::optim::schedule::Schedule;
-use crate::optim::{Ema, Optimizer, OptimizerState, clip_global_norm};
+use crate::optim::{Ema, Optimizer, OptimizerState, clip_global_norm, clip_value};
 use crate::train::checkpoint::{Bundles, Checkpoint, Read};
 use crate::train::history::Epoch;
 use crate::train::run::{Exact, Run, Settings};
@@ -27,6 +27,8 @@ pub enum Event<'a> {
     Step {
         /// The epoch, from 0.
         epoch: usize,
+        /// How many epochs there are to be.
+        epochs: usize,
         /// Batches of the epoch that are done.
         batch: usize,
         /// Batches of the epoch.
@@ -58,6 +60,7 @@ pub struct Trainer<'a, T: Float, M: Model<T>> {
     seed: u64,
     accumulate: usize,
     clip_norm: Option<f64>,
+    clip_value: Option<f64>,
     patience: Option<usize>,
     ema: Option<f64>,
     schedule: Option<(Box<dyn Schedule + 'a>, bool)>,
@@ -76,6 +79,7 @@ impl<'a, T: Float, M: Model<T>> Trainer<'a, T, M> {
             seed: 0,
             accumulate: 1,
             clip_norm: None,
+            clip_value: None,
             patience: None,
             ema: None,
             schedule: None,
@@ -118,6 +122,13 @@ impl<'a, T: Float, M: Model<T>> Trainer<'a, T, M> {
     /// The largest norm that a gradient may have ([`clip_global_norm`]).
     pub fn clip_norm(mut self, max_norm: f64) -> Self {
         self.clip_norm = Some(max_norm);
+        self
+    }
+
+    /// The largest size that a value of a gradient may have ([`clip_value`]); before
+    /// [`clip_norm`](Self::clip_norm), if both are set.
+    pub fn clip_value(mut self, limit: f64) -> Self {
+        self.clip_value = Some(limit);
         self
     }
 
@@ -222,6 +233,7 @@ impl<'a, T: Float, M: Model<T>> Trainer<'a, T, M> {
             bucketed: self.bucketed,
             accumulate: self.accumulate,
             clip_norm: self.clip_norm.map(Exact),
+            clip_value: self.clip_value.map(Exact),
             patience: self.patience,
             ema: self.ema.map(Exact),
             learning_rate: Exact(self.optimizer.learning_rate()),
@@ -251,6 +263,7 @@ impl<'a, T: Float, M: Model<T>> Trainer<'a, T, M> {
             let (run, every) = (&state.run, self.checkpoint.as_ref().and_then(|c| c.every));
             let flow = self.tell(&Event::Step {
                 epoch: run.epoch,
+                epochs: self.epochs,
                 batch: run.batch,
                 batches: batches.len(),
                 loss: run.loss.0 / run.samples as f64,
@@ -289,6 +302,9 @@ impl<'a, T: Float, M: Model<T>> Trainer<'a, T, M> {
         if group.len() > 1 {
             let scale = T::of(1.0 / group.len() as f64);
             state.grad.for_each_mut(&mut |_, mut array| array.mapv_inplace(|g| g * scale));
+        }
+        if let Some(limit) = self.clip_value {
+            clip_value(&mut state.grad, limit)?;
         }
         if let Some(max_norm) = self.clip_norm {
             clip_global_norm(&mut state.grad, max_norm)?;

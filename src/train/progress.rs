@@ -1,0 +1,95 @@
+//! [`progress`]: how far a training is, on the terminal. Needs the feature `progress`.
+
+use std::fmt::Write as _;
+use std::io::IsTerminal;
+use std::time::Instant;
+
+use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
+
+use crate::train::history::Epoch;
+use crate::train::{Event, Flow};
+
+/// Lines at most, where the output is no terminal.
+const LINES: usize = 20;
+
+/// A callback that shows the training on standard error: a bar with rate, loss, the figures of the last
+/// validation and the time that remains; lines of the same, at most twenty, where that is no terminal.
+///
+/// ```
+/// # use recurrent::train::{progress, Trainer};
+/// # use recurrent::{model::SequenceClassifier, optim::Adam};
+/// let trainer: Trainer<'_, f32, SequenceClassifier<f32>> = Trainer::new(Adam::new(1e-3)?).callback(progress());
+/// # Ok::<(), recurrent::Error>(())
+/// ```
+pub fn progress() -> impl FnMut(&Event<'_>) -> Flow {
+    let mut progress =
+        Progress { bar: None, begun: Instant::now(), epochs: 0, first: 0, last: String::new() };
+    move |event| {
+        progress.show(event);
+        Flow::Continue
+    }
+}
+
+struct Progress {
+    /// None before the first step, and where the output is no terminal.
+    bar: Option<ProgressBar>,
+    begun: Instant,
+    epochs: usize,
+    /// The epoch in which it began.
+    first: usize,
+    /// The figures of the last validation.
+    last: String,
+}
+
+impl Progress {
+    fn show(&mut self, event: &Event<'_>) {
+        match *event {
+            Event::Step { epoch, epochs, batch, batches, loss } => {
+                let done = epoch * batches + batch;
+                if self.epochs == 0 {
+                    (self.epochs, self.first, self.begun) = (epochs, epoch, Instant::now());
+                    self.bar = std::io::stderr().is_terminal().then(|| bar(epochs * batches));
+                }
+                if let Some(bar) = &self.bar {
+                    bar.set_position(done as u64);
+                    bar.set_message(format!("loss {loss:.4}{}", self.last));
+                }
+            }
+            Event::Epoch(Epoch { epoch, loss, validation, .. }) => {
+                self.last.clear();
+                for (name, figure) in validation {
+                    // Writing to a string cannot fail.
+                    let _ = write!(self.last, ", {name} {figure:.4}");
+                }
+                self.line(epoch + 1, *loss);
+            }
+        }
+    }
+
+    /// A line about the epoch that is `done`, the so-and-so-many-th, unless there is a bar.
+    fn line(&self, done: usize, loss: f64) {
+        let Self { bar, begun, epochs, first, last } = self;
+        if bar.is_none() && done * LINES / epochs != (done - 1) * LINES / epochs {
+            let share = (epochs - done) as f64 / (done - first).max(1) as f64;
+            let remains = HumanDuration(begun.elapsed().mul_f64(share));
+            eprintln!("epoch {done} of {epochs}: loss {loss:.4}{last} ({remains} left)");
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn bar(total: usize) -> ProgressBar {
+    let template = "{wide_bar} {pos}/{len} batches, {per_sec}, {msg} ({eta} left)";
+    let bar = ProgressBar::new(total as u64);
+    match ProgressStyle::with_template(template) {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}

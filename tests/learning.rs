@@ -1,0 +1,131 @@
+//! Twenty training steps of whole models, against PyTorch in f64: the loss of each step and all
+//! weights at the end.
+
+use ndarray::{Array2, Axis, Ix1, Ix2, Ix3, IxDyn};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use recurrent::Sequences;
+use recurrent::cell::{GruCell, RnnCell};
+use recurrent::layer::Pooling;
+use recurrent::loss::{CrossEntropy, Huber};
+use recurrent::model::{
+    Criterion, Forecaster, SequenceClassifier, SequenceGenerator, SequenceRegressor, SequenceTagger,
+};
+use recurrent::optim::{Adam, Adaptive, Optimizer, Sgd, clip_global_norm};
+use recurrent::train::Model;
+
+use common::fixture::{Fixture, distance};
+
+mod common {
+    pub(crate) mod fixture;
+}
+
+/// The training of one model in the fixture.
+struct Training {
+    file: Fixture,
+    name: &'static str,
+}
+
+impl Training {
+    fn new(name: &'static str) -> Self {
+        Self { file: Fixture::open("learning"), name }
+    }
+
+    /// What is told at step `k`, as numbers.
+    fn data<D: ndarray::Dimension>(&self, key: &str, k: usize) -> ndarray::Array<f64, D> {
+        let all = self.file.get::<IxDyn>(&format!("{}.data.{key}", self.name));
+        all.index_axis(Axis(0), k).to_owned().into_dimensionality().unwrap()
+    }
+
+    fn lengths(&self, k: usize) -> Vec<usize> {
+        self.data::<Ix1>("lengths", k).mapv(|length| length as usize).to_vec()
+    }
+
+    fn values(&self, k: usize) -> Sequences<f64> {
+        Sequences::new(self.data::<Ix3>("x", k), self.lengths(k)).unwrap()
+    }
+
+    fn tokens(&self, k: usize) -> Sequences<f64> {
+        let tokens = self.data::<Ix2>("x", k).mapv(|token| token as usize);
+        Sequences::one_hot(tokens.view(), 6, self.lengths(k)).unwrap()
+    }
+
+    /// Trains `model`, whose weights begin as in the fixture, by `optimizer` on the batches.
+    fn check<M: Model<f64>>(
+        &self,
+        mut model: M,
+        mut optimizer: impl Optimizer<f64, M>,
+        batch: impl Fn(&Self, usize) -> M::Batch,
+    ) {
+        let weight =
+            |when: &str, key: &str| self.file.get::<IxDyn>(&format!("{}.{when}.{key}", self.name));
+        model.for_each_mut(&mut |key, mut array| array.assign(&weight("start", key)));
+        let losses = self.file.get::<Ix1>(&format!("{}.losses", self.name));
+        let mut rng = ChaCha8Rng::seed_from_u64(0);
+        for (k, &expected) in losses.iter().enumerate() {
+            let mut grad = model.zeros_like();
+            let loss = model.learn(&batch(self, k), &mut grad, &mut rng).unwrap();
+            assert!((loss - expected).abs() < 1e-12, "step {k}: {loss}, not {expected}");
+            clip_global_norm(&mut grad, 0.5).unwrap();
+            optimizer.step(&mut model, &grad).unwrap();
+        }
+        model.for_each(&mut |key, array| {
+            let far = distance(&array.to_owned(), &weight("end", key));
+            assert!(far < 1e-12, "{key}: {far:e}");
+            assert!(distance(&array.to_owned(), &weight("start", key)) > 1e-3, "{key} learned");
+        });
+    }
+}
+
+fn rng() -> ChaCha8Rng {
+    ChaCha8Rng::seed_from_u64(1)
+}
+
+#[test]
+fn a_classifier_of_two_bidirectional_layers_learns_as_in_pytorch() {
+    let builder = SequenceClassifier::<f64>::builder(3, 4).hidden_size(5).num_layers(2);
+    let builder = builder.bidirectional(true).pooling(Pooling::Attention);
+    let loss = CrossEntropy::default().label_smoothing(0.1).unwrap();
+    let model = builder.loss(loss).build(&mut rng()).unwrap();
+    Training::new("classifier").check(model, Adam::new(0.02).unwrap(), |of, k| {
+        (of.values(k), of.data::<Ix1>("y", k).mapv(|class| class as usize).to_vec())
+    });
+}
+
+#[test]
+fn a_tagger_of_embedded_tokens_learns_as_in_pytorch() {
+    let builder = SequenceTagger::<f64, GruCell<f64>>::builder(6, 3).embedding_dim(4);
+    let model = builder.hidden_size(5).build(&mut rng()).unwrap();
+    Training::new("tagger").check(model, Adam::decoupled(0.02, 0.1).unwrap(), |of, k| {
+        (of.tokens(k), of.data::<Ix2>("y", k).mapv(|class| class as usize))
+    });
+}
+
+#[test]
+fn a_regressor_of_mean_outputs_learns_as_in_pytorch() {
+    let builder = SequenceRegressor::<f64, RnnCell<f64>>::builder(3, 2).hidden_size(5);
+    let builder = builder.pooling(Pooling::Mean).loss(Criterion::Huber(Huber::new(0.5).unwrap()));
+    let model = builder.build(&mut rng()).unwrap();
+    let sgd = Sgd::new(0.1).unwrap().momentum(0.9).unwrap().nesterov(true);
+    Training::new("regressor").check(model, sgd, |of, k| (of.values(k), of.data("y", k)));
+}
+
+#[test]
+fn a_generator_that_is_told_a_vector_learns_as_in_pytorch() {
+    let builder = SequenceGenerator::<f64>::builder(6).start(0).end(1).condition_size(3);
+    let builder = builder.embedding_dim(4).hidden_size(5).num_layers(2);
+    let model = builder.build(&mut rng()).unwrap();
+    Training::new("generator").check(model, Adaptive::rmsprop(0.01).unwrap(), |of, k| {
+        (Some(of.data::<Ix2>("condition", k)), of.tokens(k))
+    });
+}
+
+#[test]
+fn a_forecaster_learns_as_in_pytorch() {
+    let builder = Forecaster::<f64, GruCell<f64>>::builder(3, 2).targets(&[0, 1]);
+    let model = builder.hidden_size(5).num_layers(2).build(&mut rng()).unwrap();
+    Training::new("forecaster").check(model, Adam::nadam(0.02).unwrap(), |of, k| {
+        let y: Array2<f64> = of.data("y", k);
+        (Sequences::full(of.data::<Ix3>("x", k)).unwrap(), y)
+    });
+}
