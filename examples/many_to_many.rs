@@ -1,32 +1,36 @@
 //! Many to many: tomorrow's weather, every day.
 //!
 //! An LSTM reads the days one by one and says at each by how much tomorrow's maximum temperature
-//! will differ from today's.
+//! will differ from today's. It is a composition of layers of its own, which trains by the same loop
+//! as the models of the library: two methods tell what it learns and how it is judged.
 
-use ndarray::{Array2, Array3, Axis, concatenate, s};
-use rand::seq::SliceRandom;
+use ndarray::{Array2, Axis, concatenate, s};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use recurrent::data::{Scaler, Source, Table};
+use recurrent::io::{Reader, Writer};
 use recurrent::layer::Linear;
 use recurrent::loss::Mse;
-use recurrent::optim::{Adam, clip_global_norm};
-use recurrent::{Arrays, Float, Lstm, Sequences, arrays, io};
+use recurrent::optim::Adam;
+use recurrent::train::metrics::Regression;
+use recurrent::train::{Model, Trainer};
+use recurrent::{Float, Lstm, Sequences, arrays};
 
+use common::data::data;
 use common::options::{Failure, Options};
-use common::progress::Progress;
-use common::scale::Scale;
-use common::table::Table;
+use common::training::fit;
 
 mod common {
+    pub(crate) mod data;
     pub(crate) mod options;
-    pub(crate) mod progress;
-    pub(crate) mod scale;
-    pub(crate) mod table;
+    pub(crate) mod training;
 }
 
 const ABOUT: &str = "\
 many_to_many: tomorrow's maximum temperature. An LSTM of 16 reads the daily weather of Seattle and
-says at every day of a window how much warmer or colder tomorrow will be.";
+says at every day of a window how much warmer or colder tomorrow will be.
+--load FILE --input CSV foretells the day after the last of a file with the columns date (YYYY-MM-DD),
+precipitation, temp_max, temp_min and wind, of at least two days.";
 
 /// Days of a window.
 const WINDOW: usize = 30;
@@ -34,184 +38,185 @@ const WINDOW: usize = 30;
 const WARM_UP: usize = 10;
 /// Days at the end of the training file that choose the epoch.
 const VALIDATION: usize = 200;
-const BATCH: usize = 32;
 const LEARNING_RATE: f64 = 3e-4;
 
 #[derive(Clone)]
-struct Model<T: Float> {
+struct Forecast<T: Float> {
     lstm: Lstm<T>,
     head: Linear<T>,
 }
-arrays!(Model { lstm, head });
+arrays!(Forecast { lstm, head });
 
-impl Model<f32> {
-    fn new(features: usize, rng: &mut dyn Rng) -> Result<Self, Failure> {
-        let lstm = Lstm::builder(features, 16).build(rng)?;
-        Ok(Self { lstm, head: Linear::new(16, 1, rng)? })
+/// Days, and the change of the maximum from each to the next, both scaled.
+type Windows = (Sequences<f32>, Sequences<f32>);
+
+impl Forecast<f32> {
+    fn new(rng: &mut dyn Rng) -> Result<Self, Failure> {
+        Ok(Self { lstm: Lstm::builder(7, 16).build(rng)?, head: Linear::new(16, 1, rng)? })
     }
 
     /// The scaled change from each day to the next, [time, batch, 1].
-    fn forecast(&self, x: &Sequences<f32>) -> Result<Sequences<f32>, Failure> {
-        let (output, _) = self.lstm.forward(x, None)?;
-        Ok(self.head.forward_sequences(&output)?)
+    fn predict(&self, x: &Sequences<f32>) -> recurrent::Result<Sequences<f32>> {
+        self.head.forward_sequences(&self.lstm.forward(x, None)?.0)
+    }
+}
+
+impl Model<f32> for Forecast<f32> {
+    type Batch = Windows;
+    type Score = Regression;
+
+    fn learn(
+        &self,
+        (x, y): &Windows,
+        grad: &mut Self,
+        rng: &mut dyn Rng,
+    ) -> recurrent::Result<f64> {
+        let (h, _, tape) = self.lstm.forward_train(x, None, rng)?;
+        let (loss, d_y) = Mse.sequences(&self.head.forward_sequences(&h)?, y)?;
+        let d_h = self.head.backward_sequences(&h, d_y.view(), &mut grad.head)?;
+        self.lstm.backward(tape, &d_h, None, &mut grad.lstm)?;
+        Ok(f64::from(loss))
     }
 
-    /// One step towards the changes `y`.
-    fn learn(
-        &mut self,
-        x: &Sequences<f32>,
-        y: &Sequences<f32>,
-        adam: &mut Adam<Self>,
-        rng: &mut dyn Rng,
-    ) -> Result<(), Failure> {
-        let (output, _, tape) = self.lstm.forward_train(x, None, rng)?;
-        let (_, d_y) = Mse.sequences(&self.head.forward_sequences(&output)?, y)?;
-        let mut grad = self.zeros_like();
-        let d_output = self.head.backward_sequences(&output, d_y.view(), &mut grad.head)?;
-        self.lstm.backward(tape, &d_output, None, &mut grad.lstm)?;
-        clip_global_norm(&mut grad, 1.0)?;
-        adam.step(self, &grad)?;
+    fn measure(&self, (x, y): &Windows, score: &mut Regression) -> recurrent::Result<()> {
+        let said = self.predict(x)?.into_values();
+        let scored = said.slice(s![WARM_UP.., .., 0]);
+        for (&said, &came) in scored.iter().zip(y.values().slice(s![WARM_UP.., .., 0])) {
+            score.add(f64::from(said), f64::from(came));
+        }
+        score.add_loss(score.rmse().powi(2), scored.len());
         Ok(())
     }
 }
 
-/// Days in order: what the network reads, and the change of the maximum to the next day.
-struct Days {
-    x: Array2<f32>,
-    /// In degrees Celsius; one entry less than there are days.
-    change: Vec<f32>,
-    /// What turns a change into the network's unit.
-    unit: f32,
+/// What the network reads of each day, [days, 7], not scaled yet.
+fn read(file: &std::path::Path) -> Result<Array2<f32>, Failure> {
+    let table = Table::read(file)?;
+    let mut values = table.values::<f32>(&["precipitation", "temp_max", "temp_min", "wind"])?;
+    // Most rain falls on few days: its root tells dry from wet better.
+    values.column_mut(0).mapv_inplace(f32::sqrt);
+    let maximum = values.column(1).to_owned();
+    let season = |row: usize| -> Result<f32, Failure> {
+        let date = table.text("date", row)?;
+        let part = |range| date.get(range).and_then(|part: &str| part.parse::<f32>().ok());
+        let (month, day) = part(5..7).zip(part(8..10)).ok_or_else(|| {
+            Failure::new(format!("{}: expected a date YYYY-MM-DD, got {date}", file.display()))
+        })?;
+        Ok(std::f32::consts::TAU * ((month - 1.0) * 30.44 + day) / 365.25)
+    };
+    let phases = (0..table.rows()).map(season).collect::<Result<Vec<f32>, _>>()?;
+    let more = Array2::from_shape_fn((table.rows(), 3), |(day, part)| match part {
+        0 => maximum[day] - maximum[day.saturating_sub(1)],
+        1 => phases[day].sin(),
+        _ => phases[day].cos(),
+    });
+    Ok(concatenate(Axis(1), &[values.view(), more.view()])?)
 }
 
-impl Days {
-    /// All days of both files, and how many of them are for training. Scales come from those.
-    fn read() -> Result<(Self, usize), Failure> {
-        let train = Table::read("seattle/seattle_train.csv", &["date", "weather"])?;
-        let test = Table::read("seattle/seattle_test.csv", &["date", "weather"])?;
-        let days = train.values.nrows();
-        let maximum = [train.column("temp_max")?, test.column("temp_max")?].map(|c| c.to_vec());
-        let maximum = maximum.concat();
-        let change: Vec<f32> = maximum.windows(2).map(|pair| pair[1] - pair[0]).collect();
+/// Windows of some days, each beginning at one of `starts`.
+struct Days<'a> {
+    x: &'a Array2<f32>,
+    /// The scaled change from each day to the next; one entry less than there are days.
+    change: &'a [f32],
+    starts: Vec<usize>,
+}
 
-        let mut values = concatenate(Axis(0), &[train.values.view(), test.values.view()])?;
-        // Most rain falls on few days: its root tells dry from wet better.
-        values.column_mut(0).mapv_inplace(f32::sqrt);
-        let season = Array2::from_shape_fn((values.nrows(), 2), |(day, part)| {
-            let phase = std::f32::consts::TAU * day as f32 / 365.25;
-            if part == 0 { phase.sin() } else { phase.cos() }
-        });
-        let today = Array2::from_shape_fn((values.nrows(), 1), |(day, _)| {
-            if day == 0 { 0.0 } else { change[day - 1] }
-        });
-        let x = concatenate(Axis(1), &[values.view(), today.view(), season.view()])?;
-        let x = Scale::of(&x.slice(s![..days, ..]).to_owned()).apply(&x);
-        let unit = rmse(&change[..days - 1], |_| 0.0).recip();
-        Ok((Self { x, change, unit }, days))
+impl Source<Windows> for Days<'_> {
+    fn len(&self) -> usize {
+        self.starts.len()
     }
 
-    /// The windows that begin at `starts`: what to read, and the changes in the network's unit.
-    fn windows(&self, starts: &[usize]) -> Result<(Sequences<f32>, Sequences<f32>), Failure> {
-        let shape = (WINDOW, starts.len(), self.x.ncols());
-        let x = Array3::from_shape_fn(shape, |(t, b, f)| self.x[[starts[b] + t, f]]);
-        let y = Array3::from_shape_fn((WINDOW, starts.len(), 1), |(t, b, _)| {
-            self.unit * self.change[starts[b] + t]
-        });
+    fn batch(&self, windows: &[usize]) -> recurrent::Result<Windows> {
+        let at = |t: usize, b: usize| self.starts[windows[b]] + t;
+        let x = (WINDOW, windows.len(), self.x.ncols());
+        let x = ndarray::Array3::from_shape_fn(x, |(t, b, j)| self.x[[at(t, b), j]]);
+        let y = (WINDOW, windows.len(), 1);
+        let y = ndarray::Array3::from_shape_fn(y, |(t, b, _)| self.change[at(t, b)]);
         Ok((Sequences::full(x)?, Sequences::full(y)?))
     }
-
-    /// The forecast changes, in degrees, made on the days `from..to`. Windows overlap so that
-    /// each of these days has `WARM_UP` days before it in its window.
-    fn forecasts(&self, model: &Model<f32>, from: usize, to: usize) -> Result<Vec<f32>, Failure> {
-        let scored = WINDOW - WARM_UP;
-        let last = to - WINDOW;
-        let starts: Vec<usize> =
-            (from - WARM_UP..to - WARM_UP).step_by(scored).map(|start| start.min(last)).collect();
-        let y = model.forecast(&self.windows(&starts)?.0)?;
-        let mut forecasts = vec![0.0; to - from];
-        for (b, &start) in starts.iter().enumerate() {
-            for t in WARM_UP..WINDOW {
-                if start + t >= from {
-                    forecasts[start + t - from] = y.values()[[t, b, 0]] / self.unit;
-                }
-            }
-        }
-        Ok(forecasts)
-    }
-
-    /// The error of the forecasts made on the days `from..to`.
-    fn error(&self, model: &Model<f32>, from: usize, to: usize) -> Result<f32, Failure> {
-        let forecasts = self.forecasts(model, from, to)?;
-        Ok(rmse(&self.change[from..to], |day| forecasts[day]))
-    }
 }
 
-/// The root of the mean squared error of `forecast`.
-fn rmse(actual: &[f32], forecast: impl Fn(usize) -> f32) -> f32 {
-    let squares = actual.iter().enumerate().map(|(day, value)| (value - forecast(day)).powi(2));
-    (squares.sum::<f32>() / actual.len() as f32).sqrt()
+/// Beginnings of windows whose scored days are `from..to`, each once but for the last window's.
+fn scoring(from: usize, to: usize) -> Vec<usize> {
+    let starts = (from - WARM_UP..to - WARM_UP).step_by(WINDOW - WARM_UP);
+    starts.map(|start| start.min(to - WINDOW)).collect()
 }
 
-/// Trains on the days before the last `VALIDATION` ones of `days`, and keeps the epoch that
-/// forecasts those best.
-fn train(
-    model: &mut Model<f32>,
-    data: &Days,
-    days: usize,
-    epochs: usize,
-    rng: &mut ChaCha8Rng,
+fn foretell(
+    model: &Forecast<f32>,
+    scales: &[Scaler; 2],
+    input: &Array2<f32>,
 ) -> Result<(), Failure> {
-    let cut = days - VALIDATION;
-    let mut starts: Vec<usize> = (0..cut - WINDOW).collect();
-    let mut adam = Adam::decoupled(LEARNING_RATE, 0.1)?;
-    let (mut best, mut least) = (model.clone(), f32::INFINITY);
-    let mut progress = Progress::new("epoch", epochs)?;
-    for _ in 0..epochs {
-        starts.shuffle(rng);
-        for batch in starts.chunks(BATCH) {
-            let (x, y) = data.windows(batch)?;
-            model.learn(&x, &y, &mut adam, rng)?;
-        }
-        // The last training day's change is the first test day's; it is not known yet.
-        let error = data.error(model, cut, days - 1)?;
-        if error < least {
-            (best, least) = (model.clone(), error);
-        }
-        progress.step(format!("validation {error:.3} °C, best {least:.3}"));
-    }
-    *model = best;
+    let days = input.nrows();
+    let x = scales[0].apply(input)?.insert_axis(Axis(1));
+    let said = model.predict(&Sequences::full(x)?)?.into_values();
+    let change = scales[1].invert(&said.slice(s![days - 1, .., ..]))?[[0, 0]];
+    println!("tomorrow's maximum: {:.1} °C ({change:+.1})", input[[days - 1, 1]] + change);
     Ok(())
 }
 
 fn main() -> Result<(), Failure> {
     let Some(options) = Options::parse("many_to_many", ABOUT)? else { return Ok(()) };
-    let (data, days) = Days::read()?;
-    let all = data.x.nrows();
-    println!(
-        "{days} days to train, of which {VALIDATION} choose the epoch; {} to test",
-        all - days
-    );
-
-    let mut rng = ChaCha8Rng::seed_from_u64(options.seed);
-    let mut model = Model::new(data.x.ncols(), &mut rng)?;
-    match &options.load {
-        Some(file) => io::load(file, &mut model)?,
-        None => train(&mut model, &data, days, options.epochs_or(12, 30), &mut rng)?,
+    let mut model = Forecast::new(&mut ChaCha8Rng::seed_from_u64(options.seed))?;
+    let train = read(&data("seattle/seattle_train.csv"))?;
+    let (days, test) = (train.nrows(), read(&data("seattle/seattle_test.csv"))?);
+    // The first test day's change is that from the last training day.
+    let mut all = concatenate(Axis(0), &[train.view(), test.view()])?;
+    all[[days, 4]] = all[[days, 1]] - all[[days - 1, 1]];
+    let mut scales =
+        [Scaler::standard(&[train.view()])?, Scaler::standard(&[train.slice(s![1.., 4..5])])?];
+    if let Some(file) = &options.load {
+        let file = Reader::open(file)?;
+        file.arrays("", &mut model)?;
+        scales = serde_json::from_str(file.about().unwrap_or_default())?;
+    }
+    if let Some(input) = &options.input {
+        return foretell(&model, &scales, &read(input)?);
+    }
+    let x = scales[0].apply(&all)?;
+    let change = scales[1].apply(&all.slice(s![1.., 4..5]))?.into_iter().collect::<Vec<f32>>();
+    let part = |starts| Days { x: &x, change: &change, starts };
+    if options.load.is_none() {
+        let cut = days - VALIDATION;
+        println!(
+            "{days} days to train, of which {VALIDATION} choose the epoch; {} to test",
+            test.nrows()
+        );
+        let epochs = options.epochs_or(12, 30);
+        let trainer = Trainer::new(Adam::decoupled(LEARNING_RATE, 0.1)?)
+            .epochs(epochs)
+            .clip_norm(1.0)
+            .early_stopping(epochs)
+            .seed(options.seed);
+        let (lesson, check) = (part((0..cut - WINDOW).collect()), part(scoring(cut, days - 1)));
+        if !fit(&options, "many_to_many", trainer, &mut model, &lesson, Some(&check))? {
+            return Ok(());
+        }
     }
     if let Some(file) = &options.save {
-        io::save(file, &model)?;
+        Writer::default().arrays("", &model).about(serde_json::to_string(&scales)?).write(file)?;
     }
 
     // A forecast made on the day before counts for each test day.
-    let (from, to) = (days - 1, all - 1);
-    let error = data.error(&model, from, to)?;
-    let persistence = rmse(&data.change[from..to], |_| 0.0);
-    println!("a week of forecasts (change from today, °C):");
-    let forecasts = data.forecasts(&model, from, to)?;
-    for (day, (forecast, actual)) in forecasts.iter().zip(&data.change[from..]).take(7).enumerate()
-    {
-        println!("  day {:>2}: forecast {forecast:>5.1}, came {actual:>5.1}", day + 1);
+    let (from, to) = (days - 1, all.nrows() - 1);
+    let tested = part(scoring(from, to));
+    let (mut said, mut score) = (vec![0.0; to], Regression::default());
+    let (x, _) = tested.batch(&(0..tested.len()).collect::<Vec<_>>())?;
+    let outputs = scales[1].invert(model.predict(&x)?.values())?;
+    for (b, start) in tested.starts.iter().enumerate() {
+        (WARM_UP..WINDOW).for_each(|t| said[start + t] = outputs[[t, b, 0]]);
     }
+    let (mut persistence, came) = (Regression::default(), all.column(4));
+    for day in from..to {
+        score.add(f64::from(said[day]), f64::from(came[day + 1]));
+        persistence.add(0.0, f64::from(came[day + 1]));
+    }
+    println!("a week of forecasts (change from today, °C):");
+    for day in 0..7 {
+        let (said, came) = (said[from + day], came[from + day + 1]);
+        println!("  day {:>2}: forecast {said:>5.1}, came {came:>5.1}", day + 1);
+    }
+    let (error, persistence) = (score.rmse(), persistence.rmse());
     println!("test: RMSE {error:.3} °C; as today (persistence): {persistence:.3} °C");
     let gain = 100.0 * (1.0 - error / persistence);
     println!(

@@ -211,11 +211,17 @@ def write_job(folder, name, make, job, seed, epochs=None):
     return job
 
 
-def train_ours(folder, jobs, threads):
+def built():
+    """The program of this crate's half."""
+    command = ["cargo", "bench", "--no-run", "--bench", "learning", "--message-format", "json"]
+    lines = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout.splitlines()
+    return next(path for line in lines if (path := json.loads(line).get("executable")))
+
+
+def train_ours(program, folder, jobs, threads):
     (folder / "jobs.json").write_text(json.dumps(jobs))
     environment = os.environ | {"RAYON_NUM_THREADS": str(threads)}
-    command = ["cargo", "bench", "--quiet", "--bench", "learning", "--", str(folder)]
-    subprocess.run(command, cwd=ROOT, env=environment, check=True)
+    subprocess.run([program, str(folder)], env=environment, check=True)
     outcomes = json.loads((folder / "ours.json").read_text())
     return [(dict(outcome["figures"]), outcome["seconds"]) for outcome in outcomes]
 
@@ -240,6 +246,7 @@ def main():
         for name, task in tasks(arguments.text).items()
         if any(part in name for part in arguments.only.split(","))
     }
+    program = built()
     lines = [
         "| task | ours: mean (range) | PyTorch: mean (range) | within or better | "
         "seconds per epoch, 1 thread: ours, PyTorch | 2 threads: ours, PyTorch |",
@@ -251,13 +258,13 @@ def main():
             jobs = [write_job(folder, name, make, job, seed) for seed in range(arguments.seeds)]
             torch.set_num_threads(1)
             theirs = [train_torch(job, load_file(folder / job["data"])) for job in jobs]
-            ours = train_ours(folder, jobs, 1)
+            ours = train_ours(program, folder, jobs, 1)
             short = [write_job(folder, name, make, job, 0, 3)]
             times = []
             for threads in [1, 2]:
                 torch.set_num_threads(threads)
                 of_torch = train_torch(short[0], load_file(folder / short[0]["data"]))
-                times.append((train_ours(folder, short, threads)[0][1], of_torch[1]))
+                times.append((train_ours(program, folder, short, threads)[0][1], of_torch[1]))
         own, other = ([figure_of(job, f) for f, _ in side] for side in [ours, theirs])
         if job.get("better") == "higher":
             good = np.mean(own) >= min(other)

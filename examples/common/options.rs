@@ -9,9 +9,10 @@ Options:
   --quick        a short run that shows the way rather than the best figure
   --seed N       where all random numbers start from (default 1)
   --epochs N     how long to train, in place of the example's own number
-  --save FILE    write the trained weights, as safetensors
-  --load FILE    read the weights instead of training
-  --out DIR      where plots go (default target/examples-out)
+  --save FILE    write the trained model
+  --load FILE    read a model instead of training one
+  --input FILE   data of your own for the model of --load
+  --out DIR      where plots, curves and checkpoints go (default target/examples-out)
   --help         this text";
 
 /// What was asked for on the command line.
@@ -21,6 +22,7 @@ pub(crate) struct Options {
     pub(crate) epochs: Option<usize>,
     pub(crate) save: Option<PathBuf>,
     pub(crate) load: Option<PathBuf>,
+    pub(crate) input: Option<PathBuf>,
     pub(crate) out: PathBuf,
 }
 
@@ -34,6 +36,7 @@ impl Options {
             epochs: None,
             save: None,
             load: None,
+            input: None,
             out: PathBuf::from("target/examples-out"),
         };
         let mut parser = Parser::from_env();
@@ -50,6 +53,7 @@ impl Options {
                 }
                 Arg::Long("save") => options.save = Some(parser.value()?.into()),
                 Arg::Long("load") => options.load = Some(parser.value()?.into()),
+                Arg::Long("input") => options.input = Some(parser.value()?.into()),
                 Arg::Long("out") => options.out = parser.value()?.into(),
                 Arg::Long("help") | Arg::Short('h') => {
                     println!("{about}\n\nUsage: {example} [OPTIONS]\n\n{OPTIONS}");
@@ -57,6 +61,9 @@ impl Options {
                 }
                 other => return Err(other.unexpected().into()),
             }
+        }
+        if options.input.is_some() && options.load.is_none() {
+            return Err(Failure::new("--input: expected --load FILE with it, got none"));
         }
         println!("{about}\n");
         Ok(Some(options))

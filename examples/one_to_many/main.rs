@@ -6,29 +6,35 @@
 //! three above a seven" and "a seven below a three": the decoder may choose, but must then keep to
 //! its choice. Test pictures hold digits and arrangements that training never showed.
 
-use ndarray::{Array2, Axis, concatenate};
+use ndarray::{Array2, Axis};
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use recurrent::data::Source;
+use recurrent::decode::Sampling;
 use recurrent::layer::{Dropout, Embedding, Linear};
 use recurrent::loss::CrossEntropy;
-use recurrent::optim::{Adam, clip_global_norm};
-use recurrent::{Arrays, Float, Lstm, State, arrays, io};
+use recurrent::optim::Adam;
+use recurrent::train::metrics::Likelihood;
+use recurrent::train::{Model, Trainer};
+use recurrent::{Float, Lstm, Result, Sequences, State, arrays, io};
 
 use common::options::{Failure, Options};
-use common::progress::Progress;
+use common::training::fit;
 use scenes::{Arrangement, CANVAS, Digits, END, LONGEST, Scenes, WORDS};
 
 mod scenes;
 #[path = "../common"]
 mod common {
+    pub(crate) mod data;
     pub(crate) mod options;
-    pub(crate) mod progress;
-    pub(crate) mod table;
+    pub(crate) mod training;
 }
 
 const ABOUT: &str = "\
 one_to_many: the caption of a picture. Two real handwritten digits stand above or beside each other;
-perceptrons turn the picture into a vector, from which an LSTM tells \"a three above a seven\".";
+perceptrons turn the picture into a vector, from which an LSTM tells \"a three above a seven\".
+--load FILE --input CSV tells what a picture of yours shows: a line of names, then 17 rows of 17 pixels
+from 0 to 16, separated by commas.";
 
 const BATCH: usize = 64;
 const BATCHES_PER_EPOCH: usize = 100;
@@ -45,10 +51,10 @@ const FEATURES: usize = 32;
 const VECTOR_DROPOUT: f64 = 0.2;
 const OUTPUT_DROPOUT: f64 = 0.3;
 const TEST_SCENES: usize = 1000;
-const TEMPERATURE: f32 = 1.0;
+const TEMPERATURE: f64 = 1.0;
 
 #[derive(Clone)]
-struct Model<T: Float> {
+struct Teller<T: Float> {
     look: Linear<T>,
     recognise: Linear<T>,
     understand: Linear<T>,
@@ -56,7 +62,7 @@ struct Model<T: Float> {
     lstm: Lstm<T>,
     head: Linear<T>,
 }
-arrays!(Model { look, recognise, understand, words, lstm, head });
+arrays!(Teller { look, recognise, understand, words, lstm, head });
 
 /// What the network saw of a batch of pictures.
 struct Seen {
@@ -90,8 +96,8 @@ fn relu_slope(y: f32) -> f32 {
     if y > 0.0 { 1.0 } else { 0.0 }
 }
 
-impl Model<f32> {
-    fn new(rng: &mut dyn Rng) -> Result<Self, Failure> {
+impl Teller<f32> {
+    fn new(rng: &mut dyn Rng) -> Result<Self> {
         Ok(Self {
             look: Linear::new(GLIMPSE * GLIMPSE, 128, rng)?,
             recognise: Linear::new(128, FEATURES, rng)?,
@@ -104,23 +110,23 @@ impl Model<f32> {
 
     /// What is seen of each picture: the same two layers look at each of its glimpses, a third one
     /// joins what they found.
-    fn see(&self, pixels: &Array2<f32>) -> Result<Seen, Failure> {
+    fn see(&self, pixels: &Array2<f32>) -> Result<Seen> {
         let glimpses = glimpses(pixels);
         let parts = self.look.forward(glimpses.view())?.mapv(relu);
         let features = self.recognise.forward(parts.view())?.mapv(relu);
-        let features = features.into_shape_with_order((pixels.nrows(), GLIMPSES * FEATURES))?;
+        let features = reshaped(features, (pixels.nrows(), GLIMPSES * FEATURES))?;
         let vector = self.understand.forward(features.view())?.mapv(f32::tanh);
         Ok(Seen { glimpses, parts, features, vector })
     }
 
     /// The way back from the gradient by the vectors.
-    fn see_back(&self, seen: &Seen, d_vector: Array2<f32>, grad: &mut Self) -> Result<(), Failure> {
+    fn see_back(&self, seen: &Seen, d_vector: Array2<f32>, grad: &mut Self) -> Result<()> {
         let Seen { glimpses, parts, features, vector } = seen;
         let d_sum = d_vector * vector.mapv(|v| 1.0 - v * v);
         let d_features =
             self.understand.backward(features.view(), d_sum.view(), &mut grad.understand)?;
-        let d_features = (d_features * features.mapv(relu_slope))
-            .into_shape_with_order((parts.nrows(), FEATURES))?;
+        let d_features =
+            reshaped(d_features * features.mapv(relu_slope), (parts.nrows(), FEATURES))?;
         let d_parts =
             self.recognise.backward(parts.view(), d_features.view(), &mut grad.recognise)?;
         let d_parts = d_parts * parts.mapv(relu_slope);
@@ -129,58 +135,30 @@ impl Model<f32> {
     }
 
     /// The state that begins with h = `vector`.
-    fn initial(&self, vector: &Array2<f32>) -> Result<State<f32>, Failure> {
+    fn initial(&self, vector: &Array2<f32>) -> Result<State<f32>> {
         let mut state = self.lstm.zero_state(vector.nrows())?;
         state.set("h", vector.clone().insert_axis(Axis(0)))?;
         Ok(state)
     }
 
-    /// One step on scenes and a caption of each; returns the loss.
-    fn learn(
-        &mut self,
-        pixels: &Array2<f32>,
-        captions: &[Vec<usize>],
-        adam: &mut Adam<Self>,
-        rng: &mut dyn Rng,
-    ) -> Result<f32, Failure> {
-        let (batch, lengths) = (captions.len(), captions.iter().map(Vec::len).collect::<Vec<_>>());
-        let word = |t: usize, b: usize| captions[b].get(t).copied().unwrap_or(END);
-        let next = Array2::from_shape_fn((LONGEST, batch), |(t, b)| word(t, b));
-        let last = |(t, b): (usize, usize)| if t == 0 { END } else { word(t - 1, b) };
-        let last = Array2::from_shape_fn((LONGEST, batch), last);
-
-        let seen = self.see(pixels)?;
-        let (vector, mask) = Dropout::new(VECTOR_DROPOUT)?.forward_train(&seen.vector, rng);
-        let embedded = self.words.forward(last.view(), &lengths)?;
-        let every_step = vector.broadcast((LONGEST, batch, HIDDEN));
-        let every_step = every_step.ok_or_else(|| Failure::new("the vector has another shape"))?;
-        let x = concatenate(Axis(2), &[embedded.values().view(), every_step])?;
-        let x = embedded.with_values(x)?;
-        let (output, _, tape) = self.lstm.forward_train(&x, Some(&self.initial(&vector)?), rng)?;
-        let (dropped, kept) = Dropout::new(OUTPUT_DROPOUT)?.forward_train(output.values(), rng);
-        let output = output.with_values(dropped)?;
-        let logits = self.head.forward_sequences(&output)?;
-        let (loss, d_logits) = CrossEntropy::default().sequences(&logits, next.view())?;
-
-        let mut grad = self.zeros_like();
-        let d_output = self.head.backward_sequences(&output, d_logits.view(), &mut grad.head)?;
-        let d_output = d_output * kept;
-        let (d_x, d_initial) = self.lstm.backward(tape, &d_output, None, &mut grad.lstm)?;
-        let (d_embedded, d_steps) = d_x.view().split_at(Axis(2), EMBEDDING);
-        self.words.backward(last.view(), &lengths, d_embedded, &mut grad.words)?;
-        let d_vector = d_steps.sum_axis(Axis(0)) + d_initial.part("h", 0, false)?;
-        self.see_back(&seen, d_vector * mask, &mut grad)?;
-        clip_global_norm(&mut grad, 1.0)?;
-        adam.step(self, &grad)?;
-        Ok(loss)
+    /// What the network hears: at each step the word before, and the vector.
+    fn heard(&self, before: &Sequences<f32>, vector: &Array2<f32>) -> Result<Sequences<f32>> {
+        let words = self.words.forward_sequences(before)?;
+        let (time, batch, _) = words.values().dim();
+        let values =
+            ndarray::Array3::from_shape_fn((time, batch, EMBEDDING + HIDDEN), |(t, b, j)| {
+                if j < EMBEDDING { words.values()[[t, b, j]] } else { vector[[b, j - EMBEDDING]] }
+            });
+        words.with_values(values)
     }
 
-    /// The captions of pictures, word by word; `choose` takes the next word from its scores.
+    /// The captions of pictures, word by word, as `sampling` takes them.
     fn tell(
         &self,
         pixels: &Array2<f32>,
-        mut choose: impl FnMut(ndarray::ArrayView1<'_, f32>) -> usize,
-    ) -> Result<Vec<Vec<usize>>, Failure> {
+        sampling: &Sampling,
+        rng: &mut dyn Rng,
+    ) -> Result<Vec<Vec<usize>>> {
         let batch = pixels.nrows();
         let Seen { vector, .. } = self.see(pixels)?;
         let mut stream = self.lstm.stream(batch)?;
@@ -188,66 +166,107 @@ impl Model<f32> {
         let mut captions = vec![Vec::new(); batch];
         let mut last = vec![END; batch];
         for _ in 0..LONGEST {
-            let tokens = Array2::from_shape_fn((1, batch), |(_, b)| last[b]);
-            let embedded = self.words.forward(tokens.view(), &vec![1; batch])?;
-            let embedded = embedded.values().index_axis(Axis(0), 0);
-            let x = concatenate(Axis(1), &[embedded, vector.view()])?;
-            let scores = self.head.forward(stream.step(x.view())?)?;
+            let before: Vec<[usize; 1]> = last.iter().map(|&word| [word]).collect();
+            let before = Sequences::one_hot_from_list(&before, WORDS.len())?;
+            let x = self.heard(&before, &vector)?.into_values();
+            let scores = self.head.forward(stream.step(x.index_axis(Axis(0), 0))?)?;
             for ((caption, last), scores) in captions.iter_mut().zip(&mut last).zip(scores.rows()) {
                 if caption.last() != Some(&END) {
-                    *last = choose(scores);
+                    *last = sampling.pick(scores, rng)?;
                     caption.push(*last);
                 }
             }
         }
         Ok(captions)
     }
+}
 
-    fn greedy(&self, pixels: &Array2<f32>) -> Result<Vec<Vec<usize>>, Failure> {
-        self.tell(pixels, |scores| {
-            (0..scores.len()).max_by(|&a, &b| scores[a].total_cmp(&scores[b])).unwrap_or(END)
-        })
-    }
+/// Pictures, and a caption of each.
+struct Lesson {
+    pixels: Array2<f32>,
+    captions: Vec<Vec<usize>>,
+}
 
-    /// Words drawn with the probabilities that the scores give at `temperature`.
-    fn sampled(
-        &self,
-        pixels: &Array2<f32>,
-        temperature: f32,
-        rng: &mut dyn Rng,
-    ) -> Result<Vec<Vec<usize>>, Failure> {
-        self.tell(pixels, |scores| {
-            let highest = scores.fold(f32::NEG_INFINITY, |highest, &score| highest.max(score));
-            let weights = scores.mapv(|score| ((score - highest) / temperature).exp());
-            let mut left = rng.random::<f32>() * weights.sum();
-            let drawn = weights.iter().position(|weight| {
-                left -= weight;
-                left < 0.0
-            });
-            drawn.unwrap_or(END)
-        })
+impl Lesson {
+    /// The word before each word of the captions, and the words, [time, batch].
+    fn words(&self) -> Result<(Sequences<f32>, Array2<usize>)> {
+        let before = |caption: &Vec<usize>| [&[END], &caption[..caption.len() - 1]].concat();
+        let before: Vec<Vec<usize>> = self.captions.iter().map(before).collect();
+        let before = Sequences::one_hot_from_list(&before, WORDS.len())?;
+        let word = |(t, b): (usize, usize)| self.captions[b].get(t).copied().unwrap_or(END);
+        let next = Array2::from_shape_fn((before.time(), before.batch()), word);
+        Ok((before, next))
     }
 }
 
-fn train(model: &mut Model<f32>, epochs: usize, rng: &mut ChaCha8Rng) -> Result<(), Failure> {
-    let digits = Digits::read("digits/uci_train.csv")?;
-    let seen = arrangements(false);
-    let mut adam = Adam::new(LEARNING_RATE)?;
-    let mut progress = Progress::new("epoch", epochs)?;
-    for _ in 0..epochs {
-        let mut sum = 0.0;
-        for _ in 0..BATCHES_PER_EPOCH {
-            let scenes = Scenes::random(&digits, &seen, BATCH, rng);
-            let side = |arrangement: &Arrangement| {
-                let [there, back] = arrangement.captions();
-                if rng.random() { there } else { back }
-            };
-            let captions: Vec<_> = scenes.arrangements.iter().map(side).collect();
-            sum += model.learn(&scenes.pixels, &captions, &mut adam, rng)?;
-        }
-        progress.step(format!("loss {:.4}", sum / BATCHES_PER_EPOCH as f32));
+impl Model<f32> for Teller<f32> {
+    type Batch = Lesson;
+    type Score = Likelihood;
+
+    fn learn(&self, lesson: &Lesson, grad: &mut Self, rng: &mut dyn Rng) -> Result<f64> {
+        let (before, next) = lesson.words()?;
+        let seen = self.see(&lesson.pixels)?;
+        let (vector, mask) = Dropout::new(VECTOR_DROPOUT)?.forward_train(&seen.vector, rng);
+        let x = self.heard(&before, &vector)?;
+        let (output, _, tape) = self.lstm.forward_train(&x, Some(&self.initial(&vector)?), rng)?;
+        let (dropped, kept) = Dropout::new(OUTPUT_DROPOUT)?.forward_train(output.values(), rng);
+        let output = output.with_values(dropped)?;
+        let logits = self.head.forward_sequences(&output)?;
+        let (loss, d_logits) = CrossEntropy::default().sequences(&logits, next.view())?;
+
+        let d_output = self.head.backward_sequences(&output, d_logits.view(), &mut grad.head)?;
+        let (d_x, d_initial) =
+            self.lstm.backward(tape, &(d_output * kept), None, &mut grad.lstm)?;
+        let (d_words, d_steps) = d_x.view().split_at(Axis(2), EMBEDDING);
+        self.words.backward_sequences(&before, d_words, &mut grad.words)?;
+        let d_vector = d_steps.sum_axis(Axis(0)) + d_initial.part("h", 0, false)?;
+        self.see_back(&seen, d_vector * mask, grad)?;
+        Ok(f64::from(loss))
     }
-    Ok(())
+
+    fn measure(&self, lesson: &Lesson, score: &mut Likelihood) -> Result<()> {
+        let (before, next) = lesson.words()?;
+        let Seen { vector, .. } = self.see(&lesson.pixels)?;
+        let x = self.heard(&before, &vector)?;
+        let (output, _) = self.lstm.forward(&x, Some(&self.initial(&vector)?))?;
+        let logits = self.head.forward_sequences(&output)?;
+        let (loss, _) = CrossEntropy::default().sequences(&logits, next.view())?;
+        score.add(f64::from(loss), before.steps());
+        Ok(())
+    }
+}
+
+fn reshaped(values: Array2<f32>, shape: (usize, usize)) -> Result<Array2<f32>> {
+    let refuse =
+        |error| recurrent::Error::argument("values", "the pixels of whole pictures", error);
+    values.into_shape_with_order(shape).map_err(refuse)
+}
+
+/// Scenes made up anew in each epoch, told from one side or the other.
+struct Endless {
+    digits: Digits,
+    arrangements: Vec<Arrangement>,
+}
+
+impl Source<Lesson> for Endless {
+    fn len(&self) -> usize {
+        BATCHES_PER_EPOCH * BATCH
+    }
+
+    fn batch(&self, scenes: &[usize]) -> Result<Lesson> {
+        let seed = scenes.first().map_or(0, |&first| first as u64);
+        self.draw(scenes, &mut ChaCha8Rng::seed_from_u64(seed))
+    }
+
+    fn draw(&self, scenes: &[usize], rng: &mut dyn Rng) -> Result<Lesson> {
+        let Scenes { pixels, arrangements } =
+            Scenes::random(&self.digits, &self.arrangements, scenes.len(), rng);
+        let side = |arrangement: &Arrangement| {
+            let [there, back] = arrangement.captions();
+            if rng.random() { there } else { back }
+        };
+        Ok(Lesson { pixels, captions: arrangements.iter().map(side).collect() })
+    }
 }
 
 fn arrangements(held_out: bool) -> Vec<Arrangement> {
@@ -272,10 +291,27 @@ fn nearest(test: &Scenes, rng: &mut dyn Rng) -> Result<Vec<Vec<usize>>, Failure>
 fn main() -> Result<(), Failure> {
     let Some(options) = Options::parse("one_to_many", ABOUT)? else { return Ok(()) };
     let mut rng = ChaCha8Rng::seed_from_u64(options.seed);
-    let mut model = Model::new(&mut rng)?;
-    match &options.load {
-        Some(file) => io::load(file, &mut model)?,
-        None => train(&mut model, options.epochs_or(10, 80), &mut rng)?,
+    let mut model = Teller::new(&mut rng)?;
+    let greedy = Sampling::greedy();
+    if let Some(file) = &options.load {
+        io::load(file, &mut model)?;
+        if let Some(input) = &options.input {
+            let pixels = Scenes::read(input)?;
+            println!("{}", scenes::drawing(&[pixels.row(0)]));
+            println!("{}", scenes::text(&model.tell(&pixels, &greedy, &mut rng)?[0]));
+            return Ok(());
+        }
+    } else {
+        let digits = Digits::read("digits/uci_train.csv")?;
+        let lesson = Endless { digits, arrangements: arrangements(false) };
+        let trainer = Trainer::new(Adam::new(LEARNING_RATE)?)
+            .epochs(options.epochs_or(10, 80))
+            .batch_size(BATCH)
+            .clip_norm(1.0)
+            .seed(options.seed);
+        if !fit(&options, "one_to_many", trainer, &mut model, &lesson, None)? {
+            return Ok(());
+        }
     }
     if let Some(file) = &options.save {
         io::save(file, &model)?;
@@ -287,20 +323,20 @@ fn main() -> Result<(), Failure> {
     let test = Scenes::random(&digits, &arrangements(true), TEST_SCENES, &mut rng);
     let familiar = Scenes::random(&digits, &arrangements(false), TEST_SCENES, &mut rng);
 
-    let greedy = model.greedy(&test.pixels)?;
-    let sampled = model.sampled(&test.pixels, TEMPERATURE, &mut rng)?;
-    let again = model.sampled(&test.pixels, TEMPERATURE, &mut rng)?;
+    let lively = Sampling::temperature(TEMPERATURE)?;
+    let told = model.tell(&test.pixels, &greedy, &mut rng)?;
+    let sampled = model.tell(&test.pixels, &lively, &mut rng)?;
+    let again = model.tell(&test.pixels, &lively, &mut rng)?;
     let shown: Vec<_> = (0..3).map(|k| test.pixels.row(k)).collect();
     println!("three test scenes:\n{}", scenes::drawing(&shown));
     for k in 0..shown.len() {
-        let [greedy, sampled, again] =
-            [&greedy[k], &sampled[k], &again[k]].map(|c| scenes::text(c));
-        println!("scene {}: {greedy}   (sampled: {sampled}; {again})", k + 1);
+        let [told, sampled, again] = [&told[k], &sampled[k], &again[k]].map(|c| scenes::text(c));
+        println!("scene {}: {told}   (sampled: {sampled}; {again})", k + 1);
     }
 
-    let exact = test.exact(&greedy);
+    let exact = test.exact(&told);
     let drawn = test.exact(&sampled);
-    let known = familiar.exact(&model.greedy(&familiar.pixels)?);
+    let known = familiar.exact(&model.tell(&familiar.pixels, &greedy, &mut rng)?);
     // The nearest scene cannot show what training never showed; known arrangements it can tell.
     let baseline = test.exact(&nearest(&test, &mut rng)?);
     let known_baseline = familiar.exact(&nearest(&familiar, &mut rng)?);

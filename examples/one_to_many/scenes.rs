@@ -1,10 +1,11 @@
 //! Scenes of two handwritten digits, told in words.
 
-use ndarray::{Array2, ArrayView1, s};
+use ndarray::{Array2, ArrayView1};
 use rand::{Rng, RngExt};
+use recurrent::data::Table;
 
+use crate::common::data::data;
 use crate::common::options::Failure;
-use crate::common::table::Table;
 
 /// Rows and columns of a digit and of a scene.
 const DIGIT: usize = 8;
@@ -29,12 +30,13 @@ pub(crate) struct Digits {
 
 impl Digits {
     pub(crate) fn read(file: &str) -> Result<Self, Failure> {
-        let table = Table::read(file, &[])?;
+        let table = Table::read(data(file))?;
         let mut rows = vec![Vec::new(); 10];
-        for (row, &label) in table.column("label")?.iter().enumerate() {
-            rows[label as usize].push(row);
+        for (row, label) in table.column::<usize>("label")?.into_iter().enumerate() {
+            rows[label].push(row);
         }
-        Ok(Self { pixels: table.values.slice(s![.., 1..]).to_owned() / 16.0, rows })
+        let pixels: Vec<&str> = table.names().iter().skip(1).map(String::as_str).collect();
+        Ok(Self { pixels: table.values(&pixels)? / 16.0, rows })
     }
 
     /// The pixels of a picture of `digit`, row by row.
@@ -126,6 +128,21 @@ impl Scenes {
         let draw = |_| among[rng.random_range(0..among.len())];
         let arrangements = (0..count).map(draw).collect();
         Self::compose(digits, arrangements, rng)
+    }
+
+    /// The picture in the file `path`: a line of names, and seventeen rows of as many pixels from 0 to 16.
+    pub(crate) fn read(path: &std::path::Path) -> Result<Array2<f32>, Failure> {
+        let table = Table::read(path)?;
+        let columns: Vec<&str> = table.names().iter().map(String::as_str).collect();
+        let pixels = table.values::<f32>(&columns)? / 16.0;
+        if pixels.dim() != (CANVAS, CANVAS) {
+            let got = format!("{:?}", pixels.dim());
+            return Err(Failure::new(format!(
+                "{}: expected {CANVAS} × {CANVAS} pixels, got {got}",
+                path.display()
+            )));
+        }
+        Ok(pixels.into_shape_with_order((1, CANVAS * CANVAS))?)
     }
 
     /// The share of `captions` that are true of their scene.

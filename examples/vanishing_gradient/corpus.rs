@@ -3,9 +3,13 @@
 
 use std::ops::RangeInclusive;
 
-use ndarray::Array2;
 use rand::seq::IndexedRandom;
-use rand::{Rng, RngExt};
+use rand::{Rng, RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use recurrent::data::Source;
+use recurrent::{Result, Sequences};
+
+use crate::common::options::Failure;
 
 /// What can be the answer.
 pub(crate) const CITIES: [&str; 8] =
@@ -28,12 +32,8 @@ const CLAUSES: [&str; 10] = [
     "I slept well at night",
 ];
 
-/// Sentences [time, batch] of word numbers, whose lengths differ, and the city of each.
-pub(crate) struct Batch {
-    pub(crate) tokens: Array2<usize>,
-    pub(crate) lengths: Vec<usize>,
-    pub(crate) cities: Vec<usize>,
-}
+/// Sentences of word numbers, whose lengths differ, and the city of each.
+pub(crate) type Batch = (Sequences<f32>, Vec<usize>);
 
 /// All words that occur; a word's number is its place.
 pub(crate) fn vocabulary() -> Vec<&'static str> {
@@ -61,7 +61,7 @@ fn sentence(city: &'static str, gap: usize, rng: &mut dyn Rng) -> Vec<&'static s
 }
 
 /// `count` sentences with gaps drawn from `gaps`.
-pub(crate) fn draw(count: usize, gaps: RangeInclusive<usize>, rng: &mut dyn Rng) -> Batch {
+pub(crate) fn draw(count: usize, gaps: RangeInclusive<usize>, rng: &mut dyn Rng) -> Result<Batch> {
     let cities: Vec<usize> = (0..count).map(|_| rng.random_range(0..CITIES.len())).collect();
     let sentence = |&city: &usize| sentence(CITIES[city], rng.random_range(gaps.clone()), rng);
     let sentences = cities.iter().map(sentence).collect();
@@ -69,23 +69,51 @@ pub(crate) fn draw(count: usize, gaps: RangeInclusive<usize>, rng: &mut dyn Rng)
 }
 
 /// One sentence about Moscow, short enough to be looked at.
-pub(crate) fn lecture(rng: &mut dyn Rng) -> Batch {
+pub(crate) fn lecture(rng: &mut dyn Rng) -> Result<Batch> {
     batch(vec![sentence(CITIES[0], 30, rng)], vec![0])
 }
 
-/// The words of the first sentence of `batch`.
-pub(crate) fn words_of(batch: &Batch) -> Vec<&'static str> {
+/// The sentence of the words of `text`.
+pub(crate) fn told(text: &str) -> std::result::Result<Batch, Failure> {
     let words = vocabulary();
-    batch.tokens.column(0).iter().map(|&number| words[number]).collect()
+    let known = |word: &str| words.iter().find(|w| **w == word).copied();
+    let known = |word| known(word).ok_or_else(|| Failure::new(format!("{word}: not in {words:?}")));
+    let sentence = text.split_whitespace().map(known).collect::<std::result::Result<_, _>>()?;
+    Ok(batch(vec![sentence], vec![0])?)
 }
 
-fn batch(sentences: Vec<Vec<&'static str>>, cities: Vec<usize>) -> Batch {
+/// The words of the first sentence of `batch`.
+pub(crate) fn words_of((x, _): &Batch) -> Vec<&'static str> {
+    let (words, numbers) = (vocabulary(), x.tokens());
+    let numbers = numbers.iter().flat_map(|tokens| tokens.column(0).to_vec());
+    numbers.filter_map(|number| words.get(number).copied()).collect()
+}
+
+fn batch(sentences: Vec<Vec<&'static str>>, cities: Vec<usize>) -> Result<Batch> {
     let words = vocabulary();
-    let lengths: Vec<usize> = sentences.iter().map(Vec::len).collect();
-    let time = lengths.iter().copied().max().unwrap_or(0);
-    let number = |word: &str| words.binary_search(&word).unwrap_or(0);
-    let tokens = Array2::from_shape_fn((time, sentences.len()), |(t, b)| {
-        sentences[b].get(t).map_or(0, |word| number(word))
-    });
-    Batch { tokens, lengths, cities }
+    let number = |word: &&str| words.binary_search(word).unwrap_or(0);
+    let numbers = |sentence: &Vec<&str>| sentence.iter().map(number).collect::<Vec<usize>>();
+    let numbers: Vec<_> = sentences.iter().map(numbers).collect();
+    Ok((Sequences::one_hot_from_list(&numbers, words.len())?, cities))
+}
+
+/// `count` sentences, made up anew in each epoch, with gaps of up to `longest` words.
+pub(crate) struct Endless {
+    pub(crate) count: usize,
+    pub(crate) longest: usize,
+}
+
+impl Source<Batch> for Endless {
+    fn len(&self) -> usize {
+        self.count
+    }
+
+    fn batch(&self, sentences: &[usize]) -> Result<Batch> {
+        let seed = sentences.first().map_or(0, |&first| first as u64);
+        draw(sentences.len(), 1..=self.longest, &mut ChaCha8Rng::seed_from_u64(seed))
+    }
+
+    fn draw(&self, sentences: &[usize], rng: &mut dyn Rng) -> Result<Batch> {
+        draw(sentences.len(), 1..=self.longest, rng)
+    }
 }

@@ -10,10 +10,12 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use recurrent::cell::{Cell, GruCell, LstmCell, LstmOptions, RnnCell};
 use recurrent::io;
+use recurrent::optim::Adam;
+use recurrent::train::{Model, Trainer};
 
 use common::options::{Failure, Options};
-use common::progress::Progress;
-use reader::Reader;
+use common::training::fit;
+use reader::{Reader, flow, gate, reader};
 
 mod corpus;
 mod plots;
@@ -21,19 +23,21 @@ mod reader;
 #[path = "../common"]
 mod common {
     pub(crate) mod options;
-    pub(crate) mod progress;
+    pub(crate) mod training;
 }
 
 const ABOUT: &str = "\
 vanishing_gradient: \"last week I travelled to Moscow, the buildings were lovely ... a friend called
 and asked where I was. I am in ____\". The answer lies up to 80 words back. An RNN, a GRU and two
-LSTMs learn the same sentences; plots show how the gradient flows and what the gates do.";
+LSTMs learn the same sentences; plots show how the gradient flows and what the gates do.
+--load FILE --input FILE reads a sentence of its words from a text file; each network names the city.";
 
 /// Words between the city and the question, at most while training.
 const LONGEST: usize = 80;
 const GAPS: [usize; 4] = [10, 20, 40, LONGEST];
 /// Of guessing one of the cities.
 const CHANCE: f64 = 1.0 / corpus::CITIES.len() as f64;
+const BATCH: usize = 32;
 const STEPS_PER_EPOCH: usize = 100;
 const TEST_SENTENCES: usize = 400;
 
@@ -46,39 +50,57 @@ pub(crate) struct Figures {
     pub(crate) flows: [Vec<f64>; 2],
 }
 
-/// Trains `reader`, or takes `trained` in its place, and measures it.
+/// Trains `reader`, or takes `trained` in its place, and measures it; none where Ctrl-C ended it.
 fn study<C: Cell<f32>>(
     name: &'static str,
     reader: &mut Reader<C>,
     trained: Option<&Reader<C>>,
-    steps: usize,
-    seed: u64,
-) -> Result<Figures, Failure> {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed.wrapping_add(1000));
-    let sentences = corpus::draw(64, LONGEST..=LONGEST, &mut rng);
-    let before = reader.flow(&sentences, &mut rng)?.swap_remove(0).norms;
+    options: &Options,
+) -> Result<Option<Figures>, Failure> {
+    let mut rng = ChaCha8Rng::seed_from_u64(options.seed.wrapping_add(1000));
+    let sentences = corpus::draw(64, LONGEST..=LONGEST, &mut rng)?;
+    let before = flow(reader, &sentences, &mut rng)?.swap_remove(0).norms;
     match trained {
         Some(trained) => reader.clone_from(trained),
-        None => reader.train(steps, LONGEST, seed, &mut Progress::new(name, steps)?)?,
+        None => {
+            let trainer = Trainer::new(Adam::new(3e-3)?)
+                .epochs(options.epochs_or(8, 12))
+                .batch_size(BATCH)
+                .clip_norm(1.0)
+                .seed(options.seed);
+            let lesson = corpus::Endless { count: BATCH * STEPS_PER_EPOCH, longest: LONGEST };
+            let file = format!("vanishing_gradient_{}", name.replace([' ', ','], "_"));
+            if !fit(options, &file, trainer, reader, &lesson, None)? {
+                return Ok(None);
+            }
+        }
     }
-    let after = reader.flow(&sentences, &mut rng)?.swap_remove(0);
+    let after = flow(reader, &sentences, &mut rng)?.swap_remove(0);
     println!("{name}, trained: {after}\n");
-    let accuracy =
-        |&gap: &usize| reader.accuracy(&corpus::draw(TEST_SENTENCES, gap..=gap, &mut rng));
-    let accuracies = GAPS.iter().map(accuracy).collect::<Result<Vec<_>, _>>()?;
-    Ok(Figures { name, accuracies, flows: [before, after.norms] })
+    let mut accuracies = Vec::new();
+    for gap in GAPS {
+        let mut score = Default::default();
+        reader.measure(&corpus::draw(TEST_SENTENCES, gap..=gap, &mut rng)?, &mut score)?;
+        accuracies.push(score.accuracy());
+    }
+    Ok(Some(Figures { name, accuracies, flows: [before, after.norms] }))
 }
 
 fn lstm(forget_bias: f64, seed: u64) -> Result<Reader<LstmCell<f32>>, Failure> {
-    Reader::new(LstmOptions { forget_bias: Some(forget_bias) }, seed)
+    reader(LstmOptions { forget_bias: Some(forget_bias) }, seed)
+}
+
+/// The city that `reader` names after the sentence of `text`.
+fn answer<C: Cell<f32>>(reader: &Reader<C>, text: &str) -> Result<&'static str, Failure> {
+    let (x, _) = corpus::told(text)?;
+    Ok(corpus::CITIES[reader.predict(&x)?[0]])
 }
 
 fn main() -> Result<(), Failure> {
     let Some(options) = Options::parse("vanishing_gradient", ABOUT)? else { return Ok(()) };
     let seed = options.seed;
-    let steps = STEPS_PER_EPOCH * options.epochs_or(8, 12);
-    let rnn = Reader::<RnnCell<f32>>::new(Default::default(), seed)?;
-    let gru = Reader::<GruCell<f32>>::new(Default::default(), seed)?;
+    let rnn = reader::<RnnCell<f32>>(Default::default(), seed)?;
+    let gru = reader::<GruCell<f32>>(Default::default(), seed)?;
     let mut readers = ((rnn, gru), (lstm(0.0, seed)?, lstm(1.0, seed)?));
     let loaded = match &options.load {
         Some(file) => {
@@ -89,13 +111,23 @@ fn main() -> Result<(), Failure> {
         None => None,
     };
     let loaded = loaded.as_ref();
+    if let (Some(input), Some(((rnn, gru), (plain, open)))) = (&options.input, loaded) {
+        let text = std::fs::read_to_string(input)?;
+        println!("RNN: {}, GRU: {}", answer(rnn, &text)?, answer(gru, &text)?);
+        println!("LSTM, forget bias 0: {}, 1: {}", answer(plain, &text)?, answer(open, &text)?);
+        return Ok(());
+    }
     let ((rnn, gru), (plain, open)) = &mut readers;
     let figures = [
-        study("RNN", rnn, loaded.map(|l| &l.0.0), steps, seed)?,
-        study("GRU", gru, loaded.map(|l| &l.0.1), steps, seed)?,
-        study("LSTM, forget bias 0", plain, loaded.map(|l| &l.1.0), steps, seed)?,
-        study("LSTM, forget bias 1", open, loaded.map(|l| &l.1.1), steps, seed)?,
+        study("RNN", rnn, loaded.map(|l| &l.0.0), &options)?,
+        study("GRU", gru, loaded.map(|l| &l.0.1), &options)?,
+        study("LSTM, forget bias 0", plain, loaded.map(|l| &l.1.0), &options)?,
+        study("LSTM, forget bias 1", open, loaded.map(|l| &l.1.1), &options)?,
     ];
+    let figures: Vec<Figures> = figures.into_iter().flatten().collect();
+    if figures.len() < 4 {
+        return Ok(());
+    }
     if let Some(file) = &options.save {
         io::save(file, &readers)?;
     }
@@ -112,9 +144,8 @@ fn main() -> Result<(), Failure> {
     plots::flow(&flow, &figures)?;
     let gates = options.out.join("lstm_gates.svg");
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let sentence = corpus::lecture(&mut rng);
-    let reader = &readers.1.1;
-    let [forget, input] = ["f", "i"].map(|gate| reader.gate(gate, &sentence, &mut rng));
+    let sentence = corpus::lecture(&mut rng)?;
+    let [forget, input] = ["f", "i"].map(|name| gate(&readers.1.1, name, &sentence, &mut rng));
     plots::gates(&gates, &corpus::words_of(&sentence), &forget?, &input?)?;
     println!("plots: {}, {}", flow.display(), gates.display());
 

@@ -1,11 +1,13 @@
 //! [`Source`]: samples by number, of which batches are made.
 
+use rand::Rng;
+
 use crate::error::Result;
 
 /// Samples by number, of which batches are made.
 ///
-/// [`Dataset`](super::Dataset) and [`WindowedSeries`](super::WindowedSeries) are sources; a source of
-/// one's own may read from anywhere, or change its samples from epoch to epoch.
+/// [`Dataset`](super::Dataset), [`WindowedSeries`](super::WindowedSeries) and [`Texts`](super::Texts) are
+/// sources; a source of one's own may read from anywhere.
 ///
 /// ```
 /// use recurrent::Result;
@@ -38,4 +40,12 @@ pub trait Source<B> {
 
     /// The batch of the given samples.
     fn batch(&self, indices: &[usize]) -> Result<B>;
+
+    /// The batch of the given samples to learn from: the same, unless a source of one's own changes
+    /// its samples, or makes them up, by what it draws from `rng`. A training that goes on from a
+    /// checkpoint draws the same again.
+    fn draw(&self, indices: &[usize], rng: &mut dyn Rng) -> Result<B> {
+        let _ = rng;
+        self.batch(indices)
+    }
 }

@@ -62,7 +62,7 @@ pub struct SequenceClassifier<T: Float, C: Cell<T> = LstmCell<T>> {
     config: Arc<Config<T, C, CrossEntropy>>,
     body: Pooled<T, C>,
 }
-shape_calls!(SequenceClassifier, body);
+shape_calls!(SequenceClassifier, body.network, body);
 
 impl<T: Float, C: Cell<T>> Builder<T, C, SequenceClassifier<T, C>> {
     /// How the steps of a sequence become one; at first where each direction ends.

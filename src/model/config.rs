@@ -229,10 +229,26 @@ fn format_error(path: &Path, problem: String) -> Error {
     Error::Format { path: path.to_owned(), format: "model", problem }
 }
 
-/// The calls that all models share, and their arrays: those of `$body` under its own names.
+/// The calls that all models share, where their network stands, and their arrays: those of `$body`
+/// under its own names.
 macro_rules! shape_calls {
-    ($model:ident, $($body:ident),+) => {
+    ($model:ident, $($network:ident).+, $($body:ident),+) => {
         impl<T: $crate::Float, C: $crate::cell::Cell<T>> $model<T, C> {
+            /// The layer that makes rows of tokens, if there is one.
+            pub fn embedding(&self) -> Option<&$crate::layer::Embedding<T>> {
+                self.$($network).+.embedding.as_ref()
+            }
+
+            /// The recurrent layers.
+            pub fn recurrent(&self) -> &$crate::Recurrent<T, C> {
+                &self.$($network).+.recurrent
+            }
+
+            /// The layer that makes the outputs.
+            pub fn head(&self) -> &$crate::layer::Linear<T> {
+                &self.$($network).+.head
+            }
+
             /// The vocabulary that was kept with it.
             pub fn vocabulary(&self) -> Option<&$crate::data::Vocabulary> {
                 self.config.vocabulary.as_ref()

@@ -61,7 +61,7 @@ pub struct Forecaster<T: Float, C: Cell<T> = LstmCell<T>> {
     scalers: Option<Arc<[Scaler; 2]>>,
     body: Pooled<T, C>,
 }
-shape_calls!(Forecaster, body);
+shape_calls!(Forecaster, body.network, body);
 
 /// What a forecaster alone has.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

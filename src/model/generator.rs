@@ -62,7 +62,7 @@ pub struct SequenceGenerator<T: Float, C: Cell<T> = LstmCell<T>> {
     network: Network<T, C>,
     condition: Condition<T>,
 }
-shape_calls!(SequenceGenerator, network, condition);
+shape_calls!(SequenceGenerator, network, network, condition);
 
 /// What a generator alone has.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

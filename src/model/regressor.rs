@@ -55,7 +55,7 @@ pub struct SequenceRegressor<T: Float, C: Cell<T> = LstmCell<T>> {
     config: Arc<Config<T, C, Criterion>>,
     body: Pooled<T, C>,
 }
-shape_calls!(SequenceRegressor, body);
+shape_calls!(SequenceRegressor, body.network, body);
 
 impl<T: Float, C: Cell<T>> Builder<T, C, SequenceRegressor<T, C>> {
     /// How the steps of a sequence become one; at first where each direction ends.

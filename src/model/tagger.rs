@@ -49,7 +49,7 @@ pub struct SequenceTagger<T: Float, C: Cell<T> = LstmCell<T>> {
     config: Arc<Config<T, C, CrossEntropy>>,
     network: Network<T, C>,
 }
-shape_calls!(SequenceTagger, network);
+shape_calls!(SequenceTagger, network, network);
 
 impl<T: Float, C: Cell<T>> Builder<T, C, SequenceTagger<T, C>> {
     /// What it learns by: cross entropy with class weights, label smoothing or a class to ignore.

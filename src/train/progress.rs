@@ -57,9 +57,10 @@ impl Progress {
             }
             Event::Epoch(Epoch { epoch, loss, validation, .. }) => {
                 self.last.clear();
-                for (name, figure) in validation {
+                for (k, (name, figure)) in validation.iter().enumerate() {
+                    let before = if k == 0 { "; validation" } else { "," };
                     // Writing to a string cannot fail.
-                    let _ = write!(self.last, ", {name} {figure:.4}");
+                    let _ = write!(self.last, "{before} {name} {figure:.4}");
                 }
                 self.line(epoch + 1, *loss);
             }

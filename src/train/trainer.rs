@@ -291,7 +291,8 @@ impl<'a, T: Float, M: Model<T>> Trainer<'a, T, M> {
         for indices in group {
             let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
             rng.set_stream(BATCHES | batches);
-            let loss = model.learn(&train.batch(indices)?, &mut state.grad, &mut rng)?;
+            let batch = train.draw(indices, &mut rng)?;
+            let loss = model.learn(&batch, &mut state.grad, &mut rng)?;
             if !loss.is_finite() {
                 return Err(Error::NonFinite { name: "loss".to_owned(), index: 0, value: loss });
             }
