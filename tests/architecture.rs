@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The parts of src/ in the order of the map.
-const PARTS: [&str; 16] = [
+const PARTS: [&str; 18] = [
     "error",
     "pool",
     "float",
@@ -17,8 +17,10 @@ const PARTS: [&str; 16] = [
     "loss",
     "optim",
     "data",
+    "decode",
     "io",
     "train",
+    "model",
     "check",
     "lib",
 ];
@@ -97,5 +99,18 @@ fn the_map_in_the_readme_names_every_part() {
     for part in PARTS {
         let named = [format!("  {part}/ "), format!("  {part}.rs ")];
         assert!(named.iter().any(|name| readme.contains(name)), "{part} is not in README.md");
+    }
+}
+
+#[test]
+fn each_program_of_the_readme_has_at_most_20_lines() {
+    let readme =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let programs: Vec<&str> = readme.split("```rust\n").skip(1).collect();
+    assert!(programs.len() >= 5, "only {} programs were found", programs.len());
+    for program in programs {
+        let lines = program.lines().take_while(|line| !line.starts_with("```"));
+        let count = lines.filter(|line| !line.trim().is_empty()).count();
+        assert!(count <= 20, "{count} lines:\n{}", &program[..200]);
     }
 }

@@ -205,6 +205,11 @@ fn a_cell_that_cannot_be_read_is_named_by_file_line_and_column() {
         error("x\n1\n2\n1\n", groups),
         "line 4, column x: expected the rows of a sequence together, got \"1\""
     );
+    let labels = |table: &Table| table.labels("x", "y").map(|_| ());
+    assert_eq!(
+        error("x,y\n1,a\n1,b\n", labels),
+        "line 3, column y: expected \"a\", as the sequence began, got \"b\""
+    );
     std::fs::remove_file(&path).unwrap();
     assert!(matches!(Table::read(&path), Err(Error::Io { .. })));
 }

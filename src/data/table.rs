@@ -25,8 +25,8 @@ use crate::float::Float;
 /// let walks = table.groups("walk")?;
 /// assert_eq!(walks, [0..2, 2..3]);
 /// assert_eq!(table.sequences::<f32>("walk", &["x"])?, [array![[0.5], [1.5]], array![[2.5]]]);
-/// let kinds: Vec<&str> = walks.iter().map(|rows| table.text("kind", rows.start)).collect::<Result<_, _>>()?;
-/// assert_eq!(kinds, ["up", "down"]);
+/// let (classes, kinds) = table.labels("walk", "kind")?;
+/// assert_eq!((&classes[..], &kinds[..]), (&[1, 0][..], &["down".to_owned(), "up".to_owned()][..]));
 /// # std::fs::remove_file(&path).ok();
 /// # Ok::<(), recurrent::Error>(())
 /// ```
@@ -147,6 +147,28 @@ impl Table {
         let (values, groups) = (self.values(columns)?, self.groups(by)?);
         let rows = groups.into_iter().map(|rows| values.slice_axis(Axis(0), Slice::from(rows)));
         Ok(rows.map(|rows| rows.to_owned()).collect())
+    }
+
+    /// The class of each of the [`groups`](Self::groups) of `by`, and the names of the classes: the texts
+    /// that `column` has, in the order of their letters.
+    ///
+    /// # Errors
+    /// Those of [`groups`](Self::groups); [`Error::Parse`] where the text of a sequence changes.
+    pub fn labels(&self, by: &str, column: &str) -> Result<(Vec<usize>, Vec<String>)> {
+        let (place, groups) = (self.place(column)?, self.groups(by)?);
+        let mut names: Vec<String> = self.rows.iter().map(|row| row[place].clone()).collect();
+        names.sort_unstable();
+        names.dedup();
+        let class = |rows: std::ops::Range<usize>| {
+            let name = &self.rows[rows.start][place];
+            match rows.clone().find(|&row| self.rows[row][place] != *name) {
+                Some(row) => {
+                    Err(self.bad_cell(row, place, format!("{name:?}, as the sequence began")))
+                }
+                None => Ok(names.binary_search(name).unwrap_or_default()),
+            }
+        };
+        Ok((groups.into_iter().map(class).collect::<Result<_>>()?, names))
     }
 
     fn place(&self, column: &str) -> Result<usize> {

@@ -112,7 +112,7 @@ impl<T: Float, C: Cell<T>, M: Shape<T, C>> Builder<T, C, M> {
     /// The width of each recurrent layer.
     pub fn hidden_size(self, hidden_size: usize) -> Self {
         self.recurrent(|layers| {
-            let count = layers.layers();
+            let count = layers.num_layers;
             layers.hidden_sizes(&[hidden_size]).num_layers(count)
         })
     }

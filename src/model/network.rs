@@ -40,9 +40,10 @@ impl<T: Float, C: Cell<T>> Network<T, C> {
     ) -> Result<Self> {
         let (tokens, dropout) = (config.input_size, config.dropout);
         let embedding = config.embedding_dim.map(|width| Embedding::new(tokens, width, rng));
-        let layers = config.recurrent.clone().input_size(config.embedding_dim.unwrap_or(tokens));
+        let mut layers = config.recurrent.clone();
+        layers.input_size = config.embedding_dim.unwrap_or(tokens);
         // Between layers: there is no such place in a single one.
-        let between = if layers.layers() > 1 { dropout } else { 0.0 };
+        let between = if layers.num_layers > 1 { dropout } else { 0.0 };
         let recurrent = layers.dropout(between).build(rng)?;
         let head = Linear::new(recurrent.output_size(), outputs, rng)?;
         let scaler = config.scaler.clone().map(Arc::new);

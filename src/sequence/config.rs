@@ -25,10 +25,10 @@ use crate::tensor::Init;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(bound(serialize = "C::Options: Serialize", deserialize = "C::Options: Deserialize<'de>"))]
 pub struct Builder<T: Float, C: Cell<T>> {
-    input_size: usize,
+    pub(crate) input_size: usize,
     /// The widths of the layers in turn, again from the first where there are more layers.
     hidden_sizes: Vec<usize>,
-    num_layers: usize,
+    pub(crate) num_layers: usize,
     bidirectional: bool,
     bias: bool,
     dropout: f64,
@@ -57,17 +57,6 @@ impl<T: Float, C: Cell<T>> Builder<T, C> {
             options: C::Options::default(),
             element: std::marker::PhantomData,
         }
-    }
-
-    /// The same network for another input.
-    pub(crate) fn input_size(mut self, input_size: usize) -> Self {
-        self.input_size = input_size;
-        self
-    }
-
-    /// How many layers it has so far.
-    pub(crate) fn layers(&self) -> usize {
-        self.num_layers
     }
 
     /// How many layers, each as wide as the first.
