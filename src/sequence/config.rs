@@ -19,6 +19,7 @@ use crate::tensor::Init;
 /// | `bidirectional` | false | |
 /// | `bias` | true | |
 /// | `dropout` | 0 | 0 ≤ p < 1, between layers, so 0 with one layer |
+/// | `residual` | false | layers of equal width |
 /// | `learned_initial_state` | false: zeros | |
 /// | `weight_ih`, `weight_hh`, `bias_init` | uniform ±1/√hidden_size | [`Init`] |
 /// | `options` | the cell's default | the cell's |
@@ -32,6 +33,7 @@ pub struct Builder<T: Float, C: Cell<T>> {
     bidirectional: bool,
     bias: bool,
     dropout: f64,
+    residual: bool,
     learned_initial_state: bool,
     weight_ih: Option<Init>,
     weight_hh: Option<Init>,
@@ -50,6 +52,7 @@ impl<T: Float, C: Cell<T>> Builder<T, C> {
             bidirectional: false,
             bias: true,
             dropout: 0.0,
+            residual: false,
             learned_initial_state: false,
             weight_ih: None,
             weight_hh: None,
@@ -89,6 +92,13 @@ impl<T: Float, C: Cell<T>> Builder<T, C> {
     /// The others are scaled by 1 / (1 − p).
     pub fn dropout(mut self, p: f64) -> Self {
         self.dropout = p;
+        self
+    }
+
+    /// Whether each layer after the first adds its input, after dropout, to its output; they must be
+    /// equally wide (He et al., 2016; in recurrent stacks Wu et al., 2016).
+    pub fn residual(mut self, residual: bool) -> Self {
+        self.residual = residual;
         self
     }
 
@@ -158,11 +168,16 @@ impl<T: Float, C: Cell<T>> Builder<T, C> {
                 output_size += cell.state_size(0);
                 cells.push(cell);
             }
+            if self.residual && cells.len() > directions && output_size != input_size {
+                let expected = format!("layers of equal width, {input_size} after the first");
+                return Err(Error::argument("residual", expected, output_size));
+            }
             input_size = output_size;
         }
         let widths = |cell: &C| (0..C::STATE.len()).map(|s| cell.state_size(s)).collect();
         let no_sequences = State::of_none(C::STATE, directions, cells.iter().map(widths));
         let initial = self.learned_initial_state.then(|| no_sequences.zeros(1));
-        Ok(Recurrent { cells, directions, dropout: self.dropout, no_sequences, initial })
+        let Self { dropout, residual, .. } = self;
+        Ok(Recurrent { cells, directions, dropout, residual, no_sequences, initial })
     }
 }

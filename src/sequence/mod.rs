@@ -79,6 +79,7 @@ pub struct Recurrent<T: Float, C: Cell<T>> {
     cells: Vec<C>,
     directions: usize,
     dropout: f64,
+    residual: bool,
     /// The states of no sequences: their names and widths.
     no_sequences: State<T>,
     /// The learned initial state, of one sequence.

@@ -134,6 +134,9 @@ impl<T: Float, C: Cell<T>> Recurrent<T, C> {
                 tape.blocks.iter_mut().for_each(|tape| tape.release(*keep));
                 column += self.cells[k].state_size(0);
             }
+            if self.adds_input(layer) {
+                *output += &*below;
+            }
             if let (Some(next), Some(rng), true) =
                 (above.first_mut(), &mut dropout, self.dropout > 0.0)
             {
@@ -157,7 +160,8 @@ impl<T: Float, C: Cell<T>> Recurrent<T, C> {
         let mut steps: Vec<Vec<Array3<T>>> = vec![Vec::new(); self.cells.len()];
         let length = window_steps(Some(keep), order);
         while let Some(LayerTape { x, tokens, mask, directions }) = layers.pop() {
-            let mut d_x = Array3::zeros(x.dim());
+            let skips = self.adds_input(layers.len());
+            let mut d_x = if skips { d_output.to_owned() } else { Array3::zeros(x.dim()) };
             let x = Input::new(&x, tokens.as_ref());
             let mut column = 0;
             for (k, mut tape) in (layers.len() * self.directions..).zip(directions) {
@@ -200,6 +204,11 @@ impl<T: Float, C: Cell<T>> Recurrent<T, C> {
             d_output = d_x.into();
         }
         InputGradients { d_x: d_output.into_owned(), d_initial: d_states, steps }
+    }
+
+    /// Whether what goes into a layer is added to what comes out of it.
+    pub(crate) fn adds_input(&self, layer: usize) -> bool {
+        self.residual && layer > 0
     }
 
     /// For each layer and direction, the widths of its input, its gates, what else it keeps and its

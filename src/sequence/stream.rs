@@ -1,6 +1,6 @@
 //! [`Stream`]: one time step at a time, from weights that are packed once.
 
-use ndarray::ArrayView2;
+use ndarray::{Array2, ArrayView2};
 
 use crate::cell::{Cell, ForwardStep, MAX_STATES};
 use crate::error::{Error, Result, check_shape};
@@ -29,6 +29,8 @@ pub struct Stream<'m, T: Float, C: Cell<T>> {
     x: Vec<T>,
     gates: Vec<Vec<T>>,
     saved: Vec<Vec<T>>,
+    /// The output of each layer that adds its input to its state.
+    outputs: Vec<Array2<T>>,
 }
 
 impl<'m, T: Float, C: Cell<T>> Stream<'m, T, C> {
@@ -42,6 +44,11 @@ impl<'m, T: Float, C: Cell<T>> Stream<'m, T, C> {
         dispatch!(level, simd => layers.iter().for_each(|layer| _ = layer.input.packed(simd)));
         let rows = |width: usize| vec![T::zero(); batch * width];
         let state = network.initial_state(batch);
+        let width = |layer: usize| {
+            let adds = network.adds_input(layer);
+            if adds { network.cells[layer].state_size(0) } else { 0 }
+        };
+        let outputs = (0..network.cells.len()).map(|layer| Array2::zeros((batch, width(layer))));
         Ok(Self {
             network,
             level,
@@ -51,6 +58,7 @@ impl<'m, T: Float, C: Cell<T>> Stream<'m, T, C> {
             x: rows(network.input_size()),
             gates: network.cells.iter().map(|cell| rows(cell.weight_ih().nrows())).collect(),
             saved: network.cells.iter().map(|cell| rows(cell.saved_size())).collect(),
+            outputs: outputs.collect(),
         })
     }
 
@@ -88,10 +96,12 @@ impl<'m, T: Float, C: Cell<T>> Stream<'m, T, C> {
         self.output()
     }
 
-    /// The output of the last step, [batch, hidden]; before the first, the initial state.
+    /// The output of the last step, [batch, hidden]; before the first, the initial state, or zeros of a
+    /// residual network.
     pub fn output(&self) -> ArrayView2<'_, T> {
-        let parts = self.state.parts();
-        parts[parts.len() - 1][0].view()
+        let (last, parts) = (self.network.cells.len() - 1, self.state.parts());
+        let adds = self.network.adds_input(last);
+        if adds { self.outputs[last].view() } else { parts[last][0].view() }
     }
 
     /// A copy of the state, to go back to.
@@ -119,6 +129,7 @@ impl<'m, T: Float, C: Cell<T>> Stream<'m, T, C> {
             x: self.x.clone(),
             gates: self.gates.clone(),
             saved: self.saved.clone(),
+            outputs: self.outputs.clone(),
             ..*self
         }
     }
@@ -128,8 +139,10 @@ impl<'m, T: Float, C: Cell<T>> Stream<'m, T, C> {
         let mut x = x_t.unwrap_or(Operand::Rows(Rows::new(&self.x, width)));
         let layers = self.network.cells.iter().zip(self.layers.iter());
         let states = self.state.parts().iter().zip(self.next.parts_mut());
-        let buffers = self.gates.iter_mut().zip(&mut self.saved);
-        for (((cell, weights), (state, next)), (gates, saved)) in layers.zip(states).zip(buffers) {
+        let buffers = self.gates.iter_mut().zip(&mut self.saved).zip(&mut self.outputs);
+        for (((cell, weights), (state, next)), ((gates, saved), output)) in
+            layers.zip(states).zip(buffers)
+        {
             let gate_width = cell.weight_ih().nrows();
             weights.input.product(simd, x, RowsMut::new(gates, gate_width));
             let mut prev_rows = [Rows::default(); MAX_STATES];
@@ -147,8 +160,14 @@ impl<'m, T: Float, C: Cell<T>> Stream<'m, T, C> {
                 saved: RowsMut::new(saved, cell.saved_size()),
             };
             step_forward(simd, cell, &weights.recurrent, step);
-            let h = next[0].as_slice().unwrap_or_default();
-            x = Operand::Rows(Rows::new(h, cell.state_size(0)));
+            let (width, mut h) = (cell.state_size(0), next[0].as_slice().unwrap_or_default());
+            let sums = output.as_slice_mut().filter(|sums| !sums.is_empty());
+            if let (Operand::Rows(below), Some(sums)) = (x, sums) {
+                let below = below.contiguous();
+                sums.iter_mut().zip(h).zip(below).for_each(|((sum, &h), &x)| *sum = h + x);
+                h = sums;
+            }
+            x = Operand::Rows(Rows::new(h, width));
         }
     }
 }
