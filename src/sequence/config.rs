@@ -3,8 +3,8 @@
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
-use crate::cell::{Cell, CellConfig};
-use crate::error::{Error, Result, check_size};
+use crate::cell::{Cell, CellConfig, MAX_STATES};
+use crate::error::{Error, Result, check_shape, check_size};
 use crate::float::Float;
 use crate::sequence::Recurrent;
 use crate::sequence::state::State;
@@ -20,6 +20,7 @@ use crate::tensor::Init;
 /// | `bias` | true | |
 /// | `dropout` | 0 | 0 ≤ p < 1, between layers, so 0 with one layer |
 /// | `residual` | false | layers of equal width |
+/// | `zoneout` | none | 0 ≤ p < 1 for each state |
 /// | `learned_initial_state` | false: zeros | |
 /// | `weight_ih`, `weight_hh`, `bias_init` | uniform ±1/√hidden_size | [`Init`] |
 /// | `options` | the cell's default | the cell's |
@@ -34,6 +35,7 @@ pub struct Builder<T: Float, C: Cell<T>> {
     bias: bool,
     dropout: f64,
     residual: bool,
+    zoneout: Vec<f64>,
     learned_initial_state: bool,
     weight_ih: Option<Init>,
     weight_hh: Option<Init>,
@@ -53,6 +55,7 @@ impl<T: Float, C: Cell<T>> Builder<T, C> {
             bias: true,
             dropout: 0.0,
             residual: false,
+            zoneout: Vec::new(),
             learned_initial_state: false,
             weight_ih: None,
             weight_hh: None,
@@ -92,6 +95,14 @@ impl<T: Float, C: Cell<T>> Builder<T, C> {
     /// The others are scaled by 1 / (1 − p).
     pub fn dropout(mut self, p: f64) -> Self {
         self.dropout = p;
+        self
+    }
+
+    /// The probability with which each value of a state stays as it was at a step of training, one for
+    /// each of the cell's states: h, and c of an LSTM (Krueger et al., 2017). In use the states are the
+    /// means of that.
+    pub fn zoneout(mut self, p: &[f64]) -> Self {
+        self.zoneout = p.to_vec();
         self
     }
 
@@ -153,6 +164,14 @@ impl<T: Float, C: Cell<T>> Builder<T, C> {
             let expected = "0 with one layer: it acts between layers";
             return Err(Error::argument("dropout", expected, self.dropout));
         }
+        if !self.zoneout.is_empty() {
+            check_shape("zoneout", "states", &[C::STATE.len()], &[self.zoneout.len()])?;
+        }
+        if let Some(p) = self.zoneout.iter().find(|p| !(0.0..1.0).contains(*p)) {
+            return Err(Error::argument("zoneout", "0 ≤ p < 1", p));
+        }
+        let of_state = |s| self.zoneout.get(s).copied().unwrap_or(0.0);
+        let zoneout = Some(std::array::from_fn(of_state)).filter(|p| *p != [0.0; MAX_STATES]);
         let directions = 1 + usize::from(self.bidirectional);
         let mut cells: Vec<C> = Vec::new();
         let mut input_size = self.input_size;
@@ -178,6 +197,6 @@ impl<T: Float, C: Cell<T>> Builder<T, C> {
         let no_sequences = State::of_none(C::STATE, directions, cells.iter().map(widths));
         let initial = self.learned_initial_state.then(|| no_sequences.zeros(1));
         let Self { dropout, residual, .. } = self;
-        Ok(Recurrent { cells, directions, dropout, residual, no_sequences, initial })
+        Ok(Recurrent { cells, directions, dropout, residual, zoneout, no_sequences, initial })
     }
 }

@@ -8,6 +8,7 @@
 //! | `unroll` | one layer in one direction, forward and back: the heart |
 //! | `tape` | what a walk keeps; [`Tape`], [`Checkpoint`] |
 //! | `stack` | layers × directions, dropout, threads |
+//! | `zoneout` | states that stay as they were, at random |
 //! | `state` | [`State`]: zeros, given or learned |
 //! | `workspace` | [`Workspace`]: memory for the next call |
 //! | `stream` | [`Stream`]: step by step |
@@ -22,6 +23,7 @@ pub(crate) mod tape;
 pub mod truncated;
 mod unroll;
 mod workspace;
+mod zoneout;
 
 use ndarray::Array3;
 use rand::Rng;
@@ -80,6 +82,8 @@ pub struct Recurrent<T: Float, C: Cell<T>> {
     directions: usize,
     dropout: f64,
     residual: bool,
+    /// The probability of each state, if there is zoneout.
+    zoneout: Option<[f64; MAX_STATES]>,
     /// The states of no sequences: their names and widths.
     no_sequences: State<T>,
     /// The learned initial state, of one sequence.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ndarray::{Array2, Array3, Axis, CowArray, Ix3};
-use rand::Rng;
+use rand::{Rng, RngExt};
 
 use crate::cell::Cell;
 use crate::float::Float;
@@ -12,6 +12,7 @@ use crate::sequence::lengths::Order;
 use crate::sequence::state::State;
 use crate::sequence::tape::{Checkpoint, DirectionTape, LayerTape};
 use crate::sequence::unroll::{Direction, Walk, Weights, for_blocks};
+use crate::sequence::zoneout::Zoneout;
 use crate::sequences::{Input, Sequences};
 use crate::tensor::Simd;
 use crate::tensor::random::dropout_mask;
@@ -53,7 +54,8 @@ fn window_steps(keep: Option<Checkpoint>, order: &Order) -> usize {
 
 impl<T: Float, C: Cell<T>> Recurrent<T, C> {
     fn direction(&self, k: usize) -> Direction<'_, T, C> {
-        Direction::new(&self.cells[k], k % self.directions == 1)
+        let zoneout = self.zoneout.map(|p| Zoneout { p, seed: None });
+        Direction::new(&self.cells[k], k % self.directions == 1, zoneout)
     }
 
     /// The weights of all layers and directions, laid out for [`run`](Recurrent::run).
@@ -112,6 +114,7 @@ impl<T: Float, C: Cell<T>> Recurrent<T, C> {
             _ => {}
         }
         let steps = window_steps(*keep, order);
+        let seed = self.zoneout.and(dropout.as_mut()).map(|rng| rng.random::<u64>());
         for layer in 0..layers.len() {
             let (done, above) = layers.split_at_mut(layer + 1);
             let LayerTape { x: below, tokens, directions, .. } = &mut done[layer];
@@ -122,6 +125,9 @@ impl<T: Float, C: Cell<T>> Recurrent<T, C> {
             for (k, tape) in (layer * self.directions..).zip(directions) {
                 let (direction, states) = (self.direction(k), &mut states.parts_mut()[k]);
                 weights[k].prepare(simd, x);
+                for zoneout in tape.blocks.iter_mut().filter_map(|block| block.zoneout.as_mut()) {
+                    zoneout.seed = seed.map(|seed| seed.wrapping_add(k as u64));
+                }
                 for window in direction.pieces(0..order.longest(), steps) {
                     if let Some(Checkpoint::Every(_)) = keep {
                         tape.checkpoints.push(states.clone());
@@ -170,7 +176,9 @@ impl<T: Float, C: Cell<T>> Recurrent<T, C> {
                 let again = (keep != Checkpoint::Store).then(|| direction.pack_forward(simd));
                 [&weights].into_iter().chain(&again).for_each(|weights| weights.prepare(simd, x));
                 for block in tape.blocks.iter_mut().filter(|_| again.is_some()) {
+                    let zoneout = block.zoneout;
                     *block = direction.tape(block.block.clone(), Some(length));
+                    block.zoneout = zoneout;
                 }
                 if record {
                     let (time, batch) = (order.time(), order.batch());

@@ -7,7 +7,8 @@ use crate::error::{Error, Result, check_shape};
 use crate::float::Float;
 use crate::sequence::Recurrent;
 use crate::sequence::state::State;
-use crate::sequence::unroll::{Weights, step_forward};
+use crate::sequence::unroll::{Weights, flush, state_rows, step_forward};
+use crate::sequence::zoneout::Zoneout;
 use crate::sequences::check_tokens;
 use crate::tensor::one_hot::Operand;
 use crate::tensor::{Level, Rows, RowsMut, Simd, Start, dispatch};
@@ -31,6 +32,8 @@ pub struct Stream<'m, T: Float, C: Cell<T>> {
     saved: Vec<Vec<T>>,
     /// The output of each layer that adds its input to its state.
     outputs: Vec<Array2<T>>,
+    /// With zoneout, what the cells make of the states.
+    made: Option<State<T>>,
 }
 
 impl<'m, T: Float, C: Cell<T>> Stream<'m, T, C> {
@@ -53,6 +56,7 @@ impl<'m, T: Float, C: Cell<T>> Stream<'m, T, C> {
             network,
             level,
             layers: layers.into(),
+            made: network.zoneout.map(|_| state.clone()),
             next: state.clone(),
             state,
             x: rows(network.input_size()),
@@ -130,6 +134,7 @@ impl<'m, T: Float, C: Cell<T>> Stream<'m, T, C> {
             gates: self.gates.clone(),
             saved: self.saved.clone(),
             outputs: self.outputs.clone(),
+            made: self.made.clone(),
             ..*self
         }
     }
@@ -140,26 +145,32 @@ impl<'m, T: Float, C: Cell<T>> Stream<'m, T, C> {
         let layers = self.network.cells.iter().zip(self.layers.iter());
         let states = self.state.parts().iter().zip(self.next.parts_mut());
         let buffers = self.gates.iter_mut().zip(&mut self.saved).zip(&mut self.outputs);
-        for (((cell, weights), (state, next)), ((gates, saved), output)) in
-            layers.zip(states).zip(buffers)
+        let zoneout = self.network.zoneout.map(|p| Zoneout { p, seed: None });
+        for (k, (((cell, weights), (state, next)), ((gates, saved), output))) in
+            layers.zip(states).zip(buffers).enumerate()
         {
             let gate_width = cell.weight_ih().nrows();
             weights.input.product(simd, x, RowsMut::new(gates, gate_width));
             let mut prev_rows = [Rows::default(); MAX_STATES];
-            let mut next_rows: [RowsMut<'_, T>; MAX_STATES] = Default::default();
-            for (s, (state, next)) in state.iter().zip(next.iter_mut()).enumerate() {
-                let width = cell.state_size(s);
-                prev_rows[s] = Rows::new(state.as_slice().unwrap_or_default(), width);
-                next_rows[s] = RowsMut::new(next.as_slice_mut().unwrap_or_default(), width);
+            for (s, (rows, state)) in prev_rows.iter_mut().zip(state).enumerate() {
+                *rows = Rows::new(state.as_slice().unwrap_or_default(), cell.state_size(s));
             }
+            let (states, mut next_rows) = (C::STATE.len(), state_rows(next));
+            let made = self.made.as_mut().map(|made| &mut made.parts_mut()[k][..]);
+            let mut made = state_rows(made.unwrap_or_default());
+            let writes = if zoneout.is_some() { &mut made } else { &mut next_rows };
             let step = ForwardStep {
-                prev: &prev_rows[..C::STATE.len()],
-                next: &mut next_rows[..C::STATE.len()],
+                prev: &prev_rows[..states],
+                next: &mut writes[..states],
                 input: Start::Output,
                 gates: RowsMut::new(gates, gate_width),
                 saved: RowsMut::new(saved, cell.saved_size()),
             };
             step_forward(simd, cell, &weights.recurrent, step);
+            if let Some(zoneout) = zoneout {
+                zoneout.mix((0, 0), &prev_rows, &made[..states], &mut next_rows[..states]);
+                flush(simd, &mut next_rows[..states]);
+            }
             let (width, mut h) = (cell.state_size(0), next[0].as_slice().unwrap_or_default());
             let sums = output.as_slice_mut().filter(|sums| !sums.is_empty());
             if let (Operand::Rows(below), Some(sums)) = (x, sums) {

@@ -18,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::sequence::lengths::{Block, Order};
 use crate::sequence::state::State;
+use crate::sequence::zoneout::Zoneout;
 use crate::tensor::aligned::{self, Aligned};
 use crate::tensor::{Rows, RowsMut};
 
@@ -59,6 +60,9 @@ pub(crate) struct BlockTape<T: Float> {
     gates: Buffer<T>,
     saved: Buffer<T>,
     states: Vec<Buffer<T>>,
+    pub(crate) zoneout: Option<Zoneout>,
+    /// With zoneout, what the cell made of the states at each step.
+    made: Vec<Buffer<T>>,
     /// Memory for the inputs of a chunk, where they are to be copied.
     pub(crate) inputs: Aligned<T>,
 }
@@ -109,6 +113,8 @@ impl<T: Float> Buffer<T> {
 pub(crate) struct StepRows<'a, T> {
     pub(crate) prev: [Rows<'a, T>; MAX_STATES],
     pub(crate) next: [RowsMut<'a, T>; MAX_STATES],
+    /// With zoneout, the states after the step; `next` is then what the cell makes of them.
+    pub(crate) kept: Option<[RowsMut<'a, T>; MAX_STATES]>,
     pub(crate) gates: RowsMut<'a, T>,
     pub(crate) saved: RowsMut<'a, T>,
 }
@@ -122,10 +128,12 @@ impl<T: Float> BlockTape<T> {
         reverse: bool,
         keep: Option<usize>,
         chunk_rows: usize,
+        zoneout: Option<Zoneout>,
     ) -> Self {
         let rows = keep.map_or(chunk_rows, |steps| block.offset(steps));
         let boundary_rows = block.batch() + if keep.is_some() { rows } else { block.batch() };
-        let state = |s| Buffer::new(boundary_rows, cell.state_size(s));
+        let buffers =
+            |rows| (0..C::STATE.len()).map(move |s| Buffer::new(rows, cell.state_size(s)));
         let gates = cell.weight_ih().nrows();
         Self {
             reverse,
@@ -134,7 +142,9 @@ impl<T: Float> BlockTape<T> {
             base: 0,
             gates: Buffer::new(rows, gates),
             saved: Buffer::new(rows, cell.saved_size()),
-            states: (0..C::STATE.len()).map(state).collect(),
+            states: buffers(boundary_rows).collect(),
+            made: zoneout.iter().flat_map(|_| buffers(rows)).collect(),
+            zoneout,
             inputs: Aligned::default(),
             block,
         }
@@ -147,14 +157,14 @@ impl<T: Float> BlockTape<T> {
         }
         if let Some(Checkpoint::Every(_)) = keep {
             let buffers = [&mut self.gates, &mut self.saved].into_iter().chain(&mut self.states);
-            buffers.for_each(|buffer| buffer.data = Aligned::default());
+            buffers.chain(&mut self.made).for_each(|buffer| buffer.data = Aligned::default());
         }
     }
 
     /// How many values are kept.
     pub(crate) fn len(&self) -> usize {
         let buffers = [&self.gates, &self.saved].into_iter().chain(&self.states);
-        buffers.map(|buffer| buffer.data.len()).sum()
+        buffers.chain(&self.made).map(|buffer| buffer.data.len()).sum()
     }
 
     /// The rows of step `t` among those of the window, or of the chunk at hand.
@@ -236,8 +246,16 @@ impl<T: Float> BlockTape<T> {
         for (s, state) in self.states.iter_mut().enumerate() {
             (prev[s], next_rows[s]) = state.pair(before.clone(), after.clone());
         }
+        let mut kept = None;
+        if self.zoneout.is_some() {
+            let mut made: [RowsMut<'_, T>; MAX_STATES] = Default::default();
+            for (rows, buffer) in made.iter_mut().zip(&mut self.made) {
+                *rows = buffer.rows_mut(step.clone());
+            }
+            kept = Some(std::mem::replace(&mut next, made));
+        }
         let (gates, saved) = (self.gates.rows_mut(step.clone()), self.saved.rows_mut(step));
-        StepRows { prev, next, gates, saved }
+        StepRows { prev, next, kept, gates, saved }
     }
 
     /// Step `t`'s gates, or after backward their gradients.
@@ -264,6 +282,12 @@ impl<T: Float> BlockTape<T> {
     /// State `s` after step `t`.
     pub(crate) fn next(&self, t: usize, s: usize) -> Rows<'_, T> {
         self.states[s].rows(self.boundaries(t).1)
+    }
+
+    /// The same as the cell made it.
+    pub(crate) fn made(&self, t: usize, s: usize) -> Rows<'_, T> {
+        let made = self.made.get(s).map(|made| made.rows(self.step(t)));
+        made.unwrap_or_else(|| self.next(t, s))
     }
 }
 

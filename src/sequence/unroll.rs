@@ -31,6 +31,7 @@ use crate::cell::{BackwardStep, Cell, ForwardStep, MAX_STATES, Steps};
 use crate::float::Float;
 use crate::sequence::lengths::{Block, Order};
 use crate::sequence::tape::{BlockTape, StepRows};
+use crate::sequence::zoneout::{Zoneout, restore};
 use crate::sequences::Input;
 use crate::tensor::activation::flush_tiny;
 use crate::tensor::one_hot::{Operand, Projection};
@@ -53,6 +54,7 @@ const FUSED_ROWS: usize = 12;
 pub(crate) struct Direction<'a, T, C> {
     cell: &'a C,
     reverse: bool,
+    zoneout: Option<Zoneout>,
     element: PhantomData<T>,
 }
 
@@ -76,12 +78,7 @@ impl<'a, T: Float> Walk<'a, T> {
         column: usize,
         states: &'a mut [Array2<T>],
     ) -> Self {
-        let mut rows: [RowsMut<'a, T>; MAX_STATES] = Default::default();
-        for (rows, array) in rows.iter_mut().zip(states) {
-            let width = array.ncols();
-            *rows = RowsMut::new(array.as_slice_mut().unwrap_or_default(), width);
-        }
-        Self { frames, column, states: rows, recorded: Vec::new() }
+        Self { frames, column, states: state_rows(states), recorded: Vec::new() }
     }
 
     /// The walk of the first `count` sequences, and that of the others.
@@ -96,6 +93,16 @@ impl<'a, T: Float> Walk<'a, T> {
         }
         (head, tail)
     }
+}
+
+/// The rows of each state, of [batch, width].
+pub(crate) fn state_rows<T: Float>(states: &mut [Array2<T>]) -> [RowsMut<'_, T>; MAX_STATES] {
+    let mut rows: [RowsMut<'_, T>; MAX_STATES] = Default::default();
+    for (rows, array) in rows.iter_mut().zip(states) {
+        let width = array.ncols();
+        *rows = RowsMut::new(array.as_slice_mut().unwrap_or_default(), width);
+    }
+    rows
 }
 
 /// Calls `step` for each block with its part of `walk`, on a thread each where there are several.
@@ -133,8 +140,8 @@ impl<T: Float, P> Weights<'_, T, P> {
 }
 
 impl<'a, T: Float, C: Cell<T>> Direction<'a, T, C> {
-    pub(crate) fn new(cell: &'a C, reverse: bool) -> Self {
-        Self { cell, reverse, element: PhantomData }
+    pub(crate) fn new(cell: &'a C, reverse: bool, zoneout: Option<Zoneout>) -> Self {
+        Self { cell, reverse, zoneout, element: PhantomData }
     }
 
     pub(crate) fn pack_forward<S: Simd>(&self, simd: S) -> Weights<'a, T, C::Packed> {
@@ -173,7 +180,7 @@ impl<'a, T: Float, C: Cell<T>> Direction<'a, T, C> {
     /// A tape for the walk of `block`, as in [`BlockTape::new`].
     pub(crate) fn tape(&self, block: Arc<Block>, keep: Option<usize>) -> BlockTape<T> {
         let chunk_rows = block.offset(self.chunk_steps(&block));
-        BlockTape::new(self.cell, block, self.reverse, keep, chunk_rows)
+        BlockTape::new(self.cell, block, self.reverse, keep, chunk_rows, self.zoneout)
     }
 
     /// `steps` in pieces of `length`, cut at its multiples from the first on, in the order of the
@@ -220,12 +227,19 @@ impl<'a, T: Float, C: Cell<T>> Direction<'a, T, C> {
                 weights.input.product(simd, inputs, gates);
             }
             for t in self.steps(chunk) {
-                let StepRows { prev, mut next, gates, saved } = tape.rows_of(t);
-                let (prev, next) = (&prev[..states], &mut next[..states]);
+                let zoneout = tape.zoneout;
+                let StepRows { prev, mut next, kept, gates, saved } = tape.rows_of(t);
+                let (prev, mut next) = (&prev[..states], &mut next[..states]);
                 let product = |x| weights.input.start(simd, step_rows(x, t, &block));
                 let input = fused.map_or(Start::Output, product);
                 let step = ForwardStep { prev, next: &mut *next, input, gates, saved };
                 step_forward(simd, self.cell, &weights.recurrent, step);
+                let mut kept = zoneout.zip(kept);
+                if let Some((zoneout, kept)) = &mut kept {
+                    zoneout.mix((t, block.places.start), prev, next, &mut kept[..states]);
+                    flush(simd, &mut kept[..states]);
+                    next = &mut kept[..states];
+                }
                 write(walk.frames.as_mut(), t, walk.column, next[0].as_rows());
             }
         }
@@ -260,7 +274,9 @@ impl<'a, T: Float, C: Cell<T>> Direction<'a, T, C> {
                     write(walk.recorded.get_mut(s), t, 0, rows.as_rows());
                     d_state[s] = rows;
                 }
-                let StepRows { prev, next, gates, saved } = tape.rows_of(t);
+                let place = (t, block.places.start);
+                let skipped = tape.zoneout.map(|zone| zone.part(place, &mut d_state[..states]));
+                let StepRows { prev, next, gates, saved, .. } = tape.rows_of(t);
                 let next: [Rows<'_, T>; MAX_STATES] = std::array::from_fn(|s| next[s].as_rows());
                 let d_state = &mut d_state[..states];
                 simd.vectorize(
@@ -273,6 +289,7 @@ impl<'a, T: Float, C: Cell<T>> Direction<'a, T, C> {
                         flush(simd, d_state);
                     },
                 );
+                skipped.into_iter().for_each(|skipped| restore(skipped, d_state));
             }
             if width == 0 {
                 continue;
@@ -330,7 +347,7 @@ impl<'a, T: Float, C: Cell<T>> Direction<'a, T, C> {
             d_gates: gather(all(), rows, self.cell.weight_ih().nrows(), BlockTape::gates),
             saved: gather(all(), rows, self.cell.saved_size(), BlockTape::saved),
             prev: of_states(BlockTape::prev),
-            next: of_states(BlockTape::next),
+            next: of_states(BlockTape::made),
         };
         self.cell.accumulate(simd, &steps, grad);
     }
@@ -355,7 +372,7 @@ pub(crate) fn step_forward<S: Simd, T: Float, C: Cell<T>>(
 
 /// Ends the decay of a state, or of its gradient, before it reaches the subnormal numbers.
 #[inline(always)]
-fn flush<S: Simd, T: Float>(simd: S, states: &mut [RowsMut<'_, T>]) {
+pub(crate) fn flush<S: Simd, T: Float>(simd: S, states: &mut [RowsMut<'_, T>]) {
     for state in states {
         for r in 0..state.count() {
             flush_tiny(simd, state.row_mut(r));
