@@ -101,8 +101,7 @@ fn train(
     train: &Dataset<f32, usize>,
     seed: u64,
 ) -> Result<Option<Speaker>, Failure> {
-    let frames: Vec<_> = train.values().iter().map(|frames| frames.view()).collect();
-    let scaler = Scaler::standard(&frames)?;
+    let scaler = Scaler::standard(&train.views())?;
     let mut model = Speaker::builder(COEFFICIENTS.len(), SPEAKERS)
         .bidirectional(true)
         .pooling(Pooling::Mean)

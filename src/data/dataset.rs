@@ -168,6 +168,11 @@ impl<T: Float, Y: Target> Dataset<T, Y> {
         }
     }
 
+    /// Views of them, as a [`Scaler`] is fitted on.
+    pub fn views(&self) -> Vec<ArrayView2<'_, T>> {
+        self.values().iter().map(|sequence| sequence.view()).collect()
+    }
+
     /// The sequences of the given numbers, in that order.
     ///
     /// # Errors
