@@ -1,7 +1,7 @@
 """Trains the same models in PyTorch and in this crate, from the same data in the same batches, and
 writes what both came to as a table. Needs numpy, safetensors and torch (benches/peers/setup.sh).
 
-    python benches/learning/run.py --text FOLDER [--out TABLE.md] [--seeds 5] [--only NAME,...]
+    python benches/learning/run.py --text FOLDER [--out TABLE.md] [--seeds 5] [--only "NAME;..."]
 
 FOLDER holds `train.txt` and `test.txt` for the character model, which is left out without it.
 Weights are drawn from the same distributions by each side's own generator. Figures come from --seeds
@@ -244,7 +244,7 @@ def main():
     chosen = {
         name: task
         for name, task in tasks(arguments.text).items()
-        if any(part in name for part in arguments.only.split(","))
+        if any(part in name for part in arguments.only.split(";"))
     }
     program = built()
     lines = [

@@ -23,7 +23,7 @@ type Outcome = std::result::Result<(), Box<dyn std::error::Error>>;
 /// Draws `history` to the file `path`.
 pub(super) fn draw(history: &History, path: &Path) -> Result<()> {
     let refuse =
-        |problem: String| Error::Format { path: path.to_owned(), format: "SVG of curves", problem };
+        |problem: String| Error::Format { path: path.to_owned(), format: "curves", problem };
     let names = history.epochs.first().ok_or_else(|| refuse("no epochs".to_owned()))?;
     let of =
         |k: usize| history.epochs.iter().filter_map(|e| e.validation.get(k).map(|v| v.1)).collect();
