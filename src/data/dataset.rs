@@ -12,7 +12,7 @@ use crate::sequences::{Sequences, check_tokens};
 /// | target | of | batch |
 /// |---|---|---|
 /// | `usize` | a sequence: its class | `Vec<usize>` |
-/// | `Array1<T>` | a sequence: its values [features] | `Array2<T>` [batch, features] |
+/// | `Array1<T>` | a sequence: its values, one a feature | `Array2<T>` [batch, features] |
 /// | `Vec<usize>` | each step: its class | `Array2<usize>` [time, batch], 0 in the padding |
 /// | `Array2<T>` | each step: its values [time, features] | [`Sequences`] [time, batch, features] |
 pub trait Target: Clone {

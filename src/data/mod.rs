@@ -17,14 +17,14 @@ mod batches;
 mod dataset;
 #[cfg(feature = "npy")]
 mod npy;
-mod scaler;
+pub mod scaler;
 mod source;
 pub mod split;
 #[cfg(feature = "csv")]
 mod table;
 mod texts;
-mod vocabulary;
-mod windows;
+pub mod vocabulary;
+pub mod windows;
 
 pub use batches::Batches;
 pub use dataset::{Dataset, Target};

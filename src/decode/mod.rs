@@ -4,6 +4,6 @@
 //! |---|---|
 //! | `sampling` | [`Sampling`]: greedy, or drawn with a temperature, among the k or the likeliest |
 
-mod sampling;
+pub mod sampling;
 
 pub use sampling::{Sampling, argmax};
