@@ -79,6 +79,25 @@ fn layer_norm_gradients_match_finite_differences_on_rows_and_sequences() {
     }
 }
 
+#[test]
+fn layer_norm_gradients_do_not_depend_on_the_layout_of_arrays() {
+    let norm = LayerNorm::<f64>::new(7).unwrap();
+    let flat = |seed| random((1, 5, 7), seed).index_axis_move(Axis(0), 0);
+    // The same values, column by column in memory.
+    let columns = |rows: &Array2<f64>| rows.t().as_standard_layout().into_owned().reversed_axes();
+    let (x, d_y) = (flat(1), flat(2));
+    let run = |x: &Array2<f64>, d_y: &Array2<f64>| {
+        let mut grad = norm.zeros_like();
+        let d_x = norm.backward(x.view(), d_y.view(), &mut grad).unwrap();
+        let mut all = d_x.iter().copied().collect::<Vec<f64>>();
+        grad.for_each(&mut |_, array| all.extend(array));
+        (all, norm.forward(x.view()).unwrap())
+    };
+    let expected = run(&x, &d_y);
+    assert_eq!(run(&columns(&x), &d_y), expected);
+    assert_eq!(run(&x, &columns(&d_y)), expected);
+}
+
 fn convolutions() -> Vec<(Padding, usize, usize)> {
     let kernels = [(1, 1), (3, 1), (4, 1), (3, 2), (2, 5), (9, 1)];
     let both = |(k, d)| [(Padding::Same, k, d), (Padding::Causal, k, d)];

@@ -96,7 +96,9 @@ impl<T: Float> LayerNorm<T> {
         check_shape("d_y", "rows, features", &expected, d_y.shape())?;
         check_same_structure("grad", self, grad)?;
         let (normalized, scales) = self.normalized(x);
-        let mut d_x = &d_y * &self.weight;
+        // By rows, whatever the layout of d_y: what follows takes a row as a slice.
+        let mut d_x = d_y.as_standard_layout().into_owned();
+        d_x *= &self.weight;
         dispatch!(Level::new(), simd => {
             let rows = d_x.rows_mut().into_iter().zip(normalized.rows()).zip(&scales);
             for ((mut d, normalized), &scale) in rows {
