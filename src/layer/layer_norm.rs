@@ -14,7 +14,7 @@ use ndarray::{Array1, Array2, Array3, ArrayView2, ArrayView3, Zip};
 use crate::arrays::{Arrays, Visit, VisitMut, check_same_structure};
 use crate::error::{Error, Result, check_shape, check_size};
 use crate::float::Float;
-use crate::layer::steps::{alive, spread};
+use crate::layer::steps::{self, Axes};
 use crate::sequences::Sequences;
 use crate::tensor::reduce::{normalize, normalize_backward};
 use crate::tensor::{Level, dispatch};
@@ -119,10 +119,7 @@ impl<T: Float> LayerNorm<T> {
     /// # Errors
     /// Where `x` has other features.
     pub fn forward_sequences(&self, x: &Sequences<T>) -> Result<Sequences<T>> {
-        let expected = [x.time(), x.batch(), self.weight.len()];
-        check_shape("x", "time, batch, features", &expected, x.values().shape())?;
-        let y = self.forward(alive(x, x.values().view()).view())?;
-        x.with_values(spread(x, y))
+        steps::forward(x, self.axes(), |rows| self.forward(rows))
     }
 
     /// d_x [time, batch, features] from `d_y` [time, batch, features] at `x`; zero in the padding,
@@ -136,11 +133,11 @@ impl<T: Float> LayerNorm<T> {
         d_y: ArrayView3<'_, T>,
         grad: &mut Self,
     ) -> Result<Array3<T>> {
-        let expected = [x.time(), x.batch(), self.weight.len()];
-        check_shape("x", "time, batch, features", &expected, x.values().shape())?;
-        check_shape("d_y", "time, batch, features", &expected, d_y.shape())?;
-        let (rows, d_rows) = (alive(x, x.values().view()), alive(x, d_y));
-        Ok(spread(x, self.backward(rows.view(), d_rows.view(), grad)?))
+        steps::backward((x, self.axes()), (d_y, self.axes()), |x, d_y| self.backward(x, d_y, grad))
+    }
+
+    fn axes(&self) -> Axes {
+        (self.weight.len(), "time, batch, features")
     }
 
     /// x̂ and 1 / √(variance + ε) of each row.

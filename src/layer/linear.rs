@@ -14,7 +14,7 @@ use rayon::prelude::*;
 use crate::arrays::{Arrays, Visit, VisitMut, check_same_structure};
 use crate::error::{Result, check_shape, check_size};
 use crate::float::Float;
-use crate::layer::steps::{alive, spread};
+use crate::layer::steps::{self, Axes};
 use crate::sequences::Sequences;
 use crate::tensor::reduce::add_column_sums;
 use crate::tensor::threads;
@@ -119,12 +119,7 @@ impl<T: Float> Linear<T> {
 
     /// y [time, batch, output] of every step of `x`; zero in the padding.
     pub fn forward_sequences(&self, x: &Sequences<T>) -> Result<Sequences<T>> {
-        let steps = x.values().view();
-        let expected = [x.time(), x.batch(), self.input_size()];
-        check_shape("x", "time, batch, input", &expected, steps.shape())?;
-        let rows = alive(x, steps);
-        let y = self.forward(rows.view())?;
-        x.with_values(spread(x, y))
+        steps::forward(x, self.input_axes(), |rows| self.forward(rows))
     }
 
     /// d_x [time, batch, input] from `d_y` [time, batch, output] at `x`; zero in the padding, where
@@ -135,12 +130,12 @@ impl<T: Float> Linear<T> {
         d_y: ArrayView3<'_, T>,
         grad: &mut Self,
     ) -> Result<Array3<T>> {
-        let expected = [x.time(), x.batch(), self.input_size()];
-        check_shape("x", "time, batch, input", &expected, x.values().shape())?;
-        let expected = [x.time(), x.batch(), self.output_size()];
-        check_shape("d_y", "time, batch, output", &expected, d_y.shape())?;
-        let (rows, d_rows) = (alive(x, x.values().view()), alive(x, d_y));
-        Ok(spread(x, self.backward(rows.view(), d_rows.view(), grad)?))
+        let output = (self.output_size(), "time, batch, output");
+        steps::backward((x, self.input_axes()), (d_y, output), |x, d_y| self.backward(x, d_y, grad))
+    }
+
+    fn input_axes(&self) -> Axes {
+        (self.input_size(), "time, batch, input")
     }
 
     fn product(&self, x: Option<&[T]>, y: Option<&mut [T]>) {
