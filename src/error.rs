@@ -173,3 +173,19 @@ pub fn check_size(argument: impl Into<Cow<'static, str>>, sizes: &[usize]) -> Re
         _ => Err(refuse("sizes whose product can be addressed")),
     }
 }
+
+/// Fails unless each of `indices` is less than `most`, the number that is called `name`.
+pub(crate) fn check_indices(
+    argument: &str,
+    indices: &[usize],
+    most: usize,
+    name: &str,
+) -> Result<()> {
+    match indices.iter().position(|&index| index >= most) {
+        None => Ok(()),
+        Some(place) => {
+            let expected = format!("less than {most} ({name})");
+            Err(Error::argument(format!("{argument}[{place}]"), expected, indices[place]))
+        }
+    }
+}

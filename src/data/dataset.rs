@@ -3,7 +3,7 @@
 use ndarray::{Array1, Array2, ArrayView2};
 
 use crate::data::{Scaler, Source};
-use crate::error::{Error, Result, check_shape, check_size};
+use crate::error::{Result, check_indices, check_shape, check_size};
 use crate::float::Float;
 use crate::sequences::{Sequences, check_tokens};
 
@@ -179,7 +179,7 @@ impl<T: Float, Y: Target> Dataset<T, Y> {
     /// Where one of them does not exist, or there is none.
     pub fn select(&self, indices: &[usize]) -> Result<Self> {
         check_size("indices", &[indices.len()])?;
-        self.check_indices(indices)?;
+        check_indices("indices", indices, self.len(), "samples")?;
         let inputs = match &self.inputs {
             Inputs::Values(all) => {
                 Inputs::Values(indices.iter().map(|&i| all[i].clone()).collect())
@@ -217,16 +217,6 @@ impl<T: Float, Y: Target> Dataset<T, Y> {
     pub fn all(&self) -> Result<(Sequences<T>, Y::Batch)> {
         self.batch(&(0..self.len()).collect::<Vec<_>>())
     }
-
-    fn check_indices(&self, indices: &[usize]) -> Result<()> {
-        match indices.iter().position(|&i| i >= self.len()) {
-            None => Ok(()),
-            Some(place) => {
-                let expected = format!("less than {} (samples)", self.len());
-                Err(Error::argument(format!("indices[{place}]"), expected, indices[place]))
-            }
-        }
-    }
 }
 
 impl<T: Float, Y: Target> Source<(Sequences<T>, Y::Batch)> for Dataset<T, Y> {
@@ -245,7 +235,7 @@ impl<T: Float, Y: Target> Source<(Sequences<T>, Y::Batch)> for Dataset<T, Y> {
     }
 
     fn batch(&self, indices: &[usize]) -> Result<(Sequences<T>, Y::Batch)> {
-        self.check_indices(indices)?;
+        check_indices("indices", indices, self.len(), "samples")?;
         let x = match &self.inputs {
             Inputs::Values(all) => {
                 let views: Vec<_> = indices.iter().map(|&i| all[i].view()).collect();

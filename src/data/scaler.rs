@@ -8,7 +8,7 @@
 use ndarray::{Array, ArrayBase, ArrayView2, Data, Dimension};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result, check_shape, check_size};
+use crate::error::{Error, Result, check_indices, check_shape, check_size};
 use crate::float::Float;
 
 /// Scales each feature by what it was in the data that it was fitted on: the training part, never
@@ -140,11 +140,5 @@ impl Scaler {
 /// Fails unless there are `columns`, each less than `features`.
 pub(crate) fn check_columns(columns: &[usize], features: usize) -> Result<()> {
     check_size("columns", &[columns.len()])?;
-    match columns.iter().position(|&j| j >= features) {
-        None => Ok(()),
-        Some(place) => {
-            let expected = format!("less than {features} (features)");
-            Err(Error::argument(format!("columns[{place}]"), expected, columns[place]))
-        }
-    }
+    check_indices("columns", columns, features, "features")
 }

@@ -9,7 +9,7 @@ use ndarray::{Array2, Array3, Axis, Slice};
 
 use crate::data::Source;
 use crate::data::scaler::check_columns;
-use crate::error::{Error, Result, check_size};
+use crate::error::{Error, Result, check_indices, check_size};
 use crate::float::Float;
 use crate::sequences::Sequences;
 
@@ -150,10 +150,7 @@ impl<T: Float> Source<(Sequences<T>, Array2<T>)> for WindowedSeries<T> {
     }
 
     fn batch(&self, indices: &[usize]) -> Result<(Sequences<T>, Array2<T>)> {
-        if let Some(place) = indices.iter().position(|&i| i >= self.len()) {
-            let expected = format!("less than {} (windows)", self.len());
-            return Err(Error::argument(format!("indices[{place}]"), expected, indices[place]));
-        }
+        check_indices("indices", indices, self.len(), "windows")?;
         check_size("indices", &[indices.len()])?;
         let x = (self.length, indices.len(), self.series.ncols());
         let x = Array3::from_shape_fn(x, |(t, b, j)| self.series[[self.start(indices[b]) + t, j]]);

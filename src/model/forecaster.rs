@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cell::{Cell, LstmCell};
 use crate::data::Scaler;
-use crate::error::{Error, Result, check_shape, check_size};
+use crate::error::{Error, Result, check_indices, check_shape, check_size};
 use crate::float::Float;
 use crate::model::Criterion;
 use crate::model::config::{Builder, Config, Shape, shape_calls};
@@ -246,10 +246,7 @@ impl<T: Float, C: Cell<T>> Shape<T, C> for Forecaster<T, C> {
         let features = config.input_size;
         let all: Vec<usize> = (0..features).collect();
         let targets = targets.as_ref().unwrap_or(&all);
-        if let Some(place) = targets.iter().position(|&target| target >= features) {
-            let expected = format!("less than {features} (features)");
-            return Err(Error::argument(format!("targets[{place}]"), expected, targets[place]));
-        }
+        check_indices("targets", targets, features, "features")?;
         let levels = criterion.outputs();
         let of_output = |&target: &usize| std::iter::repeat_n(target, levels);
         let columns: Vec<usize> = targets.iter().flat_map(of_output).collect();
