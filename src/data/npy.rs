@@ -25,10 +25,8 @@ use crate::float::Float;
 pub fn read_npy<T: Float, D: Dimension>(path: impl AsRef<Path>) -> Result<Array<T, D>> {
     let path = path.as_ref();
     let bytes = fs::read(path).map_err(|source| Error::Io { path: path.to_owned(), source })?;
-    let mut read = None;
     // The header names one type of numbers; for any other the reader says so and nothing is lost.
-    let attempts = [
-        try_as::<f32, T, D>,
+    let others = [
         try_as::<f64, T, D>,
         try_as::<u8, T, D>,
         try_as::<i8, T, D>,
@@ -39,19 +37,17 @@ pub fn read_npy<T: Float, D: Dimension>(path: impl AsRef<Path>) -> Result<Array<
         try_as::<i64, T, D>,
         try_as::<u64, T, D>,
     ];
-    for attempt in attempts {
-        match attempt(&bytes) {
-            Err(ReadNpyError::WrongDescriptor(descriptor)) => {
-                read = Some(Err(format!("numbers of type {descriptor}")));
-            }
-            other => {
-                read = Some(other.map_err(|error| error.to_string()));
-                break;
-            }
-        }
-    }
-    let read = read.unwrap_or_else(|| Err("nothing".to_owned()));
-    read.map_err(|problem| Error::Format { path: path.to_owned(), format: "npy", problem })
+    let read = others.iter().fold(try_as::<f32, T, D>(&bytes), |read, attempt| match read {
+        Err(ReadNpyError::WrongDescriptor(_)) => attempt(&bytes),
+        read => read,
+    });
+    read.map_err(|error| {
+        let problem = match error {
+            ReadNpyError::WrongDescriptor(descriptor) => format!("numbers of type {descriptor}"),
+            error => error.to_string(),
+        };
+        Error::Format { path: path.to_owned(), format: "npy", problem }
+    })
 }
 
 fn try_as<A: ReadableElement + ToF64, T: Float, D: Dimension>(

@@ -20,7 +20,8 @@ use crate::arrays::{Arrays, Visit, VisitMut, check_same_structure};
 use crate::error::{Error, Result, check_shape, check_size};
 use crate::float::Float;
 use crate::sequences::Sequences;
-use crate::tensor::Init;
+use crate::tensor::reduce::softmax;
+use crate::tensor::{Init, Level, dispatch};
 
 /// How [`TimePooling`] makes one vector of many.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -151,7 +152,8 @@ impl<T: Float> TimePooling<T> {
                 }
                 (Pooling::Attention, Some((query, d_query))) => {
                     let scores = steps.rows().into_iter().take(length).map(|row| row.dot(query));
-                    let weights = softmax(scores.collect());
+                    let mut weights: Vec<T> = scores.collect();
+                    dispatch!(Level::new(), simd => softmax(simd, &mut weights));
                     let d_weights = steps.rows().into_iter().map(|row| row.dot(&d_y));
                     let d_weights: Vec<T> = d_weights.take(length).collect();
                     let mean: T = weights.iter().zip(&d_weights).map(|(&w, &d)| w * d).sum();
@@ -184,15 +186,6 @@ impl<T: Float> TimePooling<T> {
             }
         }
     }
-}
-
-/// e^s / Σ e^s.
-fn softmax<T: Float>(mut scores: Vec<T>) -> Vec<T> {
-    let most = scores.iter().copied().fold(T::neg_infinity(), T::max);
-    scores.iter_mut().for_each(|score| *score = (*score - most).exp());
-    let sum: T = scores.iter().copied().sum();
-    scores.iter_mut().for_each(|score| *score /= sum);
-    scores
 }
 
 /// Pooling step by step: what [`TimePooling::forward`] and a stream share. The latter has one

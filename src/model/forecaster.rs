@@ -144,22 +144,21 @@ impl<T: Float, C: Cell<T>> Forecaster<T, C> {
             return Err(Error::argument("targets", expected, format!("{targets:?}")));
         }
         check_size("recent [time]", &[recent.nrows()])?;
-        let mut stream = self.body.stream(1)?;
-        let mut outputs = Array2::zeros((0, 0));
+        let mut stream = self.stream(1)?;
+        let mut values = Array2::zeros((0, 0));
         for row in recent.rows() {
-            outputs = stream.step(Step::Values(row.insert_axis(Axis(0))))?;
+            values = stream.step(row.insert_axis(Axis(0)))?;
         }
         let mut foretold = Array2::zeros((steps, features));
         let (levels, middle) = (self.criterion().outputs(), self.criterion().middle());
         let mut chunks = foretold.axis_chunks_iter_mut(Axis(0), self.horizon()).peekable();
         while let Some(mut chunk) = chunks.next() {
-            let values = self.scaled_back(outputs.clone())?;
             for ((k, j), value) in chunk.indexed_iter_mut() {
                 *value = values[[0, (k * features + j) * levels + middle]];
             }
             if chunks.peek().is_some() {
                 for row in chunk.rows() {
-                    outputs = stream.step(Step::Values(row.insert_axis(Axis(0))))?;
+                    values = stream.step(row.insert_axis(Axis(0)))?;
                 }
             }
         }
@@ -186,7 +185,7 @@ impl<T: Float, C: Cell<T>> Forecaster<T, C> {
         match self.scalers.as_deref() {
             None => Ok(targets.clone()),
             Some([of_targets, _]) => {
-                each_part(targets, self.config.output_size, |part| of_targets.apply(&part))
+                each_part(targets.clone(), self.config.output_size, |part| of_targets.apply(&part))
             }
         }
     }
@@ -196,7 +195,7 @@ impl<T: Float, C: Cell<T>> Forecaster<T, C> {
         match self.scalers.as_deref() {
             None => Ok(outputs),
             Some([_, of_outputs]) => {
-                each_part(&outputs, self.width(), |part| of_outputs.invert(&part))
+                each_part(outputs, self.width(), |part| of_outputs.invert(&part))
             }
         }
     }
@@ -204,16 +203,15 @@ impl<T: Float, C: Cell<T>> Forecaster<T, C> {
 
 /// `f` of each `width` columns of `rows`, side by side again.
 fn each_part<T: Float>(
-    rows: &Array2<T>,
+    mut rows: Array2<T>,
     width: usize,
     f: impl Fn(ArrayView2<'_, T>) -> Result<Array2<T>>,
 ) -> Result<Array2<T>> {
-    let mut mapped = rows.clone();
-    for mut part in mapped.axis_chunks_iter_mut(Axis(1), width) {
+    for mut part in rows.axis_chunks_iter_mut(Axis(1), width) {
         let values = f(part.view())?;
         part.assign(&values);
     }
-    Ok(mapped)
+    Ok(rows)
 }
 
 impl<T: Float, C: Cell<T>> Model<T> for Forecaster<T, C> {
