@@ -2,7 +2,7 @@
 //! finite differences, PyTorch, padding, errors.
 
 use ndarray::{Array1, Array2, Array3, Axis, Ix1, Ix2, Ix3, array};
-use rand::{RngExt, SeedableRng};
+use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use recurrent::check::GradientCheck;
 use recurrent::layer::{Conv1d, LayerNorm, Padding, VariationalDropout, WeightDrop};
@@ -10,19 +10,20 @@ use recurrent::loss::{BceWithLogits, KlDivergence};
 use recurrent::optim::{Adam, Groups, Optimizer, Sgd, clip_value};
 use recurrent::{Arrays, Error, Lstm, Result, Sequences, arrays};
 
-use common::fixture::{Fixture, distance};
+use common::distance::distance;
+use common::fixture::Fixture;
+use common::padding::padded;
+use common::random::random;
 
 mod common {
+    pub(crate) mod distance;
     pub(crate) mod fixture;
+    pub(crate) mod padding;
+    pub(crate) mod random;
 }
 
 fn rng() -> ChaCha8Rng {
     ChaCha8Rng::seed_from_u64(5)
-}
-
-fn random(shape: (usize, usize, usize), seed: u64) -> Array3<f64> {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    Array3::from_shape_simple_fn(shape, || rng.random_range(-1.0..1.0))
 }
 
 const LENGTHS: [[usize; 3]; 3] = [[6, 6, 6], [2, 0, 5], [0, 1, 0]];
@@ -34,17 +35,6 @@ fn sequences(features: usize, lengths: [usize; 3], seed: u64) -> Sequences<f64> 
 fn agrees<A: Arrays<f64>>(point: &A, gradient: &A, loss: impl FnMut(&A) -> Result<f64>) {
     let report = GradientCheck::default().run(point, gradient, loss).unwrap();
     assert!(report.relative_error <= 1e-6, "{report}");
-}
-
-/// `x` with NaN in its padding.
-fn poisoned(x: &Sequences<f64>) -> Sequences<f64> {
-    let mut values = x.values().clone();
-    for ((t, b, _), value) in values.indexed_iter_mut() {
-        if t >= x.lengths()[b] {
-            *value = f64::NAN;
-        }
-    }
-    x.with_values(values).unwrap()
 }
 
 #[test]
@@ -69,7 +59,7 @@ fn layer_norm_gradients_match_finite_differences_on_rows_and_sequences() {
                 (grad, d_x, norm.forward_sequences(x).unwrap())
             };
             let (grad, d_x, y) = run(&x);
-            let (_, d_again, y_again) = run(&poisoned(&x));
+            let (_, d_again, y_again) = run(&padded(&x, f64::NAN));
             assert_eq!((&d_x, &y), (&d_again, &y_again));
             let d_x = x.with_values(d_x).unwrap();
             agrees(&(norm.clone(), x), &(grad, d_x), |(norm, x)| {
@@ -118,7 +108,7 @@ fn convolution_gradients_match_finite_differences_for_every_window() {
                     (grad, d_x, conv.forward(x).unwrap())
                 };
                 let (grad, d_x, y) = run(&x);
-                let (_, d_again, y_again) = run(&poisoned(&x));
+                let (_, d_again, y_again) = run(&padded(&x, f64::NAN));
                 assert_eq!((&d_x, &y), (&d_again, &y_again));
                 let d_x = x.with_values(d_x).unwrap();
                 agrees(&(conv.clone(), x), &(grad, d_x), |(conv, x)| {
@@ -209,7 +199,8 @@ fn the_divergence_s_gradient_matches_finite_differences() {
         y.mapv_inplace(|y| if y < -0.5 { 0.0 } else { y.abs() });
         let y = x.with_values(y).unwrap();
         let (loss, gradient) = KlDivergence.sequences(&x, &y).unwrap();
-        let poisoned = KlDivergence.sequences(&poisoned(&x), &poisoned(&y)).unwrap();
+        let poisoned =
+            KlDivergence.sequences(&padded(&x, f64::NAN), &padded(&y, f64::NAN)).unwrap();
         assert_eq!((loss, &gradient), (poisoned.0, &poisoned.1));
         let gradient = x.with_values(gradient).unwrap();
         agrees(&x, &gradient, |x| Ok(KlDivergence.sequences(x, &y)?.0));

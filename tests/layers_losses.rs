@@ -10,6 +10,16 @@ use recurrent::loss::{BceWithLogits, CrossEntropy, Mse};
 use recurrent::tensor::Init;
 use recurrent::{Arrays, Float, Lstm, Result, Sequences, arrays};
 
+use common::bits::bits;
+use common::padding::padded;
+use common::random::random;
+
+mod common {
+    pub(crate) mod bits;
+    pub(crate) mod padding;
+    pub(crate) mod random;
+}
+
 const TIME: usize = 5;
 const LENGTHS: [[usize; 4]; 3] = [[5, 5, 5, 5], [2, 0, 5, 1], [0, 0, 0, 3]];
 
@@ -22,29 +32,13 @@ fn random2(shape: (usize, usize), seed: u64) -> Array2<f64> {
     Array2::from_shape_simple_fn(shape, || rng.random_range(-1.0..1.0))
 }
 
-fn random3(shape: (usize, usize, usize), seed: u64) -> Array3<f64> {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    Array3::from_shape_simple_fn(shape, || rng.random_range(-1.0..1.0))
-}
-
 fn sequences(features: usize, lengths: [usize; 4], seed: u64) -> Sequences<f64> {
-    Sequences::new(random3((TIME, 4, features), seed), lengths.to_vec()).unwrap()
+    Sequences::new(random((TIME, 4, features), seed), lengths.to_vec()).unwrap()
 }
 
 fn agrees<A: Arrays<f64>>(point: &A, gradient: &A, loss: impl FnMut(&A) -> Result<f64>) {
     let report = GradientCheck::default().run(point, gradient, loss).unwrap();
     assert!(report.relative_error <= 1e-6, "{report}");
-}
-
-/// `x` with `filler` in its padding.
-fn padded(x: &Sequences<f64>, filler: f64) -> Sequences<f64> {
-    let mut values = x.values().clone();
-    for ((t, b, _), value) in values.indexed_iter_mut() {
-        if t >= x.lengths()[b] {
-            *value = filler;
-        }
-    }
-    x.with_values(values).unwrap()
 }
 
 #[test]
@@ -61,7 +55,7 @@ fn linear_gradients_match_finite_differences_on_rows_and_sequences() {
             });
             for lengths in LENGTHS {
                 let x = sequences(input, lengths, 3);
-                let w = random3((TIME, 4, output), 4);
+                let w = random((TIME, 4, output), 4);
                 let mut grad = linear.zeros_like();
                 let d_x = linear.backward_sequences(&x, w.view(), &mut grad).unwrap();
                 let d_x = x.with_values(d_x).unwrap();
@@ -99,7 +93,7 @@ fn embedding_gradients_match_finite_differences() {
     for (lengths, width) in LENGTHS.into_iter().flat_map(|l| [1, 7, 17].map(|width| (l, width))) {
         let embedding = Embedding::<f64>::new(6, width, &mut rng()).unwrap();
         let tokens = Array2::from_shape_fn((TIME, 4), |(t, b)| (3 * t + 2 * b) % 6);
-        let w = random3((TIME, 4, width), 1);
+        let w = random((TIME, 4, width), 1);
         let mut grad = embedding.zeros_like();
         embedding.backward(tokens.view(), &lengths, w.view(), &mut grad).unwrap();
         agrees(&embedding, &grad, |embedding| {
@@ -249,7 +243,7 @@ fn squared_error_and_binary_cross_entropy_gradients_match_finite_differences() {
         agrees(&x, &d_x, |x| Ok(BceWithLogits::default().rows(x.view(), y.view())?.0));
         for lengths in LENGTHS {
             let x = sequences(features, lengths, 3);
-            let y = x.with_values(random3((TIME, 4, features), 4).mapv(f64::abs)).unwrap();
+            let y = x.with_values(random((TIME, 4, features), 4).mapv(f64::abs)).unwrap();
             let d_x = x.with_values(Mse.sequences(&x, &y).unwrap().1).unwrap();
             agrees(&x, &d_x, |x| Ok(Mse.sequences(x, &y)?.0));
             let d_x = x.with_values(BceWithLogits::default().sequences(&x, &y).unwrap().1).unwrap();
@@ -340,12 +334,6 @@ fn a_whole_classifier_s_gradient_matches_finite_differences() {
         let d_x = x.with_values(d_x).unwrap();
         agrees(&(model.clone(), x), &(grad, d_x), |(model, x)| model.loss(x, &y));
     }
-}
-
-fn bits<A: Arrays<f64>>(arrays: &A) -> Vec<u64> {
-    let mut bits = Vec::new();
-    arrays.for_each(&mut |_, array| bits.extend(array.iter().map(|value| value.to_bits())));
-    bits
 }
 
 #[test]
@@ -501,7 +489,7 @@ fn no_rows_at_all_give_no_rows_and_no_loss() {
     assert_eq!(linear.forward(x.view()).unwrap().dim(), (0, 2));
     let mut grad = linear.zeros_like();
     assert_eq!(linear.backward(x.view(), d.view(), &mut grad).unwrap().dim(), (0, 3));
-    let empty = Sequences::new(random3((2, 2, 3), 1), vec![0, 0]).unwrap();
+    let empty = Sequences::new(random((2, 2, 3), 1), vec![0, 0]).unwrap();
     let y = linear.forward_sequences(&empty).unwrap().into_values();
     assert_eq!(y, Array3::<f64>::zeros((2, 2, 2)));
     assert!(Mse.rows(x.view(), x.view()).is_err());
@@ -594,7 +582,7 @@ fn errors_name_argument_expected_and_got() {
     let nan = array![[f64::NAN, 0.0]];
     assert!(message(plain.rows(nan.view(), &[0])).starts_with("loss: expected finite values"));
     assert!(message(Mse.rows(nan.view(), nan.view())).starts_with("loss: expected finite values"));
-    let empty = Sequences::new(random3((2, 1, 3), 1), vec![0]).unwrap();
+    let empty = Sequences::new(random((2, 1, 3), 1), vec![0]).unwrap();
     assert!(message(Mse.sequences(&empty, &empty)).contains("at least one step"));
     let (long, short) = (sequences(3, [5, 5, 5, 5], 1), sequences(3, [5, 4, 5, 5], 1));
     assert_eq!(

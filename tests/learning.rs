@@ -14,9 +14,11 @@ use recurrent::model::{
 use recurrent::optim::{Adam, Adaptive, Optimizer, Sgd, clip_global_norm};
 use recurrent::train::Model;
 
-use common::fixture::{Fixture, distance};
+use common::distance::distance;
+use common::fixture::Fixture;
 
 mod common {
+    pub(crate) mod distance;
     pub(crate) mod fixture;
 }
 

@@ -1,14 +1,17 @@
 //! Absolute, Huber's, pinball and weighted binary losses: gradients, PyTorch, padding, errors.
 
-use std::path::Path;
-
-use ndarray::{Array2, Array3, array};
+use ndarray::{Array2, Array3, Ix0, Ix1, Ix2, array};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use recurrent::check::GradientCheck;
 use recurrent::loss::{BceWithLogits, Huber, Mae, Quantile};
 use recurrent::{Result, Sequences};
-use safetensors::SafeTensors;
+
+use common::fixture::Fixture;
+
+mod common {
+    pub(crate) mod fixture;
+}
 
 fn random(shape: (usize, usize, usize), seed: u64) -> Array3<f64> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -46,20 +49,13 @@ fn gradients_match_finite_differences_over_any_lengths() {
 
 #[test]
 fn values_and_gradients_agree_with_pytorch() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let bytes = std::fs::read(root.join("tests/fixtures/elementwise.safetensors")).unwrap();
-    let file = SafeTensors::deserialize(&bytes).unwrap();
-    let get = |name: &str| -> Array2<f64> {
-        let data = file.tensor(name).unwrap().data().to_owned();
-        let values = data.chunks_exact(8).map(|b| f64::from_le_bytes(b.try_into().unwrap()));
-        let values: Vec<f64> = values.collect();
-        Array2::from_shape_vec((values.len() / 7, 7), values.clone())
-            .unwrap_or_else(|_| Array2::from_shape_vec((1, 1), values).unwrap())
-    };
+    let file = Fixture::open("elementwise");
+    let get = |name: &str| file.get::<Ix2>(name);
     let (x, y, yes) = (get("x"), get("y"), get("yes"));
-    let weight = get("weight").into_iter().collect();
+    let weight = file.get::<Ix1>("weight").to_vec();
     let check = |name: &str, (loss, gradient): (f64, Array2<f64>)| {
-        let expected = (get(&format!("{name}.loss"))[[0, 0]], get(&format!("{name}.gradient")));
+        let loss_of = file.get::<Ix0>(&format!("{name}.loss")).into_scalar();
+        let expected = (loss_of, get(&format!("{name}.gradient")));
         assert!((loss - expected.0).abs() < 1e-14, "{name}: {loss}, not {}", expected.0);
         assert!((gradient - expected.1).iter().all(|d| d.abs() < 1e-15), "{name}");
     };

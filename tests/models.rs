@@ -1,7 +1,7 @@
 //! The models: gradients, streams, files, what they refuse, and what they learn.
 
-use ndarray::{Array1, Array2, Array3, Axis, array, s};
-use rand::{RngExt, SeedableRng};
+use ndarray::{Array1, Array2, Axis, array, s};
+use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use recurrent::cell::{Cell, GruCell, GruOptions, LstmCell, Nonlinearity, Reset, RnnCell};
 use recurrent::check::GradientCheck;
@@ -17,13 +17,16 @@ use recurrent::tensor::Init;
 use recurrent::train::{Model, Trainer};
 use recurrent::{Arrays, Error, Result, Sequences};
 
-fn rng() -> ChaCha8Rng {
-    ChaCha8Rng::seed_from_u64(3)
+use common::bits::bits;
+use common::random::random;
+
+mod common {
+    pub(crate) mod bits;
+    pub(crate) mod random;
 }
 
-fn random(shape: (usize, usize, usize), seed: u64) -> Array3<f64> {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    Array3::from_shape_simple_fn(shape, || rng.random_range(-1.0..1.0))
+fn rng() -> ChaCha8Rng {
+    ChaCha8Rng::seed_from_u64(3)
 }
 
 fn values(features: usize) -> Sequences<f64> {
@@ -43,12 +46,6 @@ fn agrees<M: Model<f64>>(model: &M, batch: &M::Batch) {
     let loss = |model: &M| model.learn(batch, &mut model.zeros_like(), &mut rng());
     let report = GradientCheck::default().run(model, &grad, loss).unwrap();
     assert!(report.relative_error <= 2e-6, "{report}");
-}
-
-fn bits<A: Arrays<f64>>(arrays: &A) -> Vec<u64> {
-    let mut bits = Vec::new();
-    arrays.for_each(&mut |_, array| bits.extend(array.iter().map(|value| value.to_bits())));
-    bits
 }
 
 fn classifier_gradients<C: Cell<f64>>() {

@@ -1,19 +1,22 @@
 //! Residual connections between recurrent layers: gradients, what they are equal to, streams, errors.
 
-use ndarray::{Array3, Axis, s};
-use rand::{RngExt, SeedableRng};
+use ndarray::{Axis, s};
+use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use recurrent::cell::{Cell, GruCell, LstmCell, RnnCell};
 use recurrent::check::GradientCheck;
 use recurrent::{Arrays, Checkpoint, Lstm, Recurrent, Sequences, Stream};
 
-fn rng() -> ChaCha8Rng {
-    ChaCha8Rng::seed_from_u64(5)
+use common::bits::bits;
+use common::random::random;
+
+mod common {
+    pub(crate) mod bits;
+    pub(crate) mod random;
 }
 
-fn random(shape: (usize, usize, usize), seed: u64) -> Array3<f64> {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    Array3::from_shape_simple_fn(shape, || rng.random_range(-1.0..1.0))
+fn rng() -> ChaCha8Rng {
+    ChaCha8Rng::seed_from_u64(5)
 }
 
 fn sequences(features: usize, seed: u64) -> Sequences<f64> {
@@ -23,12 +26,6 @@ fn sequences(features: usize, seed: u64) -> Sequences<f64> {
 fn network<C: Cell<f64>>(input: usize, hidden: usize, bidirectional: bool) -> Recurrent<f64, C> {
     let builder = Recurrent::builder(input, hidden).num_layers(3).residual(true);
     builder.bidirectional(bidirectional).dropout(0.25).build(&mut rng()).unwrap()
-}
-
-fn bits<A: Arrays<f64>>(arrays: &A) -> Vec<u64> {
-    let mut bits = Vec::new();
-    arrays.for_each(&mut |_, array| bits.extend(array.iter().map(|value| value.to_bits())));
-    bits
 }
 
 fn gradients<C: Cell<f64>>() {

@@ -1,22 +1,20 @@
 //! The optimisers' rules over twenty steps, against PyTorch in f64.
 
-use std::path::Path;
-
-use ndarray::{Array2, Array3, array};
+use ndarray::{Array2, Array3, IxDyn, array};
 use recurrent::Result;
 use recurrent::optim::{Adam, Adaptive, Optimizer, Sgd};
-use safetensors::SafeTensors;
+
+use common::fixture::Fixture;
+
+mod common {
+    pub(crate) mod fixture;
+}
 
 type Rule = Box<dyn Optimizer<f64, Array2<f64>>>;
 
 /// A tensor of the fixture, as a matrix per step.
 fn fixture(name: &str) -> Array3<f64> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let bytes = std::fs::read(root.join("tests/fixtures/rules.safetensors")).unwrap();
-    let file = SafeTensors::deserialize(&bytes).unwrap();
-    let data = file.tensor(name).unwrap().data().to_owned();
-    let values = data.chunks_exact(8).map(|bytes| f64::from_le_bytes(bytes.try_into().unwrap()));
-    let values: Vec<f64> = values.collect();
+    let values: Vec<f64> = Fixture::open("rules").get::<IxDyn>(name).into_iter().collect();
     Array3::from_shape_vec((values.len() / 35, 5, 7), values).unwrap()
 }
 

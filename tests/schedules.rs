@@ -1,22 +1,21 @@
 //! Learning rates over time, and averages of weights, as PyTorch has them; and their states.
 
-use std::path::Path;
-
-use ndarray::{Array2, Array3};
+use ndarray::{Array2, Array3, IxDyn};
 use recurrent::Result;
 use recurrent::optim::schedule::{
     Constant, Cosine, CosineRestarts, Exponential, OneCycle, ReduceOnPlateau, Schedule, StepDecay,
     Warmup,
 };
 use recurrent::optim::{Adam, Ema, Optimizer, OptimizerState, Sgd};
-use safetensors::SafeTensors;
+
+use common::fixture::Fixture;
+
+mod common {
+    pub(crate) mod fixture;
+}
 
 fn fixture(name: &str) -> Vec<f64> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let bytes = std::fs::read(root.join("tests/fixtures/schedules.safetensors")).unwrap();
-    let file = SafeTensors::deserialize(&bytes).unwrap();
-    let data = file.tensor(name).unwrap().data().to_owned();
-    data.chunks_exact(8).map(|bytes| f64::from_le_bytes(bytes.try_into().unwrap())).collect()
+    Fixture::open("schedules").get::<IxDyn>(name).into_iter().collect()
 }
 
 fn agrees(name: &str, schedule: &mut dyn Schedule, losses: Option<&[f64]>) {

@@ -1,7 +1,7 @@
 //! Zoneout: gradients, how often a value stays, what use makes of it, streams, threads, errors.
 
-use ndarray::{Array3, Axis, s};
-use rand::{RngExt, SeedableRng};
+use ndarray::{Axis, s};
+use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use recurrent::cell::{
     Cell, CoupledLstmCell, GruCell, LayerNormLstmCell, LstmCell, PeepholeLstmCell,
@@ -10,23 +10,20 @@ use recurrent::cell::{
 use recurrent::check::GradientCheck;
 use recurrent::{Arrays, Checkpoint, Gru, Lstm, Recurrent, Rnn, Sequences};
 
+use common::bits::bits;
+use common::random::random;
+
+mod common {
+    pub(crate) mod bits;
+    pub(crate) mod random;
+}
+
 fn rng() -> ChaCha8Rng {
     ChaCha8Rng::seed_from_u64(5)
 }
 
-fn random(shape: (usize, usize, usize), seed: u64) -> Array3<f64> {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    Array3::from_shape_simple_fn(shape, || rng.random_range(-1.0..1.0))
-}
-
 fn sequences(features: usize) -> Sequences<f64> {
     Sequences::new(random((6, 4, features), 1), vec![2, 6, 0, 5]).unwrap()
-}
-
-fn bits<A: Arrays<f64>>(arrays: &A) -> Vec<u64> {
-    let mut bits = Vec::new();
-    arrays.for_each(&mut |_, array| bits.extend(array.iter().map(|value| value.to_bits())));
-    bits
 }
 
 fn gradients<C: Cell<f64>>(options: C::Options) {
