@@ -19,6 +19,7 @@ use crate::tensor::Init;
 /// | `bidirectional` | false | |
 /// | `bias` | true | |
 /// | `dropout` | 0 | 0 ≤ p < 1, between layers, so 0 with one layer |
+/// | `recurrent_dropout` | 0 | 0 ≤ p < 1 |
 /// | `residual` | false | layers of equal width |
 /// | `zoneout` | none | 0 ≤ p < 1 for each state |
 /// | `learned_initial_state` | false: zeros | |
@@ -34,6 +35,8 @@ pub struct Builder<T: Float, C: Cell<T>> {
     bidirectional: bool,
     bias: bool,
     dropout: f64,
+    #[serde(default)]
+    recurrent_dropout: f64,
     residual: bool,
     zoneout: Vec<f64>,
     learned_initial_state: bool,
@@ -54,6 +57,7 @@ impl<T: Float, C: Cell<T>> Builder<T, C> {
             bidirectional: false,
             bias: true,
             dropout: 0.0,
+            recurrent_dropout: 0.0,
             residual: false,
             zoneout: Vec::new(),
             learned_initial_state: false,
@@ -95,6 +99,13 @@ impl<T: Float, C: Cell<T>> Builder<T, C> {
     /// The others are scaled by 1 / (1 − p).
     pub fn dropout(mut self, p: f64) -> Self {
         self.dropout = p;
+        self
+    }
+
+    /// The probability with which training drops each unit of h' from what the recurrent weights see,
+    /// the same at all steps of a call (Gal and Ghahramani, 2016). The others are scaled by 1 / (1 − p).
+    pub fn recurrent_dropout(mut self, p: f64) -> Self {
+        self.recurrent_dropout = p;
         self
     }
 
@@ -157,8 +168,12 @@ impl<T: Float, C: Cell<T>> Builder<T, C> {
         self.weight_ih.map_or(Ok(()), |init| init.check("weight_ih"))?;
         self.weight_hh.map_or(Ok(()), |init| init.check("weight_hh"))?;
         self.bias_init.map_or(Ok(()), |init| init.check("bias_init"))?;
-        if !(0.0..1.0).contains(&self.dropout) {
-            return Err(Error::argument("dropout", "0 ≤ p < 1", self.dropout));
+        for (argument, p) in
+            [("dropout", self.dropout), ("recurrent_dropout", self.recurrent_dropout)]
+        {
+            if !(0.0..1.0).contains(&p) {
+                return Err(Error::argument(argument, "0 ≤ p < 1", p));
+            }
         }
         if self.dropout > 0.0 && self.num_layers == 1 {
             let expected = "0 with one layer: it acts between layers";
@@ -196,7 +211,21 @@ impl<T: Float, C: Cell<T>> Builder<T, C> {
         let widths = |cell: &C| (0..C::STATE.len()).map(|s| cell.state_size(s)).collect();
         let no_sequences = State::of_none(C::STATE, directions, cells.iter().map(widths));
         let initial = self.learned_initial_state.then(|| no_sequences.zeros(1));
-        let Self { dropout, residual, .. } = self;
-        Ok(Recurrent { cells, directions, dropout, residual, zoneout, no_sequences, initial })
+        let Self { dropout, recurrent_dropout, residual, .. } = self;
+        let network = Recurrent {
+            cells,
+            directions,
+            dropout,
+            recurrent_dropout,
+            residual,
+            zoneout,
+            no_sequences,
+            initial,
+        };
+        if recurrent_dropout > 0.0 && !network.has_columns() {
+            let expected = "0 of a cell without weight_hh";
+            return Err(Error::argument("recurrent_dropout", expected, recurrent_dropout));
+        }
+        Ok(network)
     }
 }

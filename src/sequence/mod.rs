@@ -9,6 +9,7 @@
 //! | `tape` | what a walk keeps; [`Tape`], [`Checkpoint`] |
 //! | `stack` | layers × directions, dropout, threads |
 //! | `zoneout` | states that stay as they were, at random |
+//! | `recurrent_dropout` | units of h' that W_hh does not see, at random |
 //! | `state` | [`State`]: zeros, given or learned |
 //! | `workspace` | [`Workspace`]: memory for the next call |
 //! | `stream` | [`Stream`]: step by step |
@@ -16,6 +17,7 @@
 
 mod config;
 mod lengths;
+mod recurrent_dropout;
 mod stack;
 pub(crate) mod state;
 mod stream;
@@ -26,7 +28,7 @@ mod workspace;
 mod zoneout;
 
 use ndarray::Array3;
-use rand::Rng;
+use rand::{Rng, RngExt};
 
 use crate::arrays::{Arrays, Visit, VisitMut, check_same_structure};
 use crate::cell::{
@@ -81,6 +83,7 @@ pub struct Recurrent<T: Float, C: Cell<T>> {
     cells: Vec<C>,
     directions: usize,
     dropout: f64,
+    recurrent_dropout: f64,
     residual: bool,
     /// The probability of each state, if there is zoneout.
     zoneout: Option<[f64; MAX_STATES]>,
@@ -249,15 +252,26 @@ impl<T: Float, C: Cell<T>> Recurrent<T, C> {
         let order = Order::new(x.time(), x.lengths());
         let keep = checkpoint.resolved(order.longest())?;
         let mut pass = self.pass(x.input(), order, Some(keep));
+        let drop_seed = (self.recurrent_dropout > 0.0).then(|| rng.random());
+        let network = self.dropped(drop_seed);
         dispatch!(Level::new(), simd => {
-            self.run(simd, &self.pack(simd), (x, initial), &mut pass, Some(rng))
+            network.run(simd, &network.pack(simd), (x, initial), &mut pass, Some(rng))
         });
         let Pass { order, layers, output, states, .. } = pass;
         let output = x.with_values(order.unsorted(output))?;
         let last = states.unsorted(&order);
         let learned_initial = initial.is_none() && self.initial.is_some();
         let (gate_names, state_names, widths) = (C::GATES, C::STATE, self.widths());
-        let tape = Tape { order, gate_names, state_names, widths, learned_initial, keep, layers };
+        let tape = Tape {
+            order,
+            gate_names,
+            state_names,
+            widths,
+            learned_initial,
+            drop_seed,
+            keep,
+            layers,
+        };
         Ok((output, last, tape))
     }
 
@@ -301,7 +315,7 @@ impl<T: Float, C: Cell<T>> Recurrent<T, C> {
         grad: &mut Self,
         record: bool,
     ) -> Result<(Array3<T>, State<T>, StepGradients<T>)> {
-        let Tape { order, widths, learned_initial, keep, layers, .. } = tape;
+        let Tape { order, widths, learned_initial, drop_seed, keep, layers, .. } = tape;
         if widths != self.widths() {
             let expected = "a tape of this network's own forward pass";
             return Err(Error::argument("tape", expected, "one of other sizes"));
@@ -317,9 +331,15 @@ impl<T: Float, C: Cell<T>> Recurrent<T, C> {
         }
         let d_output = order.sorted(d_output.view());
         let seed = OutputGradients { d_output, d_states, record };
+        let (network, mut own) = (self.dropped(drop_seed), drop_seed.map(|_| self.zeros_like()));
+        let to = own.as_mut().unwrap_or(&mut *grad);
         let InputGradients { d_x, d_initial, steps } = dispatch!(Level::new(), simd => {
-            self.run_back(simd, (&order, keep), layers, seed, grad)
+            network.run_back(simd, (&order, keep), layers, seed, to)
         });
+        if let (Some(seed), Some(mut own)) = (drop_seed, own) {
+            own.drop_columns(seed);
+            grad.zip_mut("grad", &own, &mut |_, mut sum, d| sum += &d)?;
+        }
         let d_initial = d_initial.unsorted(&order);
         if let (true, Some(initial)) = (learned_initial, &mut grad.initial) {
             initial.zip_mut("initial", &d_initial.summed(), &mut |_, mut sum, d| sum += &d)?;

@@ -326,6 +326,8 @@ pub struct Tape<T: Float> {
     pub(crate) widths: Vec<Vec<usize>>,
     /// Whether the initial state was the network's own, learned one.
     pub(crate) learned_initial: bool,
+    /// Where recurrent dropout drew from, if there was any.
+    pub(crate) drop_seed: Option<u64>,
     pub(crate) keep: Checkpoint,
     pub(crate) layers: Vec<LayerTape<T>>,
 }

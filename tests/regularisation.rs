@@ -1,4 +1,5 @@
-//! Zoneout: gradients, how often a value stays, what use makes of it, streams, threads, errors.
+//! Zoneout and recurrent dropout: gradients, what stays or is dropped and how often, use, streams,
+//! threads, errors.
 
 use ndarray::{Axis, s};
 use rand::SeedableRng;
@@ -32,6 +33,7 @@ fn gradients<C: Cell<f64>>(options: C::Options) {
             .num_layers(2)
             .bidirectional(bidirectional)
             .dropout(0.2)
+            .recurrent_dropout(0.3)
             .zoneout(&[0.3, 0.5][..C::STATE.len()])
             .options(options.clone())
             .learned_initial_state(true)
@@ -136,11 +138,40 @@ fn a_stream_says_what_the_whole_sequence_does() {
     assert_eq!(stream.snapshot(), last);
 }
 
+/// A GRU's h' also goes on by z ∘ h', which keeps all units.
+#[test]
+fn recurrent_dropout_takes_units_from_the_recurrent_weights_alone() {
+    let build = |p| Gru::<f64>::builder(2, 3).recurrent_dropout(p).build(&mut rng()).unwrap();
+    let (dropping, plain) = (build(0.25), build(0.0));
+    let x = Sequences::full(random((5, 2, 2), 1)).unwrap();
+    assert_eq!(dropping.forward(&x, None).unwrap(), plain.forward(&x, None).unwrap());
+    let without = |mask: usize| {
+        let mut gru = plain.clone();
+        gru.for_each_mut(&mut |name, mut array| {
+            for mut row in array.rows_mut().into_iter().filter(|_| name == "weight_hh_l0") {
+                for (unit, weight) in row.iter_mut().enumerate() {
+                    *weight *= if mask >> unit & 1 == 1 { 0.0 } else { 1.0 / 0.75 };
+                }
+            }
+        });
+        gru.forward(&x, None).unwrap().0
+    };
+    let outputs: Vec<_> = (0..8).map(without).collect();
+    let (draws, mut rng, mut dropped) = (600, rng(), 0);
+    for _ in 0..draws {
+        let (output, _, _) = dropping.forward_train(&x, None, &mut rng).unwrap();
+        let mask = outputs.iter().position(|without| *without == output);
+        dropped += mask.expect("the output of one of the masks").count_ones();
+    }
+    let share = f64::from(dropped) / f64::from(3 * draws);
+    assert!((share - 0.25).abs() < 0.04, "{share}");
+}
+
 /// So much work that the batch is cut into blocks.
 #[test]
 fn the_number_of_threads_never_matters() {
     let builder = Lstm::<f64>::builder(16, 32).bidirectional(true).zoneout(&[0.2, 0.3]);
-    let lstm = builder.build(&mut rng()).unwrap();
+    let lstm = builder.recurrent_dropout(0.5).build(&mut rng()).unwrap();
     let x = Sequences::full(random((20, 96, 16), 1)).unwrap();
     let run = |threads| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
@@ -162,4 +193,7 @@ fn what_makes_no_sense_is_refused_by_name() {
     };
     assert_eq!(build(&[0.1]), "zoneout: expected [2] (states), got [1]");
     assert_eq!(build(&[0.1, 1.0]), "zoneout: expected 0 ≤ p < 1, got 1");
+    let builder = Lstm::<f64>::builder(3, 4).recurrent_dropout(-0.5);
+    let error = builder.build(&mut rng()).unwrap_err().to_string();
+    assert_eq!(error, "recurrent_dropout: expected 0 ≤ p < 1, got -0.5");
 }
