@@ -12,8 +12,8 @@ use rand_chacha::ChaCha8Rng;
 use recurrent::data::Source;
 use recurrent::layer::{Dropout, Linear};
 use recurrent::loss::CrossEntropy;
-use recurrent::optim::schedule::ReduceOnPlateau;
-use recurrent::optim::{Adam, Sgd};
+use recurrent::optim::schedule::{Constant, Cosine, ReduceOnPlateau, Schedule, Warmup};
+use recurrent::optim::{Adam, Adaptive, Groups, Optimizer, Sgd};
 use recurrent::train::{Event, Flow, History, Model, Score, Trainer};
 use recurrent::{Arrays, Error, Float, Lstm, Result, Sequences, arrays};
 
@@ -218,14 +218,58 @@ fn a_checkpoint_of_other_settings_is_refused_and_nothing_changes() {
     let path = folder.0.join("run.safetensors");
     trainer(1).checkpoint(&path).fit(&mut model, &train, None).unwrap();
     let mut other = net();
-    let error = trainer(2).seed(4).checkpoint(&path).fit(&mut other, &train, None).unwrap_err();
-    assert!(error.to_string().contains("seed: 3"), "{error}");
-    assert_eq!(bits(&other), bits(&net()));
+    let mut refused = |trainer: Training<'_>, start: &str, end: &str| {
+        let error = trainer.checkpoint(&path).fit(&mut other, &train, None).unwrap_err();
+        let (error, path) = (error.to_string(), path.display());
+        assert_eq!(error, format!("{start} as in the checkpoint {path}, got {end}"));
+        assert_eq!(bits(&other), bits(&net()));
+    };
+    refused(trainer(2).seed(4), "seed: expected 3", "4");
+    let constant = trainer(2).schedule(Constant);
+    let plateau = ReduceOnPlateau::default().options();
+    let before = format!("schedule: expected Some(({plateau:?}, false))");
+    refused(constant, &before, "Some((\"Constant\", false))");
 
     fs::write(&path, b"not a checkpoint").unwrap();
     let error = trainer(2).checkpoint(&path).fit(&mut other, &train, None).unwrap_err();
     assert!(matches!(error, Error::Format { .. }), "{error}");
     assert_eq!(bits(&other), bits(&net()));
+}
+
+#[test]
+fn optimisers_and_schedules_of_other_options_say_so() {
+    fn of(optimizer: impl Optimizer<f64, Net<f64>>) -> String {
+        optimizer.options()
+    }
+    let (sgd, adam) = (|| Sgd::new(0.1).unwrap(), || Adam::new(0.1).unwrap());
+    let rms = || Adaptive::rmsprop(0.1).unwrap();
+    let rules = [
+        of(sgd()),
+        of(sgd().momentum(0.5).unwrap()),
+        of(sgd().weight_decay(0.1).unwrap()),
+        of(adam()),
+        of(adam().betas(0.9, 0.99).unwrap()),
+        of(adam().eps(1e-7).unwrap()),
+        of(Adam::decoupled(0.1, 0.0).unwrap()),
+        of(Adam::amsgrad(0.1).unwrap()),
+        of(rms()),
+        of(rms().decay(0.9).unwrap()),
+        of(rms().momentum(0.9).unwrap()),
+        of(Adaptive::adagrad(0.1).unwrap().rate_decay(0.1).unwrap()),
+        of(Groups::new(sgd()).frozen("a")),
+        of(Groups::new(sgd()).frozen("b")),
+        Warmup::new(3, Constant).unwrap().options(),
+        Warmup::new(4, Constant).unwrap().options(),
+        Cosine::new(3).unwrap().options(),
+        ReduceOnPlateau::default().options(),
+        ReduceOnPlateau::default().patience(2).options(),
+    ];
+    for (i, rule) in rules.iter().enumerate() {
+        assert!(!rule.is_empty() && !rules[..i].contains(rule), "{rule}");
+    }
+    let mut plateau = ReduceOnPlateau::default();
+    plateau.observe(1.0);
+    assert_eq!(plateau.options(), ReduceOnPlateau::default().options());
 }
 
 #[test]

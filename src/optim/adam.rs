@@ -227,6 +227,14 @@ impl<T: Float, A: Arrays<T>> Optimizer<T, A> for Adam<A> {
         self.set_learning_rate(learning_rate)
     }
 
+    fn options(&self) -> String {
+        let Self { kind, betas, eps, weight_decay, decoupled, .. } = self;
+        format!(
+            "Adam {{ kind: {kind:?}, betas: {betas:?}, eps: {eps}, weight_decay: {weight_decay}, \
+             decoupled: {decoupled} }}"
+        )
+    }
+
     fn state(&self) -> OptimizerState<A> {
         let scalars = [self.learning_rate, self.steps as f64, self.product];
         match self.kind {

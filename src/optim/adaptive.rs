@@ -162,6 +162,14 @@ impl<T: Float, A: Arrays<T>> Optimizer<T, A> for Adaptive<A> {
         Ok(())
     }
 
+    fn options(&self) -> String {
+        let Self { kind, eps, weight_decay, momentum, decay, rate_decay, .. } = self;
+        format!(
+            "{kind:?} {{ eps: {eps}, weight_decay: {weight_decay}, momentum: {momentum}, \
+             decay: {decay}, rate_decay: {rate_decay} }}"
+        )
+    }
+
     fn state(&self) -> OptimizerState<A> {
         OptimizerState::new(&[self.learning_rate, self.steps as f64], &self.moments)
     }

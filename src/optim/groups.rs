@@ -103,6 +103,10 @@ impl<T: Float, A: Arrays<T>, O: Optimizer<T, A>> Optimizer<T, A> for Groups<O> {
         self.inner.set_learning_rate(learning_rate)
     }
 
+    fn options(&self) -> String {
+        format!("Groups {{ groups: {:?}, of: {} }}", self.groups, self.inner.options())
+    }
+
     fn state(&self) -> OptimizerState<A> {
         self.inner.state()
     }

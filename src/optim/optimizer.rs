@@ -37,6 +37,12 @@ pub trait Optimizer<T: Float, A: Arrays<T>> {
     /// Unless η is finite and at least 0; it stays as it was then.
     fn set_learning_rate(&mut self, learning_rate: f64) -> Result<()>;
 
+    /// The rule and its options in words, by which a checkpoint knows that it goes on under the same;
+    /// without what [`state`](Optimizer::state) holds. Of no words there is nothing to compare.
+    fn options(&self) -> String {
+        String::new()
+    }
+
     /// All that the steps to come depend on beside the options.
     fn state(&self) -> OptimizerState<A>;
 

@@ -131,6 +131,13 @@ impl<T: Float, A: Arrays<T>> Optimizer<T, A> for Sgd<A> {
         self.set_learning_rate(learning_rate)
     }
 
+    fn options(&self) -> String {
+        let Self { momentum, nesterov, weight_decay, .. } = self;
+        format!(
+            "Sgd {{ momentum: {momentum}, nesterov: {nesterov}, weight_decay: {weight_decay} }}"
+        )
+    }
+
     fn state(&self) -> OptimizerState<A> {
         OptimizerState::new(&[self.learning_rate], &self.velocity)
     }

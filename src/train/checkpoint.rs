@@ -69,9 +69,14 @@ impl Checkpoint {
         let file = Reader::open(&self.path)?;
         let about = file.about().ok_or_else(|| self.refuse(&"no state of a training"))?;
         let about: About = serde_json::from_str(about).map_err(|error| self.refuse(&error))?;
-        if about.settings != *settings {
-            let expected = format!("one of {settings:?}");
-            return Err(Error::argument("checkpoint", expected, format!("{:?}", about.settings)));
+        if about.settings.len() != settings.len() {
+            return Err(self.refuse(&"settings of another version"));
+        }
+        for (then, (name, now)) in about.settings.iter().zip(settings) {
+            if *then != (name.clone(), now.clone()) {
+                let expected = format!("{} as in the checkpoint {}", then.1, self.path.display());
+                return Err(Error::argument(name.clone(), expected, now));
+            }
         }
         let read = |prefix: &str| {
             let mut bundle = zeros.clone();

@@ -79,7 +79,7 @@
 //! | `checkpoint` | that, and all arrays, in a file |
 //! | `history` | [`History`]: what each epoch came to |
 //! | `curves` | that as SVG (feature `plot`) |
-//! | `progress` | `progress`: a callback that shows how far it is (feature `progress`, on by default) |
+//! | `progress` | `progress`: a callback that shows how far it is (feature `progress`) |
 //! | `metrics` | [`Score`] and what models are judged by |
 
 mod checkpoint;

@@ -68,21 +68,9 @@ impl From<Past> for SavedHistory {
     }
 }
 
-/// What decides a training's course beside its model, optimiser and data: a run resumes only under
-/// the settings that it began with. How many epochs there are may change.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Settings {
-    pub(super) seed: u64,
-    pub(super) batch_size: usize,
-    pub(super) bucketed: usize,
-    pub(super) accumulate: usize,
-    pub(super) clip_norm: Option<Exact>,
-    pub(super) clip_value: Option<Exact>,
-    pub(super) patience: Option<usize>,
-    pub(super) ema: Option<Exact>,
-    pub(super) learning_rate: Exact,
-    pub(super) samples: usize,
-}
+/// What decides a training's course beside its model and data, each by its name and in words: a run
+/// resumes only under the settings that it began with. How many epochs there are may change.
+pub(super) type Settings = Vec<(String, String)>;
 
 /// Where a training stands, at the boundary of an optimiser step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,5 +1,6 @@
 //! [`Trainer`]: the loop over epochs and batches.
 
+use std::fmt::Debug;
 use std::path::PathBuf;
 
 use rand::SeedableRng;
@@ -54,6 +55,8 @@ type Callback<'a> = Box<dyn FnMut(&Event<'_>) -> Flow + 'a>;
 /// Trains a [`Model`]; see the [module](super).
 pub struct Trainer<'a, T: Float, M: Model<T>> {
     optimizer: Box<dyn Optimizer<T, M> + 'a>,
+    /// What a schedule's factors multiply.
+    first_rate: f64,
     epochs: usize,
     batch_size: usize,
     bucketed: usize,
@@ -72,6 +75,7 @@ impl<'a, T: Float, M: Model<T>> Trainer<'a, T, M> {
     /// Training by `optimizer`: ten epochs, batches of 32 in an order drawn with seed 0.
     pub fn new(optimizer: impl Optimizer<T, M> + 'a) -> Self {
         Self {
+            first_rate: optimizer.learning_rate(),
             optimizer: Box::new(optimizer),
             epochs: 10,
             batch_size: 32,
@@ -227,18 +231,23 @@ impl<'a, T: Float, M: Model<T>> Trainer<'a, T, M> {
         ] {
             check_size(argument, &[size])?;
         }
-        Ok(Settings {
-            seed: self.seed,
-            batch_size: self.batch_size,
-            bucketed: self.bucketed,
-            accumulate: self.accumulate,
-            clip_norm: self.clip_norm.map(Exact),
-            clip_value: self.clip_value.map(Exact),
-            patience: self.patience,
-            ema: self.ema.map(Exact),
-            learning_rate: Exact(self.optimizer.learning_rate()),
-            samples: train.len(),
-        })
+        let schedule = self.schedule.as_ref();
+        let schedule = schedule.map(|(schedule, by_step)| (schedule.options(), by_step));
+        let settings: [(&str, &dyn Debug); 12] = [
+            ("seed", &self.seed),
+            ("batch_size", &self.batch_size),
+            ("bucketed", &self.bucketed),
+            ("accumulate", &self.accumulate),
+            ("clip_norm", &self.clip_norm),
+            ("clip_value", &self.clip_value),
+            ("early_stopping", &self.patience),
+            ("ema", &self.ema),
+            ("optimizer", &self.optimizer.options()),
+            ("learning_rate", &self.first_rate),
+            ("schedule", &schedule),
+            ("train: samples", &train.len()),
+        ];
+        Ok(settings.map(|(name, value)| (name.to_owned(), format!("{value:?}"))).to_vec())
     }
 
     /// The batches of the epoch from where it stands.
@@ -254,7 +263,7 @@ impl<'a, T: Float, M: Model<T>> Trainer<'a, T, M> {
         let batches = order.epoch(&lengths, state.run.epoch as u64);
         let done = state.run.batch.min(batches.len());
         for group in batches[done..].chunks(self.accumulate) {
-            self.set_rate(settings, &state.run)?;
+            self.set_rate(&state.run)?;
             self.step(model, train, group, state).map_err(|source| Error::Training {
                 epoch: state.run.epoch,
                 step: state.run.step,
@@ -363,10 +372,10 @@ impl<'a, T: Float, M: Model<T>> Trainer<'a, T, M> {
     }
 
     /// Sets the learning rate of the next step.
-    fn set_rate(&mut self, settings: &Settings, run: &Run) -> Result<()> {
+    fn set_rate(&mut self, run: &Run) -> Result<()> {
         let Some((schedule, by_step)) = &self.schedule else { return Ok(()) };
         let factor = schedule.factor(if *by_step { run.step } else { run.epoch });
-        self.optimizer.set_learning_rate(settings.learning_rate.0 * factor)
+        self.optimizer.set_learning_rate(self.first_rate * factor)
     }
 
     /// Calls every callback; one that wants to stop is enough.

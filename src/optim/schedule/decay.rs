@@ -26,6 +26,10 @@ impl Schedule for Constant {
     fn factor(&self, _: usize) -> f64 {
         1.0
     }
+
+    fn options(&self) -> String {
+        format!("{self:?}")
+    }
 }
 
 /// A fall by one factor every few steps.
@@ -50,6 +54,10 @@ impl Schedule for StepDecay {
     fn factor(&self, step: usize) -> f64 {
         self.gamma.powf((step / self.step_size) as f64)
     }
+
+    fn options(&self) -> String {
+        format!("{self:?}")
+    }
 }
 
 /// A fall by one factor every step.
@@ -71,6 +79,10 @@ impl Exponential {
 impl Schedule for Exponential {
     fn factor(&self, step: usize) -> f64 {
         self.gamma.powf(step as f64)
+    }
+
+    fn options(&self) -> String {
+        format!("{self:?}")
     }
 }
 
@@ -103,6 +115,10 @@ impl Cosine {
 impl Schedule for Cosine {
     fn factor(&self, step: usize) -> f64 {
         half_cosine(self.lowest, step.min(self.steps) as f64 / self.steps as f64)
+    }
+
+    fn options(&self) -> String {
+        format!("{self:?}")
     }
 }
 
@@ -139,5 +155,9 @@ impl Schedule for CosineRestarts {
             cosine.steps = cosine.steps.saturating_mul(self.growth);
         }
         cosine.factor(since)
+    }
+
+    fn options(&self) -> String {
+        format!("{self:?}")
     }
 }

@@ -40,6 +40,12 @@ pub trait Schedule {
         let _ = loss;
     }
 
+    /// The schedule and its options in words, by which a checkpoint knows that it goes on under the
+    /// same; without what [`state`](Schedule::state) holds. Of no words there is nothing to compare.
+    fn options(&self) -> String {
+        String::new()
+    }
+
     /// What the factors to come depend on beside the options and the number of the step.
     fn state(&self) -> Vec<f64> {
         Vec::new()

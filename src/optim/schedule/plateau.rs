@@ -90,6 +90,14 @@ impl Schedule for ReduceOnPlateau {
         self.now.factor
     }
 
+    fn options(&self) -> String {
+        let Self { gamma, patience, threshold, cooldown, lowest, .. } = self;
+        format!(
+            "ReduceOnPlateau {{ gamma: {gamma}, patience: {patience}, threshold: {threshold}, \
+             cooldown: {cooldown}, lowest: {lowest} }}"
+        )
+    }
+
     fn observe(&mut self, loss: f64) {
         let now = &mut self.now;
         if loss < now.best * (1.0 - self.threshold) {

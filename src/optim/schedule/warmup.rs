@@ -39,6 +39,10 @@ impl<S: Schedule> Schedule for Warmup<S> {
         }
     }
 
+    fn options(&self) -> String {
+        format!("Warmup {{ steps: {}, then: {} }}", self.steps, self.then.options())
+    }
+
     fn observe(&mut self, loss: f64) {
         self.then.observe(loss);
     }
@@ -100,5 +104,9 @@ impl Schedule for OneCycle {
         }
         let share = (step - top) / (last - top).max(f64::MIN_POSITIVE);
         half_cosine(first / self.final_divisor, share.min(1.0))
+    }
+
+    fn options(&self) -> String {
+        format!("{self:?}")
     }
 }
