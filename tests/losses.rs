@@ -4,7 +4,7 @@ use ndarray::{Array2, Array3, Ix0, Ix1, Ix2, array};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use recurrent::check::GradientCheck;
-use recurrent::loss::{BceWithLogits, Huber, Mae, Quantile};
+use recurrent::loss::{BceWithLogits, CrossEntropy, Huber, KlDivergence, Mae, Mse, Quantile, Sum};
 use recurrent::{Result, Sequences};
 
 use common::fixture::Fixture;
@@ -45,6 +45,54 @@ fn gradients_match_finite_differences_over_any_lengths() {
         let levels = Quantile::new(vec![0.1, 0.5, 0.8]).unwrap();
         agrees(&wide, |x| levels.sequences(x, &y));
     }
+}
+
+/// Row by row the mean of k values is a k-th of their sum.
+#[test]
+fn a_sum_is_that_of_its_rows_and_has_its_gradient() {
+    let sequences =
+        |width, seed| Sequences::new(random((4, 3, width), seed), vec![4, 0, 3]).unwrap();
+    let (x, wide, y) = (sequences(5, 1), sequences(10, 2), sequences(5, 3));
+    let shares = y.values().mapv(|y| (y + 2.0) / 20.0);
+    let positive = y.with_values(shares).unwrap();
+    let real = [(0, 0), (0, 2), (1, 0), (1, 2), (2, 0), (2, 2), (3, 0)];
+    let row = |of: &Sequences<f64>, (t, b)| of.values().slice(ndarray::s![t, b..=b, ..]).to_owned();
+    macro_rules! check {
+        ($loss:expr, $x:expr, $y:expr, $terms:expr) => {{
+            let by_row = real.map(|place| {
+                let (x, y) = (row($x, place), row($y, place));
+                $terms * $loss.rows(x.view(), y.view()).unwrap().0
+            });
+            let sum = Sum($loss).sequences($x, $y).unwrap().0;
+            assert!((sum - by_row.iter().sum::<f64>()).abs() < 1e-12 * sum.abs(), "{sum}");
+            let (x, y) = (row($x, (3, 0)), row($y, (3, 0)));
+            let one = Sum($loss).rows(x.view(), y.view()).unwrap().0;
+            assert!((one - by_row[6]).abs() < 1e-14 * sum.abs(), "{one}");
+            agrees($x, |x| Sum($loss).sequences(x, $y));
+        }};
+    }
+    check!(Mse, &x, &y, 5.0);
+    check!(Mae, &x, &y, 5.0);
+    check!(Huber::new(0.7).unwrap(), &x, &y, 5.0);
+    check!(Quantile::new(vec![0.1, 0.5]).unwrap(), &wide, &y, 10.0);
+    check!(BceWithLogits::default(), &x, &positive, 5.0);
+    check!(KlDivergence, &x, &positive, 1.0);
+
+    let weights = vec![0.5, 2.0, 1.0, 3.0, 0.25];
+    let loss = CrossEntropy::default().class_weights(weights.clone()).unwrap().ignore_index(4);
+    let classes = Array2::from_shape_fn((4, 3), |(t, b)| (3 * t + b) % 5);
+    let by_row = real.map(|(t, b)| match classes[[t, b]] {
+        4 => 0.0,
+        class => weights[class] * loss.rows(row(&x, (t, b)).view(), &[class]).unwrap().0,
+    });
+    let sum = Sum(loss.clone()).sequences(&x, classes.view()).unwrap().0;
+    assert!((sum - by_row.iter().sum::<f64>()).abs() < 1e-12 * sum, "{sum}");
+    let one = Sum(loss.clone()).rows(row(&x, (3, 0)).view(), &[classes[[3, 0]]]);
+    assert!(one.is_err(), "the only row is ignored");
+    agrees(&x, |x| Sum(loss.clone()).sequences(x, classes.view()));
+    let huge = array![[1e300_f64; 20]];
+    let error = Sum(Mae).rows(huge.map(|x| x * 1e8).view(), (-1.0 * &huge).view());
+    assert!(error.is_err(), "a sum that is not finite");
 }
 
 #[test]

@@ -146,13 +146,13 @@ impl CrossEntropy {
         if let Some(weights) = &self.class_weights {
             check_shape("class_weights", "classes", &[width], &[weights.len()])?;
         }
-        let counts = |class: Option<usize>| class.filter(|_| class != self.ignore_index);
+        let counts = |class: Option<usize>| class.filter(|&class| self.counts(class));
         let wrong = classes.iter().position(|&class| counts(class).is_some_and(|y| y >= width));
         if let Some((r, class)) = wrong.and_then(|r| Some((r, classes[r]?))) {
             return Err(Error::argument(place(r), format!("less than {width} (classes)"), class));
         }
         let classes = classes.iter().copied().map(counts);
-        let total: f64 = classes.clone().flatten().map(|y| self.weight(y)).sum();
+        let total = self.total(classes.clone().flatten());
         if total == 0.0 {
             let expected = "at least one that is not ignored and has a weight";
             return Err(Error::argument("classes", expected, "none"));
@@ -162,6 +162,16 @@ impl CrossEntropy {
         }
         let sweep = Sweep::new(self, width, total);
         Ok(dispatch!(Level::new(), simd => sweep.rows(simd, rows, classes)))
+    }
+
+    /// Whether rows of this class count.
+    fn counts(&self, class: usize) -> bool {
+        self.ignore_index != Some(class)
+    }
+
+    /// Σ w_y over the rows of these classes.
+    pub(super) fn total(&self, classes: impl Iterator<Item = usize>) -> f64 {
+        classes.filter(|&class| self.counts(class)).map(|class| self.weight(class)).sum()
     }
 
     fn weight(&self, class: usize) -> f64 {

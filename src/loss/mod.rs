@@ -1,7 +1,7 @@
 //! Losses: each returns its value and its gradient together.
 //!
 //! Every loss takes rows, or sequences, whose steps then count alike and whose padding counts
-//! nothing. The reduction is the mean.
+//! nothing. The reduction is the mean; [`Sum`] makes it the sum.
 //!
 //! | file | loss |
 //! |---|---|
@@ -12,6 +12,7 @@
 //! | `cross_entropy` | [`CrossEntropy`]: one class of several |
 //! | `kl_divergence` | [`KlDivergence`]: a whole distribution over classes |
 //! | `bce` | [`BceWithLogits`]: yes or no, from a logit |
+//! | `sum` | [`Sum`]: any of them with the sum in place of the mean |
 
 pub mod bce;
 pub mod cross_entropy;
@@ -20,6 +21,7 @@ pub mod kl_divergence;
 pub mod mae;
 pub mod mse;
 pub mod quantile;
+mod sum;
 
 use ndarray::{Array3, ArrayView2};
 
@@ -34,6 +36,7 @@ pub use kl_divergence::KlDivergence;
 pub use mae::Mae;
 pub use mse::Mse;
 pub use quantile::Quantile;
+pub use sum::Sum;
 
 /// `value` and `gradient`, unless the value is not finite in `T`.
 fn finite<T: Float, G>(value: f64, gradient: G) -> Result<(T, G)> {
