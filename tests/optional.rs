@@ -1,6 +1,4 @@
 //! What stands behind features that are off by default: arrays of NumPy's and curves.
-//!
-//!     cargo test --features npy,plot --test optional
 
 use std::path::PathBuf;
 
