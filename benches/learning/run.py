@@ -1,7 +1,8 @@
 """Trains the same models in PyTorch and in this crate, from the same data in the same batches, and
 writes what both came to as a table. Needs numpy, safetensors and torch (benches/peers/setup.sh).
 
-    python benches/learning/run.py --text FOLDER [--out TABLE.md] [--seeds 5] [--only "NAME;..."]
+    python benches/learning/run.py --text FOLDER [--out TABLE.md] [--only "NAME;..."]
+                                   [--seeds 5] [--first-seed 0]
 
 FOLDER holds `train.txt` and `test.txt` for the character model, which is left out without it.
 Weights are drawn from the same distributions by each side's own generator. Figures come from --seeds
@@ -239,6 +240,7 @@ def main():
     parser.add_argument("--text", type=Path)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--only", default="")
     arguments = parser.parse_args()
     chosen = {
@@ -255,7 +257,8 @@ def main():
     for name, (make, job) in chosen.items():
         with tempfile.TemporaryDirectory() as folder:
             folder = Path(folder)
-            jobs = [write_job(folder, name, make, job, seed) for seed in range(arguments.seeds)]
+            seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
+            jobs = [write_job(folder, name, make, job, seed) for seed in seeds]
             torch.set_num_threads(1)
             theirs = [train_torch(job, load_file(folder / job["data"])) for job in jobs]
             ours = train_ours(program, folder, jobs, 1)
