@@ -66,7 +66,7 @@ pub const MAX_STATES: usize = 4;
 /// results independent of batching, padding and threads, and streaming equal to the sequence.
 ///
 /// Mark `forward` and `backward` `#[inline(always)]`: they are compiled for each instruction set.
-/// `tests/user_cell.rs` in the repository is a worked example, a minimal gated unit.
+/// `tests/engine/user_cell.rs` in the repository is a worked example, a minimal gated unit.
 pub trait Cell<T: Float>: Arrays<T> + Send + Sync {
     /// What distinguishes cells of this type beside their sizes.
     type Options: Clone + Default + std::fmt::Debug + Send + Sync;

@@ -23,7 +23,7 @@
 //!
 //! NaN stays NaN, infinities give the limits, ±0 keeps its sign where the function is odd. exp and
 //! sigmoid of x below [`Float::MIN_EXP`] are zero: their results are never subnormal.
-//! `tests/activations.rs` in the repository checks all of this, the bounds over the whole range.
+//! `tests/tensor/activations.rs` in the repository checks all of this, the bounds over the whole range.
 
 use fearless_simd::{Select, Simd, SimdFloat};
 

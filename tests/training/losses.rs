@@ -7,11 +7,7 @@ use recurrent::check::GradientCheck;
 use recurrent::loss::{BceWithLogits, CrossEntropy, Huber, KlDivergence, Mae, Mse, Quantile, Sum};
 use recurrent::{Result, Sequences};
 
-use common::fixture::Fixture;
-
-mod common {
-    pub(crate) mod fixture;
-}
+use crate::common::fixture::Fixture;
 
 fn random(shape: (usize, usize, usize), seed: u64) -> Array3<f64> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);

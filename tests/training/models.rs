@@ -17,13 +17,8 @@ use recurrent::tensor::Init;
 use recurrent::train::{Model, Trainer};
 use recurrent::{Arrays, Error, Result, Sequences};
 
-use common::bits::bits;
-use common::random::random;
-
-mod common {
-    pub(crate) mod bits;
-    pub(crate) mod random;
-}
+use crate::common::bits::bits;
+use crate::common::random::random;
 
 fn rng() -> ChaCha8Rng {
     ChaCha8Rng::seed_from_u64(3)
@@ -181,7 +176,7 @@ struct File(std::path::PathBuf);
 
 impl File {
     fn new(name: &str) -> Self {
-        Self(std::env::temp_dir().join(format!("recurrent-{name}-{}", std::process::id())))
+        Self(std::env::temp_dir().join(format!("recurrent-model-{name}-{}", std::process::id())))
     }
 }
 

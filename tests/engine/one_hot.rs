@@ -1,11 +1,7 @@
 //! One-hot input is read as tokens, and gives what the array of its vectors would give, bit for bit.
 
-#[path = "common/levels.rs"]
-mod levels;
-#[path = "common/run.rs"]
-mod run;
-
-use levels::levels;
+use crate::common::levels::levels;
+use crate::common::run::{Problem, bits, difference, random};
 use ndarray::{Array2, Array3, ArrayView2, Axis};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -16,7 +12,6 @@ use recurrent::cell::{
 use recurrent::layer::Linear;
 use recurrent::tensor::{Gather, Inputs, add_outer_products, dispatch};
 use recurrent::{Arrays, Builder, Checkpoint, Lstm, Recurrent, Result, Rnn, Sequences};
-use run::{Problem, bits, difference, random};
 
 const TIME: usize = 7;
 const CLASSES: usize = 17;

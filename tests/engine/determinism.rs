@@ -1,13 +1,10 @@
 //! The same seed gives the same bits, for any number of threads.
 
-#[path = "common/run.rs"]
-mod run;
-
+use crate::common::run::{Problem, difference};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use recurrent::cell::{Cell, GruCell, LstmCell, RnnCell};
 use recurrent::{Arrays, Recurrent};
-use run::{Problem, difference};
 
 /// So big that the batch is split among threads, and so are the rows of the weights' gradients.
 fn big_problem<C: Cell<f32>>(ragged: bool, dropout: f64) -> Problem<C> {

@@ -1,13 +1,9 @@
 //! Products on every instruction level of this machine, against loops.
 
-#[path = "common/levels.rs"]
-mod levels;
-#[path = "common/naive.rs"]
-mod naive;
-
 use std::ops::Range;
 
-use levels::levels;
+use crate::common::levels::levels;
+use crate::common::naive;
 use ndarray::{Array2, ArrayView2, Axis, Slice, array};
 use proptest::prelude::*;
 use rand::{RngExt, SeedableRng};

@@ -1,9 +1,7 @@
 //! What the engine promises for every cell, bit for bit: padding, batching, the order of lengths
 //! and streaming never change a result.
 
-#[path = "common/run.rs"]
-mod run;
-
+use crate::common::run::{Problem, Results, difference};
 use ndarray::{Array3, ArrayViewD, ArrayViewMutD, Axis, Slice};
 use proptest::prelude::*;
 use rand::{RngExt, SeedableRng};
@@ -13,7 +11,6 @@ use recurrent::cell::{
     PeepholeLstmCell, Reset, RnnCell,
 };
 use recurrent::{Arrays, Recurrent, Sequences, State};
-use run::{Problem, Results, difference};
 
 /// Calls a check for each cell, with its options: one line for each.
 macro_rules! every_cell {

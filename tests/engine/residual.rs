@@ -7,13 +7,8 @@ use recurrent::cell::{Cell, GruCell, LstmCell, RnnCell};
 use recurrent::check::GradientCheck;
 use recurrent::{Arrays, Checkpoint, Lstm, Recurrent, Sequences, Stream};
 
-use common::bits::bits;
-use common::random::random;
-
-mod common {
-    pub(crate) mod bits;
-    pub(crate) mod random;
-}
+use crate::common::bits::bits;
+use crate::common::random::random;
 
 fn rng() -> ChaCha8Rng {
     ChaCha8Rng::seed_from_u64(5)

@@ -4,11 +4,7 @@ use ndarray::{Array2, Array3, IxDyn, array};
 use recurrent::Result;
 use recurrent::optim::{Adam, Adaptive, Optimizer, Sgd};
 
-use common::fixture::Fixture;
-
-mod common {
-    pub(crate) mod fixture;
-}
+use crate::common::fixture::Fixture;
 
 type Rule = Box<dyn Optimizer<f64, Array2<f64>>>;
 

@@ -1,13 +1,8 @@
 //! Activations on every instruction level of this machine: their stated error bounds, and what
 //! they do at the ends of the range.
 
-#[path = "common/double_double.rs"]
-mod double_double;
-#[path = "common/levels.rs"]
-mod levels;
-
-use double_double::DoubleDouble;
-use levels::levels;
+use crate::common::double_double::DoubleDouble;
+use crate::common::levels::levels;
 use rand::{RngExt, SeedableRng};
 use recurrent::Float;
 use recurrent::tensor::activation::{
@@ -195,7 +190,7 @@ fn f64_activations_keep_their_error_bounds_over_the_whole_range() {
     check_error_bounds::<f64>();
 }
 
-/// Takes some minutes: `cargo test --release --test activations -- --ignored --nocapture`.
+/// Takes some minutes: `cargo test --release --test tensor activations -- --ignored --nocapture`.
 #[test]
 #[ignore = "all 2³² inputs take minutes"]
 fn f32_activations_keep_their_error_bounds_at_every_input() {

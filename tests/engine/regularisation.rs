@@ -11,13 +11,8 @@ use recurrent::cell::{
 use recurrent::check::GradientCheck;
 use recurrent::{Arrays, Checkpoint, Gru, Lstm, Recurrent, Rnn, Sequences};
 
-use common::bits::bits;
-use common::random::random;
-
-mod common {
-    pub(crate) mod bits;
-    pub(crate) mod random;
-}
+use crate::common::bits::bits;
+use crate::common::random::random;
 
 fn rng() -> ChaCha8Rng {
     ChaCha8Rng::seed_from_u64(5)

@@ -1,8 +1,6 @@
 //! Checkpointed backpropagation through time against the stored one, bit for bit.
 
-#[path = "common/run.rs"]
-mod run;
-
+use crate::common::run::{Problem, Results, difference, random};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use recurrent::cell::{
@@ -10,7 +8,6 @@ use recurrent::cell::{
     PeepholeLstmCell, ProjectedLstmCell, ProjectedLstmOptions, Reset, RnnCell,
 };
 use recurrent::{Arrays, Checkpoint, Lstm, Recurrent, Result};
-use run::{Problem, Results, difference, random};
 
 const TIME: usize = 13;
 const CHECKPOINTS: [Checkpoint; 8] = [

@@ -8,11 +8,7 @@ use recurrent::optim::schedule::{
 };
 use recurrent::optim::{Adam, Ema, Optimizer, OptimizerState, Sgd};
 
-use common::fixture::Fixture;
-
-mod common {
-    pub(crate) mod fixture;
-}
+use crate::common::fixture::Fixture;
 
 fn fixture(name: &str) -> Vec<f64> {
     Fixture::open("schedules").get::<IxDyn>(name).into_iter().collect()

@@ -10,17 +10,10 @@ use recurrent::loss::{BceWithLogits, KlDivergence};
 use recurrent::optim::{Adam, Groups, Optimizer, Sgd, clip_value};
 use recurrent::{Arrays, Error, Lstm, Result, Sequences, arrays};
 
-use common::distance::distance;
-use common::fixture::Fixture;
-use common::padding::padded;
-use common::random::random;
-
-mod common {
-    pub(crate) mod distance;
-    pub(crate) mod fixture;
-    pub(crate) mod padding;
-    pub(crate) mod random;
-}
+use crate::common::distance::distance;
+use crate::common::fixture::Fixture;
+use crate::common::padding::padded;
+use crate::common::random::random;
 
 fn rng() -> ChaCha8Rng {
     ChaCha8Rng::seed_from_u64(5)

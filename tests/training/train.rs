@@ -388,7 +388,7 @@ fn a_training_killed_at_many_random_moments_ends_bit_equal() {
     let (kill, mut kills) = (folder.0.join("kill"), 0);
     while !folder.0.join("end.csv").exists() {
         let mut child = Command::new(env::current_exe().unwrap())
-            .args(["--exact", "child_of_the_test_that_kills"])
+            .args(["--exact", "train::child_of_the_test_that_kills"])
             .env("RECURRENT_KILLED_TRAINING", &folder.0)
             .env("RECURRENT_KILLED_AFTER", rng.random_range(2..12).to_string())
             .stdout(Stdio::null())

@@ -10,15 +10,9 @@ use recurrent::loss::{BceWithLogits, CrossEntropy, Mse};
 use recurrent::tensor::Init;
 use recurrent::{Arrays, Float, Lstm, Result, Sequences, arrays};
 
-use common::bits::bits;
-use common::padding::padded;
-use common::random::random;
-
-mod common {
-    pub(crate) mod bits;
-    pub(crate) mod padding;
-    pub(crate) mod random;
-}
+use crate::common::bits::bits;
+use crate::common::padding::padded;
+use crate::common::random::random;
 
 const TIME: usize = 5;
 const LENGTHS: [[usize; 4]; 3] = [[5, 5, 5, 5], [2, 0, 5, 1], [0, 0, 0, 3]];

@@ -14,13 +14,8 @@ use recurrent::model::{
 use recurrent::optim::{Adam, Adaptive, Optimizer, Sgd, clip_global_norm};
 use recurrent::train::Model;
 
-use common::distance::distance;
-use common::fixture::Fixture;
-
-mod common {
-    pub(crate) mod distance;
-    pub(crate) mod fixture;
-}
+use crate::common::distance::distance;
+use crate::common::fixture::Fixture;
 
 /// The training of one model in the fixture.
 struct Training {

@@ -1,0 +1,27 @@
+//! The engine and its cells: gradients, PyTorch, and what the engine promises for every cell.
+//!
+//! One program, so that what its parts share is compiled once.
+
+mod checkpoint;
+mod determinism;
+mod errors;
+mod gradients;
+mod init;
+mod lecture;
+mod network;
+mod one_hot;
+mod parity_pytorch;
+mod properties;
+mod regularisation;
+mod residual;
+mod streaming;
+mod truncated;
+mod user_cell;
+
+#[path = "../common"]
+mod common {
+    pub(crate) mod bits;
+    pub(crate) mod levels;
+    pub(crate) mod random;
+    pub(crate) mod run;
+}

@@ -1,0 +1,27 @@
+//! Layers, losses, optimisers, data, models and the training loop.
+//!
+//! One program, so that what its parts share is compiled once.
+
+mod data;
+mod formats;
+mod layers;
+mod layers_losses;
+mod learning;
+mod losses;
+mod models;
+mod optimizers;
+mod optional;
+mod prepare;
+mod rules;
+mod schedules;
+mod scores;
+mod train;
+
+#[path = "../common"]
+mod common {
+    pub(crate) mod bits;
+    pub(crate) mod distance;
+    pub(crate) mod fixture;
+    pub(crate) mod padding;
+    pub(crate) mod random;
+}
