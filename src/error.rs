@@ -1,13 +1,16 @@
 //! [`Error`]: what went wrong, naming the argument, what was expected and what came.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::path::PathBuf;
 
 /// The result of every fallible call of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What a user's input can do wrong. Nothing is changed, and nothing is lost, where one is returned.
-#[derive(Debug, thiserror::Error)]
+///
+/// As `Debug` it is the same sentence, which is what a `main` that returns it prints.
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// An array has another shape than the call needs.
@@ -81,7 +84,7 @@ pub enum Error {
     },
 
     /// A file is not what its format demands.
-    #[error("{}: expected a {format} file, got {problem}", path.display())]
+    #[error("{}: not a {format} file: {problem}", path.display())]
     Format {
         /// The file.
         path: PathBuf,
@@ -92,14 +95,14 @@ pub enum Error {
     },
 
     /// A cell of a table cannot be read as what it should be.
-    #[error("{}: line {line}, column {column}: expected {expected}, got {got:?}", path.display())]
+    #[error("{}: line {line}{}: expected {expected}, got {got:?}", path.display(), of_column(column))]
     Parse {
         /// The file.
         path: PathBuf,
         /// The line, from 1.
         line: u64,
-        /// The column's name, or `all` where the whole line is meant.
-        column: String,
+        /// The column's name, or none where the whole line is meant.
+        column: Option<String>,
         /// What should stand there, in words.
         expected: String,
         /// What stands there.
@@ -125,6 +128,16 @@ pub enum Error {
         /// What failed.
         source: Box<Error>,
     },
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+fn of_column(column: &Option<String>) -> String {
+    column.as_ref().map_or_else(String::new, |column| format!(", column {column}"))
 }
 
 impl Error {
@@ -163,6 +176,9 @@ pub fn check_shape(
 /// The product of `sizes`, or an [`Error::Argument`] naming `argument` where a size is zero or the
 /// array could not be addressed (more than `isize::MAX` bytes of eight-byte elements).
 pub fn check_size(argument: impl Into<Cow<'static, str>>, sizes: &[usize]) -> Result<usize> {
+    if sizes == [0] {
+        return Err(Error::argument(argument, "at least 1", 0));
+    }
     let refuse = |expected: &str| Error::argument(argument, expected, format!("{sizes:?}"));
     if sizes.contains(&0) {
         return Err(refuse("sizes of at least 1"));

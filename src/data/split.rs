@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 /// ```
 ///
 /// # Errors
-/// Unless 0 < test < 1.
+/// Unless 0 < test < 1 and both parts have a sample.
 pub fn random(number: usize, test: f64, seed: u64) -> Result<(Vec<usize>, Vec<usize>)> {
     stratified(&vec![0; number], test, seed)
 }
@@ -35,7 +35,7 @@ pub fn random(number: usize, test: f64, seed: u64) -> Result<(Vec<usize>, Vec<us
 /// ```
 ///
 /// # Errors
-/// Unless 0 < test < 1.
+/// Unless 0 < test < 1 and both parts have a sample.
 pub fn stratified(classes: &[usize], test: f64, seed: u64) -> Result<(Vec<usize>, Vec<usize>)> {
     check_share(test)?;
     let mut of_class: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
@@ -52,7 +52,7 @@ pub fn stratified(classes: &[usize], test: f64, seed: u64) -> Result<(Vec<usize>
     }
     train.sort_unstable();
     held.sort_unstable();
-    Ok((train, held))
+    both(train, held)
 }
 
 /// The last of `number` samples that stand in the order of time, the nearest to the share `test`.
@@ -66,11 +66,11 @@ pub fn stratified(classes: &[usize], test: f64, seed: u64) -> Result<(Vec<usize>
 /// ```
 ///
 /// # Errors
-/// Unless 0 < test < 1.
+/// Unless 0 < test < 1 and both parts have a sample.
 pub fn by_time(number: usize, test: f64) -> Result<(Vec<usize>, Vec<usize>)> {
     check_share(test)?;
     let start = number - share(number, test);
-    Ok(((0..start).collect(), (start..number).collect()))
+    both((0..start).collect(), (start..number).collect())
 }
 
 fn check_share(test: f64) -> Result<()> {
@@ -78,6 +78,15 @@ fn check_share(test: f64) -> Result<()> {
         return Ok(());
     }
     Err(Error::argument("test", "a share between 0 and 1", test))
+}
+
+/// Both parts, unless one is empty.
+fn both(train: Vec<usize>, test: Vec<usize>) -> Result<(Vec<usize>, Vec<usize>)> {
+    if !train.is_empty() && !test.is_empty() {
+        return Ok((train, test));
+    }
+    let got = format!("{} to train and {} to test", train.len(), test.len());
+    Err(Error::argument("test", "a share that leaves both parts a sample", got))
 }
 
 fn share(number: usize, test: f64) -> usize {

@@ -6,10 +6,10 @@ use std::str::FromStr;
 
 use ndarray::{Array2, Axis, Slice};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, check_size};
 use crate::float::Float;
 
-/// The cells of a CSV file, by column name and row; a column is read as numbers only when it is asked
+/// The cells of a CSV file, without the blanks around them, by column name and row; a column is read as numbers only when it is asked
 /// for.
 ///
 /// ```
@@ -27,6 +27,7 @@ use crate::float::Float;
 /// assert_eq!(table.sequences::<f32>("walk", &["x"])?, [array![[0.5], [1.5]], array![[2.5]]]);
 /// let (classes, kinds) = table.labels("walk", "kind")?;
 /// assert_eq!((&classes[..], &kinds[..]), (&[1, 0][..], &["down".to_owned(), "up".to_owned()][..]));
+/// assert_eq!(table.labels_as("walk", "kind", &["up", "down"])?, [0, 1]);
 /// # std::fs::remove_file(&path).ok();
 /// # Ok::<(), recurrent::Error>(())
 /// ```
@@ -43,8 +44,8 @@ impl Table {
     /// Reads the file `path`: comma-separated, quoted where need be, under a line of names.
     ///
     /// # Errors
-    /// [`Error::Io`] where it cannot be read, [`Error::Parse`] where a row has more or fewer cells than
-    /// there are names or is not UTF-8.
+    /// [`Error::Io`] where it cannot be read, [`Error::Parse`] where there are no names or one comes twice,
+    /// or a row has more or fewer cells than there are names or is not UTF-8.
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         Self::read_with(path, b',')
     }
@@ -60,11 +61,24 @@ impl Table {
         let mut reader = reader.map_err(refuse)?;
         let names = reader.headers().map_err(refuse)?.iter().map(|name| name.trim().to_owned());
         let names: Vec<String> = names.collect();
+        let bad_names = |expected: &str, got: &str| Error::Parse {
+            path: path.to_owned(),
+            line: 1,
+            column: None,
+            expected: expected.to_owned(),
+            got: got.to_owned(),
+        };
+        if names.is_empty() {
+            return Err(bad_names("the names of columns", ""));
+        }
+        if let Some((_, twice)) = names.iter().enumerate().find(|(i, n)| names[..*i].contains(n)) {
+            return Err(bad_names("each name once", twice));
+        }
         let (mut rows, mut lines) = (Vec::new(), Vec::new());
         for record in reader.records() {
             let record = record.map_err(refuse)?;
             lines.push(record.position().map_or(0, csv::Position::line));
-            rows.push(record.iter().map(str::to_owned).collect());
+            rows.push(record.iter().map(|cell| cell.trim().to_owned()).collect());
         }
         Ok(Self { path: path.to_owned(), names, rows, lines })
     }
@@ -102,8 +116,9 @@ impl Table {
     /// The given columns as an array [rows, columns].
     ///
     /// # Errors
-    /// [`Error::Parse`] where a cell is not a finite number.
+    /// Where there is no column; [`Error::Parse`] where a cell is not a finite number.
     pub fn values<T: Float + FromStr<Err: Display>>(&self, columns: &[&str]) -> Result<Array2<T>> {
+        check_size("columns", &[columns.len()])?;
         let places = columns.iter().map(|column| self.place(column)).collect::<Result<Vec<_>>>()?;
         let mut values = Array2::zeros((self.rows(), columns.len()));
         for ((row, j), value) in values.indexed_iter_mut() {
@@ -126,7 +141,11 @@ impl Table {
         for row in 0..self.rows() {
             if row + 1 == self.rows() || self.rows[row + 1][place] != self.rows[row][place] {
                 if !seen.insert(&self.rows[row][place]) {
-                    return Err(self.bad_cell(start, place, "the rows of a sequence together"));
+                    return Err(self.bad_cell(
+                        start,
+                        place,
+                        "the rows of a sequence one below the other",
+                    ));
                 }
                 groups.push(start..row + 1);
                 start = row + 1;
@@ -155,39 +174,65 @@ impl Table {
     /// # Errors
     /// Those of [`groups`](Self::groups); [`Error::Parse`] where the text of a sequence changes.
     pub fn labels(&self, by: &str, column: &str) -> Result<(Vec<usize>, Vec<String>)> {
-        let (place, groups) = (self.place(column)?, self.groups(by)?);
-        let mut names: Vec<String> = self.rows.iter().map(|row| row[place].clone()).collect();
+        let mut names: Vec<String> = self.column(column)?;
         names.sort_unstable();
         names.dedup();
+        Ok((self.labels_as(by, column, &names)?, names))
+    }
+
+    /// The class of each of the [`groups`](Self::groups) of `by`, by its place in `names`: those of
+    /// [`labels`](Self::labels) of another file, or a model's.
+    ///
+    /// # Errors
+    /// Those of [`groups`](Self::groups); [`Error::Parse`] where the text of a sequence changes, is empty
+    /// or is not one of `names`.
+    pub fn labels_as<S: AsRef<str>>(
+        &self,
+        by: &str,
+        column: &str,
+        names: &[S],
+    ) -> Result<Vec<usize>> {
+        let (place, groups) = (self.place(column)?, self.groups(by)?);
         let class = |rows: std::ops::Range<usize>| {
             let name = &self.rows[rows.start][place];
-            match rows.clone().find(|&row| self.rows[row][place] != *name) {
-                Some(row) => {
-                    Err(self.bad_cell(row, place, format!("{name:?}, as the sequence began")))
-                }
-                None => Ok(names.binary_search(name).unwrap_or_default()),
+            if let Some(row) = rows.clone().find(|&row| self.rows[row][place] != *name) {
+                return Err(self.bad_cell(row, place, format!("{name:?}, as the sequence began")));
             }
+            let known = names.iter().position(|known| known.as_ref() == name);
+            known.filter(|_| !name.is_empty()).ok_or_else(|| {
+                let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
+                self.bad_cell(rows.start, place, format!("one of {names:?}"))
+            })
         };
-        Ok((groups.into_iter().map(class).collect::<Result<_>>()?, names))
+        groups.into_iter().map(class).collect()
     }
 
     fn place(&self, column: &str) -> Result<usize> {
         let place = self.names.iter().position(|name| name == column);
-        let expected = || format!("one of {:?}", self.names);
-        place.ok_or_else(|| Error::argument("column", expected(), column))
+        let expected = || {
+            let hint =
+                if self.names.len() == 1 { ", or `read_with` another delimiter" } else { "" };
+            format!("one of {:?}{hint}", self.names)
+        };
+        let argument = || format!("column of {}", self.path.display());
+        place.ok_or_else(|| Error::argument(argument(), expected(), column))
     }
 
     fn cell<V: FromStr<Err: Display>>(&self, row: usize, place: usize) -> Result<V> {
-        let cell = self.rows[row][place].trim();
-        cell.parse()
-            .map_err(|error: V::Err| self.bad_cell(row, place, format!("another value ({error})")))
+        self.rows[row][place].parse().map_err(|error: V::Err| {
+            self.bad_cell(
+                row,
+                place,
+                format!("a value of type {} ({error})", std::any::type_name::<V>()),
+            )
+        })
     }
 
     fn bad_cell(&self, row: usize, place: usize, expected: impl Display) -> Error {
         Error::Parse {
             path: self.path.clone(),
             line: self.lines[row],
-            column: self.names[place].clone(),
+            column: Some(self.names[place].clone()),
             expected: expected.to_string(),
             got: self.rows[row][place].clone(),
         }
@@ -199,7 +244,7 @@ fn refuse(path: &Path, error: csv::Error) -> Error {
     let parse = |expected: String, got: String| Error::Parse {
         path: path.to_owned(),
         line,
-        column: "all".to_owned(),
+        column: None,
         expected,
         got,
     };

@@ -6,7 +6,7 @@ use ndarray::{Array2, ArrayView2};
 use rand::Rng;
 
 use crate::cell::{Cell, LstmCell};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::layer::Pooling;
 use crate::loss::CrossEntropy;
@@ -65,7 +65,8 @@ pub struct SequenceClassifier<T: Float, C: Cell<T> = LstmCell<T>> {
 shape_calls!(SequenceClassifier, body.network, body);
 
 impl<T: Float, C: Cell<T>> Builder<T, C, SequenceClassifier<T, C>> {
-    /// How the steps of a sequence become one; at first where each direction ends.
+    /// How the steps of a sequence become one; as long as nothing is said the last of them, for the
+    /// direction backward in time the first.
     pub fn pooling(mut self, pooling: Pooling) -> Self {
         self.config.pooling = pooling;
         self
@@ -89,7 +90,7 @@ impl<T: Float, C: Cell<T>> SequenceClassifier<T, C> {
         self.config.output_size
     }
 
-    /// The probability of each class, [batch, classes].
+    /// The probability of each class, [batch, classes]; NaN where the values of a sequence are.
     ///
     /// # Errors
     /// Where `x` does not fit or a sequence is empty.
@@ -105,7 +106,17 @@ impl<T: Float, C: Cell<T>> SequenceClassifier<T, C> {
         classes_of(self.body.outputs(x)?.view())
     }
 
-    /// `batch` sequences step by step, each with the class that it looks like so far.
+    /// What [`predict`](Self::predict) says, by the names that were kept.
+    ///
+    /// # Errors
+    /// As [`predict`](Self::predict); also where no names were kept.
+    pub fn predict_labels(&self, x: &Sequences<T>) -> Result<Vec<&str>> {
+        let labels = self.config.labels.as_ref();
+        let labels = labels.ok_or_else(|| Error::argument("labels", "names of classes", "none"))?;
+        Ok(self.predict(x)?.into_iter().map(|class| &labels[class][..]).collect())
+    }
+
+    /// `batch` sequences step by step, each with the probabilities of the classes so far.
     ///
     /// # Errors
     /// Where the model is bidirectional or `batch` is zero.
@@ -154,7 +165,8 @@ impl<T: Float, C: Cell<T>> Shape<T, C> for SequenceClassifier<T, C> {
 pub struct ClassifierStream<'m, T: Float, C: Cell<T>>(PooledStream<'m, T, C>);
 
 impl<T: Float, C: Cell<T>> ClassifierStream<'_, T, C> {
-    /// The probability of each class after one more step `x_t` [batch, input], [batch, classes].
+    /// The probability of each class after one more step `x_t` [batch, input], [batch, classes]; NaN from
+    /// a step on whose values are. [`argmax`](crate::decode::argmax) of a row is the likeliest class.
     ///
     /// # Errors
     /// Where `x_t` does not fit; the stream is then as before.

@@ -81,11 +81,14 @@ pub trait Shape<T: Float, C: Cell<T>>: Arrays<T> {
 /// |---|---|---|
 /// | [`hidden_size`](Self::hidden_size) | 64 | at least 1 |
 /// | [`num_layers`](Self::num_layers) | 1 | at least 1 |
-/// | [`bidirectional`](Self::bidirectional) | false | not where a model speaks step by step |
+/// | [`bidirectional`](Self::bidirectional) | false | such a model has no `stream`, nor is there such a generator |
 /// | [`embedding_dim`](Self::embedding_dim) | none: the input as it is | at least 1; the input is then tokens |
 /// | [`dropout`](Self::dropout) | 0 | 0 ≤ p < 1 |
 /// | [`cell_options`](Self::cell_options) | the cell's | the cell's |
 /// | [`recurrent`](Self::recurrent) | | all else that the recurrent layers can be told |
+/// | [`vocabulary`](Self::vocabulary), [`scaler`](Self::scaler), [`labels`](Self::labels) | none | as many as inputs, or outputs |
+///
+/// A kind of model has options of its own beside them: pooling, loss.
 #[derive(Clone, Debug)]
 pub struct Builder<T: Float, C: Cell<T>, M: Shape<T, C>> {
     pub(super) config: Config<T, C, M::Own>,
@@ -161,7 +164,8 @@ impl<T: Float, C: Cell<T>, M: Shape<T, C>> Builder<T, C, M> {
     }
 
     /// The scaler of the values that it reads: it is then told, in training and in use, values as they
-    /// come, and scales them itself.
+    /// come, and scales them itself. What [`Dataset::scaled`](crate::data::Dataset::scaled) has scaled
+    /// needs none.
     pub fn scaler(mut self, scaler: Scaler) -> Self {
         self.config.scaler = Some(scaler);
         self
@@ -209,12 +213,12 @@ pub(super) fn load<T: Float, C: Cell<T, Options: DeserializeOwned>, M: Shape<T, 
     let refuse = |problem: String| format_error(path, problem);
     let file = Reader::open(path)?;
     let about = file.about().ok_or_else(|| refuse("weights alone".to_owned()))?;
-    let about: About<serde_json::Value> =
-        serde_json::from_str(about).map_err(|error| refuse(error.to_string()))?;
+    let about: About<serde_json::Value> = serde_json::from_str(about)
+        .map_err(|error| refuse(format!("says of no model ({error})")))?;
     if (&about.model[..], &about.cell[..]) != (M::NAME, C::NAME) {
         let expected = format!("a {} of {} cells", M::NAME, C::NAME);
         let got = format!("a {} of {} cells", about.model, about.cell);
-        return Err(Error::argument("path", expected, got));
+        return Err(Error::argument(path.display().to_string(), expected, got));
     }
     let config: Config<T, C, M::Own> =
         serde_json::from_value(about.config).map_err(|error| refuse(error.to_string()))?;

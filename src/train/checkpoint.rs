@@ -68,7 +68,8 @@ impl Checkpoint {
     ) -> Result<(Run, Read<M>)> {
         let file = Reader::open(&self.path)?;
         let about = file.about().ok_or_else(|| self.refuse(&"no state of a training"))?;
-        let about: About = serde_json::from_str(about).map_err(|error| self.refuse(&error))?;
+        let about: About = serde_json::from_str(about)
+            .map_err(|error| self.refuse(&format!("says of no training ({error})")))?;
         if about.settings.len() != settings.len() {
             return Err(self.refuse(&"settings of another version"));
         }

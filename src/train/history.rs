@@ -31,10 +31,10 @@ pub struct Epoch {
 pub struct History {
     /// What each epoch came to.
     pub epochs: Vec<Epoch>,
-    /// The epoch with the lowest validation loss, whose weights the model has where training stopped
-    /// early or ended with early stopping asked for.
+    /// The epoch, from 0, with the lowest validation loss, or without validation the lowest training
+    /// loss. With early stopping the model has its weights.
     pub best_epoch: Option<usize>,
-    /// Whether a callback ended the training before its time.
+    /// Whether a callback ended the training before its time; early stopping is no such end.
     pub stopped: bool,
 }
 

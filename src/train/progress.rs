@@ -13,7 +13,8 @@ use crate::train::{Event, Flow};
 const LINES: usize = 20;
 
 /// A callback that shows the training on standard error: a bar with rate, loss, the figures of the last
-/// validation and the time that remains; lines of the same, at most twenty, where that is no terminal.
+/// validation and the time that remains; lines of the same, at most twenty and one about the last
+/// epoch, where that is no terminal.
 ///
 /// ```
 /// # use recurrent::train::{progress, Trainer};
@@ -22,8 +23,14 @@ const LINES: usize = 20;
 /// # Ok::<(), recurrent::Error>(())
 /// ```
 pub fn progress() -> impl FnMut(&Event<'_>) -> Flow {
-    let mut progress =
-        Progress { bar: None, begun: Instant::now(), epochs: 0, first: 0, last: String::new() };
+    let mut progress = Progress {
+        bar: None,
+        begun: Instant::now(),
+        epochs: 0,
+        first: 0,
+        last: String::new(),
+        unsaid: String::new(),
+    };
     move |event| {
         progress.show(event);
         Flow::Continue
@@ -39,6 +46,8 @@ struct Progress {
     first: usize,
     /// The figures of the last validation.
     last: String,
+    /// A line about the last epoch, unless it was shown.
+    unsaid: String,
 }
 
 impl Progress {
@@ -68,12 +77,14 @@ impl Progress {
     }
 
     /// A line about the epoch that is `done`, the so-and-so-many-th, unless there is a bar.
-    fn line(&self, done: usize, loss: f64) {
-        let Self { bar, begun, epochs, first, last } = self;
-        if bar.is_none() && done * LINES / epochs != (done - 1) * LINES / epochs {
-            let share = (epochs - done) as f64 / (done - first).max(1) as f64;
+    fn line(&mut self, done: usize, loss: f64) {
+        let Self { bar, begun, epochs, first, last, unsaid } = self;
+        *unsaid = format!("epoch {done} of {epochs}: loss {loss:.4}{last}");
+        if bar.is_none() && done * LINES / *epochs != (done - 1) * LINES / *epochs {
+            let share = (*epochs - done) as f64 / (done - *first).max(1) as f64;
             let remains = HumanDuration(begun.elapsed().mul_f64(share));
-            eprintln!("epoch {done} of {epochs}: loss {loss:.4}{last} ({remains} left)");
+            eprintln!("{unsaid} ({remains} left)");
+            unsaid.clear();
         }
     }
 }
@@ -82,6 +93,9 @@ impl Drop for Progress {
     fn drop(&mut self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
+        }
+        if !self.unsaid.is_empty() {
+            eprintln!("{}", self.unsaid);
         }
     }
 }

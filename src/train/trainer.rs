@@ -104,8 +104,8 @@ impl<'a, T: Float, M: Model<T>> Trainer<'a, T, M> {
         self
     }
 
-    /// Sorts the samples of every `batches` batches by length, so that a batch has little padding;
-    /// 1, as at first, sorts none that matter.
+    /// Sorts the samples of every `batches` batches by length, so that a batch has little padding; of 1,
+    /// the default, a batch has whatever lengths come together.
     pub fn bucketed(mut self, batches: usize) -> Self {
         self.bucketed = batches;
         self
@@ -136,8 +136,9 @@ impl<'a, T: Float, M: Model<T>> Trainer<'a, T, M> {
         self
     }
 
-    /// Ends the training when the validation loss has not fallen for `patience` epochs, and gives the
-    /// model the weights of the best epoch at the end.
+    /// Ends the training when the validation loss, or without validation the training loss, has not
+    /// fallen for `patience` epochs. In the end, also where all epochs were trained, the model has the
+    /// weights of the best one.
     pub fn early_stopping(mut self, patience: usize) -> Self {
         self.patience = Some(patience);
         self
@@ -165,6 +166,10 @@ impl<'a, T: Float, M: Model<T>> Trainer<'a, T, M> {
     /// Writes all that the training needs to `path`, at the end of each epoch and where a callback
     /// stops it, and goes on from there where the file exists. The end is then the same, bit for bit,
     /// as without the interruption.
+    ///
+    /// The file of a training that is complete gives back its model and history at once: to train anew,
+    /// delete it. It is compared with this trainer's settings and the number of samples, but not with
+    /// the samples themselves or with what the model is made with beside the sizes of its weights.
     pub fn checkpoint(mut self, path: impl Into<PathBuf>) -> Self {
         self.checkpoint = Some(Checkpoint { path: path.into(), every: None });
         self
@@ -176,7 +181,7 @@ impl<'a, T: Float, M: Model<T>> Trainer<'a, T, M> {
         self
     }
 
-    /// Calls `callback` after each optimiser step and each epoch.
+    /// Calls `callback` after each optimiser step and each epoch, beside those given before.
     pub fn callback(mut self, callback: impl FnMut(&Event<'_>) -> Flow + 'a) -> Self {
         self.callbacks.push(Box::new(callback));
         self

@@ -155,7 +155,7 @@ fn a_stream_of_a_bidirectional_network_or_of_no_sequences_is_refused() {
                     the whole sequence, got true";
     assert_eq!(message, expected);
     let message = network::<RnnCell<f32>>().stream(0).unwrap_err().to_string();
-    assert_eq!(message, "batch: expected sizes of at least 1, got [0]");
+    assert_eq!(message, "batch: expected at least 1, got 0");
 }
 
 #[test]

@@ -212,17 +212,16 @@ fn a_saved_model_comes_back_whole_with_what_was_kept_with_it() {
 
     let says = |error: Error| error.to_string();
     let other = SequenceClassifier::<f64, GruCell<f64>>::load(&file.0).unwrap_err();
-    assert_eq!(
-        says(other),
-        "path: expected a SequenceClassifier of gru cells, got a SequenceClassifier of rnn cells"
-    );
+    let expected =
+        ": expected a SequenceClassifier of gru cells, got a SequenceClassifier of rnn cells";
+    assert!(says(other).ends_with(expected));
     let other = SequenceTagger::<f64, RnnCell<f64>>::load(&file.0).unwrap_err();
     assert!(says(other).contains("got a SequenceClassifier of rnn cells"));
     let narrow = SequenceClassifier::<f32, RnnCell<f32>>::load(&file.0).unwrap_err();
     assert!(matches!(narrow, Error::Dtype { .. }), "{narrow}");
     recurrent::io::save(&file.0, &model).unwrap();
     let weights = SequenceClassifier::<f64, RnnCell<f64>>::load(&file.0).unwrap_err();
-    assert!(says(weights).ends_with("expected a model file, got weights alone"));
+    assert!(says(weights).ends_with("not a model file: weights alone"));
 }
 
 #[test]

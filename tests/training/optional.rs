@@ -86,5 +86,5 @@ fn a_history_is_drawn_with_its_losses_and_figures() {
         assert!(svg.contains(name), "{name} is not in the plot");
     }
     let nothing = History::default().to_svg(&file.0).unwrap_err();
-    assert!(nothing.to_string().ends_with("expected a curves file, got no epochs"));
+    assert!(nothing.to_string().ends_with("not a curves file: no epochs"));
 }
