@@ -209,6 +209,8 @@ fn a_saved_model_comes_back_whole_with_what_was_kept_with_it() {
     assert_eq!((again.vocabulary(), again.labels()), (Some(&words), model.labels()));
     let x = tokens(4);
     assert_eq!(again.probabilities(&x).unwrap(), model.probabilities(&x).unwrap());
+    let names = model.predict(&x).unwrap().into_iter().map(|class| &model.labels()[class][..]);
+    assert_eq!(again.predict_labels(&x).unwrap(), names.collect::<Vec<_>>());
 
     let says = |error: Error| error.to_string();
     let other = SequenceClassifier::<f64, GruCell<f64>>::load(&file.0).unwrap_err();
