@@ -88,7 +88,7 @@ impl Order {
         }
         let (first, last) = from.split_at(Axis(0), time / 2);
         let (to_first, to_last) = to.split_at(Axis(0), time / 2);
-        rayon::join(
+        threads::join(
             || self.copy_steps(first, to_first, back),
             || self.copy_steps(last, to_last, back),
         );

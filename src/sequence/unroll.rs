@@ -35,7 +35,9 @@ use crate::sequence::zoneout::{Zoneout, restore};
 use crate::sequences::Input;
 use crate::tensor::activation::flush_tiny;
 use crate::tensor::one_hot::{Operand, Projection};
-use crate::tensor::{Aligned, Gather, Inputs, MAX_GATES, Rows, RowsMut, Simd, Start, lanes};
+use crate::tensor::{
+    Aligned, Gather, Inputs, MAX_GATES, Rows, RowsMut, Simd, Start, lanes, threads,
+};
 
 /// Rows of a chunk, at least: enough to use W_ih well once it is in the cache.
 const CHUNK_ROWS: usize = 64;
@@ -117,7 +119,7 @@ pub(crate) fn for_blocks<'a, T: Float>(
         _ => {
             let (head, tail) = blocks.split_at_mut(blocks.len() / 2);
             let (left, right) = walk.split_at(head.iter().map(|tape| tape.block.batch()).sum());
-            rayon::join(|| for_blocks(head, left, step), || for_blocks(tail, right, step));
+            threads::join(|| for_blocks(head, left, step), || for_blocks(tail, right, step));
         }
     }
 }

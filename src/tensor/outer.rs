@@ -115,7 +115,7 @@ fn add_on_threads<S: Simd, T: Float>(
     let middle = (m * (parts / 2) / parts).next_multiple_of(TILE_ROWS).min(m);
     let (head, tail) = rights.into_iter().map(|right| right.split_at(middle)).unzip();
     let below = Left { first: left.first + middle, ..left };
-    rayon::join(
+    threads::join(
         || add_on_threads(left, middle, head, parts / 2),
         || add_on_threads(below, m - middle, tail, parts - parts / 2),
     );

@@ -37,7 +37,7 @@ fn add_columns<S: Simd, T: Float>(
         let middle = count * (parts / 2) / parts;
         let halves = sums.into_iter().map(|sums| sums.split_at(Axis(0), middle));
         let (left, right) = halves.unzip();
-        rayon::join(
+        threads::join(
             || add_columns(simd, rows, first, left, parts / 2),
             || add_columns(simd, rows, first + middle, right, parts - parts / 2),
         );

@@ -4,8 +4,8 @@
 //! number of threads. The threads are those of the `rayon` pool that the call runs in: the global
 //! one (`RAYON_NUM_THREADS`), or another by `ThreadPool::install`.
 
-/// Multiply-adds below which a second thread costs more than it saves (some 40 µs of work).
-const MIN_WORK: usize = 1 << 22;
+/// Multiply-adds of a part, at least: some 100 µs of work, about what a sleeping thread takes to wake.
+const MIN_WORK: usize = 1 << 23;
 
 /// What it costs to move a value that is not in the first-level cache, in multiply-adds.
 pub(crate) const COPY_WORK: usize = 16;
@@ -16,4 +16,17 @@ pub(crate) fn parts(items: usize, min_items: usize, work: usize) -> usize {
     let most = (items / min_items.max(1)).min(work / MIN_WORK);
     // Asked for the number, rayon starts its threads.
     if most > 1 { most.min(rayon::current_num_threads()) } else { 1 }
+}
+
+/// Calls both, `b` on another thread if one is free. A thread from outside the pool does its own part
+/// of the work: to hand over both, as `rayon::join` does there, takes a second thread to be woken.
+pub(crate) fn join(a: impl FnOnce() + Send, b: impl FnOnce() + Send) {
+    if rayon::current_thread_index().is_some() {
+        rayon::join(a, b);
+        return;
+    }
+    rayon::in_place_scope(|scope| {
+        scope.spawn(|_| b());
+        a();
+    });
 }
