@@ -8,7 +8,7 @@ use recurrent::{Arrays, Recurrent};
 
 /// So big that the batch is split among threads, and so are the rows of the weights' gradients.
 fn big_problem<C: Cell<f32>>(ragged: bool, dropout: f64) -> Problem<C> {
-    let (time, batch, input, hidden) = (40, 48, 32, 64);
+    let (time, batch, input, hidden) = (40, 96, 32, 64);
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     let net = Recurrent::<f32, C>::builder(input, hidden)
         .num_layers(2)

@@ -118,8 +118,8 @@ fn a_sum_of_outer_products_goes_on_in_order_on_every_instruction_set() {
 #[test]
 fn the_number_of_threads_never_matters() {
     let mut rng = rng();
-    let lengths: Vec<usize> = (0..32).map(|b| 20 + b % 21).collect();
-    let net = Lstm::<f32>::builder(CLASSES, 64).bidirectional(true).build(&mut rng).unwrap();
+    let lengths: Vec<usize> = (0..64).map(|b| 20 + b % 21).collect();
+    let net = Lstm::<f32>::builder(CLASSES, 96).bidirectional(true).build(&mut rng).unwrap();
     let mut problem = Problem::random(net, 40, lengths.clone(), &mut rng);
     problem.x = one_hot(40, &lengths);
     let on_threads = |threads: usize| {

@@ -165,9 +165,9 @@ fn recurrent_dropout_takes_units_from_the_recurrent_weights_alone() {
 /// So much work that the batch is cut into blocks.
 #[test]
 fn the_number_of_threads_never_matters() {
-    let builder = Lstm::<f64>::builder(16, 32).bidirectional(true).zoneout(&[0.2, 0.3]);
+    let builder = Lstm::<f64>::builder(16, 48).bidirectional(true).zoneout(&[0.2, 0.3]);
     let lstm = builder.recurrent_dropout(0.5).build(&mut rng()).unwrap();
-    let x = Sequences::full(random((20, 96, 16), 1)).unwrap();
+    let x = Sequences::full(random((40, 96, 16), 1)).unwrap();
     let run = |threads| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {

@@ -303,7 +303,7 @@ fn a_sum_of_outer_products_is_one_chain_over_the_rows_from_the_output_on() {
 #[test]
 fn a_sum_of_outer_products_has_the_same_bits_for_any_number_of_threads() {
     let mut rng = ChaCha8Rng::seed_from_u64(3);
-    let (a, b) = (random::<f32>(&mut rng, (900, 259)), random::<f32>(&mut rng, (900, 65)));
+    let (a, b) = (random::<f32>(&mut rng, (2600, 259)), random::<f32>(&mut rng, (2600, 65)));
     let out = random::<f32>(&mut rng, (259, 65));
     for level in levels() {
         let run = |threads: usize| {
