@@ -12,7 +12,7 @@
 //! | `one_hot` | both of one-hot rows: gathers and scatters |
 //! | `activation` | sigmoid, tanh, relu, exp: vectorised, with stated error bounds |
 //! | `reduce` | column sums, softmax and log-sum-exp in a fixed order |
-//! | `threads` | the one rule that decides on how many threads a piece of work runs |
+//! | `threads` | the one rule that decides on how many threads a piece of work runs, and how they begin |
 //! | `random` | dropout masks |
 //! | `init` | initial values of weights |
 //!
