@@ -9,8 +9,8 @@ use ndarray::{Array2, Axis, Slice};
 use crate::error::{Error, Result, check_size};
 use crate::float::Float;
 
-/// The cells of a CSV file, without the blanks around them, by column name and row; a column is read as numbers only when it is asked
-/// for.
+/// The cells of a CSV file, without the blanks around them, by column name and row; a column is read as
+/// numbers only when it is asked for.
 ///
 /// ```
 /// # let path = std::env::temp_dir().join(format!("recurrent-doc-table-{}.csv", std::process::id()));
@@ -61,18 +61,11 @@ impl Table {
         let mut reader = reader.map_err(refuse)?;
         let names = reader.headers().map_err(refuse)?.iter().map(|name| name.trim().to_owned());
         let names: Vec<String> = names.collect();
-        let bad_names = |expected: &str, got: &str| Error::Parse {
-            path: path.to_owned(),
-            line: 1,
-            column: None,
-            expected: expected.to_owned(),
-            got: got.to_owned(),
-        };
         if names.is_empty() {
-            return Err(bad_names("the names of columns", ""));
+            return Err(bad_line(path, 1, "the names of columns", ""));
         }
         if let Some((_, twice)) = names.iter().enumerate().find(|(i, n)| names[..*i].contains(n)) {
-            return Err(bad_names("each name once", twice));
+            return Err(bad_line(path, 1, "each name once", twice));
         }
         let (mut rows, mut lines) = (Vec::new(), Vec::new());
         for record in reader.records() {
@@ -239,21 +232,25 @@ impl Table {
     }
 }
 
-fn refuse(path: &Path, error: csv::Error) -> Error {
-    let (line, problem) = (error.position().map_or(0, csv::Position::line), error.to_string());
-    let parse = |expected: String, got: String| Error::Parse {
+fn bad_line(path: &Path, line: u64, expected: &str, got: &str) -> Error {
+    Error::Parse {
         path: path.to_owned(),
         line,
         column: None,
-        expected,
-        got,
-    };
+        expected: expected.to_owned(),
+        got: got.to_owned(),
+    }
+}
+
+fn refuse(path: &Path, error: csv::Error) -> Error {
+    let (line, problem) = (error.position().map_or(0, csv::Position::line), error.to_string());
+    let parse = |expected: &str, got: &str| bad_line(path, line, expected, got);
     match error.into_kind() {
         csv::ErrorKind::Io(source) => Error::Io { path: path.to_owned(), source },
         csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
-            parse(format!("{expected_len} cells"), format!("{len} cells"))
+            parse(&format!("{expected_len} cells"), &format!("{len} cells"))
         }
-        csv::ErrorKind::Utf8 { err, .. } => parse("UTF-8".to_owned(), err.to_string()),
-        _ => parse("a CSV row".to_owned(), problem),
+        csv::ErrorKind::Utf8 { err, .. } => parse("UTF-8", &err.to_string()),
+        _ => parse("a CSV row", &problem),
     }
 }

@@ -73,11 +73,10 @@ impl Checkpoint {
         if about.settings.len() != settings.len() {
             return Err(self.refuse(&"settings of another version"));
         }
-        for (then, (name, now)) in about.settings.iter().zip(settings) {
-            if *then != (name.clone(), now.clone()) {
-                let expected = format!("{} as in the checkpoint {}", then.1, self.path.display());
-                return Err(Error::argument(name.clone(), expected, now));
-            }
+        let mut pairs = about.settings.iter().zip(settings);
+        if let Some(((_, then), (name, now))) = pairs.find(|(then, now)| then != now) {
+            let expected = format!("{then} as in the checkpoint {}", self.path.display());
+            return Err(Error::argument(name.clone(), expected, now));
         }
         let read = |prefix: &str| {
             let mut bundle = zeros.clone();

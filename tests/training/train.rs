@@ -17,6 +17,8 @@ use recurrent::optim::{Adam, Adaptive, Groups, Optimizer, Sgd};
 use recurrent::train::{Event, Flow, History, Model, Score, Trainer};
 use recurrent::{Arrays, Error, Float, Lstm, Result, Sequences, arrays};
 
+use crate::common::bits::bits;
+
 /// Says whether the first value of a sequence was positive.
 #[derive(Clone, Debug)]
 struct Net<T: Float> {
@@ -118,12 +120,6 @@ fn net() -> Net<f64> {
     let mut rng = ChaCha8Rng::seed_from_u64(7);
     let lstm = Lstm::builder(2, 5).build(&mut rng).unwrap();
     Net { lstm, head: Linear::new(5, 2, &mut rng).unwrap() }
-}
-
-fn bits(arrays: &impl Arrays<f64>) -> Vec<u64> {
-    let mut bits = Vec::new();
-    arrays.for_each(&mut |_, array| bits.extend(array.iter().map(|value| value.to_bits())));
-    bits
 }
 
 type Training<'a> = Trainer<'a, f64, Net<f64>>;
