@@ -11,6 +11,21 @@ mod sealed {
     impl Sealed for f64 {}
 }
 
+/// A family of types with one member for each element type.
+#[doc(hidden)]
+pub trait PerFloat {
+    type Of<T: Float>;
+}
+
+/// The two members of a family. A `static` table of functions makes their instances part of the crate
+/// in which it stands ([`Float::pick`]).
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Table<F: PerFloat> {
+    pub f32: F::Of<f32>,
+    pub f64: F::Of<f64>,
+}
+
 /// An element of every array in this crate: `f32` or `f64`. Sealed: no other type implements it.
 ///
 /// It joins the arithmetic of `ndarray` ([`NdFloat`]) with the native vectors of `fearless_simd`
@@ -34,6 +49,10 @@ pub trait Float: SimdFloatElement + NdFloat + std::iter::Sum + sealed::Sealed {
     /// Where memory of this type waits for its next use.
     #[doc(hidden)]
     fn pool() -> &'static Pool<Self>;
+
+    /// The entry of `table` for this type.
+    #[doc(hidden)]
+    fn pick<F: PerFloat>(table: &Table<F>) -> &F::Of<Self>;
 
     /// The nearest value to `value`.
     fn of(value: f64) -> Self;
@@ -59,6 +78,11 @@ impl Float for f32 {
     fn pool() -> &'static Pool<Self> {
         static POOL: Pool<f32> = Pool::new();
         &POOL
+    }
+
+    #[inline]
+    fn pick<F: PerFloat>(table: &Table<F>) -> &F::Of<Self> {
+        &table.f32
     }
 
     fn of(value: f64) -> Self {
@@ -96,6 +120,11 @@ impl Float for f64 {
     fn pool() -> &'static Pool<Self> {
         static POOL: Pool<f64> = Pool::new();
         &POOL
+    }
+
+    #[inline]
+    fn pick<F: PerFloat>(table: &Table<F>) -> &F::Of<Self> {
+        &table.f64
     }
 
     fn of(value: f64) -> Self {

@@ -68,7 +68,7 @@ pub use error::{Error, Result};
 pub use float::Float;
 
 pub use sequence::{
-    Builder, Checkpoint, Gru, Lstm, ProjectedLstm, Recurrent, Rnn, State, StepGradients, Stream,
+    Builder, CoupledLstm, Gru, LayerNormLstm, Lstm, PeepholeLstm, ProjectedLstm, Recompute, Recurrent, Rnn, State, StepGradients, Stream,
     Tape, Truncated, Window, Workspace,
 };
 pub use sequences::Sequences;

@@ -41,19 +41,22 @@ struct OneHot<T> {
     values: OnceLock<Array3<T>>,
 }
 
-/// What a network reads.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Input<'a, T> {
-    /// Values [time, batch, features].
-    Values(&'a Array3<T>),
-    /// One-hot vectors by the places of their ones, [time, batch].
-    Tokens(&'a Array2<usize>),
+/// Dense values, or one-hot vectors by their tokens: the places of their ones.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Input<D, I> {
+    /// Values.
+    Dense(D),
+    /// Tokens.
+    Tokens(I),
 }
 
-impl<'a, T> Input<'a, T> {
-    /// One-hot where there are `tokens`.
-    pub(crate) fn new(values: &'a Array3<T>, tokens: Option<&'a Array2<usize>>) -> Self {
-        tokens.map_or(Self::Values(values), Self::Tokens)
+impl<D, I> Input<D, I> {
+    /// The same by reference.
+    pub fn as_ref(&self) -> Input<&D, &I> {
+        match self {
+            Self::Dense(values) => Input::Dense(values),
+            Self::Tokens(tokens) => Input::Tokens(tokens),
+        }
     }
 }
 
@@ -266,8 +269,11 @@ impl<T: Float> Sequences<T> {
     }
 
     /// What a network reads.
-    pub(crate) fn input(&self) -> Input<'_, T> {
-        Input::new(&self.values, self.one_hot.as_ref().map(|one_hot| &one_hot.tokens))
+    pub(crate) fn input(&self) -> Input<&Array3<T>, &Array2<usize>> {
+        match &self.one_hot {
+            Some(one_hot) => Input::Tokens(&one_hot.tokens),
+            None => Input::Dense(&self.values),
+        }
     }
 
     /// The length of each sequence.

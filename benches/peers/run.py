@@ -145,6 +145,9 @@ def make_workers(arguments, threads):
     workers = []
     if arguments.ours:
         workers.append(Worker("ours", ["sh", "-c", f"{arguments.ours} --threads {threads}"], threads))
+    if arguments.before:
+        command = ["sh", "-c", f"{arguments.before} --threads {threads}"]
+        workers.append(Worker("before", command, threads))
     for name in filter(None, arguments.peers.split(",")):
         if name in PYTHON_WORKERS:
             command = [sys.executable, str(HERE / "workers" / f"{name}_worker.py")]
@@ -408,6 +411,7 @@ def main():
     parser.add_argument("--threads", default="1,2")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--ours", help="shell command that starts the worker under test")
+    parser.add_argument("--before", help="shell command of the worker of an earlier commit")
     parser.add_argument("--peers", default=DEFAULT_PEERS)
     parser.add_argument("--all-rust", action="store_true", help="the Rust peers on every case")
     parser.add_argument("--out", type=Path)
@@ -450,7 +454,7 @@ def main():
                 for index, case in enumerate(cases, 1):
                     active = [
                         worker for worker in workers
-                        if worker.name == "ours" or not case["ours_alone"] and (
+                        if worker.name in ("ours", "before") or not case["ours_alone"] and (
                             worker.name not in RUST_WORKERS or arguments.all_rust
                             or worker.name in case["rust_peers"]
                         )

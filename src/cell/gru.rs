@@ -34,10 +34,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{BackwardStep, Cell, CellConfig, ForwardStep, GateWeights, Steps};
 use crate::arrays::{Arrays, Visit, VisitMut};
+use crate::compiled;
 use crate::error::Result;
 use crate::float::Float;
 use crate::tensor::activation::{sigmoid, tanh};
-use crate::tensor::{Packed, Simd, Start, lanes, product};
+use crate::tensor::{Accumulate, Level, Packed, Rows, RowsMut, Simd, lanes, product};
 
 /// A gated recurrent unit; equations in the [module](self).
 #[derive(Clone, Debug)]
@@ -79,16 +80,22 @@ impl<T: Float> GruCell<T> {
     }
 
     /// b_hn where it acts inside r ∘ (W_hn h' + b_hn), else zero.
-    fn start_of_q(&self) -> Start<'_, T> {
-        let bias = self.weights.bias_hh.as_ref().and_then(|bias| bias.as_slice());
-        bias.map_or(Start::Zero, |bias| Start::Bias(&bias[self.columns().1]))
+    fn start_of_q(&self) -> Accumulate<'_, T> {
+        match Accumulate::bias(self.weights.bias_hh.as_ref()) {
+            Accumulate::Bias(bias) => Accumulate::Bias(&bias[self.columns().1]),
+            none => none,
+        }
+    }
+
+    /// The rows of W_hh of r and z, and those of n, which act on their own.
+    fn weight_parts(&self) -> [ArrayView2<'_, T>; 2] {
+        let (rz, n) = self.columns();
+        [rz, n].map(|rows| self.weights.weight_hh.slice_axis(Axis(0), Slice::from(rows)))
     }
 }
 
 impl<T: Float> Cell<T> for GruCell<T> {
     type Options = GruOptions;
-    /// The rows of r and z, and those of n, which act on their own.
-    type Packed = [Packed<T>; 2];
     const NAME: &'static str = "gru";
     const STATE: &'static [&'static str] = &["h"];
     const GATES: &'static [&'static str] = &["r", "z", "n"];
@@ -98,17 +105,17 @@ impl<T: Float> Cell<T> for GruCell<T> {
         Ok(Self { reset: options.reset, weights })
     }
 
-    fn hidden_size(&self) -> usize {
-        self.weights.weight_hh.ncols()
+    fn weights(&self) -> &GateWeights<T> {
+        &self.weights
+    }
+
+    fn weights_mut(&mut self) -> &mut GateWeights<T> {
+        &mut self.weights
     }
 
     /// q of [`Reset::After`], or p of [`Reset::Before`].
     fn saved_size(&self) -> usize {
         self.hidden_size()
-    }
-
-    fn weight_ih(&self) -> ArrayView2<'_, T> {
-        self.weights.weight_ih.view()
     }
 
     fn input_bias(&self) -> Option<Array1<T>> {
@@ -120,134 +127,194 @@ impl<T: Float> Cell<T> for GruCell<T> {
         Some(bias)
     }
 
-    fn pack_forward<S: Simd>(&self, simd: S) -> [Packed<T>; 2] {
-        let (rz, n) = self.columns();
-        [rz, n].map(|rows| {
-            let weight = self.weights.weight_hh.slice_axis(Axis(0), Slice::from(rows));
-            Packed::new(simd, weight.t())
-        })
+    fn pack_forward(&self, level: Level) -> Vec<Packed<T>> {
+        self.weight_parts().map(|weight| Packed::new(level, weight.reversed_axes())).into()
     }
 
-    fn pack_backward<S: Simd>(&self, simd: S) -> [Packed<T>; 2] {
-        let (rz, n) = self.columns();
-        [rz, n].map(|rows| {
-            let weight = self.weights.weight_hh.slice_axis(Axis(0), Slice::from(rows));
-            Packed::new(simd, weight)
-        })
+    fn pack_backward(&self, level: Level) -> Vec<Packed<T>> {
+        self.weight_parts().map(|weight| Packed::new(level, weight)).into()
     }
 
-    #[inline(always)]
-    fn forward<S: Simd>(
-        &self,
-        simd: S,
-        [weight_rz, weight_n]: &[Packed<T>; 2],
-        step: ForwardStep<'_, '_, T>,
-    ) {
-        let ForwardStep { prev, next: [h], mut gates, mut saved, .. } = step else { return };
+    fn forward(&self, packed: &[Packed<T>], step: &mut ForwardStep<'_, T>) {
+        step.input();
+        let ForwardStep { level, prev: [h_prev, ..], next: [h, ..], gates, saved, .. } = step;
+        let (level, h_prev) = (*level, *h_prev);
         let (rz, n) = self.columns();
-        product(simd, prev[0], weight_rz, Start::Output, gates.columns_mut(rz));
+        product(h_prev, &packed[0], Accumulate::Output, gates.columns_mut(rz));
         match self.reset {
             Reset::After => {
-                product(simd, prev[0], weight_n, self.start_of_q(), saved.reborrow());
-                for row in 0..gates.count() {
-                    let [r, z, n] = gates.parts_mut(row);
-                    let q = saved.row(row);
-                    for l in lanes(simd, q.len()) {
-                        let r_t = sigmoid(l.load(r));
-                        l.store(r, r_t);
-                        l.store(z, sigmoid(l.load(z)));
-                        l.store(n, l.load(n) + r_t * l.load(q));
-                    }
-                }
+                product(h_prev, &packed[1], self.start_of_q(), saved.reborrow());
+                reset_after(level, gates.reborrow(), saved.as_rows());
             }
             Reset::Before => {
-                for row in 0..gates.count() {
-                    let [r, z, _] = gates.parts_mut(row);
-                    let (h_prev, p) = (prev[0].row(row), saved.row_mut(row));
-                    for l in lanes(simd, p.len()) {
-                        let r_t = sigmoid(l.load(r));
-                        l.store(r, r_t);
-                        l.store(z, sigmoid(l.load(z)));
-                        l.store(p, r_t * l.load(h_prev));
-                    }
-                }
-                product(simd, saved.as_rows(), weight_n, Start::Output, gates.columns_mut(n));
+                reset_before(level, h_prev, gates.reborrow(), saved.reborrow());
+                product(saved.as_rows(), &packed[1], Accumulate::Output, gates.columns_mut(n));
             }
         }
-        for row in 0..gates.count() {
-            let [_, z, n] = gates.parts_mut(row);
-            let (h_prev, h) = (prev[0].row(row), h.row_mut(row));
-            for l in lanes(simd, h.len()) {
-                let n_t = tanh(l.load(n));
-                l.store(n, n_t);
-                l.store(h, n_t + l.load(z) * (l.load(h_prev) - n_t));
-            }
-        }
+        blend(level, h_prev, gates.reborrow(), h.reborrow());
     }
 
-    #[inline(always)]
-    fn backward<S: Simd>(
-        &self,
-        simd: S,
-        [weight_rz, weight_n]: &[Packed<T>; 2],
-        step: BackwardStep<'_, '_, T>,
-    ) {
-        let BackwardStep { prev, mut gates, mut saved, d_state: [d_h], .. } = step else { return };
+    fn backward(&self, packed: &[Packed<T>], step: &mut BackwardStep<'_, T>) {
+        let BackwardStep { level, prev: [h_prev, ..], gates, saved, d_state: [d_h, ..], .. } = step;
+        let (level, h_prev) = (*level, *h_prev);
         let (rz, n) = self.columns();
-        for row in 0..gates.count() {
-            let [_, z, n] = gates.parts_mut(row);
-            let (h_prev, d_h) = (prev[0].row(row), d_h.row_mut(row));
-            for l in lanes(simd, d_h.len()) {
-                let (one, z_t, n_t, d_h_t) = (l.splat(1.0), l.load(z), l.load(n), l.load(d_h));
-                l.store(z, d_h_t * (l.load(h_prev) - n_t) * z_t * (one - z_t));
-                l.store(n, d_h_t * (one - z_t) * (one - n_t * n_t));
-                l.store(d_h, d_h_t * z_t);
-            }
-        }
+        blend_backward(level, h_prev, gates.reborrow(), d_h.reborrow());
         match self.reset {
             Reset::After => {
-                for row in 0..gates.count() {
-                    let [r, _, d_n] = gates.parts_mut(row);
-                    // q becomes d_q.
-                    let q = saved.row_mut(row);
-                    for l in lanes(simd, q.len()) {
-                        let (one, r_t, d_n_t) = (l.splat(1.0), l.load(r), l.load(d_n));
-                        l.store(r, d_n_t * l.load(q) * r_t * (one - r_t));
-                        l.store(q, d_n_t * r_t);
-                    }
-                }
-                product(simd, saved.as_rows(), weight_n, Start::Output, d_h.reborrow());
+                reset_after_backward(level, gates.reborrow(), saved.reborrow());
+                product(saved.as_rows(), &packed[1], Accumulate::Output, d_h.reborrow());
             }
             Reset::Before => {
                 let d_n = gates.as_rows().columns(n);
-                product(simd, d_n, weight_n, Start::Zero, saved.reborrow());
-                for row in 0..gates.count() {
-                    let [r, ..]: [_; 3] = gates.parts_mut(row);
-                    // d_p becomes p again.
-                    let (h_prev, p, d_h) = (prev[0].row(row), saved.row_mut(row), d_h.row_mut(row));
-                    for l in lanes(simd, p.len()) {
-                        let (one, r_t, d_p_t) = (l.splat(1.0), l.load(r), l.load(p));
-                        let h_t = l.load(h_prev);
-                        l.store(r, d_p_t * h_t * r_t * (one - r_t));
-                        l.store(d_h, l.load(d_h) + d_p_t * r_t);
-                        l.store(p, r_t * h_t);
-                    }
-                }
+                product(d_n, &packed[1], Accumulate::Zero, saved.reborrow());
+                reset_before_backward(level, h_prev, gates.reborrow(), saved.reborrow(), d_h.reborrow());
             }
         }
-        product(simd, gates.as_rows().columns(rz), weight_rz, Start::Output, d_h.reborrow());
+        product(gates.as_rows().columns(rz), &packed[0], Accumulate::Output, d_h.reborrow());
     }
 
-    fn accumulate<S: Simd>(&self, simd: S, steps: &Steps<'_, T>, grad: &mut Self) {
-        let Steps { x, d_gates, saved, prev, .. } = steps;
+    fn accumulate(&self, steps: &Steps<'_, T>, grad: &mut Self) {
+        let (level, d_gates, saved, h_prev) =
+            (steps.level(), steps.d_gates(), steps.saved(), steps.prev(0));
         let (rz, n) = self.columns();
-        grad.weights.add_input(simd, d_gates, x);
-        grad.weights.add_recurrent(simd, rz.clone(), &d_gates.columns(rz), &prev[0]);
+        grad.weights.add_input(steps);
+        grad.weights.add_recurrent(level, rz.clone(), &d_gates.columns(rz), &h_prev);
         match self.reset {
-            Reset::After => grad.weights.add_recurrent(simd, n, saved, &prev[0]),
+            Reset::After => grad.weights.add_recurrent(level, n, &saved, &h_prev),
             Reset::Before => {
-                grad.weights.add_recurrent(simd, n.clone(), &d_gates.columns(n), saved);
+                grad.weights.add_recurrent(level, n.clone(), &d_gates.columns(n), &saved);
             }
+        }
+    }
+}
+
+compiled! {
+    /// r, z = σ(r), σ(z), n = n + r ∘ q.
+    fn reset_after<'a, T>(gates: RowsMut<'a, T>, q: Rows<'a, T>) = reset_after_on;
+    /// r, z = σ(r), σ(z), p = r ∘ h'.
+    fn reset_before<'a, T>(h_prev: Rows<'a, T>, gates: RowsMut<'a, T>, p: RowsMut<'a, T>) =
+        reset_before_on;
+    /// n = tanh(n), h = (1 − z) ∘ n + z ∘ h'.
+    fn blend<'a, T>(h_prev: Rows<'a, T>, gates: RowsMut<'a, T>, h: RowsMut<'a, T>) = blend_on;
+    /// The derivative of [`blend`]: z and n become d_a_z and d_a_n, d_h becomes d_h ∘ z.
+    fn blend_backward<'a, T>(h_prev: Rows<'a, T>, gates: RowsMut<'a, T>, d_h: RowsMut<'a, T>) =
+        blend_backward_on;
+    /// The derivative of [`reset_after`]: r becomes d_a_r, q becomes d_q.
+    fn reset_after_backward<'a, T>(gates: RowsMut<'a, T>, q: RowsMut<'a, T>) =
+        reset_after_backward_on;
+    /// The derivative of [`reset_before`]: r becomes d_a_r, d_p becomes p again.
+    fn reset_before_backward<'a, T>(
+        h_prev: Rows<'a, T>,
+        gates: RowsMut<'a, T>,
+        p: RowsMut<'a, T>,
+        d_h: RowsMut<'a, T>,
+    ) = reset_before_backward_on;
+}
+
+#[inline(always)]
+fn reset_after_on<S: Simd, T: Float>(simd: S, mut gates: RowsMut<'_, T>, q: Rows<'_, T>) {
+    for row in 0..gates.count() {
+        let [r, z, n] = gates.row_parts_mut(row);
+        let q = q.row(row);
+        for l in lanes(simd, q.len()) {
+            let r_t = sigmoid(l.load(r));
+            l.store(r, r_t);
+            l.store(z, sigmoid(l.load(z)));
+            l.store(n, l.load(n) + r_t * l.load(q));
+        }
+    }
+}
+
+#[inline(always)]
+fn reset_before_on<S: Simd, T: Float>(
+    simd: S,
+    h_prev: Rows<'_, T>,
+    mut gates: RowsMut<'_, T>,
+    mut p: RowsMut<'_, T>,
+) {
+    for row in 0..gates.count() {
+        let [r, z, _] = gates.row_parts_mut(row);
+        let (h_prev, p) = (h_prev.row(row), p.row_mut(row));
+        for l in lanes(simd, p.len()) {
+            let r_t = sigmoid(l.load(r));
+            l.store(r, r_t);
+            l.store(z, sigmoid(l.load(z)));
+            l.store(p, r_t * l.load(h_prev));
+        }
+    }
+}
+
+#[inline(always)]
+fn blend_on<S: Simd, T: Float>(
+    simd: S,
+    h_prev: Rows<'_, T>,
+    mut gates: RowsMut<'_, T>,
+    mut h: RowsMut<'_, T>,
+) {
+    for row in 0..gates.count() {
+        let [_, z, n] = gates.row_parts_mut(row);
+        let (h_prev, h) = (h_prev.row(row), h.row_mut(row));
+        for l in lanes(simd, h.len()) {
+            let n_t = tanh(l.load(n));
+            l.store(n, n_t);
+            l.store(h, n_t + l.load(z) * (l.load(h_prev) - n_t));
+        }
+    }
+}
+
+#[inline(always)]
+fn blend_backward_on<S: Simd, T: Float>(
+    simd: S,
+    h_prev: Rows<'_, T>,
+    mut gates: RowsMut<'_, T>,
+    mut d_h: RowsMut<'_, T>,
+) {
+    for row in 0..gates.count() {
+        let [_, z, n] = gates.row_parts_mut(row);
+        let (h_prev, d_h) = (h_prev.row(row), d_h.row_mut(row));
+        for l in lanes(simd, d_h.len()) {
+            let (one, z_t, n_t, d_h_t) = (l.splat(1.0), l.load(z), l.load(n), l.load(d_h));
+            l.store(z, d_h_t * (l.load(h_prev) - n_t) * z_t * (one - z_t));
+            l.store(n, d_h_t * (one - z_t) * (one - n_t * n_t));
+            l.store(d_h, d_h_t * z_t);
+        }
+    }
+}
+
+#[inline(always)]
+fn reset_after_backward_on<S: Simd, T: Float>(
+    simd: S,
+    mut gates: RowsMut<'_, T>,
+    mut q: RowsMut<'_, T>,
+) {
+    for row in 0..gates.count() {
+        let [r, _, d_n] = gates.row_parts_mut(row);
+        let q = q.row_mut(row);
+        for l in lanes(simd, q.len()) {
+            let (one, r_t, d_n_t) = (l.splat(1.0), l.load(r), l.load(d_n));
+            l.store(r, d_n_t * l.load(q) * r_t * (one - r_t));
+            l.store(q, d_n_t * r_t);
+        }
+    }
+}
+
+#[inline(always)]
+fn reset_before_backward_on<S: Simd, T: Float>(
+    simd: S,
+    h_prev: Rows<'_, T>,
+    mut gates: RowsMut<'_, T>,
+    mut p: RowsMut<'_, T>,
+    mut d_h: RowsMut<'_, T>,
+) {
+    for row in 0..gates.count() {
+        let [r, ..]: [_; 3] = gates.row_parts_mut(row);
+        let (h_prev, p, d_h) = (h_prev.row(row), p.row_mut(row), d_h.row_mut(row));
+        for l in lanes(simd, p.len()) {
+            let (one, r_t, d_p_t) = (l.splat(1.0), l.load(r), l.load(p));
+            let h_t = l.load(h_prev);
+            l.store(r, d_p_t * h_t * r_t * (one - r_t));
+            l.store(d_h, l.load(d_h) + d_p_t * r_t);
+            l.store(p, r_t * h_t);
         }
     }
 }

@@ -31,17 +31,20 @@
 //!
 //! Source: Ba, Kiros and Hinton, *Layer Normalization*, 2016, supplementary equations 20 to 22.
 
-use ndarray::{Array1, Array2, ArrayView2};
+use ndarray::Array1;
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
-use super::{BackwardStep, Cell, CellConfig, ForwardStep, Steps};
+use super::{BackwardStep, Cell, CellConfig, ForwardStep, GateWeights, Steps};
 use crate::arrays::{Arrays, Visit, VisitMut};
+use crate::compiled;
 use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::tensor::activation::{sigmoid, tanh};
 use crate::tensor::reduce::{add_column_products, add_column_sums, normalize, normalize_backward};
-use crate::tensor::{Gather, Packed, Simd, Start, add_outer_products, lanes, product};
+use crate::tensor::{
+    Accumulate, Lanes, Level, Packed, RowRefs, Simd, Vector, add_outer_products, lanes, product,
+};
 
 /// An LSTM cell with layer normalisation; equations in the [module](self).
 ///
@@ -56,8 +59,8 @@ use crate::tensor::{Gather, Packed, Simd, Start, add_outer_products, lanes, prod
 #[derive(Clone, Debug)]
 pub struct LayerNormLstmCell<T> {
     epsilon: T,
-    weight_ih: Array2<T>,
-    weight_hh: Array2<T>,
+    /// W_ih and W_hh, without biases.
+    weights: GateWeights<T>,
     bias: Option<Array1<T>>,
     ln_ih: Affine<T>,
     ln_hh: Affine<T>,
@@ -91,16 +94,11 @@ impl<T: Float> Affine<T> {
         Self { weight: Array1::ones(width), bias: bias.then(|| Array1::zeros(width)) }
     }
 
-    /// α; contiguous as it was made.
-    fn scale(&self) -> &[T] {
-        self.weight.as_slice().unwrap_or_default()
-    }
-
     /// To a gradient: d_α += Σ d ∘ x̂ and d_β += Σ d.
-    fn accumulate<S: Simd>(&mut self, simd: S, d: &Gather<'_, T>, normalized: &Gather<'_, T>) {
-        add_column_products(simd, d, normalized, self.weight.view_mut());
+    fn accumulate(&mut self, level: Level, d: &RowRefs<'_, T>, normalized: &RowRefs<'_, T>) {
+        add_column_products(level, d, normalized, self.weight.view_mut());
         if let Some(bias) = &mut self.bias {
-            add_column_sums(simd, d, [bias.view_mut()]);
+            add_column_sums(level, d, vec![bias.view_mut()]);
         }
     }
 }
@@ -121,33 +119,63 @@ fn parts_of<T>(row: &mut [T], hidden: usize) -> ([&mut [T]; 6], &mut [T]) {
     (parts, rest)
 }
 
+/// α and β of the three normalisations, and b, as slices.
+#[derive(Clone, Copy)]
+struct Norms<'a, T> {
+    epsilon: T,
+    /// α of u, v and c.
+    scales: [&'a [T]; 3],
+    /// b, β_ih and β_hh, and β_c.
+    shifts: Option<([&'a [T]; 3], &'a [T])>,
+}
+
+impl<T: Float> Norms<'_, T> {
+    /// b + β_ih + β_hh.
+    #[inline(always)]
+    fn shift<S: Simd>(&self, l: Lanes<S, T>) -> Vector<S, T> {
+        match self.shifts {
+            Some(([b, ih, hh], _)) => l.load(b) + l.load(ih) + l.load(hh),
+            None => l.splat(0.0),
+        }
+    }
+
+    /// y = α_c ∘ ĉ + β_c.
+    #[inline(always)]
+    fn y<S: Simd>(&self, l: Lanes<S, T>, c: &[T]) -> Vector<S, T> {
+        let shift = self.shifts.map_or(l.splat(0.0), |(_, shift)| l.load(shift));
+        l.load(self.scales[2]) * l.load(c) + shift
+    }
+}
+
 impl<T: Float> LayerNormLstmCell<T> {
-    /// b + β_ih + β_hh, then β_c: what is added to the normalised rows.
-    fn shifts(&self) -> Vec<T> {
-        let biases = [&self.bias, &self.ln_ih.bias, &self.ln_hh.bias];
-        let zeros = Array1::zeros(self.weight_hh.nrows());
-        let sum = biases.into_iter().flatten().fold(zeros, |sum, bias| sum + bias);
-        let shift_c = self.ln_c.bias.clone().unwrap_or(Array1::zeros(self.hidden_size()));
-        sum.into_iter().chain(shift_c).collect()
+    fn norms(&self) -> Norms<'_, T> {
+        fn slice<T>(vector: &Array1<T>) -> &[T] {
+            vector.as_slice().expect("a contiguous vector")
+        }
+        let Self { epsilon, bias, ln_ih, ln_hh, ln_c, .. } = self;
+        let biases = [bias, &ln_ih.bias, &ln_hh.bias, &ln_c.bias];
+        let shifts = match biases.map(|bias| bias.as_ref().map(slice)) {
+            [Some(b), Some(ih), Some(hh), Some(c)] => Some(([b, ih, hh], c)),
+            _ => None,
+        };
+        Norms { epsilon: *epsilon, scales: [ln_ih, ln_hh, ln_c].map(|ln| slice(&ln.weight)), shifts }
     }
 }
 
 impl<T: Float> Cell<T> for LayerNormLstmCell<T> {
     type Options = LayerNormLstmOptions;
-    /// W_hh, and b + β_ih + β_hh followed by β_c.
-    type Packed = (Packed<T>, Vec<T>);
     const NAME: &'static str = "layer_norm_lstm";
     const STATE: &'static [&'static str] = &["h", "c"];
     const GATES: &'static [&'static str] = &["i", "f", "g", "o"];
 
     fn new(config: &CellConfig, options: &LayerNormLstmOptions, rng: &mut dyn Rng) -> Result<Self> {
-        let (input, hidden) = (config.input_size, config.hidden_size);
+        let hidden = config.hidden_size;
         let epsilon = T::of(options.epsilon);
         if !(epsilon.is_finite() && epsilon > T::zero()) {
             return Err(Error::argument("epsilon", "a finite value over 0", options.epsilon));
         }
-        let weight_ih = config.weight(config.weight_ih, 4, (hidden, input), rng)?;
-        let weight_hh = config.weight(config.weight_hh, 4, (hidden, hidden), rng)?;
+        let without_bias = CellConfig { bias: false, ..config.clone() };
+        let weights = GateWeights::new(&without_bias, 4, hidden, rng)?;
         let mut bias = config.bias(4, rng)?;
         if let Some(value) = options.forget_bias {
             let (Some(bias), true) = (&mut bias, value.is_finite()) else {
@@ -158,137 +186,133 @@ impl<T: Float> Cell<T> for LayerNormLstmCell<T> {
         }
         let (ln_ih, ln_c) =
             (Affine::new(4 * hidden, config.bias), Affine::new(hidden, config.bias));
-        Ok(Self { epsilon, weight_ih, weight_hh, bias, ln_hh: ln_ih.clone(), ln_ih, ln_c })
+        Ok(Self { epsilon, weights, bias, ln_hh: ln_ih.clone(), ln_ih, ln_c })
     }
 
-    fn hidden_size(&self) -> usize {
-        self.weight_hh.ncols()
+    fn weights(&self) -> &GateWeights<T> {
+        &self.weights
+    }
+
+    fn weights_mut(&mut self) -> &mut GateWeights<T> {
+        &mut self.weights
     }
 
     fn saved_size(&self) -> usize {
         18 * self.hidden_size() + 3
     }
 
-    fn weight_ih(&self) -> ArrayView2<'_, T> {
-        self.weight_ih.view()
-    }
-
-    /// None: b is added after the normalisation.
-    fn input_bias(&self) -> Option<Array1<T>> {
-        None
-    }
-
-    fn pack_forward<S: Simd>(&self, simd: S) -> Self::Packed {
-        (Packed::new(simd, self.weight_hh.t()), self.shifts())
-    }
-
-    fn pack_backward<S: Simd>(&self, simd: S) -> Self::Packed {
-        (Packed::new(simd, self.weight_hh.view()), self.shifts())
-    }
-
-    #[inline(always)]
-    fn forward<S: Simd>(&self, simd: S, packed: &Self::Packed, step: ForwardStep<'_, '_, T>) {
-        let ForwardStep { prev, next: [h, c], mut gates, mut saved, .. } = step else { return };
-        let (hidden, (weight_hh, shifts)) = (self.hidden_size(), packed);
-        let (shift, shift_c) = shifts.split_at(4 * hidden);
-        let (scale_u, scale_v) = (self.ln_ih.scale(), self.ln_hh.scale());
-        let v = saved.columns_mut(4 * hidden..8 * hidden);
-        product(simd, prev[0], weight_hh, Start::Zero, v);
-        for r in 0..gates.count() {
-            let ([u, v, _, _, y, _], factors) = parts_of(saved.row_mut(r), hidden);
-            let a = gates.row_mut(r);
-            u.copy_from_slice(a);
-            factors[0] = normalize(simd, u, self.epsilon);
-            factors[1] = normalize(simd, v, self.epsilon);
-            for l in lanes(simd, a.len()) {
-                let (u_t, v_t) = (l.load(scale_u) * l.load(u), l.load(scale_v) * l.load(v));
-                l.store(a, u_t + v_t + l.load(shift));
-            }
-            let [i, f, g, o] = gates.parts_mut(r);
-            let (c_prev, h, c) = (prev[1].row(r), h.row_mut(r), c.row_mut(r));
-            for l in lanes(simd, c.len()) {
-                let (i_t, f_t) = (sigmoid(l.load(i)), sigmoid(l.load(f)));
-                let (g_t, o_t) = (tanh(l.load(g)), sigmoid(l.load(o)));
-                l.store(i, i_t);
-                l.store(f, f_t);
-                l.store(g, g_t);
-                l.store(o, o_t);
-                l.store(c, f_t * l.load(c_prev) + i_t * g_t);
-            }
-            y.copy_from_slice(c);
-            factors[2] = normalize(simd, y, self.epsilon);
-            for l in lanes(simd, h.len()) {
-                let y_t = l.load(self.ln_c.scale()) * l.load(y) + l.load(shift_c);
-                l.store(h, l.load(o) * tanh(y_t));
-            }
-        }
-    }
-
-    #[inline(always)]
-    fn backward<S: Simd>(&self, simd: S, packed: &Self::Packed, step: BackwardStep<'_, '_, T>) {
-        let BackwardStep { prev, mut gates, mut saved, d_state: [d_h, d_c], .. } = step else {
-            return;
-        };
-        let (hidden, (weight_hh, shifts)) = (self.hidden_size(), packed);
-        let shift_c = &shifts[4 * hidden..];
-        let (scale_u, scale_v) = (self.ln_ih.scale(), self.ln_hh.scale());
-        let scale_c = self.ln_c.scale();
-        for r in 0..gates.count() {
-            let ([u, v, d_a, d_v, c, d_y], factors) = parts_of(saved.row_mut(r), hidden);
-            let [i, f, g, o] = gates.parts_mut(r);
-            let (c_prev, d_h, d_c) = (prev[1].row(r), d_h.row(r), d_c.row_mut(r));
-            for l in lanes(simd, hidden) {
-                let (one, o_t, d_h_t) = (l.splat(1.0), l.load(o), l.load(d_h));
-                let tanh_y = tanh(l.load(scale_c) * l.load(c) + l.load(shift_c));
-                let d_y_t = d_h_t * o_t * (one - tanh_y * tanh_y);
-                l.store(d_y, d_y_t);
-                l.store(&mut d_a[3 * hidden..], d_h_t * tanh_y * o_t * (one - o_t));
-                // o is not needed any more: its place takes d_ĉ.
-                l.store(o, d_y_t * l.load(scale_c));
-            }
-            normalize_backward(simd, o, c, factors[2]);
-            for l in lanes(simd, hidden) {
-                let (one, i_t, f_t, g_t) = (l.splat(1.0), l.load(i), l.load(f), l.load(g));
-                let d_c_t = l.load(d_c) + l.load(o);
-                l.store(d_a, d_c_t * g_t * i_t * (one - i_t));
-                l.store(&mut d_a[hidden..], d_c_t * l.load(c_prev) * f_t * (one - f_t));
-                l.store(&mut d_a[2 * hidden..], d_c_t * i_t * (one - g_t * g_t));
-                l.store(d_c, d_c_t * f_t);
-            }
-            let d_u = gates.row_mut(r);
-            for l in lanes(simd, d_u.len()) {
-                l.store(d_u, l.load(d_a) * l.load(scale_u));
-                l.store(d_v, l.load(d_a) * l.load(scale_v));
-            }
-            normalize_backward(simd, d_u, u, factors[0]);
-            normalize_backward(simd, d_v, v, factors[1]);
-        }
-        let d_v = saved.as_rows().columns(12 * hidden..16 * hidden);
-        product(simd, d_v, weight_hh, Start::Zero, d_h.reborrow());
-    }
-
-    fn accumulate<S: Simd>(&self, simd: S, steps: &Steps<'_, T>, grad: &mut Self) {
+    fn forward(&self, packed: &[Packed<T>], step: &mut ForwardStep<'_, T>) {
+        step.input();
         let hidden = self.hidden_size();
+        let v = step.saved.columns_mut(4 * hidden..8 * hidden);
+        product(step.prev[0], &packed[0], Accumulate::Zero, v);
+        forward(step.level, self.norms(), step.reborrow());
+    }
+
+    fn backward(&self, packed: &[Packed<T>], step: &mut BackwardStep<'_, T>) {
+        let hidden = self.hidden_size();
+        backward(step.level, self.norms(), step.reborrow());
+        let d_v = step.saved.as_rows().columns(12 * hidden..16 * hidden);
+        product(d_v, &packed[0], Accumulate::Zero, step.d_state[0].reborrow());
+    }
+
+    fn accumulate(&self, steps: &Steps<'_, T>, grad: &mut Self) {
+        let (level, hidden, saved) = (steps.level(), self.hidden_size(), steps.saved());
         let mut start = 0;
-        let [u, v, d_a, d_v, c, d_y] = ENDS.map(|end| {
-            let columns = std::mem::replace(&mut start, end) * hidden..end * hidden;
-            steps.saved.columns(columns)
-        });
-        steps.x.add_outer_products(simd, &steps.d_gates, grad.weight_ih.view_mut());
-        add_outer_products(simd, &d_v, [(&steps.prev[0], grad.weight_hh.view_mut())]);
+        let [u, v, d_a, d_v, c, d_y] =
+            ENDS.map(|end| saved.columns(std::mem::replace(&mut start, end) * hidden..end * hidden));
+        let GateWeights { weight_ih, weight_hh, .. } = &mut grad.weights;
+        steps.x().add_outer_products(level, &steps.d_gates(), weight_ih.view_mut());
+        add_outer_products(level, &d_v, &mut [(&steps.prev(0), weight_hh.view_mut())]);
         if let Some(bias) = &mut grad.bias {
-            add_column_sums(simd, &d_a, [bias.view_mut()]);
+            add_column_sums(level, &d_a, vec![bias.view_mut()]);
         }
-        grad.ln_ih.accumulate(simd, &d_a, &u);
-        grad.ln_hh.accumulate(simd, &d_a, &v);
-        grad.ln_c.accumulate(simd, &d_y, &c);
+        grad.ln_ih.accumulate(level, &d_a, &u);
+        grad.ln_hh.accumulate(level, &d_a, &v);
+        grad.ln_c.accumulate(level, &d_y, &c);
+    }
+}
+
+compiled! {
+    fn forward<'a, T>(norms: Norms<'a, T>, step: ForwardStep<'a, T>) = forward_on;
+    fn backward<'a, T>(norms: Norms<'a, T>, step: BackwardStep<'a, T>) = backward_on;
+}
+
+#[inline(always)]
+fn forward_on<S: Simd, T: Float>(simd: S, norms: Norms<'_, T>, step: ForwardStep<'_, T>) {
+    let ForwardStep { prev: [_, c_prev, ..], next: [mut h, mut c, ..], .. } = step;
+    let ForwardStep { mut gates, mut saved, .. } = step;
+    let Norms { epsilon, scales: [scale_u, scale_v, _], .. } = norms;
+    for r in 0..gates.count() {
+        let ([u, v, _, _, y, _], factors) = parts_of(saved.row_mut(r), c.width());
+        let a = gates.row_mut(r);
+        u.copy_from_slice(a);
+        factors[0] = normalize(simd, u, epsilon);
+        factors[1] = normalize(simd, v, epsilon);
+        for l in lanes(simd, a.len()) {
+            let (u_t, v_t) = (l.load(scale_u) * l.load(u), l.load(scale_v) * l.load(v));
+            l.store(a, u_t + v_t + norms.shift(l));
+        }
+        let [i, f, g, o] = gates.row_parts_mut(r);
+        let (c_prev, h, c) = (c_prev.row(r), h.row_mut(r), c.row_mut(r));
+        for l in lanes(simd, c.len()) {
+            let (i_t, f_t) = (sigmoid(l.load(i)), sigmoid(l.load(f)));
+            let (g_t, o_t) = (tanh(l.load(g)), sigmoid(l.load(o)));
+            l.store(i, i_t);
+            l.store(f, f_t);
+            l.store(g, g_t);
+            l.store(o, o_t);
+            l.store(c, f_t * l.load(c_prev) + i_t * g_t);
+        }
+        y.copy_from_slice(c);
+        factors[2] = normalize(simd, y, epsilon);
+        for l in lanes(simd, h.len()) {
+            l.store(h, l.load(o) * tanh(norms.y(l, y)));
+        }
+    }
+}
+
+#[inline(always)]
+fn backward_on<S: Simd, T: Float>(simd: S, norms: Norms<'_, T>, step: BackwardStep<'_, T>) {
+    let BackwardStep { prev: [_, c_prev, ..], mut gates, mut saved, .. } = step;
+    let [d_h, mut d_c, ..] = step.d_state;
+    let Norms { scales: [scale_u, scale_v, scale_c], .. } = norms;
+    let hidden = d_c.width();
+    for r in 0..gates.count() {
+        let ([u, v, d_a, d_v, c, d_y], factors) = parts_of(saved.row_mut(r), hidden);
+        let [i, f, g, o] = gates.row_parts_mut(r);
+        let (c_prev, d_h, d_c) = (c_prev.row(r), d_h.row(r), d_c.row_mut(r));
+        for l in lanes(simd, hidden) {
+            let (one, o_t, d_h_t) = (l.splat(1.0), l.load(o), l.load(d_h));
+            let tanh_y = tanh(norms.y(l, c));
+            let d_y_t = d_h_t * o_t * (one - tanh_y * tanh_y);
+            l.store(d_y, d_y_t);
+            l.store(&mut d_a[3 * hidden..], d_h_t * tanh_y * o_t * (one - o_t));
+            // o is not needed any more: its place takes d_ĉ.
+            l.store(o, d_y_t * l.load(scale_c));
+        }
+        normalize_backward(simd, o, c, factors[2]);
+        for l in lanes(simd, hidden) {
+            let (one, i_t, f_t, g_t) = (l.splat(1.0), l.load(i), l.load(f), l.load(g));
+            let d_c_t = l.load(d_c) + l.load(o);
+            l.store(d_a, d_c_t * g_t * i_t * (one - i_t));
+            l.store(&mut d_a[hidden..], d_c_t * l.load(c_prev) * f_t * (one - f_t));
+            l.store(&mut d_a[2 * hidden..], d_c_t * i_t * (one - g_t * g_t));
+            l.store(d_c, d_c_t * f_t);
+        }
+        let d_u = gates.row_mut(r);
+        for l in lanes(simd, d_u.len()) {
+            l.store(d_u, l.load(d_a) * l.load(scale_u));
+            l.store(d_v, l.load(d_a) * l.load(scale_v));
+        }
+        normalize_backward(simd, d_u, u, factors[0]);
+        normalize_backward(simd, d_v, v, factors[1]);
     }
 }
 
 impl<T: Float> Arrays<T> for LayerNormLstmCell<T> {
     fn for_each<'a>(&'a self, f: &mut Visit<'_, 'a, T>) {
-        f("weight_ih", self.weight_ih.view().into_dyn());
-        f("weight_hh", self.weight_hh.view().into_dyn());
+        self.weights.for_each(f);
         self.bias.for_each(&mut |_, bias| f("bias", bias));
         let norms = [("ln_ih", &self.ln_ih), ("ln_hh", &self.ln_hh), ("ln_c", &self.ln_c)];
         for (name, norm) in norms {
@@ -298,8 +322,7 @@ impl<T: Float> Arrays<T> for LayerNormLstmCell<T> {
     }
 
     fn for_each_mut<'a>(&'a mut self, f: &mut VisitMut<'_, 'a, T>) {
-        f("weight_ih", self.weight_ih.view_mut().into_dyn());
-        f("weight_hh", self.weight_hh.view_mut().into_dyn());
+        self.weights.for_each_mut(f);
         self.bias.for_each_mut(&mut |_, bias| f("bias", bias));
         let norms =
             [("ln_ih", &mut self.ln_ih), ("ln_hh", &mut self.ln_hh), ("ln_c", &mut self.ln_c)];

@@ -22,16 +22,16 @@
 //! Source: Hochreiter and Schmidhuber, *Long Short-Term Memory*, 1997; the forget gate of Gers,
 //! Schmidhuber and Cummins, *Learning to Forget*, 2000; layout and names of `torch.nn.LSTM`.
 
-use ndarray::{Array1, ArrayView2};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
-use super::{BackwardStep, Cell, CellConfig, ForwardStep, GateWeights, Steps};
+use super::{BackwardStep, Block, Cell, CellConfig, ForwardStep, GateWeights};
 use crate::arrays::{Arrays, Visit, VisitMut};
+use crate::compiled;
 use crate::error::Result;
 use crate::float::Float;
 use crate::tensor::activation::{sigmoid, tanh};
-use crate::tensor::{Packed, Simd, Start, lanes, product, product_then};
+use crate::tensor::{Accumulate, Packed, Simd, lanes, product};
 
 /// A long short-term memory cell; equations in the [module](self).
 #[derive(Clone, Debug)]
@@ -39,7 +39,7 @@ pub struct LstmCell<T> {
     weights: GateWeights<T>,
 }
 
-/// Options of the LSTM.
+/// Options of the LSTM, and of its variants with peepholes or coupled gates.
 ///
 /// ```
 /// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
@@ -59,84 +59,79 @@ pub struct LstmOptions {
 
 impl<T: Float> Cell<T> for LstmCell<T> {
     type Options = LstmOptions;
-    type Packed = Packed<T>;
     const NAME: &'static str = "lstm";
     const STATE: &'static [&'static str] = &["h", "c"];
     const GATES: &'static [&'static str] = &["i", "f", "g", "o"];
-    const FUSED: bool = true;
 
     fn new(config: &CellConfig, options: &LstmOptions, rng: &mut dyn Rng) -> Result<Self> {
         let mut weights = GateWeights::new(config, 4, config.hidden_size, rng)?;
-        if let Some(value) = options.forget_bias {
-            weights.set_bias("forget_bias", 4, 1, value)?;
-        }
+        weights.set_forget_bias(options.forget_bias, 4, 1)?;
         Ok(Self { weights })
     }
 
-    fn hidden_size(&self) -> usize {
-        self.weights.weight_hh.ncols()
+    fn weights(&self) -> &GateWeights<T> {
+        &self.weights
     }
 
-    fn weight_ih(&self) -> ArrayView2<'_, T> {
-        self.weights.weight_ih.view()
+    fn weights_mut(&mut self) -> &mut GateWeights<T> {
+        &mut self.weights
     }
 
-    fn input_bias(&self) -> Option<Array1<T>> {
-        self.weights.bias()
+    fn forward(&self, packed: &[Packed<T>], step: &mut ForwardStep<'_, T>) {
+        step.sum_gates(&packed[0], forward);
     }
 
-    fn pack_forward<S: Simd>(&self, simd: S) -> Packed<T> {
-        Packed::gates(simd, self.weights.weight_hh.t(), 4)
+    fn backward(&self, packed: &[Packed<T>], step: &mut BackwardStep<'_, T>) {
+        backward(step.level, step.reborrow());
+        let d_h = step.d_state[0].reborrow();
+        product(step.gates.as_rows(), &packed[0], Accumulate::Zero, d_h);
     }
+}
 
-    fn pack_backward<S: Simd>(&self, simd: S) -> Packed<T> {
-        Packed::new(simd, self.weights.weight_hh.view())
-    }
+compiled! {
+    fn forward<'a, T>(block: &'a mut Block<'a, T>) = forward_on;
+    fn backward<'a, T>(step: BackwardStep<'a, T>) = backward_on;
+}
 
-    #[inline(always)]
-    fn forward<S: Simd>(&self, simd: S, weight_hh: &Packed<T>, step: ForwardStep<'_, '_, T>) {
-        let ForwardStep { prev, next: [h, c], input, gates, .. } = step else { return };
-        product_then(
-            simd,
-            prev[0],
-            weight_hh,
-            input,
-            gates,
-            #[inline(always)]
-            |r, l, [i, f, g, o]| {
-                let (i, f, g, o) = (sigmoid(i), sigmoid(f), tanh(g), sigmoid(o));
-                let c_t = f * l.load(prev[1].row(r)) + i * g;
-                l.store(c.row_mut(r), c_t);
-                l.store(h.row_mut(r), o * tanh(c_t));
-                [i, f, g, o]
-            },
-        );
-    }
-
-    #[inline(always)]
-    fn backward<S: Simd>(&self, simd: S, weight_hh: &Packed<T>, step: BackwardStep<'_, '_, T>) {
-        let BackwardStep { prev, next, mut gates, d_state: [d_h, d_c], .. } = step else { return };
-        for r in 0..gates.count() {
-            let [i, f, g, o] = gates.parts_mut(r);
-            let (c_prev, c, d_h, d_c) =
-                (prev[1].row(r), next[1].row(r), d_h.row(r), d_c.row_mut(r));
-            for l in lanes(simd, c.len()) {
-                let one = l.splat(1.0);
-                let (i_t, f_t, g_t, o_t) = (l.load(i), l.load(f), l.load(g), l.load(o));
-                let (tanh_c, d_h_t) = (tanh(l.load(c)), l.load(d_h));
-                let d_c_t = l.load(d_c) + d_h_t * o_t * (one - tanh_c * tanh_c);
-                l.store(i, d_c_t * g_t * i_t * (one - i_t));
-                l.store(f, d_c_t * l.load(c_prev) * f_t * (one - f_t));
-                l.store(g, d_c_t * i_t * (one - g_t * g_t));
-                l.store(o, d_h_t * tanh_c * o_t * (one - o_t));
-                l.store(d_c, d_c_t * f_t);
-            }
+#[inline(always)]
+fn forward_on<S: Simd, T: Float>(simd: S, block: &mut Block<'_, T>) {
+    let Block { units, prev: [_, c_prev, ..], next: [h, c, ..], gates, .. } = block;
+    for r in 0..gates.count() {
+        let [i, f, g, o] = gates.parts_mut(r, units);
+        let c_prev = &c_prev.row(r)[units.clone()];
+        let (h, c) = (&mut h.row_mut(r)[units.clone()], &mut c.row_mut(r)[units.clone()]);
+        for l in lanes(simd, c.len()) {
+            let (i_t, f_t) = (sigmoid(l.load(i)), sigmoid(l.load(f)));
+            let (g_t, o_t) = (tanh(l.load(g)), sigmoid(l.load(o)));
+            let c_t = f_t * l.load(c_prev) + i_t * g_t;
+            l.store(i, i_t);
+            l.store(f, f_t);
+            l.store(g, g_t);
+            l.store(o, o_t);
+            l.store(c, c_t);
+            l.store(h, o_t * tanh(c_t));
         }
-        product(simd, gates.as_rows(), weight_hh, Start::Zero, d_h.reborrow());
     }
+}
 
-    fn accumulate<S: Simd>(&self, simd: S, steps: &Steps<'_, T>, grad: &mut Self) {
-        grad.weights.accumulate(simd, steps);
+#[inline(always)]
+fn backward_on<S: Simd, T: Float>(simd: S, step: BackwardStep<'_, T>) {
+    let BackwardStep { prev: [_, c_prev, ..], next: [_, c, ..], mut gates, .. } = step;
+    let [d_h, mut d_c, ..] = step.d_state;
+    for r in 0..gates.count() {
+        let [i, f, g, o] = gates.row_parts_mut(r);
+        let (c_prev, c, d_h, d_c) = (c_prev.row(r), c.row(r), d_h.row(r), d_c.row_mut(r));
+        for l in lanes(simd, c.len()) {
+            let one = l.splat(1.0);
+            let (i_t, f_t, g_t, o_t) = (l.load(i), l.load(f), l.load(g), l.load(o));
+            let (tanh_c, d_h_t) = (tanh(l.load(c)), l.load(d_h));
+            let d_c_t = l.load(d_c) + d_h_t * o_t * (one - tanh_c * tanh_c);
+            l.store(i, d_c_t * g_t * i_t * (one - i_t));
+            l.store(f, d_c_t * l.load(c_prev) * f_t * (one - f_t));
+            l.store(g, d_c_t * i_t * (one - g_t * g_t));
+            l.store(o, d_h_t * tanh_c * o_t * (one - o_t));
+            l.store(d_c, d_c_t * f_t);
+        }
     }
 }
 

@@ -6,6 +6,8 @@
 //!
 //! | file | cell |
 //! |---|---|
+//! | `step` | [`ForwardStep`], [`BackwardStep`], [`Steps`]: the rows that a cell reads and writes |
+//! | `any` | a cell without its type, for the engine |
 //! | `weights` | [`GateWeights`]: the weights and biases that most cells are made of |
 //! | `rnn` | [`RnnCell`]: h = tanh or relu |
 //! | `lstm` | [`LstmCell`]: input, forget, output gate and cell state |
@@ -15,6 +17,7 @@
 //! | `projection` | [`ProjectedLstmCell`]: a narrower output (LSTMP) |
 //! | `layer_norm` | [`LayerNormLstmCell`]: layer normalisation inside the step |
 
+pub(crate) mod any;
 pub mod coupled;
 pub mod gru;
 pub mod layer_norm;
@@ -22,23 +25,25 @@ pub mod lstm;
 pub mod peephole;
 pub mod projection;
 pub mod rnn;
+pub mod step;
 pub mod weights;
 
-use ndarray::{Array1, Array2, ArrayView2};
+use ndarray::{Array1, Array2};
 use rand::Rng;
 
 use crate::arrays::Arrays;
 use crate::error::{Result, check_size};
 use crate::float::Float;
-use crate::tensor::{Gather, Init, Inputs, Rows, RowsMut, Simd, Start};
+use crate::tensor::{Init, Level, Packed};
 
-pub use coupled::{CoupledLstmCell, CoupledLstmOptions};
+pub use coupled::CoupledLstmCell;
 pub use gru::{GruCell, GruOptions, Reset};
 pub use layer_norm::{LayerNormLstmCell, LayerNormLstmOptions};
 pub use lstm::{LstmCell, LstmOptions};
-pub use peephole::{PeepholeLstmCell, PeepholeLstmOptions};
+pub use peephole::PeepholeLstmCell;
 pub use projection::{ProjectedLstmCell, ProjectedLstmOptions};
 pub use rnn::{Nonlinearity, RnnCell};
+pub use step::{BackwardStep, Block, ForwardStep, Steps};
 pub use weights::GateWeights;
 
 /// The most states a cell may carry from step to step.
@@ -46,9 +51,8 @@ pub const MAX_STATES: usize = 4;
 
 /// One step of a recurrent network: its parameters, its equations and their derivatives.
 ///
-/// The parameters are the cell's own arrays ([`Arrays`]), so a gradient is another cell. With
-/// `a = W_ih x + b` from the engine, a cell turns `a` and the states before the step into the states
-/// after it.
+/// The parameters are the cell's own arrays ([`Arrays`]), so a gradient is another cell. A cell turns
+/// W_ih x + b, from the engine, and the states before the step into the states after it.
 ///
 /// # Rows
 ///
@@ -56,7 +60,7 @@ pub const MAX_STATES: usize = 4;
 ///
 /// | name | width | forward | backward |
 /// |---|---|---|---|
-/// | `gates` | rows of `weight_ih` | in: `a`; out: what `backward` needs, by convention the activated gates | in: that; out: ∂L/∂a |
+/// | `gates` | rows of `weight_ih` | in: W_ih x + b; out: what `backward` needs, by convention the activated gates | in: that; out: ∂L/∂(W_ih x + b) |
 /// | `saved` | [`saved_size`](Cell::saved_size) | out: what else `backward` needs | in: that; out: what [`accumulate`](Cell::accumulate) needs |
 /// | `prev[s]` | [`state_size`](Cell::state_size)`(s)` | in: state before the step | in: the same |
 /// | `next[s]` | the same | out: state after the step | in: the same |
@@ -65,13 +69,17 @@ pub const MAX_STATES: usize = 4;
 /// A row's results must depend on that row alone. Then the engine's promises hold for the cell:
 /// results independent of batching, padding and threads, and streaming equal to the sequence.
 ///
-/// Mark `forward` and `backward` `#[inline(always)]`: they are compiled for each instruction set.
-/// `tests/engine/user_cell.rs` in the repository is a worked example, a minimal gated unit.
+/// # How to write one
+///
+/// Most cells are [`GateWeights`] and elementwise equations. `forward` sums the gates and applies the
+/// equations to each block of the sum ([`ForwardStep::sum_gates`]); `backward` applies their
+/// derivatives and multiplies by W_hh ([`product`](crate::tensor::product)). The equations are
+/// functions that are generic over the instruction set, made callable by
+/// [`compiled!`](crate::compiled). `tests/engine/user_cell.rs` in the repository is a worked example,
+/// a minimal gated unit.
 pub trait Cell<T: Float>: Arrays<T> + Send + Sync {
     /// What distinguishes cells of this type beside their sizes.
     type Options: Clone + Default + std::fmt::Debug + Send + Sync;
-    /// The recurrent weights, laid out for the products of a step.
-    type Packed: std::fmt::Debug + Send + Sync;
 
     /// The cell's name in the files of models, unlike any other's.
     const NAME: &'static str;
@@ -79,97 +87,58 @@ pub trait Cell<T: Float>: Arrays<T> + Send + Sync {
     const STATE: &'static [&'static str];
     /// The parts of equal width that a row of `gates` consists of, by name.
     const GATES: &'static [&'static str];
-    /// Whether `forward` takes W_ih x + b from [`ForwardStep::input`]: its product by weights packed
-    /// for all [`GATES`](Cell::GATES) together, at most [`MAX_GATES`](crate::tensor::MAX_GATES), then
-    /// starts from that ([`product_then`](crate::tensor::product_then)). A cell that is not fused
-    /// finds it in `gates`.
-    const FUSED: bool = false;
 
-    /// A cell with fresh parameters.
+    /// Returns a cell with fresh parameters.
     fn new(config: &CellConfig, options: &Self::Options, rng: &mut dyn Rng) -> Result<Self>;
 
-    /// Width of a gate.
-    fn hidden_size(&self) -> usize;
+    /// Returns W_ih, W_hh and their biases.
+    fn weights(&self) -> &GateWeights<T>;
 
-    /// Width of state `index` of [`STATE`](Cell::STATE).
-    fn state_size(&self, index: usize) -> usize {
-        let _ = index;
+    /// Returns the same, to change.
+    fn weights_mut(&mut self) -> &mut GateWeights<T>;
+
+    /// Returns the width of a gate.
+    fn hidden_size(&self) -> usize {
+        self.weights().weight_ih.nrows() / Self::GATES.len()
+    }
+
+    /// Returns the width of state `index` of [`STATE`](Cell::STATE): by default that of a gate.
+    fn state_size(&self, _index: usize) -> usize {
         self.hidden_size()
     }
 
-    /// Values that `forward` keeps for `backward` beside the gates, per row.
+    /// Returns how many values `forward` keeps for `backward` beside the gates, per row.
     fn saved_size(&self) -> usize {
         0
     }
 
-    /// W_ih [gates·hidden, input].
-    fn weight_ih(&self) -> ArrayView2<'_, T>;
+    /// Returns the bias that is added to W_ih x: by default b_ih + b_hh.
+    fn input_bias(&self) -> Option<Array1<T>> {
+        self.weights().bias()
+    }
 
-    /// The bias that is added to W_ih x, all that does not depend on the step.
-    fn input_bias(&self) -> Option<Array1<T>>;
+    /// Packs the recurrent weights for `forward`: by default W_hhᵀ.
+    fn pack_forward(&self, level: Level) -> Vec<Packed<T>> {
+        vec![Packed::gates(level, self.weights().weight_hh.t(), Self::GATES.len())]
+    }
 
-    /// Lays the recurrent weights out for `forward`.
-    fn pack_forward<S: Simd>(&self, simd: S) -> Self::Packed;
+    /// Packs the recurrent weights for `backward`: by default W_hh.
+    fn pack_backward(&self, level: Level) -> Vec<Packed<T>> {
+        vec![Packed::new(level, self.weights().weight_hh.view())]
+    }
 
-    /// Lays the recurrent weights out for `backward`.
-    fn pack_backward<S: Simd>(&self, simd: S) -> Self::Packed;
+    /// Computes one step forward, with the weights of [`pack_forward`](Cell::pack_forward).
+    fn forward(&self, packed: &[Packed<T>], step: &mut ForwardStep<'_, T>);
 
-    /// One step forward.
-    fn forward<S: Simd>(&self, simd: S, packed: &Self::Packed, step: ForwardStep<'_, '_, T>);
-
-    /// The same step backward.
-    fn backward<S: Simd>(&self, simd: S, packed: &Self::Packed, step: BackwardStep<'_, '_, T>);
+    /// Computes the same step backward, with the weights of [`pack_backward`](Cell::pack_backward).
+    fn backward(&self, packed: &[Packed<T>], step: &mut BackwardStep<'_, T>);
 
     /// Adds the gradient of each parameter to `grad`, from the rows of a window of steps: of all, or
     /// of those between two checkpoints. A sum that goes on row by row from what stands in `grad`,
     /// as [`GateWeights`] and [`tensor`](crate::tensor) do it, has the same bits in either case.
-    fn accumulate<S: Simd>(&self, simd: S, steps: &Steps<'_, T>, grad: &mut Self);
-}
-
-/// What [`Cell::forward`] reads and writes.
-#[derive(Debug)]
-pub struct ForwardStep<'s, 'd, T: Float> {
-    /// The states before the step.
-    pub prev: &'s [Rows<'d, T>],
-    /// The states after the step.
-    pub next: &'s mut [RowsMut<'d, T>],
-    /// W_ih x + b: what stands in `gates`, or, for a [`FUSED`](Cell::FUSED) cell, a product.
-    pub input: Start<'d, T>,
-    /// In: W_ih x + b, unless `input` is a product. Out: the activated gates.
-    pub gates: RowsMut<'d, T>,
-    /// Out: what else `backward` needs.
-    pub saved: RowsMut<'d, T>,
-}
-
-/// What [`Cell::backward`] reads and writes.
-#[derive(Debug)]
-pub struct BackwardStep<'s, 'd, T> {
-    /// The states before the step.
-    pub prev: &'s [Rows<'d, T>],
-    /// The states after the step.
-    pub next: &'s [Rows<'d, T>],
-    /// In: what `forward` left. Out: ∂L/∂(W_ih x + b).
-    pub gates: RowsMut<'d, T>,
-    /// In: what `forward` left. Out: what `accumulate` needs.
-    pub saved: RowsMut<'d, T>,
-    /// In: ∂L/∂`next`. Out: ∂L/∂`prev`.
-    pub d_state: &'s mut [RowsMut<'d, T>],
-}
-
-/// The rows of a window of steps of a sequence call, from the step walked last to the first, in the
-/// same order in each field.
-#[derive(Debug)]
-pub struct Steps<'a, T> {
-    /// The inputs, for the gradient of W_ih ([`Inputs::add_outer_products`]).
-    pub x: Inputs<'a, T>,
-    /// What `backward` left in `gates`: ∂L/∂(W_ih x + b).
-    pub d_gates: Gather<'a, T>,
-    /// What `backward` left in `saved`.
-    pub saved: Gather<'a, T>,
-    /// The states before each step.
-    pub prev: Vec<Gather<'a, T>>,
-    /// The states after each step.
-    pub next: Vec<Gather<'a, T>>,
+    fn accumulate(&self, steps: &Steps<'_, T>, grad: &mut Self) {
+        grad.weights_mut().accumulate(steps);
+    }
 }
 
 /// Sizes and initialisers of a [`Cell`].

@@ -25,17 +25,17 @@
 //! Source: Gers and Schmidhuber, *Recurrent Nets that Time and Count*, 2000, in the form of Greff et
 //! al., *LSTM: A Search Space Odyssey*, 2017.
 
-use ndarray::{Array1, ArrayView2};
+use ndarray::Array1;
 use rand::Rng;
-use serde::{Deserialize, Serialize};
 
-use super::{BackwardStep, Cell, CellConfig, ForwardStep, GateWeights, Steps};
+use super::{BackwardStep, Block, Cell, CellConfig, ForwardStep, GateWeights, LstmOptions, Steps};
 use crate::arrays::{Arrays, Visit, VisitMut};
+use crate::compiled;
 use crate::error::Result;
 use crate::float::Float;
 use crate::tensor::activation::{sigmoid, tanh};
 use crate::tensor::reduce::add_column_products;
-use crate::tensor::{Packed, Simd, Start, lanes, product};
+use crate::tensor::{Accumulate, Packed, Simd, lanes, product};
 
 /// An LSTM cell with peepholes; equations in the [module](self).
 ///
@@ -51,32 +51,22 @@ pub struct PeepholeLstmCell<T> {
 /// Names of the peepholes, in order.
 const PEEPHOLES: [&str; 3] = ["weight_ci", "weight_cf", "weight_co"];
 
-/// Options of the LSTM with peepholes.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct PeepholeLstmOptions {
-    /// The forget gate's bias at the start, as in [`LstmOptions`](super::LstmOptions).
-    pub forget_bias: Option<f64>,
-}
-
 impl<T: Float> PeepholeLstmCell<T> {
-    /// w_ci, w_cf, w_co; they are contiguous as they were made.
+    /// w_ci, w_cf, w_co.
     fn peepholes(&self) -> [&[T]; 3] {
-        self.peepholes.each_ref().map(|weight| weight.as_slice().unwrap_or_default())
+        self.peepholes.each_ref().map(|weight| weight.as_slice().expect("a contiguous vector"))
     }
 }
 
 impl<T: Float> Cell<T> for PeepholeLstmCell<T> {
-    type Options = PeepholeLstmOptions;
-    type Packed = Packed<T>;
+    type Options = LstmOptions;
     const NAME: &'static str = "peephole_lstm";
     const STATE: &'static [&'static str] = &["h", "c"];
     const GATES: &'static [&'static str] = &["i", "f", "g", "o"];
 
-    fn new(config: &CellConfig, options: &PeepholeLstmOptions, rng: &mut dyn Rng) -> Result<Self> {
+    fn new(config: &CellConfig, options: &LstmOptions, rng: &mut dyn Rng) -> Result<Self> {
         let mut weights = GateWeights::new(config, 4, config.hidden_size, rng)?;
-        if let Some(value) = options.forget_bias {
-            weights.set_bias("forget_bias", 4, 1, value)?;
-        }
+        weights.set_forget_bias(options.forget_bias, 4, 1)?;
         let mut peephole = || -> Result<Array1<T>> {
             let column = config.weight(config.weight_hh, 1, (config.hidden_size, 1), rng)?;
             Ok(column.into_iter().collect())
@@ -84,85 +74,88 @@ impl<T: Float> Cell<T> for PeepholeLstmCell<T> {
         Ok(Self { weights, peepholes: [peephole()?, peephole()?, peephole()?] })
     }
 
-    fn hidden_size(&self) -> usize {
-        self.weights.weight_hh.ncols()
+    fn weights(&self) -> &GateWeights<T> {
+        &self.weights
     }
 
-    fn weight_ih(&self) -> ArrayView2<'_, T> {
-        self.weights.weight_ih.view()
+    fn weights_mut(&mut self) -> &mut GateWeights<T> {
+        &mut self.weights
     }
 
-    fn input_bias(&self) -> Option<Array1<T>> {
-        self.weights.bias()
+    fn forward(&self, packed: &[Packed<T>], step: &mut ForwardStep<'_, T>) {
+        let peepholes = self.peepholes();
+        step.sum_gates(&packed[0], |level, block| {
+            forward(level, peepholes, block.reborrow());
+        });
     }
 
-    fn pack_forward<S: Simd>(&self, simd: S) -> Packed<T> {
-        Packed::new(simd, self.weights.weight_hh.t())
+    fn backward(&self, packed: &[Packed<T>], step: &mut BackwardStep<'_, T>) {
+        backward(step.level, self.peepholes(), step.reborrow());
+        let d_h = step.d_state[0].reborrow();
+        product(step.gates.as_rows(), &packed[0], Accumulate::Zero, d_h);
     }
 
-    fn pack_backward<S: Simd>(&self, simd: S) -> Packed<T> {
-        Packed::new(simd, self.weights.weight_hh.view())
-    }
-
-    #[inline(always)]
-    fn forward<S: Simd>(&self, simd: S, weight_hh: &Packed<T>, step: ForwardStep<'_, '_, T>) {
-        let ForwardStep { prev, next: [h, c], mut gates, .. } = step else { return };
-        let [w_ci, w_cf, w_co] = self.peepholes();
-        product(simd, prev[0], weight_hh, Start::Output, gates.reborrow());
-        for r in 0..gates.count() {
-            let [i, f, g, o] = gates.parts_mut(r);
-            let (c_prev, h, c) = (prev[1].row(r), h.row_mut(r), c.row_mut(r));
-            for l in lanes(simd, c.len()) {
-                let c_prev_t = l.load(c_prev);
-                let i_t = sigmoid(l.load(i) + l.load(w_ci) * c_prev_t);
-                let f_t = sigmoid(l.load(f) + l.load(w_cf) * c_prev_t);
-                let g_t = tanh(l.load(g));
-                let c_t = f_t * c_prev_t + i_t * g_t;
-                let o_t = sigmoid(l.load(o) + l.load(w_co) * c_t);
-                l.store(i, i_t);
-                l.store(f, f_t);
-                l.store(g, g_t);
-                l.store(o, o_t);
-                l.store(c, c_t);
-                l.store(h, o_t * tanh(c_t));
-            }
+    fn accumulate(&self, steps: &Steps<'_, T>, grad: &mut Self) {
+        grad.weights.accumulate(steps);
+        let (hidden, d_gates) = (self.hidden_size(), steps.d_gates());
+        let seen = [(0, steps.prev(1)), (1, steps.prev(1)), (3, steps.next(1))];
+        for ((gate, c), d_w) in seen.iter().zip(&mut grad.peepholes) {
+            let d_a = d_gates.columns(gate * hidden..(gate + 1) * hidden);
+            add_column_products(steps.level(), &d_a, c, d_w.view_mut());
         }
     }
+}
 
-    #[inline(always)]
-    fn backward<S: Simd>(&self, simd: S, weight_hh: &Packed<T>, step: BackwardStep<'_, '_, T>) {
-        let BackwardStep { prev, next, mut gates, d_state: [d_h, d_c], .. } = step else { return };
-        let [w_ci, w_cf, w_co] = self.peepholes();
-        for r in 0..gates.count() {
-            let [i, f, g, o] = gates.parts_mut(r);
-            let (c_prev, c, d_h, d_c) =
-                (prev[1].row(r), next[1].row(r), d_h.row(r), d_c.row_mut(r));
-            for l in lanes(simd, c.len()) {
-                let one = l.splat(1.0);
-                let (i_t, f_t, g_t, o_t) = (l.load(i), l.load(f), l.load(g), l.load(o));
-                let (tanh_c, d_h_t) = (tanh(l.load(c)), l.load(d_h));
-                let d_o_t = d_h_t * tanh_c * o_t * (one - o_t);
-                let d_c_t =
-                    l.load(d_c) + d_h_t * o_t * (one - tanh_c * tanh_c) + l.load(w_co) * d_o_t;
-                let d_i_t = d_c_t * g_t * i_t * (one - i_t);
-                let d_f_t = d_c_t * l.load(c_prev) * f_t * (one - f_t);
-                l.store(i, d_i_t);
-                l.store(f, d_f_t);
-                l.store(g, d_c_t * i_t * (one - g_t * g_t));
-                l.store(o, d_o_t);
-                l.store(d_c, d_c_t * f_t + l.load(w_ci) * d_i_t + l.load(w_cf) * d_f_t);
-            }
+compiled! {
+    fn forward<'a, T>(peepholes: [&'a [T]; 3], block: Block<'a, T>) = forward_on;
+    fn backward<'a, T>(peepholes: [&'a [T]; 3], step: BackwardStep<'a, T>) = backward_on;
+}
+
+#[inline(always)]
+fn forward_on<S: Simd, T: Float>(simd: S, peepholes: [&[T]; 3], block: Block<'_, T>) {
+    let Block { units, prev: [_, c_prev, ..], next: [mut h, mut c, ..], mut gates, .. } = block;
+    let [w_ci, w_cf, w_co] = peepholes.map(|weight| &weight[units.clone()]);
+    for r in 0..gates.count() {
+        let [i, f, g, o] = gates.parts_mut(r, &units);
+        let c_prev = &c_prev.row(r)[units.clone()];
+        let (h, c) = (&mut h.row_mut(r)[units.clone()], &mut c.row_mut(r)[units.clone()]);
+        for l in lanes(simd, c.len()) {
+            let c_prev_t = l.load(c_prev);
+            let i_t = sigmoid(l.load(i) + l.load(w_ci) * c_prev_t);
+            let f_t = sigmoid(l.load(f) + l.load(w_cf) * c_prev_t);
+            let g_t = tanh(l.load(g));
+            let c_t = f_t * c_prev_t + i_t * g_t;
+            let o_t = sigmoid(l.load(o) + l.load(w_co) * c_t);
+            l.store(i, i_t);
+            l.store(f, f_t);
+            l.store(g, g_t);
+            l.store(o, o_t);
+            l.store(c, c_t);
+            l.store(h, o_t * tanh(c_t));
         }
-        product(simd, gates.as_rows(), weight_hh, Start::Zero, d_h.reborrow());
     }
+}
 
-    fn accumulate<S: Simd>(&self, simd: S, steps: &Steps<'_, T>, grad: &mut Self) {
-        grad.weights.accumulate(simd, steps);
-        let hidden = self.hidden_size();
-        let seen = [(0, &steps.prev[1]), (1, &steps.prev[1]), (3, &steps.next[1])];
-        for ((gate, c), d_w) in seen.into_iter().zip(&mut grad.peepholes) {
-            let d_a = steps.d_gates.columns(gate * hidden..(gate + 1) * hidden);
-            add_column_products(simd, &d_a, c, d_w.view_mut());
+#[inline(always)]
+fn backward_on<S: Simd, T: Float>(simd: S, peepholes: [&[T]; 3], step: BackwardStep<'_, T>) {
+    let BackwardStep { prev: [_, c_prev, ..], next: [_, c, ..], mut gates, .. } = step;
+    let ([w_ci, w_cf, w_co], [d_h, mut d_c, ..]) = (peepholes, step.d_state);
+    for r in 0..gates.count() {
+        let [i, f, g, o] = gates.row_parts_mut(r);
+        let (c_prev, c, d_h, d_c) = (c_prev.row(r), c.row(r), d_h.row(r), d_c.row_mut(r));
+        for l in lanes(simd, c.len()) {
+            let one = l.splat(1.0);
+            let (i_t, f_t, g_t, o_t) = (l.load(i), l.load(f), l.load(g), l.load(o));
+            let (tanh_c, d_h_t) = (tanh(l.load(c)), l.load(d_h));
+            let d_o_t = d_h_t * tanh_c * o_t * (one - o_t);
+            let d_c_t = l.load(d_c) + d_h_t * o_t * (one - tanh_c * tanh_c) + l.load(w_co) * d_o_t;
+            let d_i_t = d_c_t * g_t * i_t * (one - i_t);
+            let d_f_t = d_c_t * l.load(c_prev) * f_t * (one - f_t);
+            l.store(i, d_i_t);
+            l.store(f, d_f_t);
+            l.store(g, d_c_t * i_t * (one - g_t * g_t));
+            l.store(o, d_o_t);
+            l.store(d_c, d_c_t * f_t + l.load(w_ci) * d_i_t + l.load(w_cf) * d_f_t);
         }
     }
 }

@@ -26,16 +26,19 @@
 //! for Large Scale Acoustic Modeling*, 2014, without its peepholes; layout and names of
 //! `torch.nn.LSTM` with `proj_size`.
 
-use ndarray::{Array1, Array2, ArrayView2};
+use ndarray::Array2;
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
-use super::{BackwardStep, Cell, CellConfig, ForwardStep, GateWeights, Steps};
+use super::{BackwardStep, Block, Cell, CellConfig, ForwardStep, GateWeights, Steps};
 use crate::arrays::{Arrays, Visit, VisitMut};
+use crate::compiled;
 use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::tensor::activation::{sigmoid, tanh};
-use crate::tensor::{Packed, Simd, Start, add_outer_products, lanes, product};
+use crate::tensor::{
+    Accumulate, Level, Packed, Simd, add_outer_products, lanes, product,
+};
 
 /// An LSTM cell with a projected output; equations in the [module](self).
 #[derive(Clone, Debug)]
@@ -63,8 +66,6 @@ impl ProjectedLstmOptions {
 
 impl<T: Float> Cell<T> for ProjectedLstmCell<T> {
     type Options = ProjectedLstmOptions;
-    /// W_hh and W_hr.
-    type Packed = [Packed<T>; 2];
     const NAME: &'static str = "projected_lstm";
     const STATE: &'static [&'static str] = &["h", "c"];
     const GATES: &'static [&'static str] = &["i", "f", "g", "o"];
@@ -76,15 +77,17 @@ impl<T: Float> Cell<T> for ProjectedLstmCell<T> {
             return Err(Error::argument("proj_size", expected, proj));
         }
         let mut weights = GateWeights::new(config, 4, proj, rng)?;
-        if let Some(value) = options.forget_bias {
-            weights.set_bias("forget_bias", 4, 1, value)?;
-        }
+        weights.set_forget_bias(options.forget_bias, 4, 1)?;
         let weight_hr = config.weight(config.weight_hh, 1, (proj, hidden), rng)?;
         Ok(Self { weights, weight_hr })
     }
 
-    fn hidden_size(&self) -> usize {
-        self.weight_hr.ncols()
+    fn weights(&self) -> &GateWeights<T> {
+        &self.weights
+    }
+
+    fn weights_mut(&mut self) -> &mut GateWeights<T> {
+        &mut self.weights
     }
 
     fn state_size(&self, index: usize) -> usize {
@@ -96,90 +99,86 @@ impl<T: Float> Cell<T> for ProjectedLstmCell<T> {
         self.weight_hr.ncols() + self.weight_hr.nrows()
     }
 
-    fn weight_ih(&self) -> ArrayView2<'_, T> {
-        self.weights.weight_ih.view()
+    fn pack_forward(&self, level: Level) -> Vec<Packed<T>> {
+        let weight_hh = Packed::gates(level, self.weights.weight_hh.t(), 4);
+        vec![weight_hh, Packed::new(level, self.weight_hr.t())]
     }
 
-    fn input_bias(&self) -> Option<Array1<T>> {
-        self.weights.bias()
+    fn pack_backward(&self, level: Level) -> Vec<Packed<T>> {
+        let weights = [&self.weights.weight_hh, &self.weight_hr];
+        weights.map(|weight| Packed::new(level, weight.view())).into()
     }
 
-    fn pack_forward<S: Simd>(&self, simd: S) -> [Packed<T>; 2] {
-        [&self.weights.weight_hh, &self.weight_hr].map(|weight| Packed::new(simd, weight.t()))
+    fn forward(&self, packed: &[Packed<T>], step: &mut ForwardStep<'_, T>) {
+        step.sum_gates(&packed[0], forward);
+        let m = step.saved.as_rows().columns(0..self.hidden_size());
+        product(m, &packed[1], Accumulate::Zero, step.next[0].reborrow());
     }
 
-    fn pack_backward<S: Simd>(&self, simd: S) -> [Packed<T>; 2] {
-        [&self.weights.weight_hh, &self.weight_hr].map(|weight| Packed::new(simd, weight.view()))
+    fn backward(&self, packed: &[Packed<T>], step: &mut BackwardStep<'_, T>) {
+        let d_m = step.saved.columns_mut(0..self.hidden_size());
+        product(step.d_state[0].as_rows(), &packed[1], Accumulate::Zero, d_m);
+        backward(step.level, step.reborrow());
+        let d_h = step.d_state[0].reborrow();
+        product(step.gates.as_rows(), &packed[0], Accumulate::Zero, d_h);
     }
 
-    #[inline(always)]
-    fn forward<S: Simd>(
-        &self,
-        simd: S,
-        [weight_hh, weight_hr]: &[Packed<T>; 2],
-        step: ForwardStep<'_, '_, T>,
-    ) {
-        let ForwardStep { prev, next: [h, c], mut gates, mut saved, .. } = step else { return };
-        product(simd, prev[0], weight_hh, Start::Output, gates.reborrow());
-        let mut m = saved.columns_mut(0..self.hidden_size());
-        for r in 0..gates.count() {
-            let [i, f, g, o] = gates.parts_mut(r);
-            let (c_prev, m, c) = (prev[1].row(r), m.row_mut(r), c.row_mut(r));
-            for l in lanes(simd, c.len()) {
-                let (i_t, f_t) = (sigmoid(l.load(i)), sigmoid(l.load(f)));
-                let (g_t, o_t) = (tanh(l.load(g)), sigmoid(l.load(o)));
-                let c_t = f_t * l.load(c_prev) + i_t * g_t;
-                l.store(i, i_t);
-                l.store(f, f_t);
-                l.store(g, g_t);
-                l.store(o, o_t);
-                l.store(c, c_t);
-                l.store(m, o_t * tanh(c_t));
-            }
+    fn accumulate(&self, steps: &Steps<'_, T>, grad: &mut Self) {
+        let (hidden, saved) = (self.hidden_size(), steps.saved());
+        let (m, d_h) = (saved.columns(0..hidden), saved.columns(hidden..saved.width()));
+        grad.weights.accumulate(steps);
+        add_outer_products(steps.level(), &d_h, &mut [(&m, grad.weight_hr.view_mut())]);
+    }
+}
+
+compiled! {
+    fn forward<'a, T>(block: &'a mut Block<'a, T>) = forward_on;
+    fn backward<'a, T>(step: BackwardStep<'a, T>) = backward_on;
+}
+
+#[inline(always)]
+fn forward_on<S: Simd, T: Float>(simd: S, block: &mut Block<'_, T>) {
+    let Block { units, prev: [_, c_prev, ..], next: [_, c, ..], gates, saved } = block;
+    for r in 0..gates.count() {
+        let [i, f, g, o] = gates.parts_mut(r, units);
+        let c_prev = &c_prev.row(r)[units.clone()];
+        let (m, c) = (&mut saved.row_mut(r)[units.clone()], &mut c.row_mut(r)[units.clone()]);
+        for l in lanes(simd, c.len()) {
+            let (i_t, f_t) = (sigmoid(l.load(i)), sigmoid(l.load(f)));
+            let (g_t, o_t) = (tanh(l.load(g)), sigmoid(l.load(o)));
+            let c_t = f_t * l.load(c_prev) + i_t * g_t;
+            l.store(i, i_t);
+            l.store(f, f_t);
+            l.store(g, g_t);
+            l.store(o, o_t);
+            l.store(c, c_t);
+            l.store(m, o_t * tanh(c_t));
         }
-        product(simd, m.as_rows(), weight_hr, Start::Zero, h.reborrow());
     }
+}
 
-    #[inline(always)]
-    fn backward<S: Simd>(
-        &self,
-        simd: S,
-        [weight_hh, weight_hr]: &[Packed<T>; 2],
-        step: BackwardStep<'_, '_, T>,
-    ) {
-        let BackwardStep { prev, next, mut gates, mut saved, d_state: [d_h, d_c] } = step else {
-            return;
-        };
-        let hidden = self.hidden_size();
-        product(simd, d_h.as_rows(), weight_hr, Start::Zero, saved.columns_mut(0..hidden));
-        for r in 0..gates.count() {
-            let [i, f, g, o] = gates.parts_mut(r);
-            // d_m becomes m again.
-            let (m, d_h_kept) = saved.row_mut(r).split_at_mut(hidden);
-            d_h_kept.copy_from_slice(d_h.row(r));
-            let (c_prev, c, d_c) = (prev[1].row(r), next[1].row(r), d_c.row_mut(r));
-            for l in lanes(simd, c.len()) {
-                let one = l.splat(1.0);
-                let (i_t, f_t, g_t, o_t) = (l.load(i), l.load(f), l.load(g), l.load(o));
-                let (tanh_c, d_m_t) = (tanh(l.load(c)), l.load(m));
-                let d_c_t = l.load(d_c) + d_m_t * o_t * (one - tanh_c * tanh_c);
-                l.store(i, d_c_t * g_t * i_t * (one - i_t));
-                l.store(f, d_c_t * l.load(c_prev) * f_t * (one - f_t));
-                l.store(g, d_c_t * i_t * (one - g_t * g_t));
-                l.store(o, d_m_t * tanh_c * o_t * (one - o_t));
-                l.store(d_c, d_c_t * f_t);
-                l.store(m, o_t * tanh_c);
-            }
+#[inline(always)]
+fn backward_on<S: Simd, T: Float>(simd: S, step: BackwardStep<'_, T>) {
+    let BackwardStep { prev: [_, c_prev, ..], next: [_, c, ..], mut gates, mut saved, .. } = step;
+    let [d_h, mut d_c, ..] = step.d_state;
+    for r in 0..gates.count() {
+        let [i, f, g, o] = gates.row_parts_mut(r);
+        let (c_prev, c, d_c) = (c_prev.row(r), c.row(r), d_c.row_mut(r));
+        // d_m becomes m again.
+        let (m, d_h_kept) = saved.row_mut(r).split_at_mut(c.len());
+        d_h_kept.copy_from_slice(d_h.row(r));
+        for l in lanes(simd, c.len()) {
+            let one = l.splat(1.0);
+            let (i_t, f_t, g_t, o_t) = (l.load(i), l.load(f), l.load(g), l.load(o));
+            let (tanh_c, d_m_t) = (tanh(l.load(c)), l.load(m));
+            let d_c_t = l.load(d_c) + d_m_t * o_t * (one - tanh_c * tanh_c);
+            l.store(i, d_c_t * g_t * i_t * (one - i_t));
+            l.store(f, d_c_t * l.load(c_prev) * f_t * (one - f_t));
+            l.store(g, d_c_t * i_t * (one - g_t * g_t));
+            l.store(o, d_m_t * tanh_c * o_t * (one - o_t));
+            l.store(d_c, d_c_t * f_t);
+            l.store(m, o_t * tanh_c);
         }
-        product(simd, gates.as_rows(), weight_hh, Start::Zero, d_h.reborrow());
-    }
-
-    fn accumulate<S: Simd>(&self, simd: S, steps: &Steps<'_, T>, grad: &mut Self) {
-        let hidden = self.hidden_size();
-        let (m, d_h) = (0..hidden, hidden..self.saved_size());
-        let (m, d_h) = (steps.saved.columns(m), steps.saved.columns(d_h));
-        grad.weights.accumulate(simd, steps);
-        add_outer_products(simd, &d_h, [(&m, grad.weight_hr.view_mut())]);
     }
 }
 

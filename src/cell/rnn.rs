@@ -12,16 +12,16 @@
 //!
 //! Source: Elman, *Finding Structure in Time*, 1990; layout and names of `torch.nn.RNN`.
 
-use ndarray::{Array1, ArrayView2};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
-use super::{BackwardStep, Cell, CellConfig, ForwardStep, GateWeights, Steps};
+use super::{BackwardStep, Block, Cell, CellConfig, ForwardStep, GateWeights};
 use crate::arrays::{Arrays, Visit, VisitMut};
+use crate::compiled;
 use crate::error::Result;
 use crate::float::Float;
 use crate::tensor::activation::{relu, tanh};
-use crate::tensor::{Packed, Select, Simd, SimdBase, Start, lanes, product};
+use crate::tensor::{Accumulate, Packed, Select, Simd, SimdBase, lanes, product};
 
 /// A vanilla recurrent cell; equations in the [module](self).
 #[derive(Clone, Debug)]
@@ -42,7 +42,6 @@ pub enum Nonlinearity {
 
 impl<T: Float> Cell<T> for RnnCell<T> {
     type Options = Nonlinearity;
-    type Packed = Packed<T>;
     const NAME: &'static str = "rnn";
     const STATE: &'static [&'static str] = &["h"];
     const GATES: &'static [&'static str] = &["h"];
@@ -52,62 +51,59 @@ impl<T: Float> Cell<T> for RnnCell<T> {
         Ok(Self { nonlinearity, weights })
     }
 
-    fn hidden_size(&self) -> usize {
-        self.weights.weight_hh.ncols()
+    fn weights(&self) -> &GateWeights<T> {
+        &self.weights
     }
 
-    fn weight_ih(&self) -> ArrayView2<'_, T> {
-        self.weights.weight_ih.view()
+    fn weights_mut(&mut self) -> &mut GateWeights<T> {
+        &mut self.weights
     }
 
-    fn input_bias(&self) -> Option<Array1<T>> {
-        self.weights.bias()
+    fn forward(&self, packed: &[Packed<T>], step: &mut ForwardStep<'_, T>) {
+        step.sum_gates(&packed[0], |level, block| forward(level, self.nonlinearity, block));
     }
 
-    fn pack_forward<S: Simd>(&self, simd: S) -> Packed<T> {
-        Packed::new(simd, self.weights.weight_hh.t())
+    fn backward(&self, packed: &[Packed<T>], step: &mut BackwardStep<'_, T>) {
+        backward(step.level, self.nonlinearity, step.reborrow());
+        let d_h = step.d_state[0].reborrow();
+        product(step.gates.as_rows(), &packed[0], Accumulate::Zero, d_h);
     }
+}
 
-    fn pack_backward<S: Simd>(&self, simd: S) -> Packed<T> {
-        Packed::new(simd, self.weights.weight_hh.view())
-    }
+compiled! {
+    fn forward<'a, T>(nonlinearity: Nonlinearity, block: &'a mut Block<'a, T>) = forward_on;
+    fn backward<'a, T>(nonlinearity: Nonlinearity, step: BackwardStep<'a, T>) = backward_on;
+}
 
-    #[inline(always)]
-    fn forward<S: Simd>(&self, simd: S, weight_hh: &Packed<T>, step: ForwardStep<'_, '_, T>) {
-        let ForwardStep { prev, next: [h], mut gates, .. } = step else { return };
-        product(simd, prev[0], weight_hh, Start::Output, gates.reborrow());
-        for r in 0..gates.count() {
-            let (a, h) = (gates.row_mut(r), h.row_mut(r));
-            for l in lanes(simd, h.len()) {
-                let h_t = match self.nonlinearity {
-                    Nonlinearity::Tanh => tanh(l.load(a)),
-                    Nonlinearity::Relu => relu(l.load(a)),
-                };
-                l.store(a, h_t);
-                l.store(h, h_t);
-            }
+#[inline(always)]
+fn forward_on<S: Simd, T: Float>(simd: S, nonlinearity: Nonlinearity, block: &mut Block<'_, T>) {
+    let Block { units, next: [h, ..], gates, .. } = block;
+    for r in 0..gates.count() {
+        let (a, h) = (&mut gates.row_mut(r)[units.clone()], &mut h.row_mut(r)[units.clone()]);
+        for l in lanes(simd, h.len()) {
+            let h_t = match nonlinearity {
+                Nonlinearity::Tanh => tanh(l.load(a)),
+                Nonlinearity::Relu => relu(l.load(a)),
+            };
+            l.store(a, h_t);
+            l.store(h, h_t);
         }
     }
+}
 
-    #[inline(always)]
-    fn backward<S: Simd>(&self, simd: S, weight_hh: &Packed<T>, step: BackwardStep<'_, '_, T>) {
-        let BackwardStep { mut gates, d_state: [d_h], .. } = step else { return };
-        for r in 0..gates.count() {
-            let (a, d_h) = (gates.row_mut(r), d_h.row(r));
-            for l in lanes(simd, d_h.len()) {
-                let (h_t, zero, one) = (l.load(a), l.splat(0.0), l.splat(1.0));
-                let slope = match self.nonlinearity {
-                    Nonlinearity::Tanh => one - h_t * h_t,
-                    Nonlinearity::Relu => h_t.simd_gt(zero).select(one, zero),
-                };
-                l.store(a, l.load(d_h) * slope);
-            }
+#[inline(always)]
+fn backward_on<S: Simd, T: Float>(simd: S, nonlinearity: Nonlinearity, step: BackwardStep<'_, T>) {
+    let BackwardStep { mut gates, d_state: [d_h, ..], .. } = step;
+    for r in 0..gates.count() {
+        let (a, d_h) = (gates.row_mut(r), d_h.row(r));
+        for l in lanes(simd, d_h.len()) {
+            let (h_t, zero, one) = (l.load(a), l.splat(0.0), l.splat(1.0));
+            let slope = match nonlinearity {
+                Nonlinearity::Tanh => one - h_t * h_t,
+                Nonlinearity::Relu => h_t.simd_gt(zero).select(one, zero),
+            };
+            l.store(a, l.load(d_h) * slope);
         }
-        product(simd, gates.as_rows(), weight_hh, Start::Zero, d_h.reborrow());
-    }
-
-    fn accumulate<S: Simd>(&self, simd: S, steps: &Steps<'_, T>, grad: &mut Self) {
-        grad.weights.accumulate(simd, steps);
     }
 }
 

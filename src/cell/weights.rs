@@ -9,8 +9,9 @@ use super::{CellConfig, Steps};
 use crate::arrays::{Arrays, Visit, VisitMut};
 use crate::error::{Error, Result};
 use crate::float::Float;
+use crate::sequences::Input;
 use crate::tensor::reduce::add_column_sums;
-use crate::tensor::{Gather, Inputs, Simd, add_outer_products};
+use crate::tensor::{Level, RowRefs, add_outer_products};
 
 /// W_ih, W_hh, b_ih and b_hh of all gates, one below the other.
 ///
@@ -49,18 +50,20 @@ impl<T: Float> GateWeights<T> {
         Some(self.bias_ih.as_ref()? + self.bias_hh.as_ref()?)
     }
 
-    /// Sets gate `gate` of `gates` equal parts of `bias_ih` to `value`, and of `bias_hh` to zero.
-    pub fn set_bias(
+    /// Sets the bias of the forget gate, which is `gate` of `gates` equal parts: `value` in `bias_ih` and
+    /// zero in `bias_hh`. Without a value it stays as the other biases.
+    pub fn set_forget_bias(
         &mut self,
-        argument: &'static str,
+        value: Option<f64>,
         gates: usize,
         gate: usize,
-        value: f64,
     ) -> Result<()> {
+        let Some(value) = value else { return Ok(()) };
         let (Some(bias_ih), Some(bias_hh), true) =
             (&mut self.bias_ih, &mut self.bias_hh, value.is_finite())
         else {
-            return Err(Error::argument(argument, "a finite value, in a cell with bias", value));
+            let expected = "a finite value, in a cell with bias";
+            return Err(Error::argument("forget_bias", expected, value));
         };
         let hidden = bias_ih.len() / gates;
         let rows = Slice::from(gate * hidden..(gate + 1) * hidden);
@@ -71,47 +74,47 @@ impl<T: Float> GateWeights<T> {
 
     /// To a gradient: adds those of all four, where `d_gates` is the gradient of both halves of the sum
     /// W_ih x + b_ih + W_hh h' + b_hh: dW_ih = Σ d_a ⊗ x, dW_hh = Σ d_a ⊗ h', db = Σ d_a.
-    pub fn accumulate<S: Simd>(&mut self, simd: S, steps: &Steps<'_, T>) {
-        let d_gates = &steps.d_gates;
+    pub fn accumulate(&mut self, steps: &Steps<'_, T>) {
+        let (level, d_gates, h_prev) = (steps.level(), steps.d_gates(), steps.prev(0));
         let (weight_ih, weight_hh) = (self.weight_ih.view_mut(), self.weight_hh.view_mut());
-        let h_prev = &steps.prev[0];
-        match &steps.x {
+        match &steps.x() {
             // Side by side, as the gates' gradients are laid out once for both.
-            Inputs::Rows(x) => {
-                add_outer_products(simd, d_gates, [(x, weight_ih), (h_prev, weight_hh)]);
+            Input::Dense(x) => {
+                let sums = &mut [(x, weight_ih), (&h_prev, weight_hh)];
+                add_outer_products(level, &d_gates, sums);
             }
             x => {
-                x.add_outer_products(simd, d_gates, weight_ih);
-                add_outer_products(simd, d_gates, [(h_prev, weight_hh)]);
+                x.add_outer_products(level, &d_gates, weight_ih);
+                add_outer_products(level, &d_gates, &mut [(&h_prev, weight_hh)]);
             }
         }
-        if let (Some(bias_ih), Some(bias_hh)) = (&mut self.bias_ih, &mut self.bias_hh) {
-            add_column_sums(simd, d_gates, [bias_ih.view_mut(), bias_hh.view_mut()]);
-        }
+        let biases = [&mut self.bias_ih, &mut self.bias_hh].into_iter().flatten();
+        add_column_sums(level, &d_gates, biases.map(|bias| bias.view_mut()).collect());
     }
 
     /// To a gradient: dW_ih += Σ d_a ⊗ x and db_ih += Σ d_a.
-    pub fn add_input<S: Simd>(&mut self, simd: S, d_gates: &Gather<'_, T>, x: &Inputs<'_, T>) {
-        x.add_outer_products(simd, d_gates, self.weight_ih.view_mut());
+    pub fn add_input(&mut self, steps: &Steps<'_, T>) {
+        let d_gates = steps.d_gates();
+        steps.x().add_outer_products(steps.level(), &d_gates, self.weight_ih.view_mut());
         if let Some(bias) = &mut self.bias_ih {
-            add_column_sums(simd, d_gates, [bias.view_mut()]);
+            add_column_sums(steps.level(), &d_gates, vec![bias.view_mut()]);
         }
     }
 
     /// To a gradient, in `rows` of W_hh and b_hh: dW_hh += Σ d_a ⊗ h' and db_hh += Σ d_a, where
     /// `d_gates` is as wide as there are rows.
-    pub fn add_recurrent<S: Simd>(
+    pub fn add_recurrent(
         &mut self,
-        simd: S,
+        level: Level,
         rows: Range<usize>,
-        d_gates: &Gather<'_, T>,
-        input: &Gather<'_, T>,
+        d_gates: &RowRefs<'_, T>,
+        input: &RowRefs<'_, T>,
     ) {
         let rows = Slice::from(rows);
         let weight = self.weight_hh.slice_axis_mut(Axis(0), rows);
-        add_outer_products(simd, d_gates, [(input, weight)]);
+        add_outer_products(level, d_gates, &mut [(input, weight)]);
         if let Some(bias) = &mut self.bias_hh {
-            add_column_sums(simd, d_gates, [bias.slice_axis_mut(Axis(0), rows)]);
+            add_column_sums(level, d_gates, vec![bias.slice_axis_mut(Axis(0), rows)]);
         }
     }
 }

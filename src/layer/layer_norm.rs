@@ -16,8 +16,8 @@ use crate::error::{Error, Result, check_shape, check_size};
 use crate::float::Float;
 use crate::layer::steps::{self, Axes};
 use crate::sequences::Sequences;
-use crate::tensor::reduce::{normalize, normalize_backward};
-use crate::tensor::{Level, dispatch};
+use crate::tensor::Level;
+use crate::tensor::reduce::{normalize_rows, normalize_rows_backward};
 
 /// Mean 0 and variance 1 over the features, then a scale and an offset that are learned; see the
 /// [module](self).
@@ -99,14 +99,10 @@ impl<T: Float> LayerNorm<T> {
         // By rows, whatever the layout of d_y: what follows takes a row as a slice.
         let mut d_x = d_y.as_standard_layout().into_owned();
         d_x *= &self.weight;
-        dispatch!(Level::new(), simd => {
-            let rows = d_x.rows_mut().into_iter().zip(normalized.rows()).zip(&scales);
-            for ((mut d, normalized), &scale) in rows {
-                if let (Some(d), Some(normalized)) = (d.as_slice_mut(), normalized.as_slice()) {
-                    normalize_backward(simd, d, normalized, scale);
-                }
-            }
-        });
+        let width = self.weight.len();
+        let d = d_x.as_slice_mut().expect("rows in standard layout");
+        let values = normalized.as_slice().expect("rows in standard layout");
+        normalize_rows_backward(Level::new(), d, width, values, &scales);
         for (d_y, normalized) in d_y.rows().into_iter().zip(normalized.rows()) {
             grad.bias += &d_y;
             Zip::from(&mut grad.weight).and(d_y).and(normalized).for_each(|w, &d, &x| *w += d * x);
@@ -143,14 +139,9 @@ impl<T: Float> LayerNorm<T> {
     /// x̂ and 1 / √(variance + ε) of each row.
     fn normalized(&self, x: ArrayView2<'_, T>) -> (Array2<T>, Vec<T>) {
         let mut normalized = x.as_standard_layout().into_owned();
-        let mut scales = Vec::with_capacity(x.nrows());
-        dispatch!(Level::new(), simd => {
-            for mut row in normalized.rows_mut() {
-                if let Some(row) = row.as_slice_mut() {
-                    scales.push(normalize(simd, row, T::of(self.epsilon)));
-                }
-            }
-        });
+        let values = normalized.as_slice_mut().expect("rows in standard layout");
+        let (width, epsilon) = (self.weight.len(), T::of(self.epsilon));
+        let scales = normalize_rows(Level::new(), values, width, epsilon);
         (normalized, scales)
     }
 }

@@ -19,7 +19,7 @@ use crate::sequences::Sequences;
 use crate::tensor::reduce::add_column_sums;
 use crate::tensor::threads;
 use crate::tensor::{
-    Gather, Init, Level, Packed, Rows, RowsMut, Simd, Start, add_outer_products, dispatch, product,
+    Accumulate, Init, Level, Packed, RowRefs, Rows, RowsMut, add_outer_products, product,
 };
 
 /// Rows below which a product runs much slower per row.
@@ -113,7 +113,7 @@ impl<T: Float> Linear<T> {
             Rows::new(slice(d_y.as_slice()), d_y.ncols()),
         );
         let mut d_x = Array2::zeros((rows, self.input_size()));
-        dispatch!(Level::new(), simd => self.backward_rows(simd, x, d_y, &mut d_x, grad));
+        self.backward_rows(x, d_y, &mut d_x, grad);
         Ok(d_x)
     }
 
@@ -139,53 +139,50 @@ impl<T: Float> Linear<T> {
     }
 
     fn product(&self, x: Option<&[T]>, y: Option<&mut [T]>) {
-        let start = Start::bias(self.bias.as_ref());
+        let start = Accumulate::bias(self.bias.as_ref());
         let x = Rows::new(slice(x), self.input_size());
-        dispatch!(Level::new(), simd => {
-            let weight = Packed::new(simd, self.weight.t());
-            product_of_rows(simd, x, &weight, start, y.unwrap_or_default())
-        });
+        let weight = Packed::new(Level::new(), self.weight.t());
+        product_of_rows(x, &weight, start, y.unwrap_or_default());
     }
 
-    fn backward_rows<S: Simd>(
+    fn backward_rows(
         &self,
-        simd: S,
         x: Rows<'_, T>,
         d_y: Rows<'_, T>,
         d_x: &mut Array2<T>,
         grad: &mut Self,
     ) {
-        let weight = Packed::new(simd, self.weight.view());
+        let level = Level::new();
+        let weight = Packed::new(level, self.weight.view());
         let d_x = d_x.as_slice_mut().unwrap_or_default();
-        product_of_rows(simd, d_y, &weight, Start::Zero, d_x);
+        product_of_rows(d_y, &weight, Accumulate::Zero, d_x);
         let (x, d_y) = (
-            Gather::new(x.iter().collect(), x.width()),
-            Gather::new(d_y.iter().collect(), d_y.width()),
+            RowRefs::new(x.iter().collect(), x.width()),
+            RowRefs::new(d_y.iter().collect(), d_y.width()),
         );
-        add_outer_products(simd, &d_y, [(&x, grad.weight.view_mut())]);
+        add_outer_products(level, &d_y, &mut [(&x, grad.weight.view_mut())]);
         if let Some(bias) = &mut grad.bias {
-            add_column_sums(simd, &d_y, [bias.view_mut()]);
+            add_column_sums(level, &d_y, vec![bias.view_mut()]);
         }
     }
 }
 
 /// `y = start + x · weight`, for `x` without gaps. Threads take rows.
-fn product_of_rows<S: Simd, T: Float>(
-    simd: S,
+fn product_of_rows<T: Float>(
     x: Rows<'_, T>,
     weight: &Packed<T>,
-    start: Start<'_, T>,
+    start: Accumulate<'_, T>,
     y: &mut [T],
 ) {
     let (input, output) = (weight.k(), weight.n());
     let parts = threads::parts(x.count(), MIN_ROWS, x.count() * input * output);
     if parts == 1 {
-        return product(simd, x, weight, start, RowsMut::new(y, output));
+        return product(x, weight, start, RowsMut::new(y, output));
     }
     let rows = x.count().div_ceil(parts);
     let blocks = x.contiguous().par_chunks(rows * input).zip(y.par_chunks_mut(rows * output));
     blocks.for_each(|(x, y)| {
-        product(simd, Rows::new(x, input), weight, start, RowsMut::new(y, output));
+        product(Rows::new(x, input), weight, start, RowsMut::new(y, output));
     });
 }
 

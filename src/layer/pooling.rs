@@ -21,7 +21,7 @@ use crate::error::{Error, Result, check_shape, check_size};
 use crate::float::Float;
 use crate::sequences::Sequences;
 use crate::tensor::reduce::softmax;
-use crate::tensor::{Init, Level, dispatch};
+use crate::tensor::{Init, Level};
 
 /// How [`TimePooling`] makes one vector of many.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -153,7 +153,7 @@ impl<T: Float> TimePooling<T> {
                 (Pooling::Attention, Some((query, d_query))) => {
                     let scores = steps.rows().into_iter().take(length).map(|row| row.dot(query));
                     let mut weights: Vec<T> = scores.collect();
-                    dispatch!(Level::new(), simd => softmax(simd, &mut weights));
+                    softmax(Level::new(), &mut weights);
                     let d_weights = steps.rows().into_iter().map(|row| row.dot(&d_y));
                     let d_weights: Vec<T> = d_weights.take(length).collect();
                     let mean: T = weights.iter().zip(&d_weights).map(|(&w, &d)| w * d).sum();

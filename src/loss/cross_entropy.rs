@@ -20,10 +20,8 @@ use super::finite;
 use crate::error::{Error, Result, check_shape};
 use crate::float::Float;
 use crate::sequences::Sequences;
-use crate::tensor::activation::exp_nonpositive;
-use crate::tensor::{
-    Aligned, Level, Rows, Select, Simd, SimdBase, SimdFloat, Vector, dispatch, lanes,
-};
+use crate::tensor::cross_entropy::cross_entropy;
+use crate::tensor::{Aligned, Level, Rows};
 
 /// Bytes of the widest vector.
 const WIDEST: usize = 64;
@@ -161,7 +159,7 @@ impl CrossEntropy {
             return Err(Error::argument("class_weights", "a finite sum over the rows", total));
         }
         let sweep = Sweep::new(self, width, total);
-        Ok(dispatch!(Level::new(), simd => sweep.rows(simd, rows, classes)))
+        Ok(sweep.rows(rows, classes))
     }
 
     /// Whether rows of this class count.
@@ -204,13 +202,12 @@ impl<'a, T: Float> Sweep<'a, T> {
     }
 
     /// The loss and its gradient of all rows.
-    #[inline(always)]
-    fn rows<S: Simd>(
+    fn rows(
         &self,
-        simd: S,
         rows: Rows<'_, T>,
         classes: impl Iterator<Item = Option<usize>>,
     ) -> (f64, Vec<T>) {
+        let level = Level::new();
         let mut gradient = Vec::with_capacity(rows.count() * self.width);
         let mut row = Aligned::stale(padded::<T>(self.width));
         let mut loss = 0.0;
@@ -221,61 +218,14 @@ impl<'a, T: Float> Sweep<'a, T> {
                     // Past the end stands what has probability zero.
                     row[..self.width].copy_from_slice(logits);
                     row[self.width..].fill(T::neg_infinity());
-                    loss += self.row(simd, &mut row, y, hard);
+                    let soft = self.soft.as_deref().map(|soft| (soft, self.soft_sum));
+                    loss += cross_entropy(level, &mut row, (y, hard), soft);
                     gradient.extend_from_slice(&row[..self.width]);
                 }
                 _ => gradient.resize(gradient.len() + self.width, T::zero()),
             }
         }
         (loss, gradient)
-    }
-
-    /// One row's part of the loss; the row becomes its part of the gradient.
-    #[inline(always)]
-    fn row<S: Simd>(&self, simd: S, row: &mut [T], y: usize, hard: f64) -> f64 {
-        let zero = Vector::<S, T>::splat(simd, T::zero());
-        let mut largest = Vector::<S, T>::splat(simd, T::neg_infinity());
-        for l in lanes(simd, row.len()) {
-            largest = largest.max(l.load(row));
-        }
-        // From the largest logit on, a common offset costs no digits.
-        let largest = largest.reduce_max();
-        let own = (row[y] - largest).f64();
-        let mut loss = if hard > 0.0 { -hard * own } else { 0.0 };
-        let offset = Vector::<S, T>::splat(simd, largest);
-        if let Some(soft) = &self.soft {
-            let mut sum = zero;
-            for l in lanes(simd, row.len()) {
-                let weight = l.load(soft);
-                sum += weight.simd_gt(zero).select(weight * (l.load(row) - offset), zero);
-            }
-            loss -= sum.reduce_sum().f64();
-        }
-        let mut sum = zero;
-        for l in lanes(simd, row.len()) {
-            let e = exp_nonpositive(l.load(row) - offset);
-            sum += e;
-            l.store(row, e);
-        }
-        let sum = sum.reduce_sum().f64();
-        let scale = hard + self.soft_sum;
-        let own = scale * (row[y].f64() / sum) - hard;
-        let factor = Vector::<S, T>::splat(simd, T::of(scale / sum));
-        match &self.soft {
-            Some(soft) => {
-                for l in lanes(simd, row.len()) {
-                    l.store(row, l.load(row).mul_add(factor, -l.load(soft)));
-                }
-                row[y] = T::of(own - soft[y].f64());
-            }
-            None => {
-                for l in lanes(simd, row.len()) {
-                    l.store(row, l.load(row) * factor);
-                }
-                row[y] = T::of(own);
-            }
-        }
-        loss + scale * sum.ln()
     }
 
     /// (1 − ε)·w_y / Σ w_y.

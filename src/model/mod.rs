@@ -36,7 +36,7 @@ use crate::decode::argmax;
 use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::tensor::reduce::softmax;
-use crate::tensor::{Level, dispatch};
+use crate::tensor::Level;
 
 pub use classifier::{ClassifierStream, SequenceClassifier};
 pub use config::Builder;
@@ -48,13 +48,9 @@ pub use tagger::{SequenceTagger, TaggerStream};
 
 /// The softmax of each row.
 fn probabilities_of<T: Float>(mut logits: Array2<T>) -> Array2<T> {
-    dispatch!(Level::new(), simd => {
-        for mut row in logits.rows_mut() {
-            if let Some(row) = row.as_slice_mut() {
-                softmax(simd, row);
-            }
-        }
-    });
+    for mut row in logits.rows_mut() {
+        softmax(Level::new(), row.as_slice_mut().expect("rows in standard layout"));
+    }
     logits
 }
 

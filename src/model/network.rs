@@ -161,7 +161,7 @@ pub(super) fn through<T: Float, D: Dimension>(
 #[derive(Debug)]
 pub(super) struct NetworkStream<'m, T: Float, C: Cell<T>> {
     network: &'m Network<T, C>,
-    pub(super) stream: Stream<'m, T, C>,
+    pub(super) stream: Stream<'m, T>,
 }
 
 /// One step of each sequence: its values [batch, input] or its tokens.

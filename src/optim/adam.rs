@@ -21,11 +21,11 @@
 //! Dozat, *Incorporating Nesterov Momentum into Adam*, 2016; Liu et al., *On the Variance of the
 //! Adaptive Learning Rate and Beyond*, 2020; options and defaults of `torch.optim`.
 
-use super::{Optimizer, OptimizerState, Rule, flush, in_range, representable, walk};
+use super::{Compiled, Optimizer, OptimizerState, in_range, representable, walk};
 use crate::arrays::Arrays;
 use crate::error::Result;
 use crate::float::Float;
-use crate::tensor::{Lanes, Select, Simd, SimdBase, SimdFloat, Vector, lanes};
+use crate::tensor::update::{Number, Rule};
 
 /// Adam, or one of its kin; see the [module](self).
 ///
@@ -160,8 +160,10 @@ impl<A> Adam<A> {
     {
         let (rule, product) = self.rule::<T>((self.steps + 1) as f64)?;
         match self.kind {
-            Kind::Largest => walk(parameters, grad, &mut self.with_largest, &rule)?,
-            _ => walk(parameters, grad, &mut self.moments, &rule)?,
+            Kind::Largest => {
+                walk(parameters, grad, &mut self.with_largest, (&rule, &WITH_LARGEST))?;
+            }
+            _ => walk(parameters, grad, &mut self.moments, (&rule, &MOMENTS))?,
         }
         (self.steps, self.product) = (self.steps + 1, product);
         Ok(())
@@ -282,92 +284,73 @@ struct Moments {
 impl Moments {
     /// d.
     #[inline(always)]
-    fn slope<S: Simd, T: Float>(&self, l: Lanes<S, T>, theta: &[T], grad: &[T]) -> Vector<S, T> {
+    fn slope<V: Number>(&self, theta: V, grad: V) -> V {
         if self.decay == 0.0 {
-            return l.load(grad);
+            return grad;
         }
-        l.load(theta).mul_add(l.splat(self.decay), l.load(grad))
+        theta.mul_add(theta.like(self.decay), grad)
     }
-}
 
-impl Moments {
     /// d².
     #[inline(always)]
-    fn square<S: Simd, T: Float>(&self, l: Lanes<S, T>, theta: &[T], grad: &[T]) -> Vector<S, T> {
-        let d = self.slope(l, theta, grad);
+    fn square<V: Number>(&self, theta: V, grad: V) -> V {
+        let d = self.slope(theta, grad);
         d * d
     }
 
-    /// Moves both moments; returns d and them.
+    /// Returns d and both moments after the step.
     #[inline(always)]
-    fn advance<S: Simd, T: Float>(
-        &self,
-        l: Lanes<S, T>,
-        (theta, grad): (&[T], &[T]),
-        [m, v]: [&mut [T]; 2],
-    ) -> [Vector<S, T>; 3] {
-        let d = self.slope(l, theta, grad);
-        let (m_t, v_t) = (l.load(m), l.load(v));
-        let m_t = flush::<S, T>((d - m_t).mul_add(l.splat(self.rest.0), m_t));
-        let v_t = flush::<S, T>((d * d - v_t).mul_add(l.splat(self.rest.1), v_t));
-        l.store(m, m_t);
-        l.store(v, v_t);
+    fn advance<V: Number>(&self, theta: V, grad: V, [m, v]: [V; 2]) -> [V; 3] {
+        let d = self.slope(theta, grad);
+        let m_t = (d - m).mul_add(d.like(self.rest.0), m).flush();
+        let v_t = (d * d - v).mul_add(d.like(self.rest.1), v).flush();
         [d, m_t, v_t]
     }
 
-    /// Moves the parameters.
+    /// Returns θ after the step.
     #[inline(always)]
-    fn descend<S: Simd, T: Float>(
-        &self,
-        l: Lanes<S, T>,
-        theta: &mut [T],
-        [d, m_t, v_t]: [Vector<S, T>; 3],
-    ) {
+    fn descend<V: Number>(&self, theta: V, [d, m_t, v_t]: [V; 3]) -> V {
         let Scalars { slope, momentum, eps, divide } = self.scalars;
-        let kept = l.load(theta) * l.splat(self.keep);
-        let below = if divide { v_t.sqrt() + l.splat(eps) } else { l.splat(1.0) };
+        let kept = theta * d.like(self.keep);
+        let below = if divide { v_t.sqrt() + d.like(eps) } else { d.like(1.0) };
         // As long as it is momentum alone, the division comes first: the bits of a plain step.
         if slope == 0.0 {
-            return l.store(theta, (m_t / below).mul_add(l.splat(-momentum), kept));
+            return (m_t / below).mul_add(d.like(-momentum), kept);
         }
-        let step = d.mul_add(l.splat(slope), m_t * l.splat(momentum)) / below;
-        l.store(theta, kept - step);
+        kept - d.mul_add(d.like(slope), m_t * d.like(momentum)) / below
     }
 }
 
-impl<T: Float> Rule<T, 2> for Moments {
+static MOMENTS: Compiled<Moments, 2> = Compiled::new();
+static WITH_LARGEST: Compiled<Moments, 3> = Compiled::new();
+
+impl Rule<2> for Moments {
     const CHECKED: &'static str = "second moment of ";
 
     #[inline(always)]
-    fn checked<S: Simd>(&self, l: Lanes<S, T>, theta: &[T], grad: &[T]) -> Vector<S, T> {
-        self.square(l, theta, grad)
+    fn checked<V: Number>(&self, theta: V, grad: V) -> V {
+        self.square(theta, grad)
     }
 
     #[inline(always)]
-    fn apply<S: Simd>(&self, simd: S, theta: &mut [T], grad: &[T], [m, v]: [&mut [T]; 2]) {
-        for l in lanes(simd, theta.len()) {
-            let moved = self.advance(l, (theta, grad), [m, v]);
-            self.descend(l, theta, moved);
-        }
+    fn step<V: Number>(&self, theta: V, grad: V, moments: [V; 2]) -> (V, [V; 2]) {
+        let moved @ [_, m_t, v_t] = self.advance(theta, grad, moments);
+        (self.descend(theta, moved), [m_t, v_t])
     }
 }
 
-impl<T: Float> Rule<T, 3> for Moments {
+impl Rule<3> for Moments {
     const CHECKED: &'static str = "second moment of ";
 
     #[inline(always)]
-    fn checked<S: Simd>(&self, l: Lanes<S, T>, theta: &[T], grad: &[T]) -> Vector<S, T> {
-        self.square(l, theta, grad)
+    fn checked<V: Number>(&self, theta: V, grad: V) -> V {
+        self.square(theta, grad)
     }
 
     #[inline(always)]
-    fn apply<S: Simd>(&self, simd: S, theta: &mut [T], grad: &[T], [m, v, most]: [&mut [T]; 3]) {
-        for l in lanes(simd, theta.len()) {
-            let [d, m_t, v_t] = self.advance(l, (theta, grad), [m, v]);
-            let before = l.load(most);
-            let most_t = v_t.simd_gt(before).select(v_t, before);
-            l.store(most, most_t);
-            self.descend(l, theta, [d, m_t, most_t]);
-        }
+    fn step<V: Number>(&self, theta: V, grad: V, [m, v, largest]: [V; 3]) -> (V, [V; 3]) {
+        let [d, m_t, v_t] = self.advance(theta, grad, [m, v]);
+        let largest = v_t.greater(largest);
+        (self.descend(theta, [d, m_t, largest]), [m_t, v_t, largest])
     }
 }

@@ -12,11 +12,11 @@
 //! *Adaptive Subgradient Methods*, 2011; Zeiler, *ADADELTA*, 2012; options and defaults of
 //! `torch.optim`. Adagrad's sum stays at the largest number where it would overflow.
 
-use super::{Optimizer, OptimizerState, Rule, flush, in_range, representable, walk};
+use super::{Compiled, Optimizer, OptimizerState, in_range, representable, walk};
 use crate::arrays::Arrays;
 use crate::error::Result;
 use crate::float::Float;
-use crate::tensor::{Lanes, Select, Simd, SimdBase, SimdFloat, Vector, lanes};
+use crate::tensor::update::{Number, Rule};
 
 /// One of the adaptive rules; see the [module](self).
 ///
@@ -148,7 +148,7 @@ impl<T: Float, A: Arrays<T>> Optimizer<T, A> for Adaptive<A> {
             momentum: self.momentum,
             rest: 1.0 - self.decay,
         };
-        walk(parameters, grad, &mut self.moments, &rule)?;
+        walk(parameters, grad, &mut self.moments, (&rule, &BY_SIZE))?;
         self.steps += 1;
         Ok(())
     }
@@ -195,50 +195,48 @@ struct BySize {
 impl BySize {
     /// d.
     #[inline(always)]
-    fn slope<S: Simd, T: Float>(&self, l: Lanes<S, T>, theta: &[T], grad: &[T]) -> Vector<S, T> {
-        l.load(theta).mul_add(l.splat(self.weight_decay), l.load(grad))
+    fn slope<V: Number>(&self, theta: V, grad: V) -> V {
+        theta.mul_add(theta.like(self.weight_decay), grad)
+    }
+
+    /// Returns a mean moved towards `square`.
+    #[inline(always)]
+    fn toward<V: Number>(&self, mean: V, square: V) -> V {
+        (square - mean).mul_add(mean.like(self.rest), mean).flush()
     }
 }
 
-impl<T: Float> Rule<T, 2> for BySize {
+static BY_SIZE: Compiled<BySize, 2> = Compiled::new();
+
+impl Rule<2> for BySize {
     const CHECKED: &'static str = "square of ";
 
     #[inline(always)]
-    fn checked<S: Simd>(&self, l: Lanes<S, T>, theta: &[T], grad: &[T]) -> Vector<S, T> {
-        let d = self.slope(l, theta, grad);
+    fn checked<V: Number>(&self, theta: V, grad: V) -> V {
+        let d = self.slope(theta, grad);
         d * d
     }
 
     #[inline(always)]
-    fn apply<S: Simd>(&self, simd: S, theta: &mut [T], grad: &[T], [v, u]: [&mut [T]; 2]) {
-        for l in lanes(simd, theta.len()) {
-            let (d, eps, rest) =
-                (self.slope(l, theta, grad), l.splat(self.eps), l.splat(self.rest));
-            let (v_t, u_t) = (l.load(v), l.load(u));
-            let toward = |mean: Vector<S, T>, square: Vector<S, T>| {
-                flush::<S, T>((square - mean).mul_add(rest, mean))
-            };
-            let (v_t, u_t, step) = match self.kind {
-                Kind::RmsProp => {
-                    let v_t = toward(v_t, d * d);
-                    let scaled = d / (v_t.sqrt() + eps);
-                    let u_t = flush::<S, T>(u_t.mul_add(l.splat(self.momentum), scaled));
-                    (v_t, u_t, u_t)
-                }
-                Kind::Adagrad => {
-                    let (sum, most) = (d.mul_add(d, v_t), l.splat(T::max_value().f64()));
-                    let v_t = sum.simd_lt(most).select(sum, most);
-                    (v_t, u_t, d / (v_t.sqrt() + eps))
-                }
-                Kind::Adadelta => {
-                    let v_t = toward(v_t, d * d);
-                    let step = (u_t + eps).sqrt() / (v_t + eps).sqrt() * d;
-                    (v_t, toward(u_t, step * step), step)
-                }
-            };
-            l.store(v, v_t);
-            l.store(u, u_t);
-            l.store(theta, step.mul_add(l.splat(-self.rate), l.load(theta)));
-        }
+    fn step<V: Number>(&self, theta: V, grad: V, [v, u]: [V; 2]) -> (V, [V; 2]) {
+        let (d, eps) = (self.slope(theta, grad), theta.like(self.eps));
+        let (v_t, u_t, step) = match self.kind {
+            Kind::RmsProp => {
+                let v_t = self.toward(v, d * d);
+                let scaled = d / (v_t.sqrt() + eps);
+                let u_t = u.mul_add(u.like(self.momentum), scaled).flush();
+                (v_t, u_t, u_t)
+            }
+            Kind::Adagrad => {
+                let v_t = d.mul_add(d, v).at_most_finite();
+                (v_t, u, d / (v_t.sqrt() + eps))
+            }
+            Kind::Adadelta => {
+                let v_t = self.toward(v, d * d);
+                let step = (u + eps).sqrt() / (v_t + eps).sqrt() * d;
+                (v_t, self.toward(u, step * step), step)
+            }
+        };
+        (step.mul_add(step.like(-self.rate), theta), [v_t, u_t])
     }
 }

@@ -17,7 +17,8 @@ use super::in_range;
 use crate::arrays::Arrays;
 use crate::error::{Error, Result};
 use crate::float::Float;
-use crate::tensor::{Level, Simd, SimdBase, SimdFloat, Vector, dispatch, lanes};
+use crate::tensor::Level;
+use crate::tensor::reduce::norm as block_norm;
 
 /// Values of a block: few enough that its sum of squares keeps its digits in f32.
 const BLOCK: usize = 1024;
@@ -43,7 +44,7 @@ pub fn clip_global_norm<T: Float, A: Arrays<T>>(grad: &mut A, max_norm: f64) -> 
     grad.for_each(&mut |_, array| {
         let array = array.as_standard_layout();
         for block in array.as_slice().unwrap_or_default().chunks(BLOCK) {
-            total.add(dispatch!(level, simd => block_norm(simd, block)));
+            total.add(block_norm(level, block));
         }
     });
     let norm = total.value();
@@ -101,28 +102,4 @@ impl Norm {
     fn value(&self) -> f64 {
         self.largest * self.squares.sqrt()
     }
-}
-
-/// ‖block‖; not finite where a value is not.
-#[inline(always)]
-fn block_norm<S: Simd, T: Float>(simd: S, block: &[T]) -> f64 {
-    let zero = Vector::<S, T>::splat(simd, T::zero());
-    let mut squares = zero;
-    for l in lanes(simd, block.len()) {
-        squares = l.load(block).mul_add(l.load(block), squares);
-    }
-    let squares = squares.reduce_sum();
-    if squares.is_finite() && squares > T::min_positive_value() / T::epsilon().powi(2) {
-        return squares.f64().sqrt();
-    }
-    let mut largest = zero;
-    for l in lanes(simd, block.len()) {
-        largest = largest.max(l.load(block).abs());
-    }
-    let largest = largest.reduce_max().f64();
-    if largest == 0.0 {
-        return squares.f64();
-    }
-    let relative = |g: &T| (g.f64() / largest).powi(2);
-    largest * block.iter().map(relative).sum::<f64>().sqrt()
 }

@@ -30,8 +30,8 @@ use ndarray::ArrayViewD;
 use crate::arrays::{Arrays, check_same_structure};
 use crate::error::{Error, Result};
 use crate::float::Float;
-use crate::tensor::activation::zero_below;
-use crate::tensor::{Lanes, Level, Simd, SimdBase, SimdFloat, Vector, dispatch, lanes};
+use crate::tensor::update::{Check, Rule, Step};
+use crate::tensor::{self, Level};
 
 pub use adam::Adam;
 pub use adaptive::Adaptive;
@@ -58,20 +58,16 @@ fn representable<T: Float>(argument: &'static str, value: f64) -> Result<f64> {
     Err(Error::argument(argument, format!("a value within the range of {}", T::NAME), value))
 }
 
-/// What an optimiser does to one array, with `N` moments.
-trait Rule<T: Float, const N: usize> {
-    /// What [`checked`](Self::checked) returns, in words that stand before the name of an array.
-    const CHECKED: &'static str = "";
+/// A rule with the instances of its kernels.
+struct Compiled<R: Rule<N>, const N: usize> {
+    step: tensor::Compiled<Step<R, N>>,
+    check: tensor::Compiled<Check<R, N>>,
+}
 
-    /// The values of one vector that have to be finite for the step to make sense: the gradient, if
-    /// a rule says no more.
-    #[inline(always)]
-    fn checked<S: Simd>(&self, l: Lanes<S, T>, _theta: &[T], grad: &[T]) -> Vector<S, T> {
-        l.load(grad)
+impl<R: Rule<N>, const N: usize> Compiled<R, N> {
+    const fn new() -> Self {
+        Self { step: tensor::Compiled::new(), check: tensor::Compiled::new() }
     }
-
-    /// The step: all slices are of one length.
-    fn apply<S: Simd>(&self, simd: S, theta: &mut [T], grad: &[T], moments: [&mut [T]; N]);
 }
 
 /// One step of `rule` for each array of the parameters. The moments begin as zeros.
@@ -79,11 +75,11 @@ trait Rule<T: Float, const N: usize> {
 /// # Errors
 /// Where `grad` does not fit or is not finite, what the rule checks is not finite, or an array has
 /// no standard layout; nothing has changed then.
-fn walk<T: Float, A: Arrays<T>, R: Rule<T, N>, const N: usize>(
+fn walk<T: Float, A: Arrays<T>, R: Rule<N>, const N: usize>(
     parameters: &mut A,
     grad: &A,
     moments: &mut Option<[A; N]>,
-    rule: &R,
+    (rule, compiled): (&R, &'static Compiled<R, N>),
 ) -> Result<()> {
     check_same_structure("grad", parameters, grad)?;
     if let Some(moments) = moments {
@@ -91,7 +87,7 @@ fn walk<T: Float, A: Arrays<T>, R: Rule<T, N>, const N: usize>(
     }
     let mut grads = Vec::new();
     grad.for_each(&mut |_, array| grads.push(array));
-    check(parameters, grad, &grads, rule)?;
+    check(parameters, grad, &grads, (rule, compiled))?;
     let moments = moments.get_or_insert_with(|| std::array::from_fn(|_| parameters.zeros_like()));
     let mut moments = moments.each_mut().map(|moment| {
         let mut arrays = Vec::new();
@@ -108,18 +104,18 @@ fn walk<T: Float, A: Arrays<T>, R: Rule<T, N>, const N: usize>(
         if let (Some(theta), Some(grad)) = (array.as_slice_mut(), grad.as_slice())
             && moments.iter().all(|moment| moment.len() == theta.len())
         {
-            dispatch!(level, simd => rule.apply(simd, theta, grad, moments));
+            compiled.step.call(level, (rule, theta, grad, moments));
         }
     });
     Ok(())
 }
 
 /// Fails unless every array has standard layout, `grad` is finite, and what the rule checks is.
-fn check<T: Float, A: Arrays<T>, R: Rule<T, N>, const N: usize>(
+fn check<T: Float, A: Arrays<T>, R: Rule<N>, const N: usize>(
     parameters: &A,
     grad: &A,
     grads: &[ArrayViewD<'_, T>],
-    rule: &R,
+    (rule, compiled): (&R, &'static Compiled<R, N>),
 ) -> Result<()> {
     let (mut grads, level, mut checked) = (grads.iter(), Level::new(), Ok(()));
     parameters.for_each(&mut |name, array| {
@@ -129,9 +125,12 @@ fn check<T: Float, A: Arrays<T>, R: Rule<T, N>, const N: usize>(
             checked = Err(uneven(name));
             return;
         };
-        if !dispatch!(level, simd => all_finite(simd, rule, theta, grad)) {
-            checked =
-                Err(dispatch!(level, simd => first_not_finite(simd, rule, name, theta, grad)));
+        let number = |i: usize| compiled.check.call(level, (rule, &theta[i..=i], &grad[i..=i])).1;
+        if !compiled.check.call(level, (rule, theta, grad)).0 {
+            let mut numbers = (0..grad.len()).map(number).enumerate();
+            let found = numbers.find(|(_, value)| !value.is_finite()).unwrap_or((0, T::nan()));
+            let (name, (index, value)) = (format!("{}{name}", R::CHECKED), found);
+            checked = Err(Error::NonFinite { name, index, value: value.f64() });
         }
     });
     // Where the gradient itself is to blame, it is named.
@@ -140,50 +139,4 @@ fn check<T: Float, A: Arrays<T>, R: Rule<T, N>, const N: usize>(
 
 fn uneven(name: &str) -> Error {
     Error::argument(name.to_owned(), "an array in standard layout", "another layout")
-}
-
-#[inline(always)]
-fn all_finite<S: Simd, T: Float, R: Rule<T, N>, const N: usize>(
-    simd: S,
-    rule: &R,
-    theta: &[T],
-    grad: &[T],
-) -> bool {
-    // 0·x is zero, or NaN where x is not finite.
-    let zero = Vector::<S, T>::splat(simd, T::zero());
-    let mut sum = zero;
-    for l in lanes(simd, grad.len()) {
-        sum = rule.checked(l, theta, grad).mul_add(zero, sum);
-    }
-    sum.reduce_sum() == T::zero()
-}
-
-#[inline(always)]
-fn first_not_finite<S: Simd, T: Float, R: Rule<T, N>, const N: usize>(
-    simd: S,
-    rule: &R,
-    name: &str,
-    theta: &[T],
-    grad: &[T],
-) -> Error {
-    let found = |index: usize, value: T| {
-        let name = format!("{}{name}", R::CHECKED);
-        Error::NonFinite { name, index, value: value.f64() }
-    };
-    for i in 0..grad.len() {
-        for l in lanes(simd, 1) {
-            let value = rule.checked(l, &theta[i..=i], &grad[i..=i]).as_slice()[0];
-            if !value.is_finite() {
-                return found(i, value);
-            }
-        }
-    }
-    found(0, T::nan())
-}
-
-/// `x`, or zero where it is no normal number: the moments of a value that has no gradient any more
-/// would end there, where a step takes 20 to 40 times as long, and stay.
-#[inline(always)]
-fn flush<S: Simd, T: Float>(x: Vector<S, T>) -> Vector<S, T> {
-    zero_below(x, T::min_positive_value().f64())
 }

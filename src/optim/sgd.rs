@@ -9,11 +9,11 @@
 //! As `torch.optim.SGD` with dampening 0. Nesterov's momentum: Sutskever et al., *On the Importance
 //! of Initialization and Momentum in Deep Learning*, 2013. Without momentum nothing is kept.
 
-use super::{Optimizer, OptimizerState, Rule, flush, in_range, representable, walk};
+use super::{Compiled, Optimizer, OptimizerState, in_range, representable, walk};
 use crate::arrays::Arrays;
 use crate::error::Result;
 use crate::float::Float;
-use crate::tensor::{Lanes, Simd, SimdFloat, Vector, lanes};
+use crate::tensor::update::{Number, Rule};
 
 /// Gradient descent; see the [module](self).
 ///
@@ -112,9 +112,9 @@ impl<A> Sgd<A> {
         };
         if self.momentum == 0.0 {
             self.velocity = None;
-            return walk(parameters, grad, &mut Some([]), &rule);
+            return walk(parameters, grad, &mut Some([]), (&rule, &DESCENT));
         }
-        walk(parameters, grad, &mut self.velocity, &rule)
+        walk(parameters, grad, &mut self.velocity, (&rule, &WITH_VELOCITY))
     }
 }
 
@@ -160,37 +160,27 @@ struct Descent {
 impl Descent {
     /// d.
     #[inline(always)]
-    fn slope<S: Simd, T: Float>(
-        &self,
-        l: Lanes<S, T>,
-        theta: Vector<S, T>,
-        grad: Vector<S, T>,
-    ) -> Vector<S, T> {
-        theta.mul_add(l.splat(self.decay), grad)
+    fn slope<V: Number>(&self, theta: V, grad: V) -> V {
+        theta.mul_add(theta.like(self.decay), grad)
     }
 }
 
-impl<T: Float> Rule<T, 0> for Descent {
+static DESCENT: Compiled<Descent, 0> = Compiled::new();
+static WITH_VELOCITY: Compiled<Descent, 1> = Compiled::new();
+
+impl Rule<0> for Descent {
     #[inline(always)]
-    fn apply<S: Simd>(&self, simd: S, theta: &mut [T], grad: &[T], []: [&mut [T]; 0]) {
-        for l in lanes(simd, theta.len()) {
-            let theta_t = l.load(theta);
-            let d = self.slope(l, theta_t, l.load(grad));
-            l.store(theta, d.mul_add(l.splat(-self.rate), theta_t));
-        }
+    fn step<V: Number>(&self, theta: V, grad: V, []: [V; 0]) -> (V, [V; 0]) {
+        (self.slope(theta, grad).mul_add(theta.like(-self.rate), theta), [])
     }
 }
 
-impl<T: Float> Rule<T, 1> for Descent {
+impl Rule<1> for Descent {
     #[inline(always)]
-    fn apply<S: Simd>(&self, simd: S, theta: &mut [T], grad: &[T], [v]: [&mut [T]; 1]) {
-        for l in lanes(simd, theta.len()) {
-            let (theta_t, momentum) = (l.load(theta), l.splat(self.momentum));
-            let d = self.slope(l, theta_t, l.load(grad));
-            let v_t = flush::<S, T>(l.load(v).mul_add(momentum, d));
-            l.store(v, v_t);
-            let step = if self.nesterov { v_t.mul_add(momentum, d) } else { v_t };
-            l.store(theta, step.mul_add(l.splat(-self.rate), theta_t));
-        }
+    fn step<V: Number>(&self, theta: V, grad: V, [v]: [V; 1]) -> (V, [V; 1]) {
+        let (d, momentum) = (self.slope(theta, grad), theta.like(self.momentum));
+        let v_t = v.mul_add(momentum, d).flush();
+        let step = if self.nesterov { v_t.mul_add(momentum, d) } else { v_t };
+        (step.mul_add(theta.like(-self.rate), theta), [v_t])
     }
 }

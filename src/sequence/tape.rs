@@ -5,27 +5,28 @@
 //! boundary t and writes t + 1 at step t; a walk backward in time reads t + 1 and writes t. So one
 //! layout serves both directions, and all states before all steps are slices of it.
 //!
-//! A tape holds a window of steps, all of them or those between two checkpoints. Its first boundary
-//! has a row for each sequence; those that have no step in the window keep their state there.
+//! A tape holds a span of steps, all of them or those between two checkpoints. Its first boundary
+//! has a row for each sequence; those that have no step in the span keep their state there.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use ndarray::{Array2, Array3};
 
-use crate::cell::{Cell, MAX_STATES};
+use crate::cell::MAX_STATES;
+use crate::cell::any::Sizes;
 use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::sequence::lengths::{Block, Order};
 use crate::sequence::state::State;
-use crate::sequence::zoneout::Zoneout;
+use crate::sequences::Input;
 use crate::tensor::aligned::{self, Aligned};
 use crate::tensor::{Rows, RowsMut};
 
 /// What training keeps of each layer for [`backward`](super::Recurrent::backward), beside the
 /// layer's input; see [`forward_train_with`](super::Recurrent::forward_train_with).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Checkpoint {
+pub enum Recompute {
     /// The gates, the states and what else the cell saves, of every step.
     #[default]
     Store,
@@ -35,11 +36,11 @@ pub enum Checkpoint {
     Sqrt,
 }
 
-impl Checkpoint {
+impl Recompute {
     /// The same for sequences of at most `time` steps, without `Sqrt`.
     pub(crate) fn resolved(self, time: usize) -> Result<Self> {
         match self {
-            Self::Every(0) => Err(Error::argument("checkpoint", "at least every step", 0)),
+            Self::Every(0) => Err(Error::argument("recompute", "at least every step", 0)),
             Self::Sqrt => Ok(Self::Every((time.max(1) as f64).sqrt().ceil() as usize)),
             other => Ok(other),
         }
@@ -51,18 +52,15 @@ impl Checkpoint {
 pub(crate) struct BlockTape<T: Float> {
     pub(crate) block: Arc<Block>,
     reverse: bool,
-    /// Whether all of the window is kept, or only two boundaries and one chunk of steps.
+    /// Whether all of the span is kept, or only two boundaries and one chunk of steps.
     keep: bool,
     /// The steps at hand.
-    pub(crate) window: Range<usize>,
-    /// The first row of the window, or of the chunk at hand.
+    pub(crate) span: Range<usize>,
+    /// The first row of the span, or of the chunk at hand.
     base: usize,
     gates: Buffer<T>,
     saved: Buffer<T>,
     states: Vec<Buffer<T>>,
-    pub(crate) zoneout: Option<Zoneout>,
-    /// With zoneout, what the cell made of the states at each step.
-    made: Vec<Buffer<T>>,
     /// Memory for the inputs of a chunk, where they are to be copied.
     pub(crate) inputs: Aligned<T>,
 }
@@ -113,61 +111,54 @@ impl<T: Float> Buffer<T> {
 pub(crate) struct StepRows<'a, T> {
     pub(crate) prev: [Rows<'a, T>; MAX_STATES],
     pub(crate) next: [RowsMut<'a, T>; MAX_STATES],
-    /// With zoneout, the states after the step; `next` is then what the cell makes of them.
-    pub(crate) kept: Option<[RowsMut<'a, T>; MAX_STATES]>,
     pub(crate) gates: RowsMut<'a, T>,
     pub(crate) saved: RowsMut<'a, T>,
 }
 
 impl<T: Float> BlockTape<T> {
-    /// A tape for `block` that keeps windows of up to `keep` steps, or where none is given at most
+    /// A tape for `block` that keeps spans of up to `keep` steps, or where none is given at most
     /// `chunk_rows` rows at a time.
-    pub(crate) fn new<C: Cell<T>>(
-        cell: &C,
+    pub(crate) fn new(
+        sizes: &Sizes,
         block: Arc<Block>,
         reverse: bool,
         keep: Option<usize>,
         chunk_rows: usize,
-        zoneout: Option<Zoneout>,
     ) -> Self {
         let rows = keep.map_or(chunk_rows, |steps| block.offset(steps));
         let boundary_rows = block.batch() + if keep.is_some() { rows } else { block.batch() };
-        let buffers =
-            |rows| (0..C::STATE.len()).map(move |s| Buffer::new(rows, cell.state_size(s)));
-        let gates = cell.weight_ih().nrows();
+        let states = sizes.states().iter().map(|&width| Buffer::new(boundary_rows, width));
         Self {
             reverse,
             keep: keep.is_some(),
-            window: 0..0,
+            span: 0..0,
             base: 0,
-            gates: Buffer::new(rows, gates),
-            saved: Buffer::new(rows, cell.saved_size()),
-            states: buffers(boundary_rows).collect(),
-            made: zoneout.iter().flat_map(|_| buffers(rows)).collect(),
-            zoneout,
+            gates: Buffer::new(rows, sizes.gates),
+            saved: Buffer::new(rows, sizes.saved),
+            states: states.collect(),
             inputs: Aligned::default(),
             block,
         }
     }
 
     /// Gives back the memory that backward does not need, if there is to be one.
-    pub(crate) fn release(&mut self, keep: Option<Checkpoint>) {
+    pub(crate) fn release(&mut self, keep: Option<Recompute>) {
         if keep.is_some() {
             self.inputs = Aligned::default();
         }
-        if let Some(Checkpoint::Every(_)) = keep {
+        if let Some(Recompute::Every(_)) = keep {
             let buffers = [&mut self.gates, &mut self.saved].into_iter().chain(&mut self.states);
-            buffers.chain(&mut self.made).for_each(|buffer| buffer.data = Aligned::default());
+            buffers.for_each(|buffer| buffer.data = Aligned::default());
         }
     }
 
     /// How many values are kept.
     pub(crate) fn len(&self) -> usize {
         let buffers = [&self.gates, &self.saved].into_iter().chain(&self.states);
-        buffers.chain(&self.made).map(|buffer| buffer.data.len()).sum()
+        buffers.map(|buffer| buffer.data.len()).sum()
     }
 
-    /// The rows of step `t` among those of the window, or of the chunk at hand.
+    /// The rows of step `t` among those of the span, or of the chunk at hand.
     fn step(&self, t: usize) -> Range<usize> {
         let start = self.block.offset(t) - self.base;
         start..start + self.block.alive(t)
@@ -176,7 +167,7 @@ impl<T: Float> BlockTape<T> {
     /// The first row of boundary `k`.
     fn boundary(&self, k: usize) -> usize {
         match (self.keep, k) {
-            (true, k) if k == self.window.start => 0,
+            (true, k) if k == self.span.start => 0,
             (true, k) => self.block.batch() + self.block.offset(k - 1) - self.base,
             (false, k) => k % 2 * self.block.batch(),
         }
@@ -189,27 +180,27 @@ impl<T: Float> BlockTape<T> {
     }
 
     /// Where the state of the sequence in row `r` stands as the walk passes boundary `k`, of the
-    /// window's two ends: there, or where the sequence ends.
+    /// span's two ends: there, or where the sequence ends.
     fn place(&self, r: usize, k: usize) -> usize {
-        self.boundary(self.block.length(r).clamp(self.window.start, k)) + r
+        self.boundary(self.block.length(r).clamp(self.span.start, k)) + r
     }
 
-    /// Begins a window of steps with `states`, one row for each sequence.
+    /// Begins a span of steps with `states`, one row for each sequence.
     pub(crate) fn enter(
         &mut self,
-        window: &Range<usize>,
+        span: &Range<usize>,
         states: &mut [RowsMut<'_, T>; MAX_STATES],
     ) {
         let time = self.block.time();
-        self.window = window.start.min(time)..window.end.min(time);
-        self.base = self.block.offset(self.window.start);
-        let end = if self.reverse { self.window.end } else { self.window.start };
+        self.span = span.start.min(time)..span.end.min(time);
+        self.base = self.block.offset(self.span.start);
+        let end = if self.reverse { self.span.end } else { self.span.start };
         self.for_each_state(end, states, |kept, state| kept.copy_from_slice(state));
     }
 
-    /// Ends the window: `states` become those after it, in the order of the walk.
+    /// Ends the span: `states` become those after it, in the order of the walk.
     pub(crate) fn leave(&mut self, states: &mut [RowsMut<'_, T>; MAX_STATES]) {
-        let end = if self.reverse { self.window.start } else { self.window.end };
+        let end = if self.reverse { self.span.start } else { self.span.end };
         self.for_each_state(end, states, |kept, state| state.copy_from_slice(kept));
     }
 
@@ -246,16 +237,8 @@ impl<T: Float> BlockTape<T> {
         for (s, state) in self.states.iter_mut().enumerate() {
             (prev[s], next_rows[s]) = state.pair(before.clone(), after.clone());
         }
-        let mut kept = None;
-        if self.zoneout.is_some() {
-            let mut made: [RowsMut<'_, T>; MAX_STATES] = Default::default();
-            for (rows, buffer) in made.iter_mut().zip(&mut self.made) {
-                *rows = buffer.rows_mut(step.clone());
-            }
-            kept = Some(std::mem::replace(&mut next, made));
-        }
         let (gates, saved) = (self.gates.rows_mut(step.clone()), self.saved.rows_mut(step));
-        StepRows { prev, next, kept, gates, saved }
+        StepRows { prev, next, gates, saved }
     }
 
     /// Step `t`'s gates, or after backward their gradients.
@@ -283,21 +266,14 @@ impl<T: Float> BlockTape<T> {
     pub(crate) fn next(&self, t: usize, s: usize) -> Rows<'_, T> {
         self.states[s].rows(self.boundaries(t).1)
     }
-
-    /// The same as the cell made it.
-    pub(crate) fn made(&self, t: usize, s: usize) -> Rows<'_, T> {
-        let made = self.made.get(s).map(|made| made.rows(self.step(t)));
-        made.unwrap_or_else(|| self.next(t, s))
-    }
 }
 
 /// What one layer keeps.
 #[derive(Debug)]
 pub(crate) struct LayerTape<T: Float> {
-    /// The layer's input in the tape's order, [time, batch, width], after dropout; of width 0 where
-    /// it is one-hot, with its tokens [time, batch] beside it.
-    pub(crate) x: Array3<T>,
-    pub(crate) tokens: Option<Array2<usize>>,
+    /// The layer's input in the tape's order, after dropout: [time, batch, width], or tokens
+    /// [time, batch]. None where inference reads the caller's array.
+    pub(crate) x: Option<Input<Array3<T>, Array2<usize>>>,
     /// The factors of dropout on the input, where there was any.
     pub(crate) mask: Option<Array3<T>>,
     pub(crate) directions: Vec<DirectionTape<T>>,
@@ -307,7 +283,9 @@ pub(crate) struct LayerTape<T: Float> {
 #[derive(Debug)]
 pub(crate) struct DirectionTape<T: Float> {
     pub(crate) blocks: Vec<BlockTape<T>>,
-    /// With checkpoints, the states before each window in the order of the walk: for each state,
+    /// The seed of this call's noise, where the cell has noise.
+    pub(crate) noise: Option<u64>,
+    /// With checkpoints, the states before each span in the order of the walk: for each state,
     /// [batch, width].
     pub(crate) checkpoints: Vec<Vec<Array2<T>>>,
 }
@@ -322,13 +300,13 @@ pub struct Tape<T: Float> {
     pub(crate) order: Order,
     pub(crate) gate_names: &'static [&'static str],
     pub(crate) state_names: &'static [&'static str],
-    /// What the network's tapes must be like.
-    pub(crate) widths: Vec<Vec<usize>>,
+    /// The widths of the rows, layer by layer and direction by direction.
+    pub(crate) sizes: Vec<Sizes>,
     /// Whether the initial state was the network's own, learned one.
     pub(crate) learned_initial: bool,
     /// Where recurrent dropout drew from, if there was any.
     pub(crate) drop_seed: Option<u64>,
-    pub(crate) keep: Checkpoint,
+    pub(crate) keep: Recompute,
     pub(crate) layers: Vec<LayerTape<T>>,
 }
 

@@ -2,45 +2,48 @@
 
 use ndarray::Array3;
 
-use crate::cell::Cell;
 use crate::error::Result;
 use crate::float::Float;
-use crate::sequence::Recurrent;
+use crate::sequence::Recompute;
+use crate::sequence::direction::Weights;
 use crate::sequence::lengths::Order;
-use crate::sequence::stack::Pass;
+use crate::sequence::network::{Call, ENGINE, Network, Pass};
 use crate::sequence::state::State;
-use crate::sequence::unroll::Weights;
 use crate::sequences::{Input, Sequences};
-use crate::tensor::{Level, dispatch};
 
-/// What [`forward`](Recurrent::forward) needs beside its arguments, kept for the next call; made by
-/// [`Recurrent::workspace`](super::Recurrent::workspace).
+/// The packed weights and the memory of [`Recurrent::forward`](super::Recurrent::forward), kept for the
+/// next call; made by [`Recurrent::workspace`](super::Recurrent::workspace).
 ///
 /// It borrows the network, so the weights, which it packs once, cannot change under it. A call over
 /// sequences of the same lengths as the call before allocates nothing on one thread. It holds the
 /// output of each layer.
-#[derive(Debug)]
-pub struct Workspace<'m, T: Float, C: Cell<T>> {
-    network: &'m Recurrent<T, C>,
-    weights: Vec<Weights<'m, T, C::Packed>>,
+pub struct Workspace<'m, T: Float> {
+    network: Network<'m, T>,
+    weights: Vec<Weights<'m, T>>,
     results: Option<Results<T>>,
 }
 
 /// The results of a call in the caller's order, and its memory.
 #[derive(Debug)]
 pub(crate) struct Results<T: Float> {
-    pub(crate) output: Sequences<T>,
-    pub(crate) last: State<T>,
+    output: Sequences<T>,
+    last: State<T>,
     pass: Pass<T>,
 }
 
-impl<'m, T: Float, C: Cell<T>> Workspace<'m, T, C> {
-    pub(crate) fn new(network: &'m Recurrent<T, C>) -> Self {
-        let weights = dispatch!(Level::new(), simd => network.pack(simd));
-        Self { network, weights, results: None }
+impl<T: Float> std::fmt::Debug for Workspace<'_, T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Workspace").field("results", &self.results).finish_non_exhaustive()
+    }
+}
+
+impl<'m, T: Float> Workspace<'m, T> {
+    pub(crate) fn new(network: Network<'m, T>) -> Self {
+        Self { weights: network.pack(), network, results: None }
     }
 
-    /// [`Recurrent::forward`]; the results stand in the workspace until the next call.
+    /// [`Recurrent::forward`](super::Recurrent::forward); the results stand in the workspace until the
+    /// next call.
     ///
     /// # Errors
     /// Where `x` or `initial` does not fit the network.
@@ -50,22 +53,43 @@ impl<'m, T: Float, C: Cell<T>> Workspace<'m, T, C> {
         initial: Option<&State<T>>,
     ) -> Result<(&Sequences<T>, &State<T>)> {
         let results = self.results.take();
-        let results = self.run(results, x, initial)?;
+        let results = self.call(results, x, initial)?;
         let Results { output, last, .. } = self.results.insert(results);
         Ok((output, last))
     }
 
-    /// The results of a call, in the memory of another where it fits.
-    pub(crate) fn run(
+    /// Returns the results of one call, without the workspace.
+    pub(crate) fn into_results(
+        self,
+        x: &Sequences<T>,
+        initial: Option<&State<T>>,
+    ) -> Result<(Sequences<T>, State<T>)> {
+        let Results { output, last, .. } = self.call(None, x, initial)?;
+        Ok((output, last))
+    }
+
+    fn call(
         &self,
         memory: Option<Results<T>>,
         x: &Sequences<T>,
         initial: Option<&State<T>>,
     ) -> Result<Results<T>> {
-        self.network.check_input(x, initial)?;
+        let call = Call { x, initial, recompute: Recompute::Store };
+        (T::pick(&ENGINE).infer)(self, memory, &call)
+    }
+
+    /// Returns the results of a call, in the memory of another where it fits.
+    pub(crate) fn infer(
+        &self,
+        memory: Option<Results<T>>,
+        call: &Call<'_, T>,
+    ) -> Result<Results<T>> {
+        self.network.check(call)?;
+        let x = call.x;
+        let tokens = matches!(x.input(), Input::Tokens(_));
         let fits = |memory: &Results<T>| {
             (memory.output.time(), memory.output.lengths()) == (x.time(), x.lengths())
-                && memory.pass.layers[0].tokens.is_some() == matches!(x.input(), Input::Tokens(_))
+                && matches!(memory.pass.layers[0].x, Some(Input::Tokens(_))) == tokens
         };
         let mut results = match memory.filter(fits) {
             Some(memory) => memory,
@@ -77,9 +101,7 @@ impl<'m, T: Float, C: Cell<T>> Workspace<'m, T, C> {
             }
         };
         let Results { output, last, pass } = &mut results;
-        dispatch!(Level::new(), simd => {
-            self.network.run(simd, &self.weights, (x, initial), pass, None)
-        });
+        self.network.run(&self.weights, call, pass, None);
         if pass.order.is_caller_order() {
             std::mem::swap(output.values_mut(), &mut pass.output);
         } else {

@@ -11,76 +11,69 @@
 //! these name: backward draws the same again, on any number of threads. Source: Krueger et al.,
 //! *Zoneout: Regularizing RNNs by Randomly Preserving Hidden Activations*, 2017.
 
+use ndarray::{Array1, ArrayView2};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-use crate::cell::MAX_STATES;
+use crate::cell::any::{AnyCell, AnyGradient, Sizes};
+use crate::cell::step::{Noise, Window, reborrow};
+use crate::cell::{BackwardStep, ForwardStep, MAX_STATES, Steps};
 use crate::float::Float;
-use crate::tensor::{Rows, RowsMut};
+use crate::sequences::Input;
+use crate::tensor::activation::flush_tiny_rows;
+use crate::tensor::{Level, Packed, RowRefs, Rows};
 
-/// Zoneout of the states of one direction of one layer.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Zoneout {
+/// A cell whose states zone out. It saves ŝ behind the values that the cell itself saves.
+pub(crate) struct Zoneout<'m, T: Float> {
+    cell: Box<dyn AnyCell<'m, T> + 'm>,
+    /// The sizes of the cell itself.
+    sizes: Sizes,
     /// p of each state.
-    pub(crate) p: [f64; MAX_STATES],
-    /// Where training draws m from.
-    pub(crate) seed: Option<u64>,
+    p: [f64; MAX_STATES],
 }
 
-impl Zoneout {
-    /// Sets `kept` to s, from s' and ŝ, at step `t`; the first row is the sequence at `place`.
-    pub(crate) fn mix<T: Float>(
-        &self,
-        (t, place): (usize, usize),
-        prev: &[Rows<'_, T>],
-        made: &[RowsMut<'_, T>],
-        kept: &mut [RowsMut<'_, T>],
-    ) {
-        for (s, kept) in kept.iter_mut().enumerate().take(made.len()) {
-            let made = made[s].as_rows();
-            for r in 0..kept.count() {
-                let factors = self.factors::<T>((s, t, place + r), kept.width());
-                let values = prev[s].row(r).iter().zip(made.row(r)).zip(factors);
-                for (kept, ((&before, &made), m)) in kept.row_mut(r).iter_mut().zip(values) {
-                    *kept = m * before + (T::one() - m) * made;
-                }
-            }
-        }
+impl<'m, T: Float> Zoneout<'m, T> {
+    pub(crate) fn new(cell: Box<dyn AnyCell<'m, T> + 'm>, p: [f64; MAX_STATES]) -> Self {
+        Self { sizes: cell.sizes(), cell, p }
     }
 
-    /// Turns d_s into d_ŝ at step `t`; returns m ∘ d_s of all states, row by row, to be added to what
-    /// comes back through the cell ([`restore`]).
-    pub(crate) fn part<T: Float>(
-        &self,
-        (t, place): (usize, usize),
-        d_state: &mut [RowsMut<'_, T>],
-    ) -> Vec<T> {
-        let mut skipped = Vec::new();
-        for (s, d_state) in d_state.iter_mut().enumerate() {
-            for r in 0..d_state.count() {
-                let factors = self.factors::<T>((s, t, place + r), d_state.width());
-                for (d, m) in d_state.row_mut(r).iter_mut().zip(factors) {
-                    skipped.push(m * *d);
-                    *d *= T::one() - m;
-                }
-            }
-        }
-        skipped
+    /// Returns the columns of ŝ in a row of `saved`, state by state.
+    fn columns(&self) -> impl Iterator<Item = std::ops::Range<usize>> {
+        let mut end = self.sizes.saved;
+        self.sizes.states().iter().map(move |width| {
+            end += width;
+            end - width..end
+        })
     }
 
-    /// m of state `s` at step `t` of the sequence at `place`.
-    fn factors<T: Float>(
-        &self,
-        (s, t, place): (usize, usize, usize),
-        width: usize,
-    ) -> impl Iterator<Item = T> {
-        let p = self.p[s];
-        let mut rng = self.seed.map(|seed| {
+    /// Computes the cell's own step backward, where `made` are the states after it.
+    fn cell_backward(&self, packed: &[Packed<T>], step: &mut BackwardStep<'_, T>, made: &[Vec<T>]) {
+        let mut next = [Rows::default(); MAX_STATES];
+        for ((next, made), &width) in next.iter_mut().zip(made).zip(self.sizes.states()) {
+            *next = Rows::new(made, width);
+        }
+        let BackwardStep { level, prev, noise, .. } = *step;
+        let mut step = BackwardStep {
+            level,
+            prev,
+            next,
+            gates: step.gates.reborrow(),
+            saved: step.saved.columns_mut(0..self.sizes.saved),
+            d_state: reborrow(&mut step.d_state),
+            noise,
+        };
+        self.cell.backward(packed, &mut step);
+    }
+
+    /// Returns m of state `s` of the sequence in row `r` of a step.
+    fn factors(&self, noise: Noise, s: usize, r: usize) -> impl Iterator<Item = T> {
+        let (p, width) = (self.p[s], self.sizes.states()[s]);
+        let mut rng = noise.seed.map(|seed| {
             let mut rng = ChaCha8Rng::seed_from_u64(seed);
-            rng.set_stream((place * MAX_STATES + s) as u64);
+            rng.set_stream(((noise.place + r) * MAX_STATES + s) as u64);
             // A number takes two words.
-            rng.set_word_pos(2 * (t as u128) * (width as u128));
+            rng.set_word_pos(2 * (noise.t as u128) * (width as u128));
             rng
         });
         (0..width).map(move |_| match &mut rng {
@@ -90,12 +83,102 @@ impl Zoneout {
     }
 }
 
-/// Adds what [`Zoneout::part`] returned.
-pub(crate) fn restore<T: Float>(skipped: Vec<T>, d_state: &mut [RowsMut<'_, T>]) {
-    let mut skipped = skipped.into_iter();
-    for d_state in d_state {
-        for r in 0..d_state.count() {
-            d_state.row_mut(r).iter_mut().zip(&mut skipped).for_each(|(d, more)| *d += more);
+impl<'m, T: Float> AnyCell<'m, T> for Zoneout<'m, T> {
+    fn sizes(&self) -> Sizes {
+        let states: usize = self.sizes.states().iter().sum();
+        Sizes { saved: self.sizes.saved + states, ..self.sizes }
+    }
+
+    fn weight_ih(&self) -> ArrayView2<'m, T> {
+        self.cell.weight_ih()
+    }
+
+    fn input_bias(&self) -> Option<Array1<T>> {
+        self.cell.input_bias()
+    }
+
+    fn pack_forward(&self, level: Level) -> Vec<Packed<T>> {
+        self.cell.pack_forward(level)
+    }
+
+    fn pack_backward(&self, level: Level) -> Vec<Packed<T>> {
+        self.cell.pack_backward(level)
+    }
+
+    fn forward(&self, packed: &[Packed<T>], step: &mut ForwardStep<'_, T>) {
+        let all = step.saved.narrow(0..self.sizes.saved);
+        self.cell.forward(packed, step);
+        step.saved.widen(all);
+        let ForwardStep { level, prev, next, saved, noise, .. } = step;
+        for (s, columns) in self.columns().enumerate() {
+            flush_tiny_rows(*level, next[s].reborrow());
+            for r in 0..next[s].count() {
+                let made = &mut saved.row_mut(r)[columns.clone()];
+                made.copy_from_slice(next[s].row(r));
+                let values = prev[s].row(r).iter().zip(made).zip(self.factors(*noise, s, r));
+                for (next, ((&before, &mut made), m)) in next[s].row_mut(r).iter_mut().zip(values) {
+                    *next = m * before + (T::one() - m) * made;
+                }
+            }
         }
+    }
+
+    fn backward(&self, packed: &[Packed<T>], step: &mut BackwardStep<'_, T>) {
+        let (mut made, mut skipped) = (Vec::new(), Vec::new());
+        for (s, columns) in self.columns().enumerate() {
+            let d_state = &mut step.d_state[s];
+            let mut of_state = Vec::with_capacity(d_state.count() * columns.len());
+            for r in 0..d_state.count() {
+                of_state.extend_from_slice(&step.saved.row(r)[columns.clone()]);
+                let factors = self.factors(step.noise, s, r);
+                for (d, m) in d_state.row_mut(r).iter_mut().zip(factors) {
+                    skipped.push(m * *d);
+                    *d *= T::one() - m;
+                }
+            }
+            made.push(of_state);
+        }
+        self.cell_backward(packed, step, &made);
+        let mut skipped = skipped.into_iter();
+        for d_state in step.d_state.iter_mut().take(self.sizes.states().len()) {
+            flush_tiny_rows(step.level, d_state.reborrow());
+            for r in 0..d_state.count() {
+                d_state.row_mut(r).iter_mut().zip(&mut skipped).for_each(|(d, more)| *d += more);
+            }
+        }
+    }
+
+    fn accumulate(&self, steps: &Steps<'_, T>, grad: &mut dyn AnyGradient<T>) {
+        let window = &Made { zoneout: self, steps };
+        self.cell.accumulate(&Steps { level: steps.level(), window }, grad);
+    }
+}
+
+/// The rows of a window in which the states after each step are ŝ, as the cell made them.
+struct Made<'a, 'm, T: Float> {
+    zoneout: &'a Zoneout<'m, T>,
+    steps: &'a Steps<'a, T>,
+}
+
+impl<T: Float> Window<T> for Made<'_, '_, T> {
+    fn x(&self) -> Input<RowRefs<'_, T>, Vec<usize>> {
+        self.steps.x()
+    }
+
+    fn d_gates(&self) -> RowRefs<'_, T> {
+        self.steps.d_gates()
+    }
+
+    fn saved(&self) -> RowRefs<'_, T> {
+        self.steps.saved().columns(0..self.zoneout.sizes.saved)
+    }
+
+    fn prev(&self, state: usize) -> RowRefs<'_, T> {
+        self.steps.prev(state)
+    }
+
+    fn next(&self, state: usize) -> RowRefs<'_, T> {
+        let columns = self.zoneout.columns().nth(state);
+        self.steps.saved().columns(columns.expect("a state of the cell"))
     }
 }

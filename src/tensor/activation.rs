@@ -27,8 +27,10 @@
 
 use fearless_simd::{Select, Simd, SimdFloat};
 
+use crate::compiled;
 use crate::float::Float;
 use crate::tensor::lanes::lanes;
+use crate::tensor::rows::RowsMut;
 
 /// The largest error of [`exp_nonpositive`], in units of the last place of the exact value, for f32
 /// and f64 on every instruction set. Found over all f32: 1.23; f64 is held to the same bound over
@@ -137,6 +139,34 @@ pub(crate) fn zero_below<S: Simd, V: SimdFloat<S, Element: Float>>(x: V, least: 
     x.abs().simd_lt(splat(x, least)).select(splat(x, 0.0), x)
 }
 
+compiled! {
+    /// Replaces each value by its [`sigmoid`].
+    pub fn sigmoid_slice<'a, T>(values: &'a mut [T]) = sigmoid_slice_on;
+    /// Replaces each value by its [`tanh`].
+    pub fn tanh_slice<'a, T>(values: &'a mut [T]) = tanh_slice_on;
+    /// Replaces each value by its [`relu`].
+    pub fn relu_slice<'a, T>(values: &'a mut [T]) = relu_slice_on;
+    /// Replaces tiny values by zero in each of the rows, as [`flush_tiny`] does.
+    pub(crate) fn flush_tiny_rows<'a, T>(rows: RowsMut<'a, T>) = flush_tiny_rows_on;
+    /// The same in the rows of several states.
+    pub(crate) fn flush_tiny_states<'a, T>(states: &'a mut [RowsMut<'a, T>]) =
+        flush_tiny_states_on;
+}
+
+#[inline(always)]
+fn flush_tiny_rows_on<S: Simd, T: Float>(simd: S, mut rows: RowsMut<'_, T>) {
+    for r in 0..rows.count() {
+        flush_tiny(simd, rows.row_mut(r));
+    }
+}
+
+#[inline(always)]
+fn flush_tiny_states_on<S: Simd, T: Float>(simd: S, states: &mut [RowsMut<'_, T>]) {
+    for state in states {
+        flush_tiny_rows_on(simd, state.reborrow());
+    }
+}
+
 /// Replaces by zero each value so small that its product with an ordinary weight would be
 /// subnormal, below 10⁻³¹ in f32: arithmetic on those takes many times as long. NaN stays NaN.
 #[inline(always)]
@@ -147,25 +177,22 @@ pub fn flush_tiny<S: Simd, T: Float>(simd: S, values: &mut [T]) {
     }
 }
 
-/// Replaces each value by its [`sigmoid`].
 #[inline(always)]
-pub fn sigmoid_slice<S: Simd, T: Float>(simd: S, values: &mut [T]) {
+fn sigmoid_slice_on<S: Simd, T: Float>(simd: S, values: &mut [T]) {
     for l in lanes(simd, values.len()) {
         l.store(values, sigmoid(l.load(values)));
     }
 }
 
-/// Replaces each value by its [`tanh`].
 #[inline(always)]
-pub fn tanh_slice<S: Simd, T: Float>(simd: S, values: &mut [T]) {
+fn tanh_slice_on<S: Simd, T: Float>(simd: S, values: &mut [T]) {
     for l in lanes(simd, values.len()) {
         l.store(values, tanh(l.load(values)));
     }
 }
 
-/// Replaces each value by its [`relu`].
 #[inline(always)]
-pub fn relu_slice<S: Simd, T: Float>(simd: S, values: &mut [T]) {
+fn relu_slice_on<S: Simd, T: Float>(simd: S, values: &mut [T]) {
     for l in lanes(simd, values.len()) {
         l.store(values, relu(l.load(values)));
     }

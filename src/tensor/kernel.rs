@@ -7,6 +7,7 @@
 
 use fearless_simd::{Simd, SimdBase, SimdFloat};
 
+use crate::compiled;
 use crate::float::Float;
 use crate::tensor::lanes::Vector;
 
@@ -22,11 +23,14 @@ pub(crate) const fn panel_vectors<S: Simd, T: Float>() -> usize {
     if is_wide::<S, T>() { 4 } else { 2 }
 }
 
-/// Whether there are panels of so many `vectors` for `gates`; one gate stands for any number here.
+compiled! {
+    /// Values of a vector, and vectors side by side in a panel.
+    pub(crate) fn panel_shape<'a, T>() -> (usize, usize) = panel_shape_on::<_, T>;
+}
+
 #[inline(always)]
-pub(crate) const fn has_panel<S: Simd, T: Float>(gates: usize, vectors: usize) -> bool {
-    let fits = vectors <= panel_vectors::<S, T>() || vectors == gates;
-    gates == 1 || fits && vectors.is_multiple_of(gates)
+fn panel_shape_on<S: Simd, T: Float>(_simd: S) -> (usize, usize) {
+    (Vector::<S, T>::LEN, panel_vectors::<S, T>())
 }
 
 /// Rows of the tallest tile of `vectors` side by side whose sums fit the registers.

@@ -80,17 +80,19 @@ fn copy_part<T: Float>(from: &[T], to: &mut [T]) {
 /// Each vector's place in slices of `len` values, in order; the last may be part of a vector.
 ///
 /// ```
-/// use recurrent::tensor::{Level, Simd, dispatch, lanes};
+/// use recurrent::tensor::{Level, Simd, lanes};
+/// use recurrent::{Float, compiled};
 ///
 /// #[inline(always)]
-/// fn add<S: Simd>(simd: S, x: &[f32], y: &mut [f32]) {
+/// fn add_on<S: Simd, T: Float>(simd: S, x: &[T], y: &mut [T]) {
 ///     for l in lanes(simd, y.len()) {
 ///         l.store(y, l.load(x) + l.load(y));
 ///     }
 /// }
+/// compiled! { fn add<'a, T>(x: &'a [T], y: &'a mut [T]) = add_on; }
 ///
 /// let (x, mut y) = ([1.0; 13], [2.0; 13]);
-/// dispatch!(Level::new(), simd => add(simd, &x, &mut y));
+/// add(Level::new(), &x, &mut y);
 /// assert_eq!(y, [3.0; 13]);
 /// ```
 #[inline(always)]

@@ -8,197 +8,181 @@ use std::ops::Range;
 use fearless_simd::Simd;
 use ndarray::Array1;
 
+use crate::compiled;
 use crate::float::Float;
 use crate::tensor::kernel::{self, Tile};
 use crate::tensor::lanes::{Lanes, Vector};
-use crate::tensor::pack::{MAX_GATES, Packed};
+use crate::tensor::pack::Packed;
 use crate::tensor::rows::{Rows, RowsMut};
 
 /// Rows of a product that are finished before the weights are read again.
 const BLOCK_ROWS: usize = 96;
+/// Rows of a panel that are finished before the epilogue is called, more or less. They stay in the
+/// first-level cache until it reads them, though the panel passes through it for each tile.
+const EPILOGUE_ROWS: usize = 18;
 
-/// What a product starts from.
+/// The value to which a product is added.
 #[derive(Clone, Copy, Debug)]
-pub enum Start<'a, T: Float> {
+pub enum Accumulate<'a, T> {
     /// Zero: `out = a · b`.
     Zero,
-    /// What stands in the output: `out += a · b`.
+    /// The output: `out += a · b`.
     Output,
     /// The same row for all: `out = bias + a · b`.
     Bias(&'a [T]),
-    /// Another product of as many rows: `out = bias + rows · weights + a · b`.
-    Product {
-        /// Its left operand.
-        rows: Rows<'a, T>,
-        /// Its right operand, packed as `b` is.
-        weights: &'a Packed<T>,
-        /// The same row for all, or zero.
-        bias: Option<&'a [T]>,
-    },
 }
 
-impl<'a, T: Float> Start<'a, T> {
+impl<'a, T: Float> Accumulate<'a, T> {
     /// The bias where there is one, else zero.
     pub fn bias(bias: Option<&'a Array1<T>>) -> Self {
         bias.and_then(|bias| bias.as_slice()).map_or(Self::Zero, Self::Bias)
     }
 }
 
+/// The operands of one product.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Operands<'a, T: Float> {
+    /// The rows on the left.
+    pub(crate) rows: Rows<'a, T>,
+    /// The matrix on the right.
+    pub(crate) weights: &'a Packed<T>,
+}
+
+/// A function that is called with each finished block of a product: its rows, its units of each gate,
+/// and the result.
+pub(crate) type Epilogue<'a, T> =
+    dyn FnMut(Range<usize>, Range<usize>, &mut RowsMut<'_, T>) + 'a;
+
 /// `out = start + a · b`, for `a` [rows, k], `b` [k, n] and `out` [rows, n].
 ///
 /// Row counts and widths must agree; they are checked in debug builds only, as this runs at every
 /// time step.
-pub fn product<S: Simd, T: Float>(
-    simd: S,
+pub fn product<T: Float>(
     a: Rows<'_, T>,
     b: &Packed<T>,
-    start: Start<'_, T>,
+    start: Accumulate<'_, T>,
     out: RowsMut<'_, T>,
 ) {
-    sum_then(
-        simd,
-        a,
-        b,
-        start,
-        out,
-        #[inline(always)]
-        |_, _, [sum]: [_; 1]| [sum],
-    );
+    let last = Operands { rows: a, weights: b };
+    product_tiles(b.level(), &ProductTiles { start, first: None, last }, out, None);
 }
 
-/// As [`product`] by weights of `G` [gates](Packed::gates), where the sums pass through `then` while
-/// they are still in registers: it gets the number of a row, a place among the units and the gates'
-/// sums there, and returns what to write for each gate.
-///
-/// Mark the closure `#[inline(always)]`: it is compiled for each instruction set.
-#[inline(always)]
-pub fn product_then<S: Simd, T: Float, const G: usize>(
-    simd: S,
-    a: Rows<'_, T>,
-    b: &Packed<T>,
-    start: Start<'_, T>,
-    out: RowsMut<'_, T>,
-    then: impl FnMut(usize, Lanes<S, T>, [Vector<S, T>; G]) -> [Vector<S, T>; G],
+/// `out = start + first + last`, where `first` may be absent; calls `epilogue` with each block of the
+/// result while it is still in the first-level cache. Each element is in one block.
+pub(crate) fn product_then<'a, T: Float>(
+    first: Option<Operands<'a, T>>,
+    last: Operands<'a, T>,
+    start: Accumulate<'a, T>,
+    mut out: RowsMut<'a, T>,
+    epilogue: &'a mut Epilogue<'a, T>,
 ) {
-    const { assert!(0 < G && G <= MAX_GATES) };
-    debug_assert_eq!(b.gate_count(), G);
-    sum_then(simd, a, b, start, out, then);
-}
-
-/// The same; where nothing is done to the sums, `G` = 1 serves any number of gates.
-#[inline(always)]
-fn sum_then<S: Simd, T: Float, const G: usize>(
-    simd: S,
-    a: Rows<'_, T>,
-    b: &Packed<T>,
-    start: Start<'_, T>,
-    mut out: RowsMut<'_, T>,
-    mut then: impl FnMut(usize, Lanes<S, T>, [Vector<S, T>; G]) -> [Vector<S, T>; G],
-) {
-    debug_assert_eq!((a.count(), a.width(), b.n()), (out.count(), b.k(), out.width()));
-    let (first, start) = match start {
-        Start::Product { rows, weights, bias } => {
-            debug_assert_eq!((rows.count(), rows.width()), (a.count(), weights.k()));
-            debug_assert_eq!((weights.n(), weights.gate_count()), (b.n(), b.gate_count()));
-            (Some(Term { rows, weights }), bias.map_or(Start::Zero, Start::Bias))
+    let level = last.weights.level();
+    let sum = match first {
+        // Layouts differ where the cell multiplies some of the gates alone.
+        Some(first) if !first.weights.is_like(last.weights) => {
+            product(first.rows, first.weights, start, out.reborrow());
+            ProductTiles { start: Accumulate::Output, first: None, last }
         }
-        start => (None, start),
+        first => ProductTiles { start, first, last },
     };
-    let sum = Sum { simd, start, first, last: Term { rows: a, weights: b } };
-    simd.vectorize(
-        #[inline(always)]
-        || sum.run(&mut out, &mut then),
-    );
+    product_tiles(level, &sum, out, Some(epilogue));
 }
 
-/// What becomes of the gates' sums, as in [`product_then`].
-trait Then<S: Simd, T: Float, const G: usize>:
-    FnMut(usize, Lanes<S, T>, [Vector<S, T>; G]) -> [Vector<S, T>; G]
-{
-}
-
-impl<S: Simd, T: Float, const G: usize, F> Then<S, T, G> for F where
-    F: FnMut(usize, Lanes<S, T>, [Vector<S, T>; G]) -> [Vector<S, T>; G]
-{
-}
-
-/// The rows of a left operand times weights.
-#[derive(Clone, Copy)]
-struct Term<'a, T: Float> {
-    rows: Rows<'a, T>,
-    weights: &'a Packed<T>,
+compiled! {
+    fn product_tiles<'a, T>(
+        sum: &'a ProductTiles<'a, T>,
+        out: RowsMut<'a, T>,
+        epilogue: Option<&'a mut Epilogue<'a, T>>,
+    ) = ProductTiles::run;
 }
 
 /// `start` and one product, or two.
-struct Sum<'a, S, T: Float> {
-    simd: S,
-    start: Start<'a, T>,
-    first: Option<Term<'a, T>>,
-    last: Term<'a, T>,
+struct ProductTiles<'a, T: Float> {
+    start: Accumulate<'a, T>,
+    first: Option<Operands<'a, T>>,
+    last: Operands<'a, T>,
 }
 
-impl<S: Simd, T: Float> Sum<'_, S, T> {
+impl<'a, T: Float> ProductTiles<'a, T> {
     #[inline(always)]
-    fn run<const G: usize>(&self, out: &mut RowsMut<'_, T>, then: &mut impl Then<S, T, G>) {
-        let (count, weights) = (out.count(), self.last.weights);
-        for first in (0..count).step_by(BLOCK_ROWS) {
-            let rows = first..count.min(first + BLOCK_ROWS);
+    fn run<S: Simd>(
+        simd: S,
+        sum: &'a Self,
+        mut out: RowsMut<'a, T>,
+        mut epilogue: Option<&'a mut Epilogue<'a, T>>,
+    ) {
+        let (count, weights) = (out.count(), sum.last.weights);
+        debug_assert_eq!((sum.last.rows.count(), weights.n()), (count, out.width()));
+        debug_assert_eq!(sum.last.rows.width(), weights.k());
+        for start in (0..count).step_by(BLOCK_ROWS) {
+            let rows = start..count.min(start + BLOCK_ROWS);
+            let parts = rows.len().div_ceil(EPILOGUE_ROWS);
+            let mut finished: Range<usize> = 0..0;
             // One row fills the pipelines only with two panels at once.
             for panels in weights.walk(if count == 1 { 2 } else { 1 }) {
-                let (first, vectors) = (panels.start, weights.vectors_of::<S>(panels.start));
-                let same =
-                    |panel| weights.is_whole(panel) && weights.vectors_of::<S>(panel) == vectors;
-                if panels.len() == 2 && same(first + 1) {
-                    match vectors {
-                        4 => self.pair::<G, 4>(first, out, then),
-                        3 => self.pair::<G, 3>(first, out, then),
-                        2 => self.pair::<G, 2>(first, out, then),
-                        _ => self.pair::<G, 1>(first, out, then),
-                    }
+                let Some(epilogue) = epilogue.as_mut().filter(|_| parts > 1) else {
+                    finished = weights.units_with(&panels, &finished);
+                    sum.panels(simd, rows.clone(), panels, &mut out);
                     continue;
+                };
+                for part in 0..parts {
+                    let place = |part| rows.start + rows.len() * part / parts;
+                    let rows = place(part)..place(part + 1);
+                    sum.panels(simd, rows.clone(), panels.clone(), &mut out);
+                    epilogue(rows, weights.units_with(&panels, &(0..0)), &mut out);
                 }
-                for panel in panels {
-                    match weights.vectors_of::<S>(panel) {
-                        4 => self.rows::<G, 4>(rows.clone(), panel, out, then),
-                        3 => self.rows::<G, 3>(rows.clone(), panel, out, then),
-                        2 => self.rows::<G, 2>(rows.clone(), panel, out, then),
-                        _ => self.rows::<G, 1>(rows.clone(), panel, out, then),
-                    }
-                }
+            }
+            if let (Some(epilogue), false) = (&mut epilogue, finished.is_empty()) {
+                epilogue(rows, finished, &mut out);
             }
         }
     }
 
-    /// The only row in two panels of full width.
+    /// The given rows in one panel, or two.
     #[inline(always)]
-    fn pair<const G: usize, const V: usize>(
+    fn panels<S: Simd>(
         &self,
-        panel: usize,
+        simd: S,
+        rows: Range<usize>,
+        panels: Range<usize>,
         out: &mut RowsMut<'_, T>,
-        then: &mut impl Then<S, T, G>,
     ) {
-        if const { kernel::has_panel::<S, T>(G, V) } {
-            self.tile::<G, 1, 2, V, true>(0, panel, out, then);
+        let weights = self.last.weights;
+        let (first, vectors) = (panels.start, weights.vectors_of::<S>(panels.start));
+        let same = |panel| weights.is_whole(panel) && weights.vectors_of::<S>(panel) == vectors;
+        if panels.len() == 2 && same(first + 1) {
+            match vectors {
+                4 => self.tile::<S, 1, 2, 4, true>(simd, 0, first, out),
+                3 => self.tile::<S, 1, 2, 3, true>(simd, 0, first, out),
+                2 => self.tile::<S, 1, 2, 2, true>(simd, 0, first, out),
+                _ => self.tile::<S, 1, 2, 1, true>(simd, 0, first, out),
+            }
+            return;
+        }
+        for panel in panels {
+            match weights.vectors_of::<S>(panel) {
+                4 => self.rows::<S, 4>(simd, rows.clone(), panel, out),
+                3 => self.rows::<S, 3>(simd, rows.clone(), panel, out),
+                2 => self.rows::<S, 2>(simd, rows.clone(), panel, out),
+                _ => self.rows::<S, 1>(simd, rows.clone(), panel, out),
+            }
         }
     }
 
     /// A block of rows of the result in one panel.
     #[inline(always)]
-    fn rows<const G: usize, const V: usize>(
+    fn rows<S: Simd, const V: usize>(
         &self,
+        simd: S,
         rows: Range<usize>,
         panel: usize,
         out: &mut RowsMut<'_, T>,
-        then: &mut impl Then<S, T, G>,
     ) {
-        if const { !kernel::has_panel::<S, T>(G, V) } {
-            return;
-        }
         if !self.last.weights.is_whole(panel) {
             let singles = rows.start + rows.len() / 4 * 4..rows.end;
             let fours = (rows.start..singles.start).step_by(4);
-            fours.for_each(|r| self.last_tile::<G, 4, V>(r, panel, out, then));
-            return singles.for_each(|r| self.last_tile::<G, 1, V>(r, panel, out, then));
+            fours.for_each(|r| self.last_tile::<S, 4, V>(simd, r, panel, out));
+            return singles.for_each(|r| self.last_tile::<S, 1, V>(simd, r, panel, out));
         }
         // As few tiles as can be, nearly alike: short ones keep the pipelines half empty.
         let tiles = rows.len().div_ceil(kernel::tile_rows::<S, T>(V));
@@ -208,15 +192,17 @@ impl<S: Simd, T: Float> Sum<'_, S, T> {
             let height = height + usize::from(tile < taller);
             match height {
                 6 if const { kernel::tile_rows::<S, T>(V) == 6 } => {
-                    self.tile::<G, 6, 1, V, true>(r, panel, out, then);
+                    self.tile::<S, 6, 1, V, true>(simd, r, panel, out);
                 }
                 5 if const { kernel::tile_rows::<S, T>(V) == 6 } => {
-                    self.tile::<G, 5, 1, V, true>(r, panel, out, then);
+                    self.tile::<S, 5, 1, V, true>(simd, r, panel, out);
                 }
-                4 => self.tile::<G, 4, 1, V, true>(r, panel, out, then),
-                3 => self.tile::<G, 3, 1, V, true>(r, panel, out, then),
-                2 => self.tile::<G, 2, 1, V, true>(r, panel, out, then),
-                _ => self.tile::<G, 1, 1, V, true>(r, panel, out, then),
+                4 if const { kernel::tile_rows::<S, T>(V) >= 4 } => {
+                    self.tile::<S, 4, 1, V, true>(simd, r, panel, out);
+                }
+                3 => self.tile::<S, 3, 1, V, true>(simd, r, panel, out),
+                2 => self.tile::<S, 2, 1, V, true>(simd, r, panel, out),
+                _ => self.tile::<S, 1, 1, V, true>(simd, r, panel, out),
             }
             r += height;
         }
@@ -225,71 +211,61 @@ impl<S: Simd, T: Float> Sum<'_, S, T> {
     /// A tile that ends with the matrix, in the middle of a vector. It stands apart, because what
     /// it takes to cut a vector would push the sums of other tiles out of their registers.
     #[inline(never)]
-    fn last_tile<const G: usize, const R: usize, const V: usize>(
+    fn last_tile<S: Simd, const R: usize, const V: usize>(
         &self,
+        simd: S,
         r: usize,
         panel: usize,
         out: &mut RowsMut<'_, T>,
-        then: &mut impl Then<S, T, G>,
     ) {
-        self.simd.vectorize(
+        simd.vectorize(
             #[inline(always)]
-            || self.tile::<G, R, 1, V, false>(r, panel, out, then),
+            || self.tile::<S, R, 1, V, false>(simd, r, panel, out),
         );
     }
 
     #[inline(always)]
-    fn tile<const G: usize, const R: usize, const P: usize, const V: usize, const WHOLE: bool>(
+    fn tile<S: Simd, const R: usize, const P: usize, const V: usize, const WHOLE: bool>(
         &self,
+        simd: S,
         r: usize,
         panel: usize,
         out: &mut RowsMut<'_, T>,
-        then: &mut impl Then<S, T, G>,
     ) {
-        let simd = self.simd;
         let mut tile = kernel::zeros::<S, T, R, P, V>(simd);
         let mut places = [[Lanes::new(simd, 0, 0); V]; P];
         for p in 0..P {
             places[p] = self.last.weights.places::<S, V, WHOLE>(simd, panel + p);
         }
         match self.start {
-            Start::Output => {
+            Accumulate::Output => {
                 for i in 0..R {
                     load::<S, T, P, V, WHOLE>(out.row(r + i), &places, &mut tile[i]);
                 }
             }
-            Start::Bias(bias) => {
+            Accumulate::Bias(bias) => {
                 load::<S, T, P, V, WHOLE>(bias, &places, &mut tile[0]);
                 tile = [tile[0]; R];
             }
-            _ => {}
+            Accumulate::Zero => {}
         }
         // In a loop over both the tile would stand in memory.
         if let Some(first) = &self.first {
             first.add(simd, r, panel, &mut tile);
         }
         self.last.add(simd, r, panel, &mut tile);
-        // The vectors of a gate stand side by side in a panel.
-        let per_gate = V / G;
         for i in 0..R {
+            let row = out.row_mut(r + i);
             for p in 0..P {
-                for u in 0..per_gate {
-                    let mut gates = [tile[i][p][u]; G];
-                    for g in 1..G {
-                        gates[g] = tile[i][p][g * per_gate + u];
-                    }
-                    let gates = then(r + i, places[p][u].known::<WHOLE>(), gates);
-                    let row = out.row_mut(r + i);
-                    for g in 0..G {
-                        places[p][g * per_gate + u].known::<WHOLE>().store(row, gates[g]);
-                    }
+                for v in 0..V {
+                    places[p][v].known::<WHOLE>().store(row, tile[i][p][v]);
                 }
             }
         }
     }
 }
 
-impl<T: Float> Term<'_, T> {
+impl<T: Float> Operands<'_, T> {
     #[inline(always)]
     fn add<S: Simd, const R: usize, const P: usize, const V: usize>(
         &self,
@@ -311,7 +287,7 @@ impl<T: Float> Term<'_, T> {
     }
 }
 
-/// What stands in `row` at the places of a tile's vectors.
+/// Reads the values of `row` at the places of a tile's vectors.
 #[inline(always)]
 fn load<S: Simd, T: Float, const P: usize, const V: usize, const WHOLE: bool>(
     row: &[T],

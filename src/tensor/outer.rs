@@ -8,14 +8,15 @@
 //! Each element is one chain of multiply-adds over the rows in order (as in `kernel`), so a result
 //! depends neither on how rows are shared out among calls nor on the number of threads.
 
-use fearless_simd::{Simd, SimdBase, SimdFloat};
+use fearless_simd::{Level, Simd, SimdBase, SimdFloat};
 use ndarray::ArrayViewMut2;
 
+use crate::compiled;
 use crate::float::Float;
 use crate::tensor::aligned::Aligned;
 use crate::tensor::kernel;
 use crate::tensor::lanes::Vector;
-use crate::tensor::rows::Gather;
+use crate::tensor::rows::RowRefs;
 use crate::tensor::threads;
 
 /// Rows of a tile.
@@ -43,20 +44,23 @@ const PACK_TILES: usize = 8;
 /// `out` is in standard layout. The sum goes on from what stands in `out`, in the order of the
 /// rows, so its bits do not depend on how the rows are shared out among calls. Threads take rows of
 /// `out`.
-pub fn add_outer_products<S: Simd, T: Float, const N: usize>(
-    simd: S,
-    a: &Gather<'_, T>,
-    mut sums: [(&Gather<'_, T>, ArrayViewMut2<'_, T>); N],
+pub fn add_outer_products<T: Float>(
+    level: Level,
+    a: &RowRefs<'_, T>,
+    sums: &mut [(&RowRefs<'_, T>, ArrayViewMut2<'_, T>)],
 ) {
-    let (m, lanes) = (a.width(), Vector::<S, T>::LEN);
+    let (m, (lanes, _)) = (a.width(), kernel::panel_shape::<T>(level));
     // Less than a vector is filled up to one.
-    let mut wide = [const { None }; N];
-    let mut rights = Vec::with_capacity(N);
+    let mut wide: Vec<Option<Aligned<T>>> = Vec::with_capacity(sums.len());
+    wide.resize_with(sums.len(), || None);
+    let mut rights = Vec::with_capacity(sums.len());
     for ((b, out), wide) in sums.iter_mut().zip(&mut wide) {
         let n = b.width();
         debug_assert_eq!((m, n, a.rows().len()), (out.nrows(), out.ncols(), b.rows().len()));
-        debug_assert!(out.is_standard_layout());
-        let Some(out) = out.as_slice_mut().filter(|out| !out.is_empty()) else { continue };
+        let out = out.as_slice_mut().expect("a sum in standard layout");
+        if out.is_empty() {
+            continue;
+        }
         if n >= lanes {
             rights.push(Right { rows: b.rows(), width: n, out });
             continue;
@@ -69,7 +73,7 @@ pub fn add_outer_products<S: Simd, T: Float, const N: usize>(
     }
     let width: usize = rights.iter().map(|right| right.width).sum();
     let parts = threads::parts(m, 4 * TILE_ROWS, m * width * a.rows().len());
-    add_on_threads(Left { simd, rows: a.rows(), first: 0 }, m, rights, parts);
+    add_on_threads(level, Left { rows: a.rows(), first: 0 }, m, rights, parts);
     for ((b, out), wide) in sums.iter_mut().zip(&wide) {
         let (Some(out), Some(wide)) = (out.as_slice_mut(), wide) else { continue };
         for (wide, out) in wide.chunks_exact(lanes).zip(out.chunks_exact_mut(b.width())) {
@@ -80,8 +84,7 @@ pub fn add_outer_products<S: Simd, T: Float, const N: usize>(
 
 /// The left operand, of which the columns from `first` on are meant.
 #[derive(Clone, Copy)]
-struct Left<'a, S, T> {
-    simd: S,
+struct Left<'a, T> {
     rows: &'a [&'a [T]],
     first: usize,
 }
@@ -103,27 +106,34 @@ impl<'a, T> Right<'a, T> {
 }
 
 /// Adds to `m` rows of the sums, on so many threads.
-fn add_on_threads<S: Simd, T: Float>(
-    left: Left<'_, S, T>,
+fn add_on_threads<T: Float>(
+    level: Level,
+    left: Left<'_, T>,
     m: usize,
     rights: Vec<Right<'_, T>>,
     parts: usize,
 ) {
     if parts <= 1 {
-        return left.add_rows(m, rights);
+        return add_rows(level, left, m, rights);
     }
     let middle = (m * (parts / 2) / parts).next_multiple_of(TILE_ROWS).min(m);
     let (head, tail) = rights.into_iter().map(|right| right.split_at(middle)).unzip();
     let below = Left { first: left.first + middle, ..left };
     threads::join(
-        || add_on_threads(left, middle, head, parts / 2),
-        || add_on_threads(below, m - middle, tail, parts - parts / 2),
+        || add_on_threads(level, left, middle, head, parts / 2),
+        || add_on_threads(level, below, m - middle, tail, parts - parts / 2),
     );
 }
 
-impl<S: Simd, T: Float> Left<'_, S, T> {
-    fn add_rows(&self, m: usize, mut rights: Vec<Right<'_, T>>) {
-        let &Self { simd, rows, first } = self;
+compiled! {
+    /// Adds to `m` rows of the sums.
+    fn add_rows<'a, T>(left: Left<'a, T>, m: usize, rights: Vec<Right<'a, T>>) = Left::add_rows;
+}
+
+impl<'a, T: Float> Left<'a, T> {
+    #[inline(always)]
+    fn add_rows<S: Simd>(simd: S, left: Self, m: usize, mut rights: Vec<Right<'a, T>>) {
+        let Self { rows, first } = left;
         let Some(row) = rows.first() else { return };
         let lanes = Vector::<S, T>::LEN;
         let vectors: usize = rights.iter().map(|right| right.width.div_ceil(lanes)).sum();
@@ -138,30 +148,30 @@ impl<S: Simd, T: Float> Left<'_, S, T> {
         for start in (0..m).step_by(band) {
             let band = start..m.min(start + band);
             for (i, rows) in rows.chunks(depth).enumerate() {
-                let block = Left { simd, rows, first: first + start };
-                simd.vectorize(
-                    #[inline(always)]
-                    || {
-                        let packed = packed.as_chunks_mut().0;
-                        if packs {
-                            block.pack(band.len() / TILE_ROWS, packed);
-                        }
-                        for right in &mut rights {
-                            let out =
-                                &mut right.out[band.start * right.width..band.end * right.width];
-                            let rows = &right.rows[i * depth..][..rows.len()];
-                            let right = Right { rows, out, width: right.width };
-                            block.add(packed, &mut panel, right);
-                        }
-                    },
-                );
+                let block = Left { rows, first: first + start };
+                let packed = packed.as_chunks_mut().0;
+                if packs {
+                    block.pack(band.len() / TILE_ROWS, packed);
+                }
+                for right in &mut rights {
+                    let out = &mut right.out[band.start * right.width..band.end * right.width];
+                    let rows = &right.rows[i * depth..][..rows.len()];
+                    let right = Right { rows, out, width: right.width };
+                    block.add(simd, packed, &mut panel, right);
+                }
             }
         }
     }
 
     /// Adds to the sum of one right operand.
     #[inline(always)]
-    fn add(&self, packed: &[[T; TILE_ROWS]], panel: &mut [T], mut right: Right<'_, T>) {
+    fn add<S: Simd>(
+        &self,
+        simd: S,
+        packed: &[[T; TILE_ROWS]],
+        panel: &mut [T],
+        mut right: Right<'_, T>,
+    ) {
         let lanes = Vector::<S, T>::LEN;
         let (count, full) = (right.width.div_ceil(lanes), kernel::panel_vectors::<S, T>());
         let mut vector = 0;
@@ -171,10 +181,10 @@ impl<S: Simd, T: Float> Left<'_, S, T> {
             // the one before.
             let vectors = rest / rest.div_ceil(full);
             match vectors {
-                4 if full == 4 => self.add_panel::<4>(vector, packed, panel, &mut right),
-                3 if full == 4 => self.add_panel::<3>(vector, packed, panel, &mut right),
-                2 => self.add_panel::<2>(vector, packed, panel, &mut right),
-                _ => self.add_panel::<1>(vector, packed, panel, &mut right),
+                4 if full == 4 => self.add_panel::<S, 4>(simd, vector, packed, panel, &mut right),
+                3 if full == 4 => self.add_panel::<S, 3>(simd, vector, packed, panel, &mut right),
+                2 => self.add_panel::<S, 2>(simd, vector, packed, panel, &mut right),
+                _ => self.add_panel::<S, 1>(simd, vector, packed, panel, &mut right),
             }
             vector += vectors;
         }
@@ -201,14 +211,15 @@ impl<S: Simd, T: Float> Left<'_, S, T> {
     /// row begins early enough to be a whole one: what it shares with the one before is summed
     /// twice, to the same bits.
     #[inline(always)]
-    fn add_panel<const V: usize>(
+    fn add_panel<S: Simd, const V: usize>(
         &self,
+        simd: S,
         vector: usize,
         packed: &[[T; TILE_ROWS]],
         panel: &mut [T],
         right: &mut Right<'_, T>,
     ) {
-        let &Self { simd, rows: a, first } = self;
+        let &Self { rows: a, first } = self;
         let Right { rows: b, width, out } = right;
         let (width, mut out, lanes) = (*width, &mut **out, Vector::<S, T>::LEN);
         let mut columns = [0; V];

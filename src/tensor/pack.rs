@@ -3,13 +3,13 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use fearless_simd::{Simd, SimdBase};
+use fearless_simd::{Level, Simd, SimdBase};
 use ndarray::{ArrayView2, Axis, Slice};
 use rayon::prelude::*;
 
 use crate::float::Float;
 use crate::tensor::aligned::Aligned;
-use crate::tensor::kernel::panel_vectors;
+use crate::tensor::kernel::panel_shape;
 use crate::tensor::lanes::{Lanes, Vector};
 use crate::tensor::threads;
 
@@ -28,6 +28,7 @@ const CACHE_BYTES: usize = 512 << 10;
 /// gate, in whole vectors. The last panel has as many as are left, and is filled up with zeros.
 #[derive(Debug)]
 pub struct Packed<T: Float> {
+    level: Level,
     panels: Aligned<T>,
     k: usize,
     gates: usize,
@@ -42,22 +43,24 @@ pub struct Packed<T: Float> {
 }
 
 impl<T: Float> Packed<T> {
-    /// Packs `matrix` [k, n] for the instruction set `S`. For y = x·Wᵀ pack `weight.t()`.
-    pub fn new<S: Simd>(simd: S, matrix: ArrayView2<'_, T>) -> Self {
-        Self::gates(simd, matrix, 1)
+    /// Packs `matrix` [k, n] for the instruction set `level`. For y = x·Wᵀ pack `weight.t()`.
+    pub fn new(level: Level, matrix: ArrayView2<'_, T>) -> Self {
+        Self::gates(level, matrix, 1)
     }
 
-    /// As [`new`](Self::new), for `gates` parts of equal width, at most [`MAX_GATES`], that are needed
-    /// together by [`product_then`](super::product_then).
-    pub fn gates<S: Simd>(_simd: S, matrix: ArrayView2<'_, T>, gates: usize) -> Self {
-        debug_assert!((1..=MAX_GATES).contains(&gates) && matrix.ncols().is_multiple_of(gates));
-        let (k, lanes) = (matrix.nrows(), Vector::<S, T>::LEN);
+    /// As [`new`](Self::new), for `gates` parts of equal width whose columns of one unit are needed
+    /// together. More than [`MAX_GATES`] are laid out as one.
+    pub fn gates(level: Level, matrix: ArrayView2<'_, T>, gates: usize) -> Self {
+        let fits = (1..=MAX_GATES).contains(&gates) && matrix.ncols().is_multiple_of(gates);
+        let gates = if fits { gates } else { 1 };
+        let (lanes, vectors) = panel_shape::<T>(level);
+        let k = matrix.nrows();
         let units = matrix.ncols() / gates;
         let padded = units.next_multiple_of(lanes);
-        let width = lanes * (panel_vectors::<S, T>() / gates).max(1);
+        let width = lanes * (vectors / gates).max(1);
         let panels = Aligned::zeros(gates * padded * k);
         let mut packed =
-            Self { panels, k, gates, units, padded, width, back: AtomicBool::new(false) };
+            Self { level, panels, k, gates, units, padded, width, back: AtomicBool::new(false) };
         let fill = |(p, panel): (usize, &mut [T])| {
             let start = p * width;
             let end = padded.min(start + width);
@@ -76,6 +79,17 @@ impl<T: Float> Packed<T> {
         packed
     }
 
+    /// The instruction set that the matrix is laid out for.
+    pub fn level(&self) -> Level {
+        self.level
+    }
+
+    /// Whether products by both can be summed in one: they have the same columns in the same layout.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        let layout = |packed: &Self| (packed.gates, packed.units, packed.padded, packed.width);
+        layout(self) == layout(other)
+    }
+
     /// Rows of the matrix: the width of the left operand.
     pub fn k(&self) -> usize {
         self.k
@@ -89,6 +103,16 @@ impl<T: Float> Packed<T> {
     /// How many gates the columns are.
     pub(crate) fn gate_count(&self) -> usize {
         self.gates
+    }
+
+    /// The units of `panels`, and `others`, which are next to them or none.
+    pub(crate) fn units_with(&self, panels: &Range<usize>, others: &Range<usize>) -> Range<usize> {
+        let (first, last) = (self.units_of(panels.start), self.units_of(panels.end - 1));
+        let units = first.start..last.end.min(self.units);
+        if others.is_empty() {
+            return units;
+        }
+        units.start.min(others.start)..units.end.max(others.end)
     }
 
     /// How many panels there are.
@@ -172,8 +196,8 @@ fn pack_columns<T: Float>(
 ) {
     if matrix.strides()[1] == 1 {
         for (to, from) in panel.chunks_exact_mut(width).zip(matrix.rows()) {
-            let from = from.to_slice().unwrap_or_default();
-            to[first..first + columns.len()].copy_from_slice(&from[columns.clone()]);
+            let from = from.iter().skip(columns.start).take(columns.len());
+            to[first..first + columns.len()].iter_mut().zip(from).for_each(|(to, &from)| *to = from);
         }
         return;
     }

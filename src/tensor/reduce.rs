@@ -1,12 +1,13 @@
 //! Sums, softmax and normalisation over rows, in a fixed order.
 
-use fearless_simd::{Simd, SimdBase};
+use fearless_simd::{Level, Simd, SimdBase, SimdFloat};
 use ndarray::{ArrayViewMut1, Axis};
 
+use crate::compiled;
 use crate::float::Float;
 use crate::tensor::activation::exp_nonpositive;
 use crate::tensor::lanes::{Vector, lanes};
-use crate::tensor::rows::Gather;
+use crate::tensor::rows::{RowRefs, Rows, RowsMut};
 use crate::tensor::threads;
 
 /// Columns that a thread sums, at least: a few cache lines of each row.
@@ -14,62 +15,140 @@ const MIN_COLUMNS: usize = 64;
 
 /// `sums += Σⱼ rowⱼ` for each of `sums`, in the order of the rows, which are read once: the gradient
 /// of a bias, or of two that act alike. Threads take columns.
-pub fn add_column_sums<S: Simd, T: Float, const N: usize>(
-    simd: S,
-    rows: &Gather<'_, T>,
-    sums: [ArrayViewMut1<'_, T>; N],
+pub fn add_column_sums<T: Float>(
+    level: Level,
+    rows: &RowRefs<'_, T>,
+    sums: Vec<ArrayViewMut1<'_, T>>,
 ) {
     let work = rows.rows().len() * rows.width() * threads::COPY_WORK;
     let parts = threads::parts(rows.width(), MIN_COLUMNS, work);
-    add_columns(simd, rows.rows(), 0, sums.into_iter().collect(), parts);
+    add_columns(level, rows.rows(), 0, sums, parts);
 }
 
 /// The same for the columns from `first` on, on so many threads.
-fn add_columns<S: Simd, T: Float>(
+fn add_columns<T: Float>(
+    level: Level,
+    rows: &[&[T]],
+    first: usize,
+    sums: Vec<ArrayViewMut1<'_, T>>,
+    parts: usize,
+) {
+    if parts <= 1 {
+        return add_columns_part(level, rows, first, sums);
+    }
+    let count = sums.first().map_or(0, |sums| sums.len());
+    let middle = count * (parts / 2) / parts;
+    let halves = sums.into_iter().map(|sums| sums.split_at(Axis(0), middle));
+    let (left, right) = halves.unzip();
+    threads::join(
+        || add_columns(level, rows, first, left, parts / 2),
+        || add_columns(level, rows, first + middle, right, parts - parts / 2),
+    );
+}
+
+compiled! {
+    fn add_columns_part<'a, T>(
+        rows: &'a [&'a [T]],
+        first: usize,
+        sums: Vec<ArrayViewMut1<'a, T>>,
+    ) = add_columns_on;
+
+    /// Returns the Euclidean norm, not finite where a value is not. Where squares overflow or vanish
+    /// they are summed again, relative to the largest value.
+    pub(crate) fn norm<'a, T>(values: &'a [T]) -> f64 = norm_on;
+
+    /// Adds rows to as many rows.
+    pub(crate) fn add_rows<'a, T>(from: Rows<'a, T>, to: RowsMut<'a, T>) = add_rows_on;
+
+    /// `sums += Σⱼ aⱼ ∘ bⱼ`, in the order of the rows: the gradient of a vector that multiplies
+    /// elementwise.
+    pub fn add_column_products<'a, T>(
+        a: &'a RowRefs<'a, T>,
+        b: &'a RowRefs<'a, T>,
+        sums: ArrayViewMut1<'a, T>,
+    ) = add_column_products_on;
+
+    /// Replaces a row by its softmax, eˣ / Σ eˣ, and returns ln Σ eˣ.
+    ///
+    /// The largest value is subtracted first, so no finite row overflows. A row with NaN or +∞, or of
+    /// −∞ alone, becomes NaN.
+    pub fn softmax<'a, T>(row: &'a mut [T]) -> T = softmax_on;
+
+    /// Replaces each row x of `width` values by x̂ = (x − mean) / √(variance + epsilon), and returns
+    /// 1 / √(variance + epsilon) of each. The variance is the mean square distance from the mean.
+    pub(crate) fn normalize_rows<'a, T>(values: &'a mut [T], width: usize, epsilon: T) -> Vec<T> =
+        normalize_rows_on;
+
+    /// Replaces each row d_x̂ of `width` values by d_x, the way back through [`normalize_rows`], which
+    /// gave `normalized` and `scales`.
+    pub(crate) fn normalize_rows_backward<'a, T>(
+        d: &'a mut [T],
+        width: usize,
+        normalized: &'a [T],
+        scales: &'a [T],
+    ) = normalize_rows_backward_on;
+}
+
+#[inline(always)]
+fn add_rows_on<S: Simd, T: Float>(simd: S, from: Rows<'_, T>, mut to: RowsMut<'_, T>) {
+    for r in 0..to.count() {
+        let (to, from) = (to.row_mut(r), from.row(r));
+        for l in lanes(simd, to.len()) {
+            l.store(to, l.load(to) + l.load(from));
+        }
+    }
+}
+
+#[inline(always)]
+fn add_columns_on<S: Simd, T: Float>(
     simd: S,
     rows: &[&[T]],
     first: usize,
     mut sums: Vec<ArrayViewMut1<'_, T>>,
-    parts: usize,
 ) {
-    let count = sums.first().map_or(0, |sums| sums.len());
-    if parts > 1 {
-        let middle = count * (parts / 2) / parts;
-        let halves = sums.into_iter().map(|sums| sums.split_at(Axis(0), middle));
-        let (left, right) = halves.unzip();
-        threads::join(
-            || add_columns(simd, rows, first, left, parts / 2),
-            || add_columns(simd, rows, first + middle, right, parts - parts / 2),
-        );
-        return;
-    }
-    let columns = first..first + count;
-    simd.vectorize(
-        #[inline(always)]
-        || {
-            for row in rows {
-                let row = &row[columns.clone()];
-                for sums in &mut sums {
-                    let Some(sums) = sums.as_slice_mut() else {
-                        sums.iter_mut().zip(row).for_each(|(sum, &value)| *sum += value);
-                        continue;
-                    };
-                    for l in lanes(simd, sums.len()) {
-                        l.store(sums, l.load(sums) + l.load(row));
-                    }
-                }
+    for row in rows {
+        for sums in &mut sums {
+            let row = &row[first..first + sums.len()];
+            let Some(sums) = sums.as_slice_mut() else {
+                sums.iter_mut().zip(row).for_each(|(sum, &value)| *sum += value);
+                continue;
+            };
+            for l in lanes(simd, sums.len()) {
+                l.store(sums, l.load(sums) + l.load(row));
             }
-        },
-    );
+        }
+    }
 }
 
-/// `sums += Σⱼ aⱼ ∘ bⱼ`, in the order of the rows: the gradient of a vector that multiplies
-/// elementwise.
 #[inline(always)]
-pub fn add_column_products<S: Simd, T: Float>(
+fn normalize_rows_on<S: Simd, T: Float>(
     simd: S,
-    a: &Gather<'_, T>,
-    b: &Gather<'_, T>,
+    values: &mut [T],
+    width: usize,
+    epsilon: T,
+) -> Vec<T> {
+    values.chunks_exact_mut(width).map(|row| normalize(simd, row, epsilon)).collect()
+}
+
+#[inline(always)]
+fn normalize_rows_backward_on<S: Simd, T: Float>(
+    simd: S,
+    d: &mut [T],
+    width: usize,
+    normalized: &[T],
+    scales: &[T],
+) {
+    let rows = d.chunks_exact_mut(width).zip(normalized.chunks_exact(width));
+    for ((d, normalized), &scale) in rows.zip(scales) {
+        normalize_backward(simd, d, normalized, scale);
+    }
+}
+
+#[inline(always)]
+fn add_column_products_on<S: Simd, T: Float>(
+    simd: S,
+    a: &RowRefs<'_, T>,
+    b: &RowRefs<'_, T>,
     mut sums: ArrayViewMut1<'_, T>,
 ) {
     let Some(sums) = sums.as_slice_mut() else {
@@ -78,16 +157,11 @@ pub fn add_column_products<S: Simd, T: Float>(
         }
         return;
     };
-    simd.vectorize(
-        #[inline(always)]
-        || {
-            for (a, b) in a.rows().iter().zip(b.rows()) {
-                for l in lanes(simd, sums.len()) {
-                    l.store(sums, l.load(sums) + l.load(a) * l.load(b));
-                }
-            }
-        },
-    );
+    for (a, b) in a.rows().iter().zip(b.rows()) {
+        for l in lanes(simd, sums.len()) {
+            l.store(sums, l.load(sums) + l.load(a) * l.load(b));
+        }
+    }
 }
 
 /// Replaces a row x by x̂ = (x − mean) / √(variance + epsilon), and returns 1 / √(variance + epsilon).
@@ -133,12 +207,8 @@ pub fn normalize_backward<S: Simd, T: Float>(simd: S, d: &mut [T], normalized: &
     }
 }
 
-/// Replaces a row by its softmax, eˣ / Σ eˣ, and returns ln Σ eˣ.
-///
-/// The largest value is subtracted first, so no finite row overflows. A row with NaN or +∞, or of −∞
-/// alone, becomes NaN.
 #[inline(always)]
-pub fn softmax<S: Simd, T: Float>(simd: S, row: &mut [T]) -> T {
+fn softmax_on<S: Simd, T: Float>(simd: S, row: &mut [T]) -> T {
     let largest = row.iter().copied().fold(T::neg_infinity(), T::max);
     row.iter_mut().for_each(|value| *value -= largest);
     for l in lanes(simd, row.len()) {
@@ -149,4 +219,27 @@ pub fn softmax<S: Simd, T: Float>(simd: S, row: &mut [T]) -> T {
         *value /= sum;
     }
     largest + sum.ln()
+}
+
+#[inline(always)]
+fn norm_on<S: Simd, T: Float>(simd: S, values: &[T]) -> f64 {
+    let zero = Vector::<S, T>::splat(simd, T::zero());
+    let mut squares = zero;
+    for l in lanes(simd, values.len()) {
+        squares = l.load(values).mul_add(l.load(values), squares);
+    }
+    let squares = squares.reduce_sum();
+    if squares.is_finite() && squares > T::min_positive_value() / T::epsilon().powi(2) {
+        return squares.f64().sqrt();
+    }
+    let mut largest = zero;
+    for l in lanes(simd, values.len()) {
+        largest = largest.max(l.load(values).abs());
+    }
+    let largest = largest.reduce_max().f64();
+    if largest == 0.0 {
+        return squares.f64();
+    }
+    let relative = |g: &T| (g.f64() / largest).powi(2);
+    largest * values.iter().map(relative).sum::<f64>().sqrt()
 }

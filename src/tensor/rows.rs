@@ -5,13 +5,14 @@
 
 use std::ops::Range;
 
-/// Rows to read. Row `r` is `data[r * stride + first ..][.. width]`.
+use ndarray::{ArrayBase, Data, DataMut, Ix2};
+
+/// Rows to read. Row `r` is `data[r * stride ..][.. width]`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Rows<'a, T> {
     data: &'a [T],
     count: usize,
     stride: usize,
-    first: usize,
     width: usize,
 }
 
@@ -22,9 +23,14 @@ impl<'a, T> Rows<'a, T> {
         Self::strided(data, width, width)
     }
 
+    /// The rows of an array in standard layout.
+    pub(crate) fn of<S: Data<Elem = T>>(array: &'a ArrayBase<S, Ix2>) -> Self {
+        Self::new(array.as_slice().expect("an array in standard layout"), array.ncols())
+    }
+
     /// The rows of `data` of which each begins `stride` values after the one before.
     pub(crate) fn strided(data: &'a [T], width: usize, stride: usize) -> Self {
-        Self { data, count: data.len() / stride.max(1), stride, first: 0, width }
+        Self { data, count: data.len() / stride.max(1), stride, width }
     }
 
     /// How many rows there are.
@@ -40,19 +46,26 @@ impl<'a, T> Rows<'a, T> {
     /// Row `r`.
     #[inline(always)]
     pub fn row(&self, r: usize) -> &'a [T] {
-        &self.data[r * self.stride + self.first..][..self.width]
+        &self.data[r * self.stride..][..self.width]
     }
 
     /// The same rows, of which only `columns` are seen.
     pub fn columns(self, columns: Range<usize>) -> Self {
         debug_assert!(columns.end <= self.width);
-        Self { first: self.first + columns.start, width: columns.len(), ..self }
+        Self { data: &self.data[columns.start.min(self.data.len())..], width: columns.len(), ..self }
+    }
+
+    /// The given rows alone.
+    #[inline(always)]
+    pub fn range(self, rows: Range<usize>) -> Self {
+        debug_assert!(rows.end <= self.count || self.stride == 0);
+        Self { data: &self.data[rows.start * self.stride..], count: rows.len(), ..self }
     }
 
     /// All values, of rows that follow each other without a gap.
     pub(crate) fn contiguous(self) -> &'a [T] {
         debug_assert_eq!(self.stride, self.width);
-        self.data
+        &self.data[..self.count * self.width]
     }
 
     /// All rows in order.
@@ -67,7 +80,6 @@ pub struct RowsMut<'a, T> {
     data: &'a mut [T],
     count: usize,
     stride: usize,
-    first: usize,
     width: usize,
 }
 
@@ -78,10 +90,16 @@ impl<'a, T> RowsMut<'a, T> {
         Self::strided(data, width, width)
     }
 
+    /// The rows of an array in standard layout.
+    pub(crate) fn of<S: DataMut<Elem = T>>(array: &'a mut ArrayBase<S, Ix2>) -> Self {
+        let width = array.ncols();
+        Self::new(array.as_slice_mut().expect("an array in standard layout"), width)
+    }
+
     /// The rows of `data` of which each begins `stride` values after the one before.
     pub(crate) fn strided(data: &'a mut [T], width: usize, stride: usize) -> Self {
         let count = data.len() / stride.max(1);
-        Self { data, count, stride, first: 0, width }
+        Self { data, count, stride, width }
     }
 
     /// How many rows there are.
@@ -97,18 +115,18 @@ impl<'a, T> RowsMut<'a, T> {
     /// Row `r`, to read.
     #[inline(always)]
     pub fn row(&self, r: usize) -> &[T] {
-        &self.data[r * self.stride + self.first..][..self.width]
+        &self.data[r * self.stride..][..self.width]
     }
 
     /// Row `r`, to write.
     #[inline(always)]
     pub fn row_mut(&mut self, r: usize) -> &mut [T] {
-        &mut self.data[r * self.stride + self.first..][..self.width]
+        &mut self.data[r * self.stride..][..self.width]
     }
 
     /// Row `r` cut into `N` parts of equal width, to write: the gates of one sequence.
     #[inline(always)]
-    pub fn parts_mut<const N: usize>(&mut self, r: usize) -> [&mut [T]; N] {
+    pub fn row_parts_mut<const N: usize>(&mut self, r: usize) -> [&mut [T]; N] {
         let part = self.width / N;
         let mut rest = self.row_mut(r);
         std::array::from_fn(|_| {
@@ -118,34 +136,39 @@ impl<'a, T> RowsMut<'a, T> {
         })
     }
 
+    /// The given units of each of the `N` parts of row `r`.
+    #[inline(always)]
+    pub fn parts_mut<const N: usize>(&mut self, r: usize, units: &Range<usize>) -> [&mut [T]; N] {
+        self.row_parts_mut(r).map(|part| &mut part[units.clone()])
+    }
+
     /// The same rows, to read.
     #[inline(always)]
     pub fn as_rows(&self) -> Rows<'_, T> {
-        Rows {
-            data: self.data,
-            count: self.count,
-            stride: self.stride,
-            first: self.first,
-            width: self.width,
-        }
+        Rows { data: self.data, count: self.count, stride: self.stride, width: self.width }
     }
 
     /// The same rows for a shorter time, of which only `columns` are seen.
     pub fn columns_mut(&mut self, columns: Range<usize>) -> RowsMut<'_, T> {
         debug_assert!(columns.end <= self.width);
-        RowsMut {
-            data: self.data,
-            count: self.count,
-            stride: self.stride,
-            first: self.first + columns.start,
-            width: columns.len(),
-        }
+        let start = columns.start.min(self.data.len());
+        let data = &mut self.data[start..];
+        RowsMut { data, count: self.count, stride: self.stride, width: columns.len() }
     }
 
     /// The first `count` rows for a shorter time.
+    #[inline(always)]
     pub(crate) fn first_mut(&mut self, count: usize) -> RowsMut<'_, T> {
-        debug_assert!(count <= self.count);
+        debug_assert!(count <= self.count || self.stride == 0);
         RowsMut { count, ..self.reborrow() }
+    }
+
+    /// The given rows alone, for a shorter time.
+    #[inline(always)]
+    pub fn range_mut(&mut self, rows: Range<usize>) -> RowsMut<'_, T> {
+        debug_assert!(rows.end <= self.count || self.stride == 0);
+        let data = &mut self.data[rows.start * self.stride..];
+        RowsMut { data, count: rows.len(), stride: self.stride, width: self.width }
     }
 
     /// The first `count` of rows that follow each other without a gap, and the rest.
@@ -155,21 +178,32 @@ impl<'a, T> RowsMut<'a, T> {
         (Self::new(head, self.width), Self::new(tail, self.width))
     }
 
+    /// Shows only the first columns; returns how many there were.
+    pub(crate) fn narrow(&mut self, columns: Range<usize>) -> usize {
+        debug_assert!(columns.start == 0 && columns.end <= self.width);
+        std::mem::replace(&mut self.width, columns.end)
+    }
+
+    /// Shows `width` columns again, after [`narrow`](Self::narrow).
+    pub(crate) fn widen(&mut self, width: usize) {
+        self.width = width;
+    }
+
     /// The same rows for a shorter time.
+    #[inline(always)]
     pub fn reborrow(&mut self) -> RowsMut<'_, T> {
-        let width = self.width;
-        self.columns_mut(0..width)
+        RowsMut { data: self.data, count: self.count, stride: self.stride, width: self.width }
     }
 }
 
 /// Rows of equal width from anywhere, in a stated order: what a sum over a whole sequence reads.
 #[derive(Clone, Debug)]
-pub struct Gather<'a, T> {
+pub struct RowRefs<'a, T> {
     rows: Vec<&'a [T]>,
     width: usize,
 }
 
-impl<'a, T> Gather<'a, T> {
+impl<'a, T> RowRefs<'a, T> {
     /// The given rows, each of `width` values.
     pub fn new(rows: Vec<&'a [T]>, width: usize) -> Self {
         debug_assert!(rows.iter().all(|row| row.len() == width));

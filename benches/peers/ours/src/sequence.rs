@@ -5,7 +5,7 @@ use peer_protocol::{Array as Tensor, Case, Result, Tensors, Work};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use recurrent::cell::Cell;
-use recurrent::{Arrays, Checkpoint, Float, Recurrent, Sequences, State, Stream, Workspace};
+use recurrent::{Arrays, Recompute, Float, Recurrent, Sequences, State, Stream, Workspace};
 
 use crate::tensors::{array, named, set};
 
@@ -36,7 +36,7 @@ pub fn make<T: Float, C: Cell<T> + 'static>(
             network,
             x,
             initial,
-            checkpoint: case.checkpoint.map_or(Checkpoint::Store, Checkpoint::Every),
+            checkpoint: case.checkpoint.map_or(Recompute::Store, Recompute::Every),
         }),
         other => return Err(format!("no such mode: {other}").into()),
     })
@@ -73,21 +73,21 @@ fn named_state<T: Float>(
     state.state_names().iter().map(part).collect()
 }
 
-struct Infer<T: Float, C: Cell<T> + 'static> {
-    workspace: Workspace<'static, T, C>,
+struct Infer<T: Float> {
+    workspace: Workspace<'static, T>,
     x: Sequences<T>,
     initial: State<T>,
 }
 
-impl<T: Float, C: Cell<T>> Infer<T, C> {
-    fn new(network: Recurrent<T, C>, x: Sequences<T>, initial: State<T>) -> Self {
+impl<T: Float> Infer<T> {
+    fn new<C: Cell<T> + 'static>(network: Recurrent<T, C>, x: Sequences<T>, initial: State<T>) -> Self {
         // The workspace borrows the network, which lives as long as this process.
         let workspace = Box::leak(Box::new(network)).workspace();
         Self { workspace, x, initial }
     }
 }
 
-impl<T: Float, C: Cell<T>> Work for Infer<T, C> {
+impl<T: Float> Work for Infer<T> {
     fn run(&mut self) -> Result<()> {
         std::hint::black_box(self.workspace.forward(&self.x, Some(&self.initial))?);
         Ok(())
@@ -107,7 +107,7 @@ struct Train<T: Float, C: Cell<T>> {
     initial: State<T>,
     d_output: Array3<T>,
     d_final: State<T>,
-    checkpoint: Checkpoint,
+    checkpoint: Recompute,
 }
 
 /// What one unit of training gives.
@@ -148,15 +148,15 @@ impl<T: Float, C: Cell<T>> Work for Train<T, C> {
     }
 }
 
-struct Step<T: Float, C: Cell<T> + 'static> {
-    stream: Stream<'static, T, C>,
+struct Step<T: Float> {
+    stream: Stream<'static, T>,
     x: Array3<T>,
     initial: State<T>,
     t: usize,
 }
 
-impl<T: Float, C: Cell<T>> Step<T, C> {
-    fn new(network: Recurrent<T, C>, x: Array3<T>, initial: State<T>) -> Result<Self> {
+impl<T: Float> Step<T> {
+    fn new<C: Cell<T> + 'static>(network: Recurrent<T, C>, x: Array3<T>, initial: State<T>) -> Result<Self> {
         // The stream borrows the network, which lives as long as this process.
         let network = Box::leak(Box::new(network));
         let mut stream = network.stream(initial.batch())?;
@@ -165,7 +165,7 @@ impl<T: Float, C: Cell<T>> Step<T, C> {
     }
 }
 
-impl<T: Float, C: Cell<T>> Work for Step<T, C> {
+impl<T: Float> Work for Step<T> {
     fn run(&mut self) -> Result<()> {
         let row = self.x.index_axis(ndarray::Axis(0), self.t);
         self.t = (self.t + 1) % self.x.dim().0;

@@ -5,19 +5,23 @@ use ndarray::{Array2, Array3, Axis};
 use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::sequence::state::index_of;
-use crate::sequence::tape::{BlockTape, Checkpoint, DirectionTape, LayerTape, Tape};
-use crate::sequences::one_hot_values;
+use crate::sequence::tape::{BlockTape, DirectionTape, LayerTape, Recompute, Tape};
+use crate::sequences::{Input, one_hot_values};
 use crate::tensor::Rows;
 
 impl<T: Float> Tape<T> {
     /// Bytes of the values that the tape holds: the layers' inputs, factors of dropout, and what
-    /// [`Checkpoint`] says.
+    /// [`Recompute`] says.
     pub fn bytes(&self) -> usize {
         let (mut values, mut tokens) = (0, 0);
-        for LayerTape { x, tokens: of_layer, mask, directions } in &self.layers {
-            tokens += of_layer.as_ref().map_or(0, Array2::len);
-            values += x.len() + mask.as_ref().map_or(0, Array3::len);
-            for DirectionTape { blocks, checkpoints } in directions {
+        for LayerTape { x, mask, directions } in &self.layers {
+            match x {
+                Some(Input::Dense(x)) => values += x.len(),
+                Some(Input::Tokens(x)) => tokens += x.len(),
+                None => {}
+            }
+            values += mask.as_ref().map_or(0, Array3::len);
+            for DirectionTape { blocks, checkpoints, .. } in directions {
                 values += blocks.iter().map(BlockTape::len).sum::<usize>();
                 values += checkpoints.iter().flatten().map(Array2::len).sum::<usize>();
             }
@@ -51,10 +55,12 @@ impl<T: Float> Tape<T> {
 
     /// The input of `layer` [time, batch, width], after dropout.
     pub fn input(&self, layer: usize) -> Result<Array3<T>> {
-        let LayerTape { x, tokens, .. } = self.layer(layer)?;
-        let input = self.widths[0][0];
-        let one_hot = tokens.as_ref().map(|tokens| one_hot_values(tokens, input));
-        Ok(self.order.unsorted(one_hot.unwrap_or_else(|| x.clone())))
+        let x = match &self.layer(layer)?.x {
+            Some(Input::Tokens(tokens)) => one_hot_values(tokens, self.sizes[0].input),
+            Some(Input::Dense(x)) => x.clone(),
+            None => unreachable!("training keeps the input"),
+        };
+        Ok(self.order.unsorted(x))
     }
 
     fn layer(&self, layer: usize) -> Result<&LayerTape<T>> {
@@ -73,7 +79,7 @@ impl<T: Float> Tape<T> {
         let Some(DirectionTape { blocks: tapes, .. }) = directions.get(usize::from(reverse)) else {
             return Err(Error::argument("reverse", "false: the layer has one direction", reverse));
         };
-        if self.keep != Checkpoint::Store {
+        if self.keep != Recompute::Store {
             let expected = "a tape that stores every step";
             return Err(Error::argument("tape", expected, "one with checkpoints"));
         }

@@ -1,0 +1,113 @@
+//! A cell without its type: the engine is compiled once for all cells, and calls them through this.
+
+use ndarray::{Array1, ArrayView2};
+
+use super::{BackwardStep, Cell, ForwardStep, MAX_STATES, Steps};
+use crate::float::Float;
+use crate::tensor::{Level, Packed};
+
+/// The widths of the rows of a cell.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Sizes {
+    pub(crate) input: usize,
+    pub(crate) gates: usize,
+    /// How many gates these are.
+    pub(crate) gate_count: usize,
+    pub(crate) saved: usize,
+    pub(crate) state: [usize; MAX_STATES],
+    pub(crate) state_count: usize,
+}
+
+impl Sizes {
+    pub(crate) fn of<T: Float, C: Cell<T>>(cell: &C) -> Self {
+        let (gates, input) = cell.weights().weight_ih.dim();
+        let state_count = C::STATE.len();
+        let width = |s| if s < state_count { cell.state_size(s) } else { 0 };
+        let state = std::array::from_fn(width);
+        let (saved, gate_count) = (cell.saved_size(), C::GATES.len());
+        Self { input, gates, gate_count, saved, state, state_count }
+    }
+
+    /// The widths of the states.
+    pub(crate) fn states(&self) -> &[usize] {
+        &self.state[..self.state_count]
+    }
+
+    /// The widest row.
+    pub(crate) fn widest(&self) -> usize {
+        let widths = [self.input, self.gates, self.saved].into_iter().chain(self.state);
+        widths.max().unwrap_or(0)
+    }
+
+    /// The width of the output: of the first state.
+    pub(crate) fn output(&self) -> usize {
+        self.state[0]
+    }
+}
+
+/// [`Cell`] without its types and constants.
+pub(crate) trait AnyCell<'m, T: Float>: Send + Sync {
+    fn sizes(&self) -> Sizes;
+    fn weight_ih(&self) -> ArrayView2<'m, T>;
+    fn input_bias(&self) -> Option<Array1<T>>;
+    fn pack_forward(&self, level: Level) -> Vec<Packed<T>>;
+    fn pack_backward(&self, level: Level) -> Vec<Packed<T>>;
+    fn forward(&self, packed: &[Packed<T>], step: &mut ForwardStep<'_, T>);
+    fn backward(&self, packed: &[Packed<T>], step: &mut BackwardStep<'_, T>);
+
+    /// Adds to `grad`, the gradient of this cell.
+    fn accumulate(&self, steps: &Steps<'_, T>, grad: &mut dyn AnyGradient<T>) {
+        grad.accumulate(steps);
+    }
+}
+
+/// A cell as [`AnyCell`].
+pub(crate) struct Typed<'m, C>(pub(crate) &'m C);
+
+impl<'m, T: Float, C: Cell<T>> AnyCell<'m, T> for Typed<'m, C> {
+    fn sizes(&self) -> Sizes {
+        Sizes::of(self.0)
+    }
+
+    fn weight_ih(&self) -> ArrayView2<'m, T> {
+        self.0.weights().weight_ih.view()
+    }
+
+    fn input_bias(&self) -> Option<Array1<T>> {
+        self.0.input_bias()
+    }
+
+    fn pack_forward(&self, level: Level) -> Vec<Packed<T>> {
+        self.0.pack_forward(level)
+    }
+
+    fn pack_backward(&self, level: Level) -> Vec<Packed<T>> {
+        self.0.pack_backward(level)
+    }
+
+    fn forward(&self, packed: &[Packed<T>], step: &mut ForwardStep<'_, T>) {
+        self.0.forward(packed, step);
+    }
+
+    fn backward(&self, packed: &[Packed<T>], step: &mut BackwardStep<'_, T>) {
+        self.0.backward(packed, step);
+    }
+}
+
+/// A cell with its gradient, without their type.
+pub(crate) trait AnyGradient<T: Float> {
+    /// [`Cell::accumulate`].
+    fn accumulate(&mut self, steps: &Steps<'_, T>);
+}
+
+/// A cell and its gradient.
+pub(crate) struct Gradient<'a, C> {
+    pub(crate) cell: &'a C,
+    pub(crate) grad: &'a mut C,
+}
+
+impl<T: Float, C: Cell<T>> AnyGradient<T> for Gradient<'_, C> {
+    fn accumulate(&mut self, steps: &Steps<'_, T>) {
+        self.cell.accumulate(steps, self.grad);
+    }
+}

@@ -1,0 +1,272 @@
+//! One layer in one direction, forward and backward through time: the heart of the engine.
+//!
+//! Forward, for the sequences of a block in chunks of steps: one product W_ih x + b for the whole
+//! chunk, then the cell's step for each t, whose product alone depends on the step before. Where a
+//! step has rows enough to use W_ih well, a chunk is one step and both products are one sum
+//! ([`ForwardStep::sum_gates`]). Backward is forward read upwards: the cell's backward step for each t,
+//! then one product d_x = W_ihᵀ d_a for each chunk. The gradients of the weights are one product each,
+//! at the end, over all steps ([`sums`](super::sums)).
+//!
+//! A sequence enters the walk with its initial state and leaves it with its final state: forward in
+//! time all enter at step 0 and each leaves after its own last step; backward in time each enters
+//! at its own last step and all leave after step 0.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use ndarray::{Array2, Array3};
+
+use crate::cell::any::{AnyCell, Sizes};
+use crate::cell::step::{Noise, reborrow};
+use crate::cell::{BackwardStep, ForwardStep, MAX_STATES};
+use crate::float::Float;
+use crate::sequence::io::{BackwardIo, ForwardIo, step_rows, step_tokens};
+use crate::sequence::lengths::{Block, Order};
+use crate::sequence::tape::{BlockTape, StepRows};
+use crate::sequences::Input;
+use crate::tensor::activation::flush_tiny_states;
+use crate::tensor::projection::Projection;
+use crate::tensor::{Aligned, Level, Packed, Rows, RowsMut};
+
+/// Rows of a chunk, at least: enough to use W_ih well once it is in the cache.
+const CHUNK_ROWS: usize = 64;
+/// Bytes of a chunk's gates: they stay in the second-level cache until their step reads them.
+const CHUNK_BYTES: usize = 256 << 10;
+
+/// A tape up to this size is assumed to stay in the last-level cache until backward has read it.
+const CACHE_BYTES: usize = 16 << 20;
+/// Larger tapes are walked backward in parts of this size, so that a part is still in the second-level
+/// cache when its weight gradients are summed.
+const PART_BYTES: usize = 2 << 20;
+
+/// Sequences of a block from which on W_ih x is part of a step's own product.
+const FUSED_ROWS: usize = 12;
+
+/// The input of a layer, in the tape's order: [time, batch, width], or [time, batch] tokens.
+pub(crate) type LayerInput<'a, T> = Input<&'a Array3<T>, &'a Array2<usize>>;
+
+/// The cell of one layer in one direction.
+pub(crate) struct Direction<'a, 'm, T: Float> {
+    pub(crate) level: Level,
+    pub(crate) cell: &'a dyn AnyCell<'m, T>,
+    pub(crate) sizes: &'a Sizes,
+    /// Whether the walk goes backward in time.
+    pub(crate) reverse: bool,
+}
+
+/// Weights packed for walks in one direction of time.
+#[derive(Debug)]
+pub(crate) struct Weights<'m, T: Float> {
+    /// Forward: W_ih x + b. Backward: W_ihᵀ d_a. For rows of any number of steps.
+    pub(crate) input: Projection<'m, T>,
+    pub(crate) recurrent: Vec<Packed<T>>,
+}
+
+impl<T: Float> Weights<'_, T> {
+    /// Packs the weights that walks over `x` will read, before several threads need them.
+    pub(crate) fn prepare(&self, x: LayerInput<'_, T>) {
+        if let Input::Dense(_) = x {
+            self.input.packed();
+        }
+    }
+}
+
+impl<'m, T: Float> Direction<'_, 'm, T> {
+    pub(crate) fn pack_forward(&self) -> Weights<'m, T> {
+        let recurrent = self.cell.pack_forward(self.level);
+        // Laid out alike, so that both products can be one sum.
+        let whole = recurrent.first().filter(|weight| weight.n() == self.sizes.gates);
+        let gates = whole.map_or(1, Packed::gate_count);
+        let weight_ih = self.cell.weight_ih().reversed_axes();
+        let input = Projection::new(self.level, weight_ih, gates, self.cell.input_bias());
+        Weights { input, recurrent }
+    }
+
+    pub(crate) fn pack_backward(&self) -> Weights<'m, T> {
+        let input = Projection::new(self.level, self.cell.weight_ih(), 1, None);
+        Weights { input, recurrent: self.cell.pack_backward(self.level) }
+    }
+
+    /// Returns the steps of a chunk.
+    fn chunk_steps(&self, block: &Block) -> usize {
+        let row_bytes = self.sizes.gates * size_of::<T>();
+        let rows = CHUNK_ROWS.max(CHUNK_BYTES / row_bytes);
+        (rows / block.batch()).max(1)
+    }
+
+    /// Returns how many steps are walked backward before their gradients are summed. All of them, if
+    /// they stay in the cache or the sums themselves do not; else as many as stay there until they are
+    /// summed.
+    pub(crate) fn part_steps(&self, order: &Order, blocks: usize) -> usize {
+        let Sizes { input, gates, saved, .. } = *self.sizes;
+        let states: usize = self.sizes.states().iter().sum();
+        let row_bytes = (gates + states + saved) * size_of::<T>();
+        let sum_bytes = gates * (input + self.sizes.output()) * size_of::<T>();
+        if order.steps() * row_bytes <= CACHE_BYTES || sum_bytes > PART_BYTES {
+            return usize::MAX;
+        }
+        (PART_BYTES * blocks / row_bytes).max(1).div_ceil(order.batch())
+    }
+
+    /// Returns a tape for the walk of `block`, as in [`BlockTape::new`].
+    pub(crate) fn tape(&self, block: Arc<Block>, keep: Option<usize>) -> BlockTape<T> {
+        let chunk_rows = block.offset(self.chunk_steps(&block));
+        BlockTape::new(self.sizes, block, self.reverse, keep, chunk_rows)
+    }
+
+    /// Cuts `steps` into pieces of `length`, at its multiples from the first on, in the order of the
+    /// walk: spans, chunks, single steps.
+    pub(crate) fn pieces(
+        &self,
+        steps: Range<usize>,
+        length: usize,
+    ) -> impl DoubleEndedIterator<Item = Range<usize>> + use<T> {
+        let (reverse, count) = (self.reverse, steps.len().div_ceil(length));
+        (0..count).map(move |i| {
+            let start = steps.start + if reverse { count - 1 - i } else { i } * length;
+            start..steps.end.min(start.saturating_add(length))
+        })
+    }
+
+    /// Returns the steps of a chunk, in the order of the walk.
+    pub(crate) fn steps(
+        &self,
+        chunk: Range<usize>,
+    ) -> impl DoubleEndedIterator<Item = usize> + use<T> {
+        self.pieces(chunk, 1).map(|step| step.start)
+    }
+
+    /// Walks one block through a span of the steps of `x`.
+    pub(crate) fn forward(
+        &self,
+        weights: &Weights<'_, T>,
+        x: LayerInput<'_, T>,
+        span: &Range<usize>,
+        mut io: ForwardIo<'_, T>,
+        tape: &mut BlockTape<T>,
+    ) {
+        let block = tape.block.clone();
+        tape.enter(span, &mut io.states);
+        let mut inputs = std::mem::take(&mut tape.inputs);
+        let (fused, chunk_steps) = match x {
+            Input::Dense(x) if self.fuses(weights, &block) => (Some(x.view()), 1),
+            Input::Dense(_) => (None, self.chunk_steps(&block)),
+            Input::Tokens(_) => (None, 1),
+        };
+        for chunk in self.pieces(tape.span.clone(), chunk_steps) {
+            let gates = tape.begin_chunk(&chunk);
+            if fused.is_none() {
+                let inputs = gather_inputs(x, &block, (&chunk, chunk_steps), &mut inputs);
+                weights.input.product(inputs, gates);
+            }
+            for t in self.steps(chunk) {
+                let StepRows { prev, next, gates, saved } = tape.rows_of(t);
+                let operands = |x| weights.input.operands(step_rows(x, t, &block));
+                let product = fused.map(|x| (operands(x), weights.input.start()));
+                let noise = Noise { seed: io.noise, t, place: block.places.start };
+                let mut step =
+                    ForwardStep { level: self.level, prev, next, gates, saved, product, noise };
+                self.step_forward(&weights.recurrent, &mut step);
+                io.write(t, tape.next(t, 0));
+            }
+        }
+        tape.inputs = inputs;
+        tape.leave(&mut io.states);
+    }
+
+    /// Whether W_ih x is part of a step's own product: where the step has rows enough, and the cell
+    /// sums all gates in its first product.
+    fn fuses(&self, weights: &Weights<'_, T>, block: &Block) -> bool {
+        let whole = weights.recurrent.first().is_some_and(|weight| weight.n() == self.sizes.gates);
+        whole && block.batch() >= FUSED_ROWS
+    }
+
+    /// Computes one step of the cell, at whose end no state is subnormal.
+    pub(crate) fn step_forward(&self, packed: &[Packed<T>], step: &mut ForwardStep<'_, T>) {
+        self.cell.forward(packed, step);
+        self.flush(&mut step.next);
+    }
+
+    /// Ends the decay of states, or of their gradients, before it reaches the subnormal numbers.
+    fn flush(&self, states: &mut [RowsMut<'_, T>; MAX_STATES]) {
+        let mut states = reborrow(states);
+        flush_tiny_states(self.level, &mut states[..self.sizes.states().len()]);
+    }
+
+    /// Walks one block backward through some of the steps that its tape holds. Afterwards the tape's
+    /// gates are ∂L/∂(W_ih x + b) there.
+    pub(crate) fn backward(
+        &self,
+        weights: &Weights<'_, T>,
+        steps: &Range<usize>,
+        mut io: BackwardIo<'_, T>,
+        tape: &mut BlockTape<T>,
+    ) {
+        let block = tape.block.clone();
+        let steps = steps.start.min(tape.span.end)..steps.end.min(tape.span.end);
+        let chunk_steps = self.chunk_steps(&block);
+        let width = if io.d_x.is_some() { self.sizes.input } else { 0 };
+        let mut d_inputs = Aligned::stale(block.offset(chunk_steps) * width);
+        for chunk in self.pieces(steps, chunk_steps).rev() {
+            for t in self.steps(chunk.clone()).rev() {
+                self.step_backward(weights, t, &mut io, tape);
+            }
+            if width == 0 {
+                continue;
+            }
+            let d_gates = tape.gates_of(&chunk);
+            let d_inputs = &mut d_inputs[..d_gates.count() * width];
+            weights.input.product(Input::Dense(d_gates), RowsMut::new(d_inputs, width));
+            io.add_to_d_x(chunk, &block, Rows::new(d_inputs, width));
+        }
+    }
+
+    fn step_backward(
+        &self,
+        weights: &Weights<'_, T>,
+        t: usize,
+        io: &mut BackwardIo<'_, T>,
+        tape: &mut BlockTape<T>,
+    ) {
+        io.begin_step(self.level, t, &tape.block);
+        let alive = tape.block.alive(t);
+        let d_state = io.d_states.each_mut().map(|rows| rows.first_mut(alive));
+        let noise = Noise { seed: io.noise, t, place: tape.block.places.start };
+        let StepRows { prev, next, gates, saved } = tape.rows_of(t);
+        let next: [Rows<'_, T>; MAX_STATES] = std::array::from_fn(|s| next[s].as_rows());
+        let mut step =
+            BackwardStep { level: self.level, prev, next, gates, saved, d_state, noise };
+        self.cell.backward(&weights.recurrent, &mut step);
+        self.flush(&mut step.d_state);
+    }
+}
+
+/// Returns the inputs of a chunk, of as many steps as given at most, one below the other: as they stand
+/// in `x` if they do, else copied. Of tokens a chunk is one step.
+fn gather_inputs<'a, T: Float>(
+    x: LayerInput<'a, T>,
+    block: &Block,
+    (chunk, most): (&Range<usize>, usize),
+    to: &'a mut Aligned<T>,
+) -> Input<Rows<'a, T>, &'a [usize]> {
+    let x = match x {
+        Input::Dense(x) => x,
+        Input::Tokens(tokens) => return Input::Tokens(step_tokens(tokens, chunk.start, block)),
+    };
+    let (_, batch, width) = x.dim();
+    if block.alive(chunk.end - 1) == batch {
+        let all = x.as_slice().expect("inputs in standard layout");
+        let rows = &all[chunk.start * batch * width..chunk.end * batch * width];
+        return Input::Dense(Rows::new(rows, width));
+    }
+    if to.is_empty() {
+        *to = Aligned::stale(block.offset(most) * width);
+    }
+    let first = block.offset(chunk.start);
+    for t in chunk.clone() {
+        let start = (block.offset(t) - first) * width;
+        let rows = step_rows(x.view(), t, block);
+        to[start..start + rows.count() * width].copy_from_slice(rows.contiguous());
+    }
+    Input::Dense(Rows::new(&to[..(block.offset(chunk.end) - first) * width], width))
+}

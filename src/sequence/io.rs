@@ -1,0 +1,173 @@
+//! The arrays that a walk reads and writes beside its tapes, and their split over blocks of sequences.
+
+use std::ops::Range;
+
+use ndarray::{Array2, ArrayView3, ArrayViewMut3, Axis};
+
+use crate::cell::MAX_STATES;
+use crate::float::Float;
+use crate::sequence::lengths::Block;
+use crate::sequence::tape::BlockTape;
+use crate::tensor::reduce::add_rows;
+use crate::tensor::{Level, Rows, RowsMut, threads};
+
+/// What a walk forward writes for its sequences.
+pub(crate) struct ForwardIo<'a, T> {
+    /// The output [time, batch, width], unless it is known already.
+    pub(crate) output: Option<ArrayViewMut3<'a, T>>,
+    /// Where this direction begins in a row of the output.
+    pub(crate) column: usize,
+    /// The states before the span, which become those after it.
+    pub(crate) states: [RowsMut<'a, T>; MAX_STATES],
+    /// The seed of the noise of this call.
+    pub(crate) noise: Option<u64>,
+}
+
+/// What a walk backward reads and writes for its sequences.
+pub(crate) struct BackwardIo<'a, T> {
+    /// ∂L/∂output [time, batch, width], of all sequences.
+    pub(crate) d_output: ArrayView3<'a, T>,
+    /// Where this direction begins in a row of the output.
+    pub(crate) column: usize,
+    /// ∂L/∂x [time, batch, width], to add to; none of tokens.
+    pub(crate) d_x: Option<ArrayViewMut3<'a, T>>,
+    /// The gradients of the states after the span, which become those of the states before it.
+    pub(crate) d_states: [RowsMut<'a, T>; MAX_STATES],
+    /// For each state, where to write each step's gradient of the state after it, if asked for.
+    pub(crate) recorded: Vec<ArrayViewMut3<'a, T>>,
+    /// The seed of the noise of this call.
+    pub(crate) noise: Option<u64>,
+}
+
+/// Something that can be split between the first `count` sequences and the others.
+pub(crate) trait SplitBatch: Send + Sized {
+    fn split_at(self, count: usize) -> (Self, Self);
+}
+
+fn split<T>(
+    steps: ArrayViewMut3<'_, T>,
+    count: usize,
+) -> (ArrayViewMut3<'_, T>, ArrayViewMut3<'_, T>) {
+    steps.split_at(Axis(1), count)
+}
+
+fn split_states<T: Float>(
+    states: [RowsMut<'_, T>; MAX_STATES],
+    count: usize,
+) -> ([RowsMut<'_, T>; MAX_STATES], [RowsMut<'_, T>; MAX_STATES]) {
+    let (mut head, mut tail): ([_; MAX_STATES], [_; MAX_STATES]) = Default::default();
+    for (s, rows) in states.into_iter().enumerate() {
+        (head[s], tail[s]) = rows.split_at(count);
+    }
+    (head, tail)
+}
+
+impl<T: Float> SplitBatch for ForwardIo<'_, T> {
+    fn split_at(self, count: usize) -> (Self, Self) {
+        let (output, rest) = self.output.map(|output| split(output, count)).unzip();
+        let (head, tail) = split_states(self.states, count);
+        (Self { output, states: head, ..self }, Self { output: rest, states: tail, ..self })
+    }
+}
+
+impl<T: Float> SplitBatch for BackwardIo<'_, T> {
+    fn split_at(self, count: usize) -> (Self, Self) {
+        let (d_x, rest) = self.d_x.map(|d_x| split(d_x, count)).unzip();
+        let (head, tail) = split_states(self.d_states, count);
+        let (recorded, others) = self.recorded.into_iter().map(|steps| split(steps, count)).unzip();
+        (
+            Self { d_x, d_states: head, recorded, ..self },
+            Self { d_x: rest, d_states: tail, recorded: others, ..self },
+        )
+    }
+}
+
+impl<T: Float> ForwardIo<'_, T> {
+    /// Writes the output of step `t`.
+    pub(crate) fn write(&mut self, t: usize, output: Rows<'_, T>) {
+        if let Some(to) = &mut self.output {
+            write(to, t, self.column, output);
+        }
+    }
+}
+
+impl<T: Float> BackwardIo<'_, T> {
+    /// Adds the gradient of step `t`'s output to that of the first state, and records the states'
+    /// gradients.
+    pub(crate) fn begin_step(&mut self, level: Level, t: usize, block: &Block) {
+        let mut d_h = self.d_states[0].first_mut(block.alive(t));
+        let columns = self.column..self.column + d_h.width();
+        let d_output = step_rows(self.d_output, t, block).columns(columns);
+        add_rows(level, d_output, d_h.reborrow());
+        for (to, rows) in self.recorded.iter_mut().zip(&mut self.d_states) {
+            write(to, t, 0, rows.first_mut(block.alive(t)).as_rows());
+        }
+    }
+
+    /// Adds the rows of a chunk of steps to ∂L/∂x.
+    pub(crate) fn add_to_d_x(&mut self, chunk: Range<usize>, block: &Block, rows: Rows<'_, T>) {
+        let Some(d_x) = &mut self.d_x else { return };
+        let mut rows = rows.iter();
+        for t in chunk {
+            let mut to = step_rows_mut(d_x, t);
+            for (r, from) in (0..block.alive(t)).zip(&mut rows) {
+                to.row_mut(r).iter_mut().zip(from).for_each(|(to, &from)| *to += from);
+            }
+        }
+    }
+}
+
+/// Calls `walk` for each block with its part of `io`, on a thread each where there are several.
+pub(crate) fn for_blocks<T: Float, Io: SplitBatch>(
+    blocks: &mut [BlockTape<T>],
+    io: Io,
+    walk: &(dyn Fn(&mut BlockTape<T>, Io) + Sync),
+) {
+    match blocks {
+        [] => {}
+        [block] => walk(block, io),
+        _ => {
+            let (head, tail) = blocks.split_at_mut(blocks.len() / 2);
+            let (left, right) = io.split_at(head.iter().map(|tape| tape.block.batch()).sum());
+            threads::join(|| for_blocks(head, left, walk), || for_blocks(tail, right, walk));
+        }
+    }
+}
+
+/// Returns the rows of each state, of [batch, width].
+pub(crate) fn state_rows<T: Float>(states: &mut [Array2<T>]) -> [RowsMut<'_, T>; MAX_STATES] {
+    let mut rows: [RowsMut<'_, T>; MAX_STATES] = Default::default();
+    for (rows, array) in rows.iter_mut().zip(states) {
+        *rows = RowsMut::of(array);
+    }
+    rows
+}
+
+/// Returns step `t` of `steps` [time, batch of the block, width].
+fn step_rows_mut<'a, T>(steps: &'a mut ArrayViewMut3<'_, T>, t: usize) -> RowsMut<'a, T> {
+    let step = steps.index_axis_mut(Axis(0), t);
+    let width = step.ncols();
+    RowsMut::new(step.into_slice().expect("a step in standard layout"), width)
+}
+
+/// Writes each row to the columns from `column` on of the same row of step `t` of `steps`.
+fn write<T: Float>(steps: &mut ArrayViewMut3<'_, T>, t: usize, column: usize, rows: Rows<'_, T>) {
+    let mut to = step_rows_mut(steps, t);
+    for (r, row) in rows.iter().enumerate() {
+        to.row_mut(r)[column..column + row.len()].copy_from_slice(row);
+    }
+}
+
+/// Returns the rows of the block's sequences that are alive at step `t`, of `values`
+/// [time, batch, width].
+pub(crate) fn step_rows<'a, T>(values: ArrayView3<'a, T>, t: usize, block: &Block) -> Rows<'a, T> {
+    let (_, batch, width) = values.dim();
+    let start = (t * batch + block.places.start) * width;
+    let all = values.to_slice().expect("steps in standard layout");
+    Rows::new(&all[start..start + block.alive(t) * width], width)
+}
+
+/// Returns the same of `tokens` [time, batch].
+pub(crate) fn step_tokens<'a>(tokens: &'a Array2<usize>, t: usize, block: &Block) -> &'a [usize] {
+    step_rows(tokens.view().insert_axis(Axis(2)), t, block).contiguous()
+}

@@ -1,0 +1,373 @@
+//! [`Recurrent`]: the network that programs build, run and train.
+
+use ndarray::Array3;
+use rand::{Rng, RngExt};
+
+use crate::arrays::{Arrays, Visit, VisitMut, check_same_structure};
+use crate::cell::any::{AnyCell, AnyGradient, Gradient, Sizes, Typed};
+use crate::cell::{
+    Cell, CoupledLstmCell, GruCell, LayerNormLstmCell, LstmCell, MAX_STATES, PeepholeLstmCell,
+    ProjectedLstmCell, RnnCell,
+};
+use crate::error::{Result, check_size};
+use crate::float::Float;
+use crate::sequence::network::{Call, ENGINE, Engine, Gradients, Network};
+use crate::sequence::state::{State, suffix};
+use crate::sequence::zoneout::Zoneout;
+use crate::sequence::{Builder, Recompute, StepGradients, Stream, Tape, Truncated, Workspace};
+use crate::sequences::Sequences;
+use crate::tensor::Level;
+
+/// A stack of recurrent layers of one cell, in one or two directions.
+///
+/// As a bundle of arrays it has PyTorch's names: `weight_ih_l0`, `weight_hh_l0`, `bias_ih_l0`,
+/// `bias_hh_l0`, `weight_ih_l0_reverse`, … A gradient is another network (`zeros_like`).
+///
+/// All calls take `&self`: one network serves many threads. What changes lives in [`Tape`] and
+/// [`Stream`].
+///
+/// ```
+/// use ndarray::Array3;
+/// use rand::SeedableRng;
+/// use recurrent::{Arrays, Lstm, Sequences};
+///
+/// let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(1);
+/// let lstm = Lstm::<f32>::builder(3, 8).num_layers(2).bidirectional(true).build(&mut rng)?;
+///
+/// let x = Sequences::new(Array3::ones((5, 2, 3)), vec![5, 2])?;
+/// let (output, last, tape) = lstm.forward_train(&x, None, &mut rng)?;
+/// assert_eq!(output.values().dim(), (5, 2, 16));
+/// assert_eq!(last.get("c")?.dim(), (4, 2, 8));
+///
+/// let d_output = Array3::ones((5, 2, 16)); // of the loss Σ output
+/// let mut grad = lstm.zeros_like();
+/// let (d_x, _) = lstm.backward(tape, &d_output, None, &mut grad)?;
+/// assert_eq!(d_x.dim(), (5, 2, 3));
+/// # Ok::<(), recurrent::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Recurrent<T: Float, C: Cell<T>> {
+    /// For each layer, for each direction.
+    pub(super) cells: Vec<C>,
+    pub(super) directions: usize,
+    pub(super) dropout: f64,
+    pub(super) recurrent_dropout: f64,
+    pub(super) residual: bool,
+    /// The probability of each state, if there is zoneout.
+    pub(super) zoneout: Option<[f64; MAX_STATES]>,
+    /// The states of no sequences: their names and widths.
+    pub(super) no_sequences: State<T>,
+    /// The learned initial state, of one sequence.
+    pub(super) initial: Option<State<T>>,
+}
+
+/// A network of vanilla RNN cells.
+pub type Rnn<T> = Recurrent<T, RnnCell<T>>;
+/// A network of long short-term memory cells.
+pub type Lstm<T> = Recurrent<T, LstmCell<T>>;
+/// A network of gated recurrent units.
+pub type Gru<T> = Recurrent<T, GruCell<T>>;
+/// A network of LSTM cells whose gates see the cell state.
+pub type PeepholeLstm<T> = Recurrent<T, PeepholeLstmCell<T>>;
+/// A network of LSTM cells whose input gate is 1 − f.
+pub type CoupledLstm<T> = Recurrent<T, CoupledLstmCell<T>>;
+/// A network of LSTM cells with a projected, narrower output.
+pub type ProjectedLstm<T> = Recurrent<T, ProjectedLstmCell<T>>;
+/// A network of LSTM cells with layer normalisation inside the step.
+pub type LayerNormLstm<T> = Recurrent<T, LayerNormLstmCell<T>>;
+
+impl<T: Float, C: Cell<T>> Recurrent<T, C> {
+    /// Begins a network of one layer; see [`Builder`] for what else can be set.
+    pub fn builder(input_size: usize, hidden_size: usize) -> Builder<T, C> {
+        const { assert!(C::STATE.len() <= MAX_STATES && !C::STATE.is_empty()) };
+        Builder::new(input_size, hidden_size)
+    }
+
+    /// Values per step of the input.
+    pub fn input_size(&self) -> usize {
+        self.cells.first().map_or(0, |cell| cell.weights().weight_ih.ncols())
+    }
+
+    /// Values per step of the output: the last layer's width, of both directions together.
+    pub fn output_size(&self) -> usize {
+        self.cells.iter().rev().take(self.directions).map(|cell| cell.state_size(0)).sum()
+    }
+
+    /// How many layers there are.
+    pub fn num_layers(&self) -> usize {
+        self.cells.len() / self.directions
+    }
+
+    /// Whether each layer walks in both directions.
+    pub fn bidirectional(&self) -> bool {
+        self.directions == 2
+    }
+
+    /// A state of zeros for `batch` sequences.
+    ///
+    /// # Errors
+    /// Where `batch` is zero, or so large that a step could not be addressed.
+    pub fn zero_state(&self, batch: usize) -> Result<State<T>> {
+        self.check_batch(batch)?;
+        Ok(self.no_sequences.zeros(batch))
+    }
+
+    /// The whole sequence from `x` [time, batch, input], beginning with `initial` (the learned
+    /// initial state or zeros where none is given): the output of the last layer at each step,
+    /// [time, batch, output], zero in the padding, and each sequence's own final state.
+    ///
+    /// Dropout is off.
+    ///
+    /// # Errors
+    /// Where `x` or `initial` does not fit the network.
+    pub fn forward(
+        &self,
+        x: &Sequences<T>,
+        initial: Option<&State<T>>,
+    ) -> Result<(Sequences<T>, State<T>)> {
+        self.workspace().into_results(x, initial)
+    }
+
+    /// A workspace for [`forward`](Recurrent::forward), called again and again.
+    ///
+    /// ```
+    /// use ndarray::Array3;
+    /// use rand::SeedableRng;
+    /// use recurrent::{Gru, Sequences};
+    ///
+    /// let gru = Gru::<f32>::builder(3, 8).build(&mut rand_chacha::ChaCha8Rng::seed_from_u64(1))?;
+    /// let mut workspace = gru.workspace();
+    /// for value in [1.0, 2.0] {
+    ///     let x = Sequences::full(Array3::from_elem((5, 2, 3), value))?;
+    ///     let (output, last) = workspace.forward(&x, None)?;
+    ///     assert_eq!((output, last), (&gru.forward(&x, None)?.0, &gru.forward(&x, None)?.1));
+    /// }
+    /// # Ok::<(), recurrent::Error>(())
+    /// ```
+    pub fn workspace(&self) -> Workspace<'_, T> {
+        (Self::engine().workspace)(self.network())
+    }
+
+    /// [`forward`](Recurrent::forward) with dropout, drawn from `rng`, and a tape for
+    /// [`backward`](Recurrent::backward), which stores every step.
+    pub fn forward_train(
+        &self,
+        x: &Sequences<T>,
+        initial: Option<&State<T>>,
+        rng: &mut dyn Rng,
+    ) -> Result<(Sequences<T>, State<T>, Tape<T>)> {
+        self.forward_train_with(x, initial, rng, Recompute::Store)
+    }
+
+    /// [`forward_train`](Recurrent::forward_train) with a smaller tape; backward then walks forward
+    /// again, a window of k steps at a time. Results and gradients are the same, bit for bit.
+    ///
+    /// Values kept for each step of each sequence, layer and direction, where the states together
+    /// are S wide and a cell has gates G wide and saves V values beside them (LSTM with hidden size
+    /// H: S = 2H, G = 4H, V = 0; GRU: S = H, G = 3H, V = H):
+    ///
+    /// | [`Recompute`] | values per step | for a moment, in one layer at a time |
+    /// |---|---|---|
+    /// | `Store` | S + G + V | |
+    /// | `Every(k)` | S / k | k·(S + G + V) |
+    /// | `Sqrt` | S / √T | √T·(S + G + V) |
+    ///
+    /// Beside them each layer keeps its input and, with dropout, as many factors, in any case.
+    ///
+    /// Forward and backward of two LSTM layers of 128 over 1,000 steps of 64 values in f32, on one
+    /// thread with AVX-512 (`cargo bench --bench checkpoint`; small windows of one sequence leave
+    /// the sums over steps short):
+    ///
+    /// | [`Recompute`] | batch 1: time | [`Tape::bytes`] | batch 32: time | [`Tape::bytes`] |
+    /// |---|---|---|---|---|
+    /// | `Store` | 13.5 ms | 6.9 MB | 358 ms | 221 MB |
+    /// | `Every(100)` | 18.9 ms | 0.8 MB | 375 ms | 25 MB |
+    /// | `Sqrt` | 20.9 ms | 0.8 MB | 379 ms | 27 MB |
+    /// | `Every(10)` | 26.1 ms | 1.0 MB | 370 ms | 31 MB |
+    ///
+    /// # Errors
+    /// Where k is zero, or `x` or `initial` does not fit the network.
+    pub fn forward_train_with(
+        &self,
+        x: &Sequences<T>,
+        initial: Option<&State<T>>,
+        rng: &mut dyn Rng,
+        recompute: Recompute,
+    ) -> Result<(Sequences<T>, State<T>, Tape<T>)> {
+        let drop_seed = (self.recurrent_dropout > 0.0).then(|| rng.random());
+        let network = self.dropped(drop_seed);
+        let call = Call { x, initial, recompute };
+        let (output, last, tape) = (Self::engine().forward_train)(&network.network(), &call, rng)?;
+        Ok((output, last, Tape { drop_seed, ..tape }))
+    }
+
+    /// Backpropagation through time: from ∂L/∂output [time, batch, output] and ∂L/∂(final state)
+    /// (zero where none is given) to ∂L/∂x [time, batch, input] and ∂L/∂(initial state). The
+    /// gradients of the parameters are added to `grad`, which is a network like this one
+    /// (`zeros_like`). What stands in the padding of `d_output` is not read. A one-hot x has no
+    /// gradient: ∂L/∂x is [time, batch, 0].
+    ///
+    /// # Errors
+    /// Where an argument does not fit the network or the tape; `grad` is then as before. The tape is
+    /// spent in any case.
+    pub fn backward(
+        &self,
+        tape: Tape<T>,
+        d_output: &Array3<T>,
+        d_final: Option<&State<T>>,
+        grad: &mut Self,
+    ) -> Result<(Array3<T>, State<T>)> {
+        let (d_x, d_initial, _) = self.backward_with(tape, d_output, d_final, grad, false)?;
+        Ok((d_x, d_initial))
+    }
+
+    /// [`backward`](Recurrent::backward), with the gradients by the states at each step as well:
+    /// how far back the loss reaches.
+    pub fn backward_steps(
+        &self,
+        tape: Tape<T>,
+        d_output: &Array3<T>,
+        d_final: Option<&State<T>>,
+        grad: &mut Self,
+    ) -> Result<(Array3<T>, State<T>, StepGradients<T>)> {
+        self.backward_with(tape, d_output, d_final, grad, true)
+    }
+
+    fn backward_with(
+        &self,
+        tape: Tape<T>,
+        d_output: &Array3<T>,
+        d_final: Option<&State<T>>,
+        grad: &mut Self,
+        record: bool,
+    ) -> Result<(Array3<T>, State<T>, StepGradients<T>)> {
+        check_same_structure("grad", self, grad)?;
+        let Tape { learned_initial, drop_seed, .. } = tape;
+        let (network, mut own) = (self.dropped(drop_seed), drop_seed.map(|_| self.zeros_like()));
+        let to = own.as_mut().unwrap_or(&mut *grad);
+        let pairs = network.cells.iter().zip(&mut to.cells);
+        let mut grads: Vec<Box<dyn AnyGradient<T> + '_>> = pairs
+            .map(|(cell, grad)| Box::new(Gradient { cell, grad }) as Box<dyn AnyGradient<T> + '_>)
+            .collect();
+        let gradients = Gradients { d_output, d_final, record };
+        let (d_x, d_initial, steps) =
+            (Self::engine().backward)(&network.network(), tape, &gradients, &mut grads)?;
+        drop(grads);
+        if let (Some(seed), Some(mut own)) = (drop_seed, own) {
+            own.drop_columns(seed);
+            grad.zip_mut("grad", &own, &mut |_, mut sum, d| sum += &d)?;
+        }
+        if let (true, Some(initial)) = (learned_initial, &mut grad.initial) {
+            initial.zip_mut("initial", &d_initial.summed(), &mut |_, mut sum, d| sum += &d)?;
+        }
+        Ok((d_x, d_initial, steps))
+    }
+
+    /// A stream of `batch` sequences, from the learned initial state or zeros.
+    ///
+    /// # Errors
+    /// Where the network is bidirectional, or `batch` is zero or so large that a step could not be
+    /// addressed.
+    pub fn stream(&self, batch: usize) -> Result<Stream<'_, T>> {
+        self.check_batch(batch)?;
+        (Self::engine().stream)(self.network(), batch)
+    }
+
+    /// A walk over `x` in windows of `k1` steps, each with a backward pass through at most `k2`
+    /// steps, from `initial` (the learned initial state or zeros where none is given; a learned one
+    /// gets no gradient).
+    ///
+    /// ```
+    /// use ndarray::Array3;
+    /// use rand::SeedableRng;
+    /// use recurrent::{Arrays, Lstm, Sequences};
+    ///
+    /// let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(1);
+    /// let lstm = Lstm::<f64>::builder(3, 4).build(&mut rng)?;
+    /// let x = Sequences::full(Array3::ones((100, 2, 3)))?;
+    ///
+    /// let mut walk = lstm.truncated(&x, None, 10, 20)?;
+    /// while let Some(window) = walk.next(&lstm, &mut rng)? {
+    ///     let mut grad = lstm.zeros_like();
+    ///     let d_output = window.output().values().clone(); // of the loss ½·Σ output²
+    ///     window.backward(&lstm, &d_output, &mut grad)?;
+    ///     // An optimiser may step here.
+    /// }
+    /// # Ok::<(), recurrent::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Where 1 ≤ k1 ≤ k2 does not hold, an argument does not fit the network, or it is
+    /// bidirectional.
+    pub fn truncated<'x>(
+        &self,
+        x: &'x Sequences<T>,
+        initial: Option<&State<T>>,
+        k1: usize,
+        k2: usize,
+    ) -> Result<Truncated<'x, T>> {
+        self.network().check(&Call { x, initial, recompute: Recompute::Store })?;
+        let state = initial.cloned().unwrap_or_else(|| self.network().initial_state(x.batch()));
+        Truncated::new(x, state, (k1, k2), self.bidirectional())
+    }
+
+    /// The cells, layer by layer, in each layer the direction forward in time first.
+    pub fn cells(&self) -> &[C] {
+        &self.cells
+    }
+
+    fn engine() -> &'static Engine<T> {
+        T::pick(&ENGINE)
+    }
+
+    /// This network as the engine sees it.
+    fn network(&self) -> Network<'_, T> {
+        let erased = |cell| -> Box<dyn AnyCell<'_, T> + '_> {
+            let cell = Box::new(Typed(cell));
+            match self.zoneout {
+                Some(p) => Box::new(Zoneout::new(cell, p)),
+                None => cell,
+            }
+        };
+        let cells: Vec<_> = self.cells.iter().map(erased).collect();
+        Network {
+            level: Level::new(),
+            sizes: cells.iter().map(|cell| cell.sizes()).collect(),
+            cells,
+            directions: self.directions,
+            dropout: self.dropout,
+            residual: self.residual,
+            noisy: self.zoneout.is_some(),
+            gate_names: C::GATES,
+            no_sequences: &self.no_sequences,
+            initial: self.initial.as_ref(),
+        }
+    }
+
+    /// Fails unless the states, gates and kept values of a step of `batch` sequences can be
+    /// addressed.
+    fn check_batch(&self, batch: usize) -> Result<()> {
+        check_size("batch", &[batch])?;
+        let widest = self.network().sizes.iter().map(Sizes::widest).max().unwrap_or(0);
+        check_size("step [batch, width]", &[batch, widest])?;
+        Ok(())
+    }
+}
+
+impl<T: Float, C: Cell<T>> Arrays<T> for Recurrent<T, C> {
+    fn for_each<'a>(&'a self, f: &mut Visit<'_, 'a, T>) {
+        for (k, cell) in self.cells.iter().enumerate() {
+            let suffix = suffix(k, self.directions);
+            cell.for_each(&mut |name, array| f(&format!("{name}_{suffix}"), array));
+        }
+        self.initial.for_each(&mut |name, array| f(&format!("initial.{name}"), array));
+    }
+
+    fn for_each_mut<'a>(&'a mut self, f: &mut VisitMut<'_, 'a, T>) {
+        for (k, cell) in self.cells.iter_mut().enumerate() {
+            let suffix = suffix(k, self.directions);
+            cell.for_each_mut(&mut |name, array| f(&format!("{name}_{suffix}"), array));
+        }
+        self.initial.for_each_mut(&mut |name, array| f(&format!("initial.{name}"), array));
+    }
+}

@@ -1,0 +1,137 @@
+//! Functions that are compiled once for each element type and instruction set, here in the library.
+//!
+//! Rust compiles a generic function again in every crate that calls it. A kernel would so be compiled
+//! in each program, for each instruction set. [`compiled!`](crate::compiled) makes the instances part
+//! of the crate in which it stands: a static table holds one function per element type, each of which
+//! chooses the instruction set, and a caller's program refers to the table alone.
+
+use crate::float::{Float, PerFloat, Table};
+use crate::tensor::{Level, Simd};
+
+/// A function that is generic over the instruction set and the element type.
+///
+/// [`compiled!`](crate::compiled) implements it.
+pub trait Kernel: 'static {
+    /// The arguments.
+    type Args<'a, T: Float>;
+    /// The result.
+    type Output<T: Float>;
+
+    /// Calls the function. Inlined always, so that it is compiled for the instruction set `S`.
+    fn run<'a, S: Simd, T: Float>(simd: S, args: Self::Args<'a, T>) -> Self::Output<T>;
+}
+
+/// The instances of a [`Kernel`], for a `static`.
+#[derive(Debug)]
+pub struct Compiled<K: Kernel>(Table<Instance<K>>);
+
+/// The instance of a kernel for one element type.
+type Function<K, T> =
+    for<'a> fn(Level, <K as Kernel>::Args<'a, T>) -> <K as Kernel>::Output<T>;
+
+/// The family of a kernel's instances.
+#[derive(Debug)]
+struct Instance<K>(std::marker::PhantomData<K>);
+
+impl<K: Kernel> PerFloat for Instance<K> {
+    type Of<T: Float> = Function<K, T>;
+}
+
+impl<K: Kernel> Compiled<K> {
+    /// The instances of `K`.
+    #[allow(clippy::new_without_default, reason = "statics call const functions alone")]
+    pub const fn new() -> Self {
+        Self(Table { f32: dispatched::<K, f32>, f64: dispatched::<K, f64> })
+    }
+
+    /// Calls the instance for `T` on the instruction set `level`.
+    #[inline]
+    pub fn call<T: Float>(&'static self, level: Level, args: K::Args<'_, T>) -> K::Output<T> {
+        T::pick(&self.0)(level, args)
+    }
+}
+
+/// Calls `K` compiled for the best instruction set of `level` that has an instance: AVX-512, AVX2
+/// with FMA, or SSE2 on x86; NEON or plain loops elsewhere.
+fn dispatched<K: Kernel, T: Float>(level: Level, args: K::Args<'_, T>) -> K::Output<T> {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if let Some(simd) = level.as_avx512() {
+            return vectorized::<K, T, _>(simd, args);
+        }
+        if let Some(simd) = level.as_avx2() {
+            return vectorized::<K, T, _>(simd, args);
+        }
+        vectorized::<K, T, _>(level.as_sse2().expect("x86-64 has SSE2"), args)
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    fearless_simd::dispatch!(level, simd => vectorized::<K, T, _>(simd, args))
+}
+
+#[inline(always)]
+fn vectorized<K: Kernel, T: Float, S: Simd>(simd: S, args: K::Args<'_, T>) -> K::Output<T> {
+    simd.vectorize(
+        #[inline(always)]
+        || K::run(simd, args),
+    )
+}
+
+/// Defines a function that is compiled here for `f32` and `f64` on each instruction set, from one that
+/// is generic over both and takes the instruction set first. The defined function takes a
+/// [`Level`](crate::tensor::Level) in its place.
+///
+/// ```
+/// use recurrent::tensor::{Level, Simd, lanes};
+/// use recurrent::{Float, compiled};
+///
+/// compiled! {
+///     /// Adds `x` to `y`.
+///     fn add<'a, T>(x: &'a [T], y: &'a mut [T]) = add_lanes;
+/// }
+///
+/// #[inline(always)]
+/// fn add_lanes<S: Simd, T: Float>(simd: S, x: &[T], y: &mut [T]) {
+///     for l in lanes(simd, y.len()) {
+///         l.store(y, l.load(x) + l.load(y));
+///     }
+/// }
+///
+/// let (x, mut y) = ([1.0; 13], [2.0; 13]);
+/// add(Level::new(), &x, &mut y);
+/// assert_eq!(y, [3.0; 13]);
+/// ```
+#[macro_export]
+macro_rules! compiled {
+    ($(
+        $(#[$attribute:meta])*
+        $visibility:vis fn $name:ident<$life:lifetime, $T:ident>(
+            $($argument:ident: $type:ty),* $(,)?
+        ) $(-> $output:ty)? = $function:path;
+    )+) => {$(
+        $(#[$attribute])*
+        #[inline]
+        #[allow(clippy::extra_unused_lifetimes, clippy::needless_lifetimes, clippy::too_many_arguments)]
+        $visibility fn $name<$life, $T: $crate::Float>(
+            level: $crate::tensor::Level,
+            $($argument: $type),*
+        ) $(-> $output)? {
+            struct Function;
+            impl $crate::tensor::Kernel for Function {
+                type Args<$life, $T: $crate::Float> = ($($type,)*);
+                type Output<$T: $crate::Float> = $crate::compiled!(@output $($output)?);
+
+                #[inline(always)]
+                fn run<$life, S: $crate::tensor::Simd, $T: $crate::Float>(
+                    simd: S,
+                    ($($argument,)*): Self::Args<$life, $T>,
+                ) -> Self::Output<$T> {
+                    $function(simd, $($argument),*)
+                }
+            }
+            static COMPILED: $crate::tensor::Compiled<Function> = $crate::tensor::Compiled::new();
+            COMPILED.call::<$T>(level, ($($argument,)*))
+        }
+    )+};
+    (@output) => { () };
+    (@output $output:ty) => { $output };
+}

@@ -1,0 +1,126 @@
+//! Products and sums of outer products with inputs that are dense rows or one-hot tokens.
+//!
+//! A one-hot row is given by its token, the place of its one: its product is a gather of a row of the
+//! matrix, and its outer product adds to one column, in place of multiply-adds of zeros.
+//!
+//! The bits are those of the dense products. A link of a chain that adds a zero changes nothing, but
+//! for the sign of a zero in a chain that begins with −0, and unless the zero is a factor of an
+//! infinity or NaN.
+
+use std::sync::OnceLock;
+
+use fearless_simd::{Level, Simd};
+use ndarray::{Array1, ArrayView2, ArrayViewMut2};
+
+use crate::compiled;
+use crate::float::Float;
+use crate::sequences::Input;
+use crate::tensor::aligned::Aligned;
+use crate::tensor::lanes::lanes;
+use crate::tensor::matmul::{Accumulate, Operands, product};
+use crate::tensor::outer::add_outer_products;
+use crate::tensor::pack::Packed;
+use crate::tensor::rows::{RowRefs, Rows, RowsMut};
+
+/// A matrix [k, n] that inputs are multiplied by, and a bias.
+///
+/// The matrix is packed when dense rows first need it. Tokens read it as it is: even where there are
+/// many and the rows of the matrix are far from contiguous, a copy gains less than it costs.
+#[derive(Debug)]
+pub(crate) struct Projection<'a, T: Float> {
+    level: Level,
+    matrix: ArrayView2<'a, T>,
+    gates: usize,
+    bias: Option<Array1<T>>,
+    packed: OnceLock<Packed<T>>,
+}
+
+impl<'a, T: Float> Projection<'a, T> {
+    /// A projection whose columns are `gates` of equal width, as in [`Packed::gates`].
+    pub(crate) fn new(
+        level: Level,
+        matrix: ArrayView2<'a, T>,
+        gates: usize,
+        bias: Option<Array1<T>>,
+    ) -> Self {
+        Self { level, matrix, gates, bias, packed: OnceLock::new() }
+    }
+
+    /// Returns the packed matrix.
+    pub(crate) fn packed(&self) -> &Packed<T> {
+        if let Some(packed) = self.packed.get() {
+            return packed;
+        }
+        // Made outside the cell: a thread that waits for others to pack takes up work which may want
+        // the same matrix.
+        let packed = Packed::gates(self.level, self.matrix, self.gates);
+        self.packed.get_or_init(|| packed)
+    }
+
+    /// Returns what a product is added to: the bias, or zero.
+    pub(crate) fn start(&self) -> Accumulate<'_, T> {
+        Accumulate::bias(self.bias.as_ref())
+    }
+
+    /// Returns the operands of x · matrix.
+    pub(crate) fn operands<'s>(&'s self, x: Rows<'s, T>) -> Operands<'s, T> {
+        Operands { rows: x, weights: self.packed() }
+    }
+
+    /// Computes `out = bias + x · matrix`.
+    pub(crate) fn product(&self, x: Input<Rows<'_, T>, &[usize]>, mut out: RowsMut<'_, T>) {
+        let tokens = match x {
+            Input::Dense(x) => return product(x, self.packed(), self.start(), out),
+            Input::Tokens(tokens) => tokens,
+        };
+        for (r, &token) in tokens.iter().enumerate() {
+            let to = out.row_mut(r);
+            match self.start() {
+                Accumulate::Bias(bias) => to.copy_from_slice(bias),
+                _ => to.fill(T::zero()),
+            }
+            to.iter_mut().zip(self.matrix.row(token)).for_each(|(to, &from)| *to += from);
+        }
+    }
+}
+
+impl<T: Float> Input<RowRefs<'_, T>, Vec<usize>> {
+    /// `out += Σⱼ aⱼ ⊗ bⱼ` over the rows j of `a` [rows, m] and of these [rows, n], for `out` [m, n]:
+    /// [`add_outer_products`], where a one-hot row adds to its own column alone.
+    pub fn add_outer_products(
+        &self,
+        level: Level,
+        a: &RowRefs<'_, T>,
+        mut out: ArrayViewMut2<'_, T>,
+    ) {
+        let tokens = match self {
+            Self::Dense(rows) => return add_outer_products(level, a, &mut [(rows, out)]),
+            Self::Tokens(tokens) => tokens,
+        };
+        debug_assert_eq!((a.width(), a.rows().len()), (out.nrows(), tokens.len()));
+        // A column is far from contiguous: it is read and written once, for all rows that add to it.
+        let mut order: Vec<usize> = (0..tokens.len()).collect();
+        order.sort_unstable_by_key(|&j| (tokens[j], j));
+        let mut sum = Aligned::stale(a.width());
+        for alike in order.chunk_by(|&i, &j| tokens[i] == tokens[j]) {
+            let mut column = out.column_mut(tokens[alike[0]]);
+            sum.iter_mut().zip(&column).for_each(|(sum, &value)| *sum = value);
+            add_rows(level, a.rows(), alike, &mut sum);
+            column.iter_mut().zip(&*sum).for_each(|(value, &sum)| *value = sum);
+        }
+    }
+}
+
+compiled! {
+    /// Adds those of `rows` that `places` names to `sum`, in their order.
+    fn add_rows<'a, T>(rows: &'a [&'a [T]], places: &'a [usize], sum: &'a mut [T]) = add_rows_on;
+}
+
+#[inline(always)]
+fn add_rows_on<S: Simd, T: Float>(simd: S, rows: &[&[T]], places: &[usize], sum: &mut [T]) {
+    for &j in places {
+        for l in lanes(simd, sum.len()) {
+            l.store(sum, l.load(sum) + l.load(rows[j]));
+        }
+    }
+}
