@@ -103,7 +103,7 @@ impl Windows {
             Some(targets) => targets.clone(),
             None => (0..series.ncols()).collect(),
         };
-        check_columns(&targets, series.ncols())?;
+        check_columns("targets", &targets, series.ncols())?;
         Ok(WindowedSeries {
             // The windows share their rows: they are copied into batches, not before.
             series: series.slice_axis(Axis(0), Slice::from(first..end)).to_owned(),

@@ -185,7 +185,9 @@ impl<T: Float, C: Cell<T>> Forecaster<T, C> {
         match self.scalers.as_deref() {
             None => Ok(targets.clone()),
             Some([of_targets, _]) => {
-                each_part(targets.clone(), self.config.output_size, |part| of_targets.apply(&part))
+                each_part(targets.clone(), self.config.output_size, |part| {
+                    of_targets.transform(&part)
+                })
             }
         }
     }
@@ -195,7 +197,7 @@ impl<T: Float, C: Cell<T>> Forecaster<T, C> {
         match self.scalers.as_deref() {
             None => Ok(outputs),
             Some([_, of_outputs]) => {
-                each_part(outputs, self.width(), |part| of_outputs.invert(&part))
+                each_part(outputs, self.width(), |part| of_outputs.inverse_transform(&part))
             }
         }
     }

@@ -40,9 +40,8 @@ use crate::train::metrics::Likelihood;
 /// use recurrent::train::{Model, Trainer};
 ///
 /// let names = ["anna", "annika", "hanna", "ann", "nina"];
-/// let letters = Vocabulary::of(Unit::Character).special(&["<", ">"]).fit(names)?;
-/// let texts = names.map(|name| letters.encode(name)).into_iter().collect::<Result<_, _>>()?;
-/// let data = Texts::<f32>::new(texts, letters.len())?;
+/// let letters = Vocabulary::builder(Unit::Character).special(&["<", ">"]).fit(names)?;
+/// let data = Texts::<f32>::new(letters.encode_all(names)?, letters.len())?;
 ///
 /// let mut rng = ChaCha8Rng::seed_from_u64(1);
 /// let mut model = SequenceGenerator::<f32>::builder(letters.len())
@@ -110,9 +109,9 @@ impl<T: Float, C: Cell<T>> Builder<T, C, SequenceGenerator<T, C>> {
 type Lesson<T> = (Sequences<T>, Array2<usize>);
 
 impl<T: Float, C: Cell<T>> SequenceGenerator<T, C> {
-    /// Begins a generator of so many `tokens`.
-    pub fn builder(tokens: usize) -> Builder<T, C, Self> {
-        Builder::new(tokens, tokens)
+    /// Returns a builder for a generator of tokens less than `vocabulary_size`.
+    pub fn builder(vocabulary_size: usize) -> Builder<T, C, Self> {
+        Builder::new(vocabulary_size, vocabulary_size)
     }
 
     /// A text for each row of `condition` [batch, condition], or one without any, after the tokens of
@@ -124,7 +123,7 @@ impl<T: Float, C: Cell<T>> SequenceGenerator<T, C> {
         &self,
         condition: Option<ArrayView2<'_, T>>,
         prompt: &[usize],
-        most: usize,
+        max_len: usize,
         sampling: &Sampling,
         rng: &mut dyn Rng,
     ) -> Result<Vec<Vec<usize>>> {
@@ -145,7 +144,7 @@ impl<T: Float, C: Cell<T>> SequenceGenerator<T, C> {
         }
         let mut texts = vec![Vec::new(); batch];
         let mut ended = vec![false; batch];
-        for _ in 0..most {
+        for _ in 0..max_len {
             let logits = self.network.head.forward(h.view())?;
             let mut next = Vec::with_capacity(batch);
             for (b, row) in logits.rows().into_iter().enumerate() {
@@ -274,7 +273,11 @@ impl<T: Float, C: Cell<T>> Shape<T, C> for SequenceGenerator<T, C> {
         let tokens = config.output_size;
         for (name, token) in [("start", config.own.start), ("end", config.own.end)] {
             if let Some(token) = token.filter(|&token| token >= tokens) {
-                return Err(Error::argument(name, format!("less than {tokens} (tokens)"), token));
+                return Err(Error::argument(
+                    name,
+                    format!("less than {tokens} (vocabulary_size)"),
+                    token,
+                ));
             }
         }
         let network = Network::new(&config, tokens, rng)?;

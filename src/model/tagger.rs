@@ -34,7 +34,7 @@ use crate::train::metrics::Classification;
 /// let tokens: Vec<Vec<usize>> = (0..40).map(|i| (0..3 + i % 4).map(|t| (i * 5 + t * t) % 3).collect()).collect();
 /// let before = |sequence: &Vec<usize>| (0..sequence.len()).map(|t| if t > 0 { sequence[t - 1] } else { 0 }).collect();
 /// let tags: Vec<Vec<usize>> = tokens.iter().map(before).collect();
-/// let data = Dataset::<f32, _>::of_tokens(tokens, 3, tags)?;
+/// let data = Dataset::<f32, _>::from_tokens(tokens, 3, tags)?;
 ///
 /// let mut rng = ChaCha8Rng::seed_from_u64(1);
 /// let mut model = SequenceTagger::<f32>::builder(3, 3).embedding_dim(4).hidden_size(12).build(&mut rng)?;

@@ -189,7 +189,7 @@ impl Drop for File {
 #[test]
 fn a_saved_model_comes_back_whole_with_what_was_kept_with_it() {
     let file = File::new("models");
-    let words = Vocabulary::of(Unit::Word).fixed(&["a", "b", "c", "d"]).unwrap();
+    let words = Vocabulary::builder(Unit::Word).fixed(&["a", "b", "c", "d"]).unwrap();
     let model = SequenceClassifier::<f64, RnnCell<f64>>::builder(4, 2)
         .embedding_dim(3)
         .hidden_size(5)
@@ -285,7 +285,7 @@ fn nonsense_is_refused_by_name() {
     assert_eq!(build(classifier().labels(&["a"])), "labels: expected [2] (output), got [1]");
     let scaler = Scaler::standard(&[array![[1.0], [2.0]].view()]).unwrap();
     assert_eq!(build(classifier().scaler(scaler)), "scaler: expected [3] (input), got [1]");
-    let words = Vocabulary::of(Unit::Word).fixed(&["a"]).unwrap();
+    let words = Vocabulary::builder(Unit::Word).fixed(&["a"]).unwrap();
     assert_eq!(build(classifier().vocabulary(words)), "vocabulary: expected [3] (input), got [1]");
 
     let two_ways = classifier().bidirectional(true).build(&mut rng()).unwrap();
@@ -308,7 +308,7 @@ fn nonsense_is_refused_by_name() {
     let build = |result: Result<SequenceGenerator<f64>>| says(result.map(|_| ()));
     assert_eq!(
         build(generator().start(4).build(&mut rng())),
-        "start: expected less than 4 (tokens), got 4"
+        "start: expected less than 4 (vocabulary_size), got 4"
     );
     assert!(build(generator().bidirectional(true).build(&mut rng())).starts_with("bidirectional"));
     let mute = generator().build(&mut rng()).unwrap();
