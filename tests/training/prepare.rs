@@ -230,6 +230,99 @@ fn texts_that_teach_nothing_are_refused_by_number() {
     );
 }
 
+struct File(std::path::PathBuf);
+
+impl File {
+    fn new(name: &str, text: &str) -> Self {
+        let name = format!("recurrent-prepare-{}-{name}", std::process::id());
+        let file = Self(std::env::temp_dir().join(name));
+        std::fs::write(&file.0, text).unwrap();
+        file
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        std::fs::remove_file(&self.0).ok();
+    }
+}
+
+#[test]
+fn quotes_in_a_tab_separated_file_are_characters_like_any_other() {
+    let file = File::new("quotes.tsv", "text\tmood\n\"Good\t1\nI say \"no\"\t0\n\"Well\"\t1\n");
+    let tabs = Table::reader().delimiter(b'\t');
+    let table = tabs.read(&file.0).unwrap();
+    assert_eq!(table.column::<String>("text").unwrap(), ["\"Good", "I say \"no\"", "\"Well\""]);
+    assert_eq!(table.column::<usize>("mood").unwrap(), [1, 0, 1]);
+
+    let quoted = File::new("quoted.tsv", "text\tmood\n\"tab\tand \"\"\nline\"\t1\nplain\t0\n");
+    let table = tabs.quoting(true).read(&quoted.0).unwrap();
+    assert_eq!(table.column::<String>("text").unwrap(), ["tab\tand \"\nline", "plain"]);
+    let plain = File::new("plain.csv", "text,mood\n\"Good,1\nWell\",0\n");
+    let table = Table::reader().quoting(false).read(&plain.0).unwrap();
+    assert_eq!(table.column::<String>("text").unwrap(), ["\"Good", "Well\""]);
+}
+
+#[test]
+fn a_quote_that_would_join_rows_is_refused_at_the_line_where_it_begins() {
+    let says = |text: &str| {
+        let file = File::new("joined.csv", text);
+        let error = Table::read(&file.0).unwrap_err().to_string();
+        error.strip_prefix(&format!("{}: ", file.0.display())).unwrap().to_owned()
+    };
+    let or = "or a reader with `quoting(false)`";
+    assert_eq!(
+        says("text,mood\na,1\n\"Good film,1\nBad,0\n"),
+        format!(r#"line 3: expected a closing quote, {or}, got "\"Good film,1""#)
+    );
+    assert_eq!(
+        says("text,mood\na,1\n\"Good,1\n\"Bad,0\n"),
+        format!(r#"line 3: expected a delimiter after the closing quote, {or}, got "\"Good,1""#)
+    );
+    // Line breaks within quotes count; what is closed is no mistake.
+    assert_eq!(
+        says("\u{feff}\"text\",mood\r\n\"a\r\nb\",1\r\nc,\"d\r\n"),
+        format!(r#"line 4: expected a closing quote, {or}, got "\"d""#)
+    );
+    let file = File::new("closed.csv", "text,mood\n\"a \"\"b\"\"\" ,1\n\"\",\"2\"");
+    let table = Table::read(&file.0).unwrap();
+    assert_eq!(table.column::<String>("text").unwrap(), ["a \"b\"", ""]);
+}
+
+#[test]
+fn a_delimiter_that_cannot_part_cells_is_refused() {
+    let file = File::new("delimiter.csv", "a,b\n1,2\n");
+    for (delimiter, shown) in [(b'"', "'\"'"), (b'\n', "'\\n'"), (0xe9, "'é'")] {
+        let error = Table::reader().delimiter(delimiter).read(&file.0).unwrap_err().to_string();
+        let expected = "an ASCII character other than a quote or a line break";
+        assert_eq!(error, format!("delimiter: expected {expected}, got {shown}"));
+    }
+}
+
+#[test]
+fn each_row_has_a_class_where_a_row_is_a_sample() {
+    let file = File::new("rows.csv", "name,origin\nOtto,de\nAnna,de\nNoor,nl\nJan,nl\nUwe,de\n");
+    let table = Table::read(&file.0).unwrap();
+    let (classes, names) = table.classes("origin").unwrap();
+    assert_eq!(
+        (&classes[..], &names[..]),
+        (&[0, 0, 1, 1, 0][..], &["de".to_owned(), "nl".to_owned()][..])
+    );
+    assert_eq!(table.classes_as("origin", &["nl", "de"]).unwrap(), [1, 1, 0, 0, 1]);
+    let says = |error: Error| error.to_string();
+    assert!(
+        says(table.classes_as("origin", &["de"]).unwrap_err())
+            .ends_with("line 4, column origin: expected one of [\"de\"], got \"nl\"")
+    );
+    let file = File::new("gaps.csv", "name,origin\nOtto,de\nAnna,\n");
+    let table = Table::read(&file.0).unwrap();
+    assert!(
+        says(table.classes("origin").unwrap_err())
+            .ends_with("line 3, column origin: expected the name of a class, got \"\"")
+    );
+    assert!(says(table.classes("land").unwrap_err()).ends_with("got land"));
+}
+
 #[test]
 fn a_cell_that_cannot_be_read_is_named_by_file_line_and_column() {
     let path = std::env::temp_dir().join(format!("recurrent-table-{}.csv", std::process::id()));
@@ -255,7 +348,7 @@ fn a_cell_that_cannot_be_read_is_named_by_file_line_and_column() {
     let groups = |table: &Table| table.groups("x").map(|_| ());
     assert_eq!(
         error("x\n1\n2\n1\n", groups),
-        "line 4, column x: expected the rows of a sequence one below the other, got \"1\""
+        "line 4, column x: expected a new text: the rows of a sequence must be neighbours, got \"1\""
     );
     let labels = |table: &Table| table.labels("x", "y").map(|_| ());
     assert_eq!(
@@ -267,7 +360,10 @@ fn a_cell_that_cannot_be_read_is_named_by_file_line_and_column() {
         error("x,y\n1, b\n2,c\n", unknown),
         "line 3, column y: expected one of [\"a\", \"b\"], got \"c\""
     );
-    assert_eq!(error("x,y\n1, \n", labels), "line 2, column y: expected one of [\"\"], got \"\"");
+    assert_eq!(
+        error("x,y\n1, \n", labels),
+        "line 2, column y: expected the name of a class, got \"\""
+    );
     std::fs::remove_file(&path).unwrap();
     assert!(matches!(Table::read(&path), Err(Error::Io { .. })));
 }
