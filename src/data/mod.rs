@@ -39,4 +39,4 @@ pub use source::Source;
 pub use table::{Table, TableReader};
 pub use texts::Texts;
 pub use vocabulary::{Unit, Vocabulary, VocabularyBuilder};
-pub use windows::{WindowedSeries, Windows};
+pub use windows::{WindowBatch, WindowedSeries, Windows};

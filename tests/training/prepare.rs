@@ -27,13 +27,15 @@ proptest! {
         };
         for (part, is_train) in [(&train, true), (&test, false)] {
             let all: Vec<usize> = (0..part.len()).collect();
-            let (x, y) = part.batch(&all).unwrap();
+            let batch = part.batch(&all).unwrap();
+            prop_assert_eq!(&batch.targets, &[1]);
             for b in all {
-                let seen: Vec<usize> = (0..length).map(|t| row_of(x.values()[[t, b, 0]])).collect();
-                let told: Vec<usize> = y.row(b).iter().map(|&value| row_of(value)).collect();
+                let value = |t: usize| batch.x.values()[[t, b, 0]];
+                let seen: Vec<usize> = (0..length).map(|t| row_of(value(t))).collect();
+                let told: Vec<usize> = batch.y.row(b).iter().map(|&value| row_of(value)).collect();
                 let run: Vec<usize> = (seen[0]..seen[0] + length + horizon).collect();
                 prop_assert_eq!([seen, told.clone()].concat(), run);
-                prop_assert!(y.row(b).iter().all(|value| value % 2.0 == 1.0));
+                prop_assert!(batch.y.row(b).iter().all(|value| value % 2.0 == 1.0));
                 prop_assert!(told.iter().all(|&row| (row < boundary) == is_train));
             }
         }
