@@ -11,7 +11,10 @@ use crate::sequences::Sequences;
 /// Texts as token numbers, in memory: the training data of a
 /// [`SequenceGenerator`](crate::model::SequenceGenerator).
 ///
-/// A batch is the vectors [batch, condition], where there are any, and the texts as
+/// Do not put the generator's start and end tokens into the texts: it adds them itself, and refuses
+/// texts that contain them.
+///
+/// A batch is a pair of the condition vectors [batch, condition], if there are any, and the texts as
 /// [one-hot](Sequences::one_hot) sequences.
 ///
 /// ```
