@@ -101,7 +101,7 @@ pub(crate) fn check_token_sequences(
 
 /// Fails unless `lengths` has one entry of at most `time` for each of `batch` sequences.
 pub(crate) fn check_lengths(lengths: &[usize], time: usize, batch: usize) -> Result<()> {
-    check_shape("lengths", "batch", &[batch], &[lengths.len()])?;
+    check_shape("lengths", batch_axis(time, batch, lengths.len()), &[batch], &[lengths.len()])?;
     match lengths.iter().position(|&length| length > time) {
         None => Ok(()),
         Some(b) => {
@@ -109,6 +109,16 @@ pub(crate) fn check_lengths(lengths: &[usize], time: usize, batch: usize) -> Res
             Err(Error::argument(argument, format!("at most {time} (time)"), lengths[b]))
         }
     }
+}
+
+/// What the axis "batch" is called in an error about `got` entries: with a hint where values of the
+/// shape [batch, time, features] look like the cause.
+pub(crate) fn batch_axis(time: usize, batch: usize, got: usize) -> &'static str {
+    if got == time && got != batch {
+        return "batch; x is [time, batch, features], and Sequences::from_batch_first takes \
+                [batch, time, features]";
+    }
+    "batch"
 }
 
 impl<T: Float> Sequences<T> {
@@ -172,13 +182,33 @@ impl<T: Float> Sequences<T> {
         Ok(Self { values: Array3::zeros((time, batch, 0)), one_hot, lengths })
     }
 
-    /// A batch in which every sequence has all steps of `values` [time, batch, features].
+    /// Creates a batch in which every sequence has all steps of `values` [time, batch, features].
+    ///
+    /// An array [batch, time, features] has a shape that fits as well, but its axes would be confused:
+    /// it is for [`from_batch_first`](Self::from_batch_first).
+    ///
+    /// # Errors
+    /// If a size is zero.
     pub fn full(values: Array3<T>) -> Result<Self> {
         let (time, batch, _) = values.dim();
         Self::new(values, vec![time; batch])
     }
 
-    /// A batch from `values` [batch, time, features], the other common order.
+    /// Creates a batch from `values` [batch, time, features], the order of Keras and of PyTorch's
+    /// `batch_first`.
+    ///
+    /// ```
+    /// use ndarray::Array3;
+    /// use recurrent::Sequences;
+    ///
+    /// let values = Array3::<f32>::zeros((2, 5, 3)); // 2 sequences of up to 5 steps
+    /// let x = Sequences::from_batch_first(values.view(), vec![5, 4])?;
+    /// assert_eq!((x.time(), x.batch(), x.lengths()), (5, 2, &[5, 4][..]));
+    /// # Ok::<(), recurrent::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
     pub fn from_batch_first(values: ArrayView3<'_, T>, lengths: Vec<usize>) -> Result<Self> {
         Self::new(values.permuted_axes([1, 0, 2]).to_owned(), lengths)
     }

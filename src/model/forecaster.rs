@@ -10,10 +10,10 @@ use crate::cell::{Cell, LstmCell};
 use crate::data::{Scaler, WindowBatch, Windows};
 use crate::error::{Error, Result, check_indices, check_shape, check_size};
 use crate::float::Float;
-use crate::model::Criterion;
 use crate::model::config::{Builder, Config, Shape, shape_calls};
 use crate::model::network::Step;
 use crate::model::pooled::{Pooled, PooledStream};
+use crate::model::{Criterion, check_batch};
 use crate::sequences::Sequences;
 use crate::train::Model;
 use crate::train::metrics::Regression;
@@ -197,6 +197,7 @@ impl<T: Float, C: Cell<T>> Forecaster<T, C> {
             let expected = format!("{:?}, the target features of the model", self.targets());
             return Err(Error::argument("targets", expected, format!("{:?}", batch.targets)));
         }
+        check_batch("y", &batch.x, batch.y.nrows())?;
         let expected = [batch.x.batch(), self.horizon() * self.config.output_size];
         check_shape("y", "batch, horizon · targets", &expected, batch.y.shape())?;
         match self.scalers.as_deref() {

@@ -9,10 +9,10 @@ use crate::cell::{Cell, LstmCell};
 use crate::error::Result;
 use crate::float::Float;
 use crate::layer::Pooling;
-use crate::model::Criterion;
 use crate::model::config::{Builder, Config, Shape, shape_calls};
 use crate::model::network::Step;
 use crate::model::pooled::{Pooled, PooledStream};
+use crate::model::{Criterion, check_batch};
 use crate::sequences::Sequences;
 use crate::train::Model;
 use crate::train::metrics::Regression;
@@ -102,11 +102,13 @@ impl<T: Float, C: Cell<T>> Model<T> for SequenceRegressor<T, C> {
     type Score = Regression;
 
     fn learn(&self, (x, y): &Self::Batch, grad: &mut Self, rng: &mut dyn Rng) -> Result<f64> {
+        check_batch("y", x, y.nrows())?;
         let loss = |outputs: &Array2<T>| self.config.own.rows(outputs.view(), y.view());
         self.body.learn(x, loss, &mut grad.body, rng)
     }
 
     fn measure(&self, (x, y): &Self::Batch, score: &mut Regression) -> Result<()> {
+        check_batch("y", x, y.nrows())?;
         let outputs = self.body.outputs(x)?;
         let (loss, _) = self.criterion().rows(outputs.view(), y.view())?;
         self.criterion().measure(&outputs, y, score);
