@@ -148,9 +148,9 @@ fn foretell(
     input: &Array2<f32>,
 ) -> Result<(), Failure> {
     let days = input.nrows();
-    let x = scales[0].apply(input)?.insert_axis(Axis(1));
+    let x = scales[0].transform(input)?.insert_axis(Axis(1));
     let said = model.predict(&Sequences::full(x)?)?.into_values();
-    let change = scales[1].invert(&said.slice(s![days - 1, .., ..]))?[[0, 0]];
+    let change = scales[1].inverse_transform(&said.slice(s![days - 1, .., ..]))?[[0, 0]];
     println!("tomorrow's maximum: {:.1} °C ({change:+.1})", input[[days - 1, 1]] + change);
     Ok(())
 }
@@ -173,8 +173,8 @@ fn main() -> Result<(), Failure> {
     if let Some(input) = &options.input {
         return foretell(&model, &scales, &read(input)?);
     }
-    let x = scales[0].apply(&all)?;
-    let change = scales[1].apply(&all.slice(s![1.., 4..5]))?.into_iter().collect::<Vec<f32>>();
+    let x = scales[0].transform(&all)?;
+    let change = scales[1].transform(&all.slice(s![1.., 4..5]))?.into_iter().collect::<Vec<f32>>();
     let part = |starts| Days { x: &x, change: &change, starts };
     if options.load.is_none() {
         let cut = days - VALIDATION;
@@ -202,7 +202,7 @@ fn main() -> Result<(), Failure> {
     let tested = part(scoring(from, to));
     let (mut said, mut score) = (vec![0.0; to], Regression::default());
     let (x, _) = tested.batch(&(0..tested.len()).collect::<Vec<_>>())?;
-    let outputs = scales[1].invert(model.predict(&x)?.values())?;
+    let outputs = scales[1].inverse_transform(model.predict(&x)?.values())?;
     for (b, start) in tested.starts.iter().enumerate() {
         (WARM_UP..WINDOW).for_each(|t| said[start + t] = outputs[[t, b, 0]]);
     }

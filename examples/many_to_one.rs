@@ -81,12 +81,12 @@ impl Source<(Sequences<f32>, Vec<usize>)> for Varied<'_> {
             let length = (total as f64 * (1.0 - CROP * rng.random::<f64>())).ceil() as usize;
             let start = rng.random_range(0..=total - length);
             let mut part = frames.slice(ndarray::s![start..start + length, ..]).to_owned();
-            part = self.scaler.apply(&part)?;
+            part = self.scaler.transform(&part)?;
             part.mapv_inplace(|value| {
                 let noise: f32 = StandardNormal.sample(rng);
                 value + NOISE * noise
             });
-            self.scaler.invert(&part)
+            self.scaler.inverse_transform(&part)
         };
         let frames =
             samples.iter().map(&mut vary).collect::<recurrent::Result<Vec<Array2<f32>>>>()?;

@@ -31,7 +31,7 @@ pub struct Sequences<T> {
     lengths: Vec<usize>,
 }
 
-/// Vectors of `classes` values of which one is 1 and the others are 0.
+/// Vectors of `classes` values, the size of the vocabulary, of which one is 1 and the others are 0.
 #[derive(Clone, Debug)]
 struct OneHot<T> {
     /// Where the one stands, [time, batch]; `classes`, which is nowhere, in the padding.
@@ -104,7 +104,7 @@ pub(crate) fn check_token_sequences(
 
 /// Fails unless `lengths` has one entry of at most `time` for each of `batch` sequences.
 pub(crate) fn check_lengths(lengths: &[usize], time: usize, batch: usize) -> Result<()> {
-    check_shape("lengths", "batch", &[batch], &[lengths.len()])?;
+    check_shape("lengths", batch_axis(time, batch, lengths.len()), &[batch], &[lengths.len()])?;
     match lengths.iter().position(|&length| length > time) {
         None => Ok(()),
         Some(b) => {
@@ -112,6 +112,16 @@ pub(crate) fn check_lengths(lengths: &[usize], time: usize, batch: usize) -> Res
             Err(Error::argument(argument, format!("at most {time} (time)"), lengths[b]))
         }
     }
+}
+
+/// What the axis "batch" is called in an error about `got` entries: with a hint where values of the
+/// shape [batch, time, features] look like the cause.
+pub(crate) fn batch_axis(time: usize, batch: usize, got: usize) -> &'static str {
+    if got == time && got != batch {
+        return "batch; x is [time, batch, features], and Sequences::from_batch_first takes \
+                [batch, time, features]";
+    }
+    "batch"
 }
 
 impl<T: Float> Sequences<T> {
@@ -130,10 +140,10 @@ impl<T: Float> Sequences<T> {
         Ok(Self { values: values.as_standard_layout().into_owned(), one_hot: None, lengths })
     }
 
-    /// A batch of one-hot vectors of `classes` values, each with its one at the token of that step, of
-    /// `tokens` [time, batch]. What stands in the padding of `tokens` is not read.
+    /// Creates a batch of one-hot vectors of `vocabulary_size` values from `tokens` [time, batch]: each
+    /// vector is 1 at the token of its step. The padding of `tokens` is not read.
     ///
-    /// It is what [`new`](Self::new) would make of the array [time, batch, classes], zero in the padding;
+    /// It is what [`new`](Self::new) would make of the array [time, batch, vocabulary_size], zero in the padding;
     /// but a network reads the tokens: W_ih x is a column of W_ih, and the gradient of W_ih has sums in
     /// such columns alone. The bits are those of the products, where weights and gradients are finite (a
     /// product spreads 0·∞) and no sum begins with −0. The array is made only where
@@ -158,28 +168,50 @@ impl<T: Float> Sequences<T> {
     /// ```
     ///
     /// # Errors
-    /// Where a size is zero, a token is not less than `classes`, or a length does not fit.
+    /// If a size is zero, a token is not less than `vocabulary_size`, or a length does not fit.
     pub fn one_hot(
         tokens: ArrayView2<'_, usize>,
-        classes: usize,
+        vocabulary_size: usize,
         lengths: Vec<usize>,
     ) -> Result<Self> {
         let (time, batch) = tokens.dim();
-        check_size("tokens [time, batch], classes", &[time, batch, classes])?;
-        check_token_sequences(tokens, &lengths, classes, "classes")?;
-        let token = |(t, b)| if t < lengths[b] { tokens[[t, b]] } else { classes };
+        check_size("tokens [time, batch]", &[time, batch])?;
+        check_size("vocabulary_size", &[vocabulary_size])?;
+        check_size("values [time, batch, vocabulary_size]", &[time, batch, vocabulary_size])?;
+        check_token_sequences(tokens, &lengths, vocabulary_size, "vocabulary_size")?;
+        let token = |(t, b)| if t < lengths[b] { tokens[[t, b]] } else { vocabulary_size };
         let tokens = Array2::from_shape_fn((time, batch), token);
-        let one_hot = Some(OneHot { tokens, classes, values: OnceLock::new() });
+        let one_hot = Some(OneHot { tokens, classes: vocabulary_size, values: OnceLock::new() });
         Ok(Self { values: Array3::zeros((time, batch, 0)), one_hot, lengths })
     }
 
-    /// A batch in which every sequence has all steps of `values` [time, batch, features].
+    /// Creates a batch in which every sequence has all steps of `values` [time, batch, features].
+    ///
+    /// An array [batch, time, features] has a shape that fits as well, but its axes would be confused:
+    /// it is for [`from_batch_first`](Self::from_batch_first).
+    ///
+    /// # Errors
+    /// If a size is zero.
     pub fn full(values: Array3<T>) -> Result<Self> {
         let (time, batch, _) = values.dim();
         Self::new(values, vec![time; batch])
     }
 
-    /// A batch from `values` [batch, time, features], the other common order.
+    /// Creates a batch from `values` [batch, time, features], the order of Keras and of PyTorch's
+    /// `batch_first`.
+    ///
+    /// ```
+    /// use ndarray::Array3;
+    /// use recurrent::Sequences;
+    ///
+    /// let values = Array3::<f32>::zeros((2, 5, 3)); // 2 sequences of up to 5 steps
+    /// let x = Sequences::from_batch_first(values.view(), vec![5, 4])?;
+    /// assert_eq!((x.time(), x.batch(), x.lengths()), (5, 2, &[5, 4][..]));
+    /// # Ok::<(), recurrent::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
     pub fn from_batch_first(values: ArrayView3<'_, T>, lengths: Vec<usize>) -> Result<Self> {
         Self::new(values.permuted_axes([1, 0, 2]).to_owned(), lengths)
     }
@@ -212,13 +244,16 @@ impl<T: Float> Sequences<T> {
     /// A batch of one-hot vectors, as of [`one_hot`](Self::one_hot), from the tokens of each sequence.
     ///
     /// # Errors
-    /// Where there is no token, or one is not less than `classes`.
-    pub fn one_hot_from_list<S: AsRef<[usize]>>(sequences: &[S], classes: usize) -> Result<Self> {
+    /// If there is no token, or one is not less than `vocabulary_size`.
+    pub fn one_hot_from_list<S: AsRef<[usize]>>(
+        sequences: &[S],
+        vocabulary_size: usize,
+    ) -> Result<Self> {
         let lengths: Vec<usize> = sequences.iter().map(|tokens| tokens.as_ref().len()).collect();
         let time = lengths.iter().copied().max().unwrap_or(0);
         let token = |(t, b): (usize, usize)| sequences[b].as_ref().get(t).copied().unwrap_or(0);
         let tokens = Array2::from_shape_fn((time, sequences.len()), token);
-        Self::one_hot(tokens.view(), classes, lengths)
+        Self::one_hot(tokens.view(), vocabulary_size, lengths)
     }
 
     /// A batch of the same lengths with other values [time, batch, any width].

@@ -1,5 +1,5 @@
-//! [`Batches`]: the order in which an epoch sees its samples, shuffled, and bucketed by length so
-//! that the sequences of a batch have little padding.
+//! [`Batches`]: the order of the samples in an epoch, shuffled, and bucketed by length so that the
+//! sequences of a batch need little padding.
 
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -7,10 +7,10 @@ use rand_chacha::rand_core::SeedableRng;
 
 use crate::error::{Result, check_size};
 
-/// Makes the batches of each epoch.
+/// A rule that divides the samples into batches, anew for each epoch.
 ///
-/// An epoch's order depends on the seed and the number of the epoch alone, so that a training can go
-/// on from any.
+/// The order of an epoch depends only on the seed and the epoch's number. Training can therefore
+/// resume at any epoch.
 ///
 /// ```
 /// use recurrent::data::Batches;
@@ -33,33 +33,34 @@ pub struct Batches {
 }
 
 impl Batches {
-    /// Batches of `batch_size` samples, in their order; the last may have fewer.
+    /// Creates a rule for batches of `batch_size` consecutive samples. The last batch may be smaller.
     ///
     /// # Errors
-    /// Where `batch_size` is zero.
+    /// If `batch_size` is zero.
     pub fn new(batch_size: usize) -> Result<Self> {
         check_size("batch_size", &[batch_size])?;
         Ok(Self { batch_size, seed: None, bucketed: 1 })
     }
 
-    /// Shuffles the samples, and the batches, of each epoch anew.
+    /// Shuffles the samples, and the order of the batches, in each epoch.
     pub fn shuffled(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
         self
     }
 
-    /// Sorts by length within each `batches` batches' worth of samples, before these are cut into
-    /// batches: more batches, less padding, and less that is left to chance.
+    /// Sorts the samples of every `batches` batches by length before it divides them into batches.
+    ///
+    /// A larger number means less padding, but also less randomness.
     ///
     /// # Errors
-    /// Where `batches` is zero.
+    /// If `batches` is zero.
     pub fn bucketed(mut self, batches: usize) -> Result<Self> {
         check_size("bucketed", &[batches])?;
         self.bucketed = batches;
         Ok(self)
     }
 
-    /// The batches of an epoch: each sample, of the given lengths, once.
+    /// Returns the batches of one epoch, as indices into `lengths`. Each sample occurs once.
     pub fn epoch(&self, lengths: &[usize], epoch: u64) -> Vec<Vec<usize>> {
         let mut rng = self.seed.map(|seed| {
             let mut rng = ChaCha8Rng::seed_from_u64(seed);

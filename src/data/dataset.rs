@@ -1,28 +1,37 @@
-//! [`Dataset`]: sequences in memory, each with its target.
+//! [`Dataset`]: sequences in memory, each with a target.
 
 use ndarray::{Array1, Array2, ArrayView2};
 
 use crate::data::{Scaler, Source};
-use crate::error::{Result, check_indices, check_shape, check_size};
+use crate::error::{Error, Result, check_indices, check_shape, check_size};
 use crate::float::Float;
-use crate::sequences::{Sequences, check_tokens};
+use crate::sequences::Sequences;
 
-/// What a sequence is to be answered with, and what a batch makes of several.
+/// The target of a sequence: the right answer, for the whole sequence or for each step.
 ///
-/// | target | of | batch |
+/// | type | target | batch |
 /// |---|---|---|
-/// | `usize` | a sequence: its class | `Vec<usize>` |
-/// | `Array1<T>` | a sequence: its values, one a feature | `Array2<T>` [batch, features] |
-/// | `Vec<usize>` | each step: its class | `Array2<usize>` [time, batch], 0 in the padding |
-/// | `Array2<T>` | each step: its values [time, features] | [`Sequences`] [time, batch, features] |
+/// | `usize` | the class of the sequence | `Vec<usize>` |
+/// | `f32`, `f64` | one number for the sequence | `Array2<T>` [batch, 1] |
+/// | `Array1<T>` | several numbers for the sequence | `Array2<T>` [batch, numbers] |
+/// | `Vec<usize>` | the class of each step | `Array2<usize>` [time, batch], 0 in the padding |
+/// | `Array2<T>` | the numbers of each step [time, numbers] | [`Sequences`] [time, batch, numbers] |
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be the target of a sequence",
+    label = "not a target",
+    note = "the target of a whole sequence is a `usize` (its class), an `f32` or `f64` (one number) \
+            or an `Array1` of them (several numbers)",
+    note = "a target for each step is a `Vec<usize>` (classes) or an `Array2<f32>` or `Array2<f64>` \
+            [time, numbers]"
+)]
 pub trait Target: Clone {
-    /// Several targets together.
+    /// The type of several targets in one batch.
     type Batch;
 
-    /// How many steps it has, where it has one answer for each.
+    /// Returns the number of steps, or `None` for a target of the whole sequence.
     fn steps(&self) -> Option<usize>;
 
-    /// Several targets together, padded to `time` steps.
+    /// Combines targets into a batch and pads them to `time` steps.
     fn stack(targets: &[&Self], time: usize) -> Result<Self::Batch>;
 }
 
@@ -37,6 +46,23 @@ impl Target for usize {
         Ok(targets.iter().map(|&&class| class).collect())
     }
 }
+
+macro_rules! number_target {
+    ($($number:ty),+) => {
+        $(impl Target for $number {
+            type Batch = Array2<$number>;
+
+            fn steps(&self) -> Option<usize> {
+                None
+            }
+
+            fn stack(targets: &[&Self], _: usize) -> Result<Self::Batch> {
+                Ok(Array2::from_shape_fn((targets.len(), 1), |(b, _)| *targets[b]))
+            }
+        })+
+    };
+}
+number_target!(f32, f64);
 
 impl<T: Float> Target for Array1<T> {
     type Batch = Array2<T>;
@@ -88,13 +114,13 @@ enum Inputs<T> {
     Values(Vec<Array2<T>>),
     Tokens {
         tokens: Vec<Vec<usize>>,
-        classes: usize,
+        vocabulary_size: usize,
     },
 }
 
-/// Sequences in memory, of values or of tokens, each with its [`Target`].
+/// Sequences in memory, of values or of tokens, each with a [`Target`].
 ///
-/// A batch is the sequences, padded to the longest of them, and their targets. Tokens become
+/// A batch is a pair of sequences, padded to the longest of them, and their targets. Tokens become
 /// [one-hot](Sequences::one_hot) input.
 ///
 /// ```
@@ -116,36 +142,47 @@ pub struct Dataset<T, Y> {
     targets: Vec<Y>,
 }
 
-impl<T: Float, Y: Target> Dataset<T, Y> {
-    /// `sequences`, each [time, features], with as many `targets`.
+// The bound on `Y` is one of each constructor: only then does the compiler show the notes of `Target`.
+impl<T: Float, Y> Dataset<T, Y> {
+    /// Creates a data set of `sequences`, each [time, features], and one target for each.
     ///
     /// # Errors
-    /// Where there is none, one is empty or of other features, or a target does not fit its sequence.
-    pub fn new(sequences: Vec<Array2<T>>, targets: Vec<Y>) -> Result<Self> {
-        let features = sequences.first().map_or(0, Array2::ncols);
-        check_size("sequences [number, features]", &[sequences.len(), features])?;
+    /// If there is no sequence, one is empty, they differ in features, or a target does not fit its
+    /// sequence.
+    pub fn new(sequences: Vec<Array2<T>>, targets: Vec<Y>) -> Result<Self>
+    where
+        Y: Target,
+    {
+        check_size("sequences", &[sequences.len()])?;
+        let features = sequences[0].ncols();
         for (i, sequence) in sequences.iter().enumerate() {
-            let expected = [sequence.nrows().max(1), features];
+            check_size(format!("sequences[{i}] [time, features]"), sequence.shape())?;
+            let expected = [sequence.nrows(), features];
             check_shape(format!("sequences[{i}]"), "time, features", &expected, sequence.shape())?;
         }
         Self { inputs: Inputs::Values(sequences), targets }.checked()
     }
 
-    /// Sequences of tokens, each less than `classes`, with as many `targets`.
+    /// Creates a data set of sequences of tokens and one target for each. Every token is less than
+    /// `vocabulary_size`.
     ///
     /// # Errors
-    /// Where there is none, one is empty or has a token that is too large, or a target does not fit its
-    /// sequence.
-    pub fn of_tokens(tokens: Vec<Vec<usize>>, classes: usize, targets: Vec<Y>) -> Result<Self> {
-        check_size("tokens [number], classes", &[tokens.len(), classes])?;
-        for (i, sequence) in tokens.iter().enumerate() {
-            check_size(format!("tokens[{i}]"), &[sequence.len()])?;
-            let places = sequence.iter().enumerate().map(|(t, &token)| ([i, t], token));
-            check_tokens(places, classes, "classes")?;
-        }
-        Self { inputs: Inputs::Tokens { tokens, classes }, targets }.checked()
+    /// If there is no sequence, one is empty or contains a token that is too large, or a target does
+    /// not fit its sequence.
+    pub fn from_tokens(
+        tokens: Vec<Vec<usize>>,
+        vocabulary_size: usize,
+        targets: Vec<Y>,
+    ) -> Result<Self>
+    where
+        Y: Target,
+    {
+        check_texts("tokens", &tokens, vocabulary_size)?;
+        Self { inputs: Inputs::Tokens { tokens, vocabulary_size }, targets }.checked()
     }
+}
 
+impl<T: Float, Y: Target> Dataset<T, Y> {
     fn checked(self) -> Result<Self> {
         check_shape("targets", "sequences", &[self.len()], &[self.targets.len()])?;
         for (i, target) in self.targets.iter().enumerate() {
@@ -155,12 +192,12 @@ impl<T: Float, Y: Target> Dataset<T, Y> {
         Ok(self)
     }
 
-    /// The target of each sequence.
+    /// Returns the target of each sequence.
     pub fn targets(&self) -> &[Y] {
         &self.targets
     }
 
-    /// The values [time, features] of each sequence; none of a set of tokens.
+    /// Returns the values [time, features] of each sequence. It is empty for a data set of tokens.
     pub fn values(&self) -> &[Array2<T>] {
         match &self.inputs {
             Inputs::Values(sequences) => sequences,
@@ -168,15 +205,15 @@ impl<T: Float, Y: Target> Dataset<T, Y> {
         }
     }
 
-    /// Views of them, as a [`Scaler`] is fitted on.
+    /// Returns a view of each of the [`values`](Self::values), for example to fit a [`Scaler`].
     pub fn views(&self) -> Vec<ArrayView2<'_, T>> {
         self.values().iter().map(|sequence| sequence.view()).collect()
     }
 
-    /// The sequences of the given numbers, in that order.
+    /// Returns the samples at `indices`, in that order.
     ///
     /// # Errors
-    /// Where one of them does not exist, or there is none.
+    /// If `indices` is empty, or one of them is too large.
     pub fn select(&self, indices: &[usize]) -> Result<Self> {
         check_size("indices", &[indices.len()])?;
         check_indices("indices", indices, self.len(), "samples")?;
@@ -184,15 +221,16 @@ impl<T: Float, Y: Target> Dataset<T, Y> {
             Inputs::Values(all) => {
                 Inputs::Values(indices.iter().map(|&i| all[i].clone()).collect())
             }
-            Inputs::Tokens { tokens, classes } => Inputs::Tokens {
+            Inputs::Tokens { tokens, vocabulary_size } => Inputs::Tokens {
                 tokens: indices.iter().map(|&i| tokens[i].clone()).collect(),
-                classes: *classes,
+                vocabulary_size: *vocabulary_size,
             },
         };
         Ok(Self { inputs, targets: indices.iter().map(|&i| self.targets[i].clone()).collect() })
     }
 
-    /// Two sets of the given numbers, as one of [`split`](super::split) makes them.
+    /// Divides the data set into two, by the indices that a function of [`split`](super::split)
+    /// returns.
     ///
     /// # Errors
     /// As [`select`](Self::select).
@@ -200,23 +238,42 @@ impl<T: Float, Y: Target> Dataset<T, Y> {
         Ok((self.select(&parts.0)?, self.select(&parts.1)?))
     }
 
-    /// The same with scaled values; tokens stay as they are.
+    /// Scales the values. Tokens stay as they are.
     ///
     /// # Errors
-    /// Where `scaler` has other features.
+    /// If `scaler` has another number of features.
     pub fn scaled(mut self, scaler: &Scaler) -> Result<Self> {
         if let Inputs::Values(sequences) = &mut self.inputs {
             for sequence in sequences {
-                *sequence = scaler.apply(sequence)?;
+                *sequence = scaler.transform(sequence)?;
             }
         }
         Ok(self)
     }
 
-    /// The batch of all samples, in order.
+    /// Returns all samples as one batch, in order.
     pub fn all(&self) -> Result<(Sequences<T>, Y::Batch)> {
         self.batch(&(0..self.len()).collect::<Vec<_>>())
     }
+}
+
+/// Fails unless there are `texts`, the argument of that name, each with at least one token and all
+/// tokens less than `vocabulary_size`.
+pub(super) fn check_texts(
+    argument: &'static str,
+    texts: &[Vec<usize>],
+    vocabulary_size: usize,
+) -> Result<()> {
+    check_size("vocabulary_size", &[vocabulary_size])?;
+    check_size(argument, &[texts.len()])?;
+    for (i, text) in texts.iter().enumerate() {
+        let argument = format!("{argument}[{i}]");
+        if text.is_empty() {
+            return Err(Error::argument(argument, "at least one token", "an empty list"));
+        }
+        check_indices(&argument, text, vocabulary_size, "vocabulary_size")?;
+    }
+    Ok(())
 }
 
 impl<T: Float, Y: Target> Source<(Sequences<T>, Y::Batch)> for Dataset<T, Y> {
@@ -241,9 +298,9 @@ impl<T: Float, Y: Target> Source<(Sequences<T>, Y::Batch)> for Dataset<T, Y> {
                 let views: Vec<_> = indices.iter().map(|&i| all[i].view()).collect();
                 Sequences::from_views(&views)?
             }
-            Inputs::Tokens { tokens, classes } => {
+            Inputs::Tokens { tokens, vocabulary_size } => {
                 let picked: Vec<&[usize]> = indices.iter().map(|&i| &tokens[i][..]).collect();
-                Sequences::one_hot_from_list(&picked, *classes)?
+                Sequences::one_hot_from_list(&picked, *vocabulary_size)?
             }
         };
         let targets: Vec<&Y> = indices.iter().map(|&i| &self.targets[i]).collect();

@@ -1,22 +1,25 @@
-//! Data on its way to a network.
+//! Data sets and their preparation.
 //!
-//! | file | duty |
+//! | file | contents |
 //! |---|---|
-//! | `source` | [`Source`]: samples by number, of which batches are made |
-//! | `dataset` | [`Dataset`]: sequences in memory, each with its target |
-//! | `texts` | [`Texts`]: what a generator learns to say |
-//! | `windows` | [`Windows`]: pieces of a time series, each with what follows it |
-//! | `batches` | [`Batches`]: the order in which an epoch sees its samples |
-//! | [`split`] | random, stratified, by time |
-//! | `scaler` | [`Scaler`]: features of like size, and back |
-//! | `vocabulary` | [`Vocabulary`]: numbers for characters or words, and back |
-//! | `table` | `Table`: a CSV file (feature `csv`, on by default) |
-//! | `npy` | `read_npy`: an array of NumPy's (feature `npy`) |
+//! | `source` | [`Source`]: indexed samples from which batches are made |
+//! | `dataset` | [`Dataset`]: sequences in memory, each with a [`Target`] |
+//! | `texts` | [`Texts`]: training texts of a generator |
+//! | `windows` | [`Windows`]: windows of a time series, each with the rows that follow |
+//! | `batches` | [`Batches`]: the order of the samples in an epoch |
+//! | [`split`] | splits at random, by class, by time |
+//! | `scaler` | [`Scaler`]: brings features to a common scale and back |
+//! | `vocabulary` | [`Vocabulary`]: maps characters or words to numbers and back |
+//! | `table` | `Table`: reads CSV and similar files (feature `csv`, on by default) |
+//! | `quotes` | finds mistakes in the quotes of such a file |
+//! | `npy` | `read_npy`: reads an array of NumPy's (feature `npy`) |
 
 mod batches;
 mod dataset;
 #[cfg(feature = "npy")]
 mod npy;
+#[cfg(feature = "csv")]
+mod quotes;
 pub mod scaler;
 mod source;
 pub mod split;
@@ -33,7 +36,7 @@ pub use npy::read_npy;
 pub use scaler::Scaler;
 pub use source::Source;
 #[cfg(feature = "csv")]
-pub use table::Table;
+pub use table::{Table, TableReader};
 pub use texts::Texts;
 pub use vocabulary::{Unit, Vocabulary, VocabularyBuilder};
-pub use windows::{WindowedSeries, Windows};
+pub use windows::{WindowBatch, WindowedSeries, Windows};

@@ -1,4 +1,4 @@
-//! [`read_npy`]: an array of NumPy's `.npy` format. Needs the feature `npy`.
+//! [`read_npy`]: reads an array in NumPy's `.npy` format. Needs the feature `npy`.
 
 use std::fs;
 use std::path::Path;
@@ -9,10 +9,10 @@ use ndarray_npy::{ReadNpyError, ReadNpyExt, ReadableElement};
 use crate::error::{Error, Result};
 use crate::float::Float;
 
-/// The array in the `.npy` file `path`, whatever its numbers are, as `T`.
+/// Reads the array in the `.npy` file `path` and converts its elements to `T`.
 ///
-/// Floating-point numbers of 32 and 64 bits and integers of 8 to 64 bits are read; those that `T`
-/// cannot hold are rounded.
+/// The file may hold floats of 32 or 64 bits or integers of 8 to 64 bits. A value that `T` cannot
+/// represent is rounded.
 ///
 /// ```no_run
 /// let images: ndarray::Array3<f32> = recurrent::data::read_npy("images.npy")?;
@@ -20,12 +20,12 @@ use crate::float::Float;
 /// ```
 ///
 /// # Errors
-/// [`Error::Io`] where the file cannot be read, [`Error::Format`] where it is not such an array or has
-/// another number of axes.
+/// [`Error::Io`] if the file cannot be read; [`Error::Format`] if it is not such an array or has
+/// another number of axes than `D`.
 pub fn read_npy<T: Float, D: Dimension>(path: impl AsRef<Path>) -> Result<Array<T, D>> {
     let path = path.as_ref();
     let bytes = fs::read(path).map_err(|source| Error::Io { path: path.to_owned(), source })?;
-    // The header names one type of numbers; for any other the reader says so and nothing is lost.
+    // The header names the element type: an attempt with another type fails before it reads data.
     let others = [
         try_as::<f64, T, D>,
         try_as::<u8, T, D>,
@@ -56,7 +56,7 @@ fn try_as<A: ReadableElement + ToF64, T: Float, D: Dimension>(
     Ok(Array::<A, D>::read_npy(bytes)?.mapv(|value| T::of(value.to_f64())))
 }
 
-/// A number as the nearest of double precision.
+/// A number that converts to the nearest `f64`.
 trait ToF64: Copy {
     fn to_f64(self) -> f64;
 }

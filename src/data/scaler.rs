@@ -1,4 +1,4 @@
-//! [`Scaler`]: features of like size, and back.
+//! [`Scaler`]: brings features to a common scale and back.
 //!
 //! ```text
 //! y = (x − offset) / scale          x = y·scale + offset
@@ -11,8 +11,10 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result, check_indices, check_shape, check_size};
 use crate::float::Float;
 
-/// Scales each feature by what it was in the data that it was fitted on: the training part, never
-/// the test part. See the [module](self).
+/// An offset and a scale for each feature, fitted on data.
+///
+/// Fit it on the training part only: figures of the test part would leak into training. The
+/// [module](self) states the equations.
 ///
 /// ```
 /// use ndarray::array;
@@ -20,9 +22,9 @@ use crate::float::Float;
 ///
 /// let train = array![[1.0_f64, 10.0], [3.0, 10.0]]; // [rows, features]
 /// let scaler = Scaler::standard(&[train.view()])?;
-/// let scaled = scaler.apply(&train)?;
-/// assert_eq!(scaled, array![[-1.0, 0.0], [1.0, 0.0]]); // a feature that never changes keeps its size
-/// assert_eq!(scaler.invert(&scaled)?, train);
+/// let scaled = scaler.transform(&train)?;
+/// assert_eq!(scaled, array![[-1.0, 0.0], [1.0, 0.0]]); // a constant feature is only shifted
+/// assert_eq!(scaler.inverse_transform(&scaled)?, train);
 /// # Ok::<(), recurrent::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,10 +34,11 @@ pub struct Scaler {
 }
 
 impl Scaler {
-    /// Mean 0 and deviation 1 over all rows of `parts`, each [rows, features].
+    /// Fits a scaler that gives each feature mean 0 and standard deviation 1 over all rows of
+    /// `parts`, each [rows, features].
     ///
     /// # Errors
-    /// Where there is no row, the features differ, or a value is not finite.
+    /// If there is no row or no feature, the parts differ in features, or a value is not finite.
     pub fn standard<T: Float>(parts: &[ArrayView2<'_, T>]) -> Result<Self> {
         Self::fit(parts, |values| {
             let mean = values.iter().sum::<f64>() / values.len() as f64;
@@ -44,25 +47,31 @@ impl Scaler {
         })
     }
 
-    /// From 0, the least, to 1, the greatest value of all rows of `parts`, each [rows, features].
+    /// Fits a scaler that maps the smallest value of each feature to 0 and the largest to 1, over all
+    /// rows of `parts`, each [rows, features].
     ///
     /// # Errors
     /// As [`standard`](Self::standard).
     pub fn min_max<T: Float>(parts: &[ArrayView2<'_, T>]) -> Result<Self> {
         Self::fit(parts, |values| {
-            let least = values.iter().copied().fold(f64::INFINITY, f64::min);
-            (least, values.iter().copied().fold(f64::NEG_INFINITY, f64::max) - least)
+            let min = values.iter().copied().fold(f64::INFINITY, f64::min);
+            (min, values.iter().copied().fold(f64::NEG_INFINITY, f64::max) - min)
         })
     }
 
-    /// Offset and scale of each feature as `of` finds them in its values.
+    /// Computes offset and scale of each feature by `of` from its values.
     fn fit<T: Float>(
         parts: &[ArrayView2<'_, T>],
         of: impl Fn(&[f64]) -> (f64, f64),
     ) -> Result<Self> {
         let features = parts.first().map_or(0, |part| part.ncols());
-        let rows = parts.iter().map(|part| part.nrows()).sum();
-        check_size("parts [rows, features]", &[rows, features])?;
+        check_size("parts", &[parts.len()])?;
+        if features == 0 {
+            return Err(Error::argument("parts[0]", "at least one feature", 0));
+        }
+        if parts.iter().all(|part| part.nrows() == 0) {
+            return Err(Error::argument("parts", "at least one row", "none"));
+        }
         for (i, part) in parts.iter().enumerate() {
             let expected = [part.nrows(), features];
             check_shape(format!("parts[{i}]"), "rows, features", &expected, part.shape())?;
@@ -82,27 +91,28 @@ impl Scaler {
         Ok(Self { offset, scale })
     }
 
-    /// How many features it scales.
+    /// Returns the number of features.
     pub fn features(&self) -> usize {
         self.scale.len()
     }
 
-    /// `x`, whose last axis is the features, scaled.
+    /// Scales `x`, whose last axis is the features.
     ///
     /// # Errors
-    /// Where `x` has other features.
-    pub fn apply<T: Float, S: Data<Elem = T>, D: Dimension>(
+    /// If `x` has another number of features.
+    pub fn transform<T: Float, S: Data<Elem = T>, D: Dimension>(
         &self,
         x: &ArrayBase<S, D>,
     ) -> Result<Array<T, D>> {
         self.map("x", x, |value, offset, scale| (value - offset) / scale)
     }
 
-    /// What was scaled to `y`, whose last axis is the features.
+    /// Undoes [`transform`](Self::transform): returns `y`, whose last axis is the features, in the
+    /// units of the data.
     ///
     /// # Errors
-    /// Where `y` has other features.
-    pub fn invert<T: Float, S: Data<Elem = T>, D: Dimension>(
+    /// If `y` has another number of features.
+    pub fn inverse_transform<T: Float, S: Data<Elem = T>, D: Dimension>(
         &self,
         y: &ArrayBase<S, D>,
     ) -> Result<Array<T, D>> {
@@ -126,19 +136,24 @@ impl Scaler {
         Ok(mapped)
     }
 
-    /// The scaler of the given features alone, in that order: of the targets among the inputs.
+    /// Returns the scaler of the given features alone, in that order, for example of those that are
+    /// targets.
     ///
     /// # Errors
-    /// Where there is none, or one does not exist.
+    /// If `columns` is empty, or one of them does not exist.
     pub fn columns(&self, columns: &[usize]) -> Result<Self> {
-        check_columns(columns, self.features())?;
+        check_columns("columns", columns, self.features())?;
         let of = |values: &[f64]| columns.iter().map(|&j| values[j]).collect();
         Ok(Self { offset: of(&self.offset), scale: of(&self.scale) })
     }
 }
 
-/// Fails unless there are `columns`, each less than `features`.
-pub(crate) fn check_columns(columns: &[usize], features: usize) -> Result<()> {
-    check_size("columns", &[columns.len()])?;
-    check_indices("columns", columns, features, "features")
+/// Fails unless `columns`, the argument of that name, has entries and each is less than `features`.
+pub(crate) fn check_columns(
+    argument: &'static str,
+    columns: &[usize],
+    features: usize,
+) -> Result<()> {
+    check_size(argument, &[columns.len()])?;
+    check_indices(argument, columns, features, "features")
 }

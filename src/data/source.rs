@@ -1,13 +1,13 @@
-//! [`Source`]: samples by number, of which batches are made.
+//! [`Source`]: indexed samples from which batches are made.
 
 use rand::Rng;
 
 use crate::error::Result;
 
-/// Samples by number, of which batches are made.
+/// Indexed samples from which batches of type `B` are made.
 ///
-/// [`Dataset`](super::Dataset), [`WindowedSeries`](super::WindowedSeries) and [`Texts`](super::Texts) are
-/// sources; a source of one's own may read from anywhere.
+/// [`Dataset`](super::Dataset), [`WindowedSeries`](super::WindowedSeries) and [`Texts`](super::Texts)
+/// implement it. Implement it yourself to read samples from elsewhere or to generate them.
 ///
 /// ```
 /// use recurrent::Result;
@@ -23,27 +23,29 @@ use crate::error::Result;
 /// # Ok::<(), recurrent::Error>(())
 /// ```
 pub trait Source<B> {
-    /// How many samples there are.
+    /// Returns the number of samples.
     fn len(&self) -> usize;
 
-    /// Whether there are none.
+    /// Returns whether there are no samples.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The length of sample `index` in steps, by which batches of like lengths are made; a source
-    /// whose samples are alike says 1.
+    /// Returns the number of steps of sample `index`, by which samples of similar length are put into
+    /// one batch. The default, 1, suits samples of equal length.
     fn length(&self, index: usize) -> usize {
         let _ = index;
         1
     }
 
-    /// The batch of the given samples.
+    /// Returns the batch of the given samples.
     fn batch(&self, indices: &[usize]) -> Result<B>;
 
-    /// The batch of the given samples to learn from: the same, unless a source of one's own changes
-    /// its samples, or makes them up, by what it draws from `rng`. A training that goes on from a
-    /// checkpoint draws the same again.
+    /// Returns the batch of the given samples for a training step.
+    ///
+    /// The default returns [`batch`](Self::batch). Override it to augment or generate samples, and
+    /// draw everything random from `rng`: training that resumes from a checkpoint then draws the same
+    /// values again.
     fn draw(&self, indices: &[usize], rng: &mut dyn Rng) -> Result<B> {
         let _ = rng;
         self.batch(indices)

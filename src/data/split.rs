@@ -1,6 +1,7 @@
-//! Splits: which samples a model learns from, and which it is judged by.
+//! Splits of samples into a training and a test part.
 //!
-//! Each function returns the numbers of both, train first, for [`Dataset::split`](super::Dataset::split).
+//! Each function returns the indices of both parts, training first, as
+//! [`Dataset::split`](super::Dataset::split) takes them.
 
 use std::collections::BTreeMap;
 
@@ -10,8 +11,8 @@ use rand_chacha::rand_core::SeedableRng;
 
 use crate::error::{Error, Result};
 
-/// The part of `number` samples, drawn by `seed`, that is the nearest to the share `test`; both parts
-/// are in order.
+/// Splits `number` samples at random, so that the test part has the share `test` of them, rounded.
+/// Both parts are sorted.
 ///
 /// ```
 /// let (train, test) = recurrent::data::split::random(10, 0.3, 1)?;
@@ -20,12 +21,13 @@ use crate::error::{Error, Result};
 /// ```
 ///
 /// # Errors
-/// Unless 0 < test < 1 and both parts have a sample.
+/// If `test` is not between 0 and 1, or a part would be empty.
 pub fn random(number: usize, test: f64, seed: u64) -> Result<(Vec<usize>, Vec<usize>)> {
     stratified(&vec![0; number], test, seed)
 }
 
-/// The same from each of the `classes` of the samples alike.
+/// Splits each class by the share `test`, at random. `classes` has the class of each sample. Both
+/// parts are sorted.
 ///
 /// ```
 /// let classes = [0, 0, 1, 0, 0, 1, 0, 0, 1, 1];
@@ -35,7 +37,7 @@ pub fn random(number: usize, test: f64, seed: u64) -> Result<(Vec<usize>, Vec<us
 /// ```
 ///
 /// # Errors
-/// Unless 0 < test < 1 and both parts have a sample.
+/// If `test` is not between 0 and 1, or a part would be empty.
 pub fn stratified(classes: &[usize], test: f64, seed: u64) -> Result<(Vec<usize>, Vec<usize>)> {
     check_share(test)?;
     let mut of_class: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
@@ -55,10 +57,11 @@ pub fn stratified(classes: &[usize], test: f64, seed: u64) -> Result<(Vec<usize>
     both(train, held)
 }
 
-/// The last of `number` samples that stand in the order of time, the nearest to the share `test`.
+/// Splits `number` samples in the order of time: the test part is the last ones, the share `test` of
+/// them, rounded.
 ///
-/// Windows of one series overlap: split the series by
-/// [`Windows::split`](super::Windows::split) instead.
+/// Do not use it for windows of one series: they overlap. [`Windows::split`](super::Windows::split)
+/// splits the series instead.
 ///
 /// ```
 /// assert_eq!(recurrent::data::split::by_time(5, 0.4)?, (vec![0, 1, 2], vec![3, 4]));
@@ -66,7 +69,7 @@ pub fn stratified(classes: &[usize], test: f64, seed: u64) -> Result<(Vec<usize>
 /// ```
 ///
 /// # Errors
-/// Unless 0 < test < 1 and both parts have a sample.
+/// If `test` is not between 0 and 1, or a part would be empty.
 pub fn by_time(number: usize, test: f64) -> Result<(Vec<usize>, Vec<usize>)> {
     check_share(test)?;
     let start = number - share(number, test);
@@ -80,7 +83,7 @@ fn check_share(test: f64) -> Result<()> {
     Err(Error::argument("test", "a share between 0 and 1", test))
 }
 
-/// Both parts, unless one is empty.
+/// Returns both parts, or an error if one is empty.
 fn both(train: Vec<usize>, test: Vec<usize>) -> Result<(Vec<usize>, Vec<usize>)> {
     if !train.is_empty() && !test.is_empty() {
         return Ok((train, test));

@@ -1,16 +1,19 @@
-//! [`Table`]: a CSV file with a line of column names. Needs the feature `csv`.
+//! [`Table`]: a delimited text file, such as CSV, with named columns. Needs the feature `csv`.
 
+use std::collections::HashMap;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use ndarray::{Array2, Axis, Slice};
 
+use crate::data::quotes;
 use crate::error::{Error, Result, check_size};
 use crate::float::Float;
 
-/// The cells of a CSV file, without the blanks around them, by column name and row; a column is read as
-/// numbers only when it is asked for.
+/// A delimited text file in memory, such as CSV, with named columns.
+///
+/// Blanks around a cell are removed. Cells are kept as text and parsed when a column is asked for.
 ///
 /// ```
 /// # let path = std::env::temp_dir().join(format!("recurrent-doc-table-{}.csv", std::process::id()));
@@ -21,7 +24,7 @@ use crate::float::Float;
 /// let table = Table::read(&path)?;
 /// assert_eq!(table.values::<f32>(&["y", "x"])?, array![[1.0, 0.5], [2.0, 1.5], [3.0, 2.5]]);
 ///
-/// // A sequence for each run of rows with one name.
+/// // Neighbouring rows with the same `walk` are one sequence.
 /// let walks = table.groups("walk")?;
 /// assert_eq!(walks, [0..2, 2..3]);
 /// assert_eq!(table.sequences::<f32>("walk", &["x"])?, [array![[0.5], [1.5]], array![[2.5]]]);
@@ -36,60 +39,40 @@ pub struct Table {
     path: PathBuf,
     names: Vec<String>,
     rows: Vec<Vec<String>>,
-    /// The line of the file at which each row begins, from 1.
+    /// The line of the file on which each row begins, from 1.
     lines: Vec<u64>,
 }
 
 impl Table {
-    /// Reads the file `path`: comma-separated, quoted where need be, under a line of names.
+    /// Reads a comma-separated file. Cells may be quoted.
+    ///
+    /// [`reader`](Self::reader) reads files with another delimiter or without quotes.
     ///
     /// # Errors
-    /// [`Error::Io`] where it cannot be read, [`Error::Parse`] where there are no names or one comes twice,
-    /// or a row has more or fewer cells than there are names or is not UTF-8.
+    /// As [`TableReader::read`].
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
-        Self::read_with(path, b',')
+        Self::reader().read(path)
     }
 
-    /// The same of cells with another `delimiter` between them, such as a tabulator.
-    ///
-    /// # Errors
-    /// As [`read`](Self::read).
-    pub fn read_with(path: impl AsRef<Path>, delimiter: u8) -> Result<Self> {
-        let path = path.as_ref();
-        let reader = csv::ReaderBuilder::new().delimiter(delimiter).from_path(path);
-        let refuse = |error| refuse(path, error);
-        let mut reader = reader.map_err(refuse)?;
-        let names = reader.headers().map_err(refuse)?.iter().map(|name| name.trim().to_owned());
-        let names: Vec<String> = names.collect();
-        if names.is_empty() {
-            return Err(bad_line(path, 1, "the names of columns", ""));
-        }
-        if let Some((_, twice)) = names.iter().enumerate().find(|(i, n)| names[..*i].contains(n)) {
-            return Err(bad_line(path, 1, "each name once", twice));
-        }
-        let (mut rows, mut lines) = (Vec::new(), Vec::new());
-        for record in reader.records() {
-            let record = record.map_err(refuse)?;
-            lines.push(record.position().map_or(0, csv::Position::line));
-            rows.push(record.iter().map(|cell| cell.trim().to_owned()).collect());
-        }
-        Ok(Self { path: path.to_owned(), names, rows, lines })
+    /// Returns a reader whose delimiter and quoting can be set.
+    pub fn reader() -> TableReader {
+        TableReader { delimiter: b',', quoting: None }
     }
 
-    /// The names of the columns, in order.
+    /// Returns the names of the columns, in order.
     pub fn names(&self) -> &[String] {
         &self.names
     }
 
-    /// How many rows there are under the names.
+    /// Returns the number of rows, without the line of names.
     pub fn rows(&self) -> usize {
         self.rows.len()
     }
 
-    /// The text of a cell.
+    /// Returns the text of a cell.
     ///
     /// # Errors
-    /// Where there is no such column or row.
+    /// If there is no such column or row.
     pub fn text(&self, column: &str, row: usize) -> Result<&str> {
         let place = self.place(column)?;
         let expected = || format!("less than {} (rows)", self.rows());
@@ -97,19 +80,20 @@ impl Table {
         Ok(&cells[place])
     }
 
-    /// The cells of a column as `V`: numbers of any type, or `String`.
+    /// Parses the cells of a column as `V`, for example a number or `String`.
     ///
     /// # Errors
-    /// [`Error::Parse`] where a cell is not a `V`.
+    /// If there is no such column; [`Error::Parse`] if a cell is not a `V`.
     pub fn column<V: FromStr<Err: Display>>(&self, column: &str) -> Result<Vec<V>> {
         let place = self.place(column)?;
         (0..self.rows()).map(|row| self.cell(row, place)).collect()
     }
 
-    /// The given columns as an array [rows, columns].
+    /// Parses the given columns as an array [rows, columns].
     ///
     /// # Errors
-    /// Where there is no column; [`Error::Parse`] where a cell is not a finite number.
+    /// If `columns` is empty or names a column that does not exist; [`Error::Parse`] if a cell is not a
+    /// finite number.
     pub fn values<T: Float + FromStr<Err: Display>>(&self, columns: &[&str]) -> Result<Array2<T>> {
         check_size("columns", &[columns.len()])?;
         let places = columns.iter().map(|column| self.place(column)).collect::<Result<Vec<_>>>()?;
@@ -123,10 +107,11 @@ impl Table {
         Ok(values)
     }
 
-    /// The rows of each sequence: those that follow each other with the same text in `column`.
+    /// Returns the rows of each sequence. Neighbouring rows with equal text in `column` are one
+    /// sequence.
     ///
     /// # Errors
-    /// Where there is no such column, or a text comes again after another.
+    /// If there is no such column; [`Error::Parse`] if a text occurs again after another one.
     pub fn groups(&self, column: &str) -> Result<Vec<std::ops::Range<usize>>> {
         let place = self.place(column)?;
         let (mut groups, mut seen) = (Vec::new(), std::collections::HashSet::new());
@@ -134,11 +119,8 @@ impl Table {
         for row in 0..self.rows() {
             if row + 1 == self.rows() || self.rows[row + 1][place] != self.rows[row][place] {
                 if !seen.insert(&self.rows[row][place]) {
-                    return Err(self.bad_cell(
-                        start,
-                        place,
-                        "the rows of a sequence one below the other",
-                    ));
+                    let expected = "a new text: the rows of a sequence must be neighbours";
+                    return Err(self.bad_cell(start, place, expected));
                 }
                 groups.push(start..row + 1);
                 start = row + 1;
@@ -147,7 +129,8 @@ impl Table {
         Ok(groups)
     }
 
-    /// The given columns of each of the [`groups`](Self::groups) of `by`, each [time, columns].
+    /// Parses the given columns of each sequence, each [time, columns]. The sequences are the
+    /// [`groups`](Self::groups) of `by`.
     ///
     /// # Errors
     /// Those of [`groups`](Self::groups) and [`values`](Self::values).
@@ -161,50 +144,110 @@ impl Table {
         Ok(rows.map(|rows| rows.to_owned()).collect())
     }
 
-    /// The class of each of the [`groups`](Self::groups) of `by`, and the names of the classes: the texts
-    /// that `column` has, in the order of their letters.
+    /// Returns the class of each sequence, and the names of the classes.
+    ///
+    /// The sequences are the [`groups`](Self::groups) of `by`: neighbouring rows with equal text in
+    /// `by` are one sequence. [`classes`](Self::classes) takes each row as a sample of its own.
+    ///
+    /// The names are the texts in `column`, sorted alphabetically, each once. A class is an index into
+    /// them.
     ///
     /// # Errors
-    /// Those of [`groups`](Self::groups); [`Error::Parse`] where the text of a sequence changes.
+    /// Those of [`groups`](Self::groups); [`Error::Parse`] if a cell of `column` is empty or changes
+    /// within a sequence.
     pub fn labels(&self, by: &str, column: &str) -> Result<(Vec<usize>, Vec<String>)> {
-        let mut names: Vec<String> = self.column(column)?;
-        names.sort_unstable();
-        names.dedup();
+        let names = self.class_names(column)?;
         Ok((self.labels_as(by, column, &names)?, names))
     }
 
-    /// The class of each of the [`groups`](Self::groups) of `by`, by its place in `names`: those of
-    /// [`labels`](Self::labels) of another file, or a model's.
+    /// Returns the class of each sequence as an index into `names`: those that
+    /// [`labels`](Self::labels) returned for another file, or a model's.
+    ///
+    /// The sequences are the [`groups`](Self::groups) of `by`.
     ///
     /// # Errors
-    /// Those of [`groups`](Self::groups); [`Error::Parse`] where the text of a sequence changes, is empty
-    /// or is not one of `names`.
+    /// Those of [`groups`](Self::groups); [`Error::Parse`] if a cell of `column` is empty, is not one of
+    /// `names` or changes within a sequence.
     pub fn labels_as<S: AsRef<str>>(
         &self,
         by: &str,
         column: &str,
         names: &[S],
     ) -> Result<Vec<usize>> {
-        let (place, groups) = (self.place(column)?, self.groups(by)?);
+        let (place, groups, classes) = (self.place(column)?, self.groups(by)?, Classes::new(names));
         let class = |rows: std::ops::Range<usize>| {
             let name = &self.rows[rows.start][place];
             if let Some(row) = rows.clone().find(|&row| self.rows[row][place] != *name) {
                 return Err(self.bad_cell(row, place, format!("{name:?}, as the sequence began")));
             }
-            let known = names.iter().position(|known| known.as_ref() == name);
-            known.filter(|_| !name.is_empty()).ok_or_else(|| {
-                let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
-                self.bad_cell(rows.start, place, format!("one of {names:?}"))
-            })
+            self.class(rows.start, place, &classes)
         };
         groups.into_iter().map(class).collect()
+    }
+
+    /// Returns the class of each row, and the names of the classes.
+    ///
+    /// It is for files in which each row is a sample of its own. [`labels`](Self::labels) returns one
+    /// class for several rows.
+    ///
+    /// The names are the texts in `column`, sorted alphabetically, each once. A class is an index into
+    /// them.
+    ///
+    /// ```
+    /// # let path = std::env::temp_dir().join(format!("recurrent-doc-classes-{}.tsv", std::process::id()));
+    /// # std::fs::write(&path, "text\tmood\nI \"like\" it\tgood\n\"Not me\tbad\nSo do I\tgood\n").unwrap();
+    /// use recurrent::data::Table;
+    ///
+    /// let table = Table::reader().delimiter(b'\t').read(&path)?; // a row for each review
+    /// let texts: Vec<String> = table.column("text")?;
+    /// let (classes, names) = table.classes("mood")?;
+    /// assert_eq!((&texts[1][..], &classes[..]), ("\"Not me", &[1, 0, 1][..]));
+    /// assert_eq!(names, ["bad", "good"]);
+    /// assert_eq!(table.classes_as("mood", &["good", "bad"])?, [0, 1, 0]);
+    /// # std::fs::remove_file(&path).ok();
+    /// # Ok::<(), recurrent::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If there is no such column; [`Error::Parse`] if a cell of it is empty.
+    pub fn classes(&self, column: &str) -> Result<(Vec<usize>, Vec<String>)> {
+        let names = self.class_names(column)?;
+        Ok((self.classes_as(column, &names)?, names))
+    }
+
+    /// Returns the class of each row as an index into `names`: those that [`classes`](Self::classes)
+    /// returned for another file, or a model's.
+    ///
+    /// # Errors
+    /// If there is no such column; [`Error::Parse`] if a cell of it is empty or is not one of `names`.
+    pub fn classes_as<S: AsRef<str>>(&self, column: &str, names: &[S]) -> Result<Vec<usize>> {
+        let (place, classes) = (self.place(column)?, Classes::new(names));
+        (0..self.rows()).map(|row| self.class(row, place, &classes)).collect()
+    }
+
+    /// Returns the texts of a column, each once, in alphabetical order, without the empty one.
+    fn class_names(&self, column: &str) -> Result<Vec<String>> {
+        let mut names: Vec<String> = self.column(column)?;
+        names.retain(|name| !name.is_empty());
+        names.sort_unstable();
+        names.dedup();
+        Ok(names)
+    }
+
+    fn class(&self, row: usize, place: usize, classes: &Classes<'_>) -> Result<usize> {
+        let name = &self.rows[row][place];
+        if name.is_empty() {
+            return Err(self.bad_cell(row, place, "the name of a class"));
+        }
+        let class = classes.numbers.get(&name[..]).copied();
+        class.ok_or_else(|| self.bad_cell(row, place, format!("one of {:?}", classes.names)))
     }
 
     fn place(&self, column: &str) -> Result<usize> {
         let place = self.names.iter().position(|name| name == column);
         let expected = || {
             let hint =
-                if self.names.len() == 1 { ", or `read_with` another delimiter" } else { "" };
+                if self.names.len() == 1 { ", or a reader with another delimiter" } else { "" };
             format!("one of {:?}{hint}", self.names)
         };
         let argument = || format!("column of {}", self.path.display());
@@ -229,6 +272,108 @@ impl Table {
             expected: expected.to_string(),
             got: self.rows[row][place].clone(),
         }
+    }
+}
+
+/// The names of classes and their numbers.
+struct Classes<'a> {
+    names: Vec<&'a str>,
+    numbers: HashMap<&'a str, usize>,
+}
+
+impl<'a> Classes<'a> {
+    fn new<S: AsRef<str>>(names: &'a [S]) -> Self {
+        let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
+        let mut numbers = HashMap::new();
+        for (number, &name) in names.iter().enumerate() {
+            numbers.entry(name).or_insert(number);
+        }
+        Self { names, numbers }
+    }
+}
+
+/// A reader of delimited files; made by [`Table::reader`].
+///
+/// | option | default |
+/// |---|---|
+/// | [`delimiter`](Self::delimiter) | a comma |
+/// | [`quoting`](Self::quoting) | on, except for the tab: tab-separated files seldom quote their cells |
+///
+/// ```
+/// # let path = std::env::temp_dir().join(format!("recurrent-doc-reader-{}.csv", std::process::id()));
+/// # std::fs::write(&path, "text;stars\n\"good; cheap\";4\n").unwrap();
+/// use recurrent::data::Table;
+///
+/// let table = Table::reader().delimiter(b';').read(&path)?; // text;stars
+/// assert_eq!(table.text("text", 0)?, "good; cheap"); // "good; cheap";4
+/// # std::fs::remove_file(&path).ok();
+/// # Ok::<(), recurrent::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableReader {
+    delimiter: u8,
+    /// `None` until it is set: the delimiter decides.
+    quoting: Option<bool>,
+}
+
+impl TableReader {
+    /// Sets the character between two cells, such as `b'\t'` or `b';'`.
+    pub fn delimiter(mut self, delimiter: u8) -> Self {
+        self.delimiter = delimiter;
+        self
+    }
+
+    /// Sets whether a cell may be enclosed in `"`, and may then contain delimiters, line breaks and
+    /// doubled quotes. Without quoting, `"` is a character like any other.
+    pub fn quoting(mut self, quoting: bool) -> Self {
+        self.quoting = Some(quoting);
+        self
+    }
+
+    /// Reads the file `path`, whose first line names the columns.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the file cannot be read.
+    ///
+    /// [`Error::Parse`] if there are no names or a name is repeated, a row has more or fewer cells than
+    /// there are names, or the text is not UTF-8. With quoting, also if a quote is not closed, or text
+    /// follows a closing quote.
+    ///
+    /// [`Error::Argument`] if the delimiter is a quote, a line break or not ASCII.
+    pub fn read(&self, path: impl AsRef<Path>) -> Result<Table> {
+        let (path, delimiter) = (path.as_ref(), self.delimiter);
+        if !delimiter.is_ascii() || b"\"\r\n".contains(&delimiter) {
+            let expected = "an ASCII character other than a quote or a line break";
+            let got = format!("{:?}", char::from(delimiter));
+            return Err(Error::argument("delimiter", expected, got));
+        }
+        let text =
+            std::fs::read(path).map_err(|source| Error::Io { path: path.to_owned(), source })?;
+        let quoting = self.quoting.unwrap_or(delimiter != b'\t');
+        if quoting {
+            quotes::check(&text, delimiter).map_err(|bad| {
+                let expected = format!("{}, or a reader with `quoting(false)`", bad.expected);
+                bad_line(path, bad.line, &expected, &bad.cell)
+            })?;
+        }
+        let mut reader = csv::ReaderBuilder::new();
+        let mut reader = reader.delimiter(delimiter).quoting(quoting).from_reader(&text[..]);
+        let refuse = |error| refuse(path, error);
+        let names = reader.headers().map_err(refuse)?.iter().map(|name| name.trim().to_owned());
+        let names: Vec<String> = names.collect();
+        if names.is_empty() {
+            return Err(bad_line(path, 1, "the names of columns", ""));
+        }
+        if let Some((_, twice)) = names.iter().enumerate().find(|(i, n)| names[..*i].contains(n)) {
+            return Err(bad_line(path, 1, "each name once", twice));
+        }
+        let (mut rows, mut lines) = (Vec::new(), Vec::new());
+        for record in reader.records() {
+            let record = record.map_err(refuse)?;
+            lines.push(record.position().map_or(0, csv::Position::line));
+            rows.push(record.iter().map(|cell| cell.trim().to_owned()).collect());
+        }
+        Ok(Table { path: path.to_owned(), names, rows, lines })
     }
 }
 

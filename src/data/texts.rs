@@ -1,15 +1,20 @@
-//! [`Texts`]: what a generator learns to say, each text with the vector that it is made from, if any.
+//! [`Texts`]: training texts of a generator, each with a condition vector if it has one.
 
 use ndarray::{Array1, Array2};
 
+use crate::data::dataset::check_texts;
 use crate::data::{Dataset, Source};
-use crate::error::{Result, check_shape, check_size};
+use crate::error::{Error, Result, check_indices, check_shape, check_size};
 use crate::float::Float;
 use crate::sequences::Sequences;
 
-/// Texts of tokens, in memory.
+/// Texts as token numbers, in memory: the training data of a
+/// [`SequenceGenerator`](crate::model::SequenceGenerator).
 ///
-/// A batch is the vectors [batch, condition], where there are any, and the texts as
+/// Do not put the generator's start and end tokens into the texts: it adds them itself, and refuses
+/// texts that contain them.
+///
+/// A batch is a pair of the condition vectors [batch, condition], if there are any, and the texts as
 /// [one-hot](Sequences::one_hot) sequences.
 ///
 /// ```
@@ -20,7 +25,7 @@ use crate::sequences::Sequences;
 /// let (vectors, texts) = captions.batch(&[1])?;
 /// assert_eq!((vectors, texts.lengths()), (Some(array![[0.25]]), &[3][..]));
 ///
-/// // One long text, in pieces of four tokens of which the first is the last of the piece before.
+/// // One long text in pieces of four tokens. Each begins with the last token of the piece before.
 /// let pieces = Texts::<f32>::pieces(&[0, 1, 2, 0, 1, 2, 0, 1], 4, 3)?;
 /// assert_eq!(pieces.len(), 3);
 /// # Ok::<(), recurrent::Error>(())
@@ -32,37 +37,46 @@ pub struct Texts<T> {
 }
 
 impl<T: Float> Texts<T> {
-    /// `texts` of tokens less than `classes`.
+    /// Creates a source of `texts`, whose tokens are less than `vocabulary_size`.
     ///
     /// # Errors
-    /// Where there is none, one is empty or a token is too large.
-    pub fn new(texts: Vec<Vec<usize>>, classes: usize) -> Result<Self> {
+    /// If there is no text, one is empty, or a token is too large.
+    pub fn new(texts: Vec<Vec<usize>>, vocabulary_size: usize) -> Result<Self> {
+        check_texts("texts", &texts, vocabulary_size)?;
         let targets = vec![0; texts.len()];
-        Ok(Self { texts: Dataset::of_tokens(texts, classes, targets)?, conditions: None })
+        Ok(Self { texts: Dataset::from_tokens(texts, vocabulary_size, targets)?, conditions: None })
     }
 
-    /// One long `text`, cut into pieces of `length` tokens that each begin with the last token of the
-    /// one before, so that each token but the first is foretold once; the last piece may be shorter.
+    /// Divides one long `text` into pieces of `length` tokens.
+    ///
+    /// Each piece begins with the last token of the one before, so that every token but the first is
+    /// predicted once. The last piece may be shorter. The generator should have neither a start nor
+    /// an end token: it would add them to every piece.
     ///
     /// # Errors
-    /// Where the text or a piece has fewer than two tokens, or a token is too large.
-    pub fn pieces(text: &[usize], length: usize, classes: usize) -> Result<Self> {
-        check_size(
-            "length - 1, text - 1",
-            &[length.saturating_sub(1), text.len().saturating_sub(1)],
-        )?;
+    /// If `text` or `length` is less than two tokens, or a token is too large.
+    pub fn pieces(text: &[usize], length: usize, vocabulary_size: usize) -> Result<Self> {
+        for (argument, tokens) in [("length", length), ("text", text.len())] {
+            if tokens < 2 {
+                return Err(Error::argument(argument, "at least 2 tokens", tokens));
+            }
+        }
+        check_size("vocabulary_size", &[vocabulary_size])?;
+        check_indices("text", text, vocabulary_size, "vocabulary_size")?;
         let starts = (0..text.len() - 1).step_by(length - 1);
-        let piece = |start: usize| text[start..text.len().min(start + length)].to_vec();
-        Self::new(starts.map(piece).collect(), classes)
+        let piece =
+            |start: usize| text[start..text.len().min(start.saturating_add(length))].to_vec();
+        Self::new(starts.map(piece).collect(), vocabulary_size)
     }
 
-    /// The vector that each text is made from.
+    /// Sets the condition vector of each text: what the text describes.
     ///
     /// # Errors
-    /// Where there are more or fewer than texts, or they differ in width.
+    /// If there are more or fewer vectors than texts, one is empty, or they differ in width.
     pub fn conditions(mut self, conditions: Vec<Array1<T>>) -> Result<Self> {
         check_shape("conditions", "texts", &[self.len()], &[conditions.len()])?;
         let width = conditions.first().map_or(0, |vector| vector.len());
+        check_size("conditions[0]", &[width])?;
         for (i, vector) in conditions.iter().enumerate() {
             check_shape(format!("conditions[{i}]"), "condition", &[width], vector.shape())?;
         }

@@ -1,9 +1,8 @@
-//! [`Vocabulary`]: numbers for the characters or words of a text, and back.
+//! [`Vocabulary`]: maps the characters or words of a text to numbers and back.
 //!
-//! Text is brought to Unicode's composed form (NFC) first, so that an accented letter is the same
-//! token however it was typed. Characters are what a reader takes for one (grapheme clusters); words
-//! are cut at Unicode's word boundaries (UAX #29), and what stands between words but space is a token
-//! too.
+//! Text is normalised to Unicode's composed form (NFC) first, so that an accented letter is the same
+//! token however it was typed. Characters are grapheme clusters. Words are split at Unicode's word
+//! boundaries (UAX #29). Whatever else is between two words is a token too, except white space.
 
 use std::collections::HashMap;
 
@@ -11,21 +10,21 @@ use serde::{Deserialize, Serialize};
 use unicode_normalization::UnicodeNormalization;
 use unicode_segmentation::UnicodeSegmentation;
 
-use crate::error::{Error, Result, check_size};
+use crate::error::{Error, Result, check_indices, check_size};
 
-/// What a token is.
+/// The unit into which a text is split.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Unit {
-    /// A character, as a reader sees it.
+    /// A character as a reader sees it: a grapheme cluster.
     Character,
-    /// A word, or a mark of punctuation; space parts tokens and is none.
+    /// A word or a punctuation mark. White space separates tokens and is not one.
     Word,
 }
 
 impl Unit {
-    /// The tokens of `text`, in order.
+    /// Splits `text` into tokens.
     ///
     /// ```
     /// use recurrent::data::Unit;
@@ -45,12 +44,14 @@ impl Unit {
     }
 }
 
-/// Numbers for tokens; see the [module](self).
+/// A numbered list of tokens that encodes text as numbers and decodes it again.
+///
+/// The [module](self) describes how text is split.
 ///
 /// ```
 /// use recurrent::data::{Unit, Vocabulary};
 ///
-/// let words = Vocabulary::of(Unit::Word)
+/// let words = Vocabulary::builder(Unit::Word)
 ///     .lowercase(true)
 ///     .special(&["<pad>", "<unk>"])
 ///     .unknown("<unk>")
@@ -96,7 +97,7 @@ impl TryFrom<Stored> for Vocabulary {
         let unknown = match &stored.unknown {
             None => None,
             Some(token) => Some(*numbers.get(token).ok_or_else(|| {
-                Error::argument("unknown", "one of the tokens, as a special one is", token)
+                Error::argument("unknown", "one of the tokens, such as a special one", token)
             })?),
         };
         Ok(Self { stored, numbers, unknown })
@@ -104,66 +105,108 @@ impl TryFrom<Stored> for Vocabulary {
 }
 
 impl Vocabulary {
-    /// Begins a vocabulary of such tokens.
-    pub fn of(unit: Unit) -> VocabularyBuilder {
+    /// Returns a builder for a vocabulary of tokens of the given `unit`.
+    pub fn builder(unit: Unit) -> VocabularyBuilder {
         VocabularyBuilder {
-            minimum_count: 1,
-            maximum_size: usize::MAX,
+            min_count: 1,
+            max_size: usize::MAX,
             special: Vec::new(),
             stored: Stored { unit, lowercase: false, unknown: None, tokens: Vec::new() },
         }
     }
 
-    /// How many tokens there are.
+    /// Returns the number of tokens.
     #[allow(clippy::len_without_is_empty, reason = "there is always a token")]
     pub fn len(&self) -> usize {
         self.stored.tokens.len()
     }
 
-    /// The tokens, by number.
+    /// Returns the tokens in the order of their numbers.
     pub fn tokens(&self) -> &[String] {
         &self.stored.tokens
     }
 
-    /// The number of a token.
+    /// Returns the number of `token`, or `None` if the vocabulary does not contain it.
     pub fn number(&self, token: &str) -> Option<usize> {
         self.numbers.get(token).copied()
     }
 
-    /// The numbers of the tokens of `text`.
+    /// Encodes one text as the numbers of its tokens.
     ///
     /// # Errors
-    /// Where a token is not in the vocabulary and none stands for the unknown.
+    /// If a token is not in the vocabulary and there is no [`unknown`](VocabularyBuilder::unknown)
+    /// token.
     pub fn encode(&self, text: &str) -> Result<Vec<usize>> {
-        self.stored.tokens_of(text).iter().map(|token| self.number_of(token)).collect()
+        self.numbers_of(&self.stored.tokens_of(text), || "text".to_owned())
     }
 
-    /// The numbers of `tokens`, as they stand but for case and form: of a text that is cut already.
+    /// Encodes several texts.
+    ///
+    /// ```
+    /// use recurrent::data::{Unit, Vocabulary};
+    ///
+    /// let words = Vocabulary::builder(Unit::Word).fit(["a b"])?;
+    /// assert_eq!(words.encode_all(["b a", "b"])?, [vec![1, 0], vec![1]]);
+    /// let error = words.encode_all(["a", "b c"]).unwrap_err();
+    /// assert_eq!(error.to_string(), "texts[1]: expected tokens of the vocabulary, got c");
+    /// # Ok::<(), recurrent::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// As [`encode`](Self::encode).
-    pub fn encode_tokens<S: AsRef<str>>(&self, tokens: &[S]) -> Result<Vec<usize>> {
-        let number = |token: &S| self.number_of(&self.stored.normal(token.as_ref()));
-        tokens.iter().map(number).collect()
-    }
-
-    /// The text of the tokens of the given numbers, words with a space between them.
-    ///
-    /// # Errors
-    /// Where a number is too large.
-    pub fn decode(&self, numbers: &[usize]) -> Result<String> {
-        let token = |&number: &usize| {
-            let expected = || format!("less than {} (tokens)", self.len());
-            let token = self.stored.tokens.get(number).map(String::as_str);
-            token.ok_or_else(|| Error::argument("numbers", expected(), number))
+    /// As [`encode`](Self::encode); the error names the text.
+    pub fn encode_all<S: AsRef<str>>(
+        &self,
+        texts: impl IntoIterator<Item = S>,
+    ) -> Result<Vec<Vec<usize>>> {
+        let encode = |(i, text): (usize, S)| {
+            self.numbers_of(&self.stored.tokens_of(text.as_ref()), || format!("texts[{i}]"))
         };
-        let tokens = numbers.iter().map(token).collect::<Result<Vec<_>>>()?;
+        texts.into_iter().enumerate().map(encode).collect()
+    }
+
+    /// Encodes a text that is already split into `tokens`.
+    ///
+    /// The tokens are normalised, and lowercased if the vocabulary is, but not split further.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode); the error names the token's place.
+    pub fn encode_tokens<S: AsRef<str>>(&self, tokens: &[S]) -> Result<Vec<usize>> {
+        let number = |(i, token): (usize, &S)| {
+            self.number_of(&self.stored.normal(token.as_ref()), || format!("tokens[{i}]"))
+        };
+        tokens.iter().enumerate().map(number).collect()
+    }
+
+    /// Splits `text` into tokens as [`encode`](Self::encode) does.
+    ///
+    /// ```
+    /// use recurrent::data::{Unit, Vocabulary};
+    ///
+    /// let words = Vocabulary::builder(Unit::Word).lowercase(true).fit(["A dog"])?;
+    /// assert_eq!(words.split("A DOG ran."), ["a", "dog", "ran", "."]);
+    /// # Ok::<(), recurrent::Error>(())
+    /// ```
+    pub fn split(&self, text: &str) -> Vec<String> {
+        self.stored.tokens_of(text)
+    }
+
+    /// Decodes `numbers` into a text. Words are joined by spaces, characters by nothing.
+    ///
+    /// # Errors
+    /// If a number is not less than [`len`](Self::len).
+    pub fn decode(&self, numbers: &[usize]) -> Result<String> {
+        check_indices("numbers", numbers, self.len(), "vocabulary_size")?;
+        let tokens: Vec<&str> = numbers.iter().map(|&n| &self.stored.tokens[n][..]).collect();
         Ok(tokens.join(if self.stored.unit == Unit::Word { " " } else { "" }))
     }
 
-    fn number_of(&self, token: &str) -> Result<usize> {
+    fn numbers_of(&self, tokens: &[String], argument: impl Fn() -> String) -> Result<Vec<usize>> {
+        tokens.iter().map(|token| self.number_of(token, &argument)).collect()
+    }
+
+    fn number_of(&self, token: &str, argument: impl Fn() -> String) -> Result<usize> {
         let number = self.number(token).or(self.unknown);
-        number.ok_or_else(|| Error::argument("text", "tokens of the vocabulary", token))
+        number.ok_or_else(|| Error::argument(argument(), "tokens of the vocabulary", token))
     }
 }
 
@@ -178,72 +221,79 @@ impl Stored {
     }
 }
 
-/// What a [`Vocabulary`] is made by.
+/// A builder of a [`Vocabulary`]; made by [`Vocabulary::builder`].
 #[derive(Clone, Debug)]
 pub struct VocabularyBuilder {
-    minimum_count: usize,
-    maximum_size: usize,
+    min_count: usize,
+    max_size: usize,
     special: Vec<String>,
     stored: Stored,
 }
 
 impl VocabularyBuilder {
-    /// Tokens that are seen less often are left out.
-    pub fn minimum_count(mut self, count: usize) -> Self {
-        self.minimum_count = count;
+    /// Leaves out tokens that occur fewer than `count` times. Default: 1.
+    pub fn min_count(mut self, count: usize) -> Self {
+        self.min_count = count;
         self
     }
 
-    /// The most tokens, special ones among them; the rarest are left out.
-    pub fn maximum_size(mut self, size: usize) -> Self {
-        self.maximum_size = size;
+    /// Limits the size of the vocabulary, special tokens included. The rarest tokens are left out.
+    /// Default: no limit.
+    pub fn max_size(mut self, size: usize) -> Self {
+        self.max_size = size;
         self
     }
 
-    /// Whether case is ignored.
+    /// Sets whether text is lowercased before it is split. Default: false.
     pub fn lowercase(mut self, lowercase: bool) -> Self {
         self.stored.lowercase = lowercase;
         self
     }
 
-    /// Tokens that come first, in this order, whether a text has them or not: for padding, the
-    /// unknown, beginning and end.
+    /// Sets tokens that get the first numbers, in this order, whether or not a text contains them.
+    /// They stand for padding, for unknown tokens, or for the start and end of a text.
     pub fn special<S: AsRef<str>>(mut self, tokens: &[S]) -> Self {
         self.special = tokens.iter().map(|token| token.as_ref().to_owned()).collect();
         self
     }
 
-    /// The special token that stands for all that are not in the vocabulary.
+    /// Sets the token that replaces every token that is not in the vocabulary. It must be one of the
+    /// special tokens.
     pub fn unknown(mut self, token: impl Into<String>) -> Self {
         self.stored.unknown = Some(token.into());
         self
     }
 
-    /// The vocabulary of `texts`: special tokens, then the others from the most frequent to the
-    /// rarest, those that are equally frequent in the order of their letters.
+    /// Builds the vocabulary of `texts`: the special tokens, then the others by falling frequency.
+    /// Tokens that are equally frequent are sorted alphabetically.
     ///
     /// # Errors
-    /// Where there is no token, a special one is there twice, or the unknown is not special.
+    /// If there is no token, a special token is repeated, the unknown token is not special, or
+    /// [`max_size`](Self::max_size) leaves no room for the special tokens.
     pub fn fit<S: AsRef<str>>(self, texts: impl IntoIterator<Item = S>) -> Result<Vocabulary> {
-        let Self { minimum_count, maximum_size, special, mut stored } = self;
+        let Self { min_count, max_size, special, mut stored } = self;
+        if max_size < special.len() {
+            let expected = format!("at least {} (special tokens)", special.len());
+            return Err(Error::argument("max_size", expected, max_size));
+        }
         let mut counts: HashMap<String, usize> = HashMap::new();
         for text in texts {
             for token in stored.tokens_of(text.as_ref()) {
                 *counts.entry(token).or_default() += 1;
             }
         }
-        counts.retain(|token, count| *count >= minimum_count && !special.contains(token));
+        counts.retain(|token, count| *count >= min_count && !special.contains(token));
         let mut tokens: Vec<(String, usize)> = counts.into_iter().collect();
         tokens.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
-        tokens.truncate(maximum_size.saturating_sub(special.len()));
+        tokens.truncate(max_size - special.len());
         stored.tokens = special.into_iter().chain(tokens.into_iter().map(|(t, _)| t)).collect();
         stored.try_into()
     }
 
-    /// The vocabulary of special tokens and `tokens`, in the given order.
+    /// Builds the vocabulary of the special tokens and `tokens`, in the given order.
     ///
     /// # Errors
-    /// As [`fit`](Self::fit).
+    /// If there is no token, a token is repeated, or the unknown token is not among them.
     pub fn fixed<S: AsRef<str>>(mut self, tokens: &[S]) -> Result<Vocabulary> {
         let tokens = tokens.iter().map(|token| token.as_ref().to_owned());
         self.stored.tokens = self.special.into_iter().chain(tokens).collect();

@@ -1,8 +1,8 @@
-//! [`Windows`]: pieces of a time series, each with what follows it.
+//! [`Windows`]: windows of a time series, each with the rows that follow it.
 //!
 //! ```text
-//! rows  s … s + length                    what a model sees: all features
-//! rows  s + length … s + length + horizon what it is to say: the target features
+//! rows  s … s + length                     the input: all features
+//! rows  s + length … s + length + horizon  the target: the target features
 //! ```
 
 use ndarray::{Array2, Array3, Axis, Slice};
@@ -13,7 +13,9 @@ use crate::error::{Error, Result, check_indices, check_size};
 use crate::float::Float;
 use crate::sequences::Sequences;
 
-/// How a series is cut into windows; see the [module](self).
+/// A rule that divides a series into windows and targets, as the [module](self) shows.
+///
+/// A [`Forecaster`](crate::model::Forecaster) is built from the same rule.
 ///
 /// ```
 /// use ndarray::Array2;
@@ -23,9 +25,9 @@ use crate::sequences::Sequences;
 /// let windows = Windows::new(3, 2)?.targets(&[1]);
 /// let (train, test) = windows.split(&series, 7)?;
 /// assert_eq!((train.len(), test.len()), (3, 2)); // no window of train sees row 7
-/// let (x, y) = test.batch(&[0])?;
-/// assert_eq!(x.values()[[0, 0, 0]], 4.0);
-/// assert_eq!(y, ndarray::array![[17.0, 18.0]]); // [batch, horizon · targets]
+/// let batch = test.batch(&[0])?;
+/// assert_eq!(batch.x.values()[[0, 0, 0]], 4.0);
+/// assert_eq!(batch.y, ndarray::array![[17.0, 18.0]]); // [batch, horizon · targets]
 /// # Ok::<(), recurrent::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,46 +39,60 @@ pub struct Windows {
 }
 
 impl Windows {
-    /// Windows of `length` rows, of which one begins at each row, and the `horizon` rows that follow.
+    /// Creates a rule for windows of `length` rows, one from each row on, with the `horizon` rows that
+    /// follow as target.
     ///
     /// # Errors
-    /// Where one of them is zero.
+    /// If `length` or `horizon` is zero.
     pub fn new(length: usize, horizon: usize) -> Result<Self> {
         check_size("length", &[length])?;
         check_size("horizon", &[horizon])?;
         Ok(Self { length, horizon, stride: 1, targets: None })
     }
 
-    /// Rows from the beginning of a window to that of the next.
+    /// Sets the number of rows from the start of a window to the start of the next. Default: 1.
     ///
     /// # Errors
-    /// Where it is zero.
+    /// If `stride` is zero.
     pub fn stride(mut self, stride: usize) -> Result<Self> {
         check_size("stride", &[stride])?;
         self.stride = stride;
         Ok(self)
     }
 
-    /// The features that are to be foretold; at first all.
+    /// Sets the features to forecast, by column. Default: all.
     pub fn targets(mut self, features: &[usize]) -> Self {
         self.targets = Some(features.to_vec());
         self
     }
 
-    /// All windows of `series` [time, features].
+    /// Returns the number of rows to forecast.
+    pub fn horizon(&self) -> usize {
+        self.horizon
+    }
+
+    /// The target features of a series of so many `features`.
+    pub(crate) fn targets_of(&self, features: usize) -> Vec<usize> {
+        self.targets.clone().unwrap_or_else(|| (0..features).collect())
+    }
+
+    /// Returns all windows of `series` [time, features].
     ///
     /// # Errors
-    /// Where the series is shorter than a window and its horizon, or a target does not exist.
+    /// If the series is shorter than a window and its horizon, or a target feature does not exist.
     pub fn cut<T: Float>(&self, series: &Array2<T>) -> Result<WindowedSeries<T>> {
         self.between(series, 0, series.nrows())
     }
 
-    /// The windows of `series` whose rows, horizon included, all stand before `boundary`, and those
-    /// whose horizon stands from `boundary` on. What the latter see before it is the past, which is
-    /// known by then; nothing of what they are to foretell is ever in the former.
+    /// Splits the windows of `series` at row `boundary` into a training and a test part.
+    ///
+    /// The training part has the windows whose rows, horizon included, are all before `boundary`. The
+    /// test part has those whose horizon begins at `boundary` or later. A test window may contain rows
+    /// before `boundary`, which are known by then. No row that a test window forecasts is in the
+    /// training part.
     ///
     /// # Errors
-    /// Where one of the two has no window, or a target does not exist.
+    /// If one of the parts has no window, or a target feature does not exist.
     pub fn split<T: Float>(
         &self,
         series: &Array2<T>,
@@ -99,13 +115,11 @@ impl Windows {
             let expected = format!("at least {rows} rows (length + horizon) on each side");
             return Err(Error::argument("series", expected, end - first));
         }
-        let targets = match &self.targets {
-            Some(targets) => targets.clone(),
-            None => (0..series.ncols()).collect(),
-        };
-        check_columns(&targets, series.ncols())?;
+        check_size("series [time, features]", series.shape())?;
+        let targets = self.targets_of(series.ncols());
+        check_columns("targets", &targets, series.ncols())?;
         Ok(WindowedSeries {
-            // The windows share their rows: they are copied into batches, not before.
+            // Windows overlap: their rows are copied only into batches.
             series: series.slice_axis(Axis(0), Slice::from(first..end)).to_owned(),
             length: self.length,
             horizon: self.horizon,
@@ -115,10 +129,20 @@ impl Windows {
     }
 }
 
-/// The windows of a series, made by [`Windows`].
-///
-/// A batch is the windows [length, batch, features] and what follows each, [batch, horizon · targets],
-/// in which the targets of one row stand together.
+/// Windows with the rows that follow them: a batch of a [`WindowedSeries`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct WindowBatch<T: Float> {
+    /// The windows, [length, batch, features].
+    pub x: Sequences<T>,
+    /// The target features of the rows that follow each window, [batch, horizon · targets]. The targets
+    /// of one row are adjacent.
+    pub y: Array2<T>,
+    /// The features that `y` holds, in that order. A [`Forecaster`](crate::model::Forecaster) refuses
+    /// others than its own.
+    pub targets: Vec<usize>,
+}
+
+/// The windows of a series; made by [`Windows`].
 #[derive(Clone, Debug)]
 pub struct WindowedSeries<T> {
     series: Array2<T>,
@@ -129,18 +153,18 @@ pub struct WindowedSeries<T> {
 }
 
 impl<T: Float> WindowedSeries<T> {
-    /// The rows that the windows are cut from, [time, features].
+    /// Returns the part of the series that the windows cover, [time, features].
     pub fn series(&self) -> &Array2<T> {
         &self.series
     }
 
-    /// The row of [`series`](Self::series) at which window `index` begins.
+    /// Returns the row of [`series`](Self::series) at which window `index` begins.
     pub fn start(&self, index: usize) -> usize {
         index * self.stride
     }
 }
 
-impl<T: Float> Source<(Sequences<T>, Array2<T>)> for WindowedSeries<T> {
+impl<T: Float> Source<WindowBatch<T>> for WindowedSeries<T> {
     fn len(&self) -> usize {
         (self.series.nrows() - self.length - self.horizon) / self.stride + 1
     }
@@ -149,7 +173,7 @@ impl<T: Float> Source<(Sequences<T>, Array2<T>)> for WindowedSeries<T> {
         self.length
     }
 
-    fn batch(&self, indices: &[usize]) -> Result<(Sequences<T>, Array2<T>)> {
+    fn batch(&self, indices: &[usize]) -> Result<WindowBatch<T>> {
         check_indices("indices", indices, self.len(), "windows")?;
         check_size("indices", &[indices.len()])?;
         let x = (self.length, indices.len(), self.series.ncols());
@@ -159,6 +183,6 @@ impl<T: Float> Source<(Sequences<T>, Array2<T>)> for WindowedSeries<T> {
             let row = self.start(indices[b]) + self.length + k / width;
             self.series[[row, self.targets[k % width]]]
         });
-        Ok((Sequences::full(x)?, y))
+        Ok(WindowBatch { x: Sequences::full(x)?, y, targets: self.targets.clone() })
     }
 }

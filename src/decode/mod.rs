@@ -1,8 +1,8 @@
-//! From logits to tokens.
+//! Choosing tokens from logits.
 //!
-//! | file | duty |
+//! | file | contents |
 //! |---|---|
-//! | `sampling` | [`Sampling`]: greedy, or drawn with a temperature, among the k or the likeliest |
+//! | `sampling` | [`Sampling`]: greedy, or at random with a temperature, top-k and top-p |
 
 pub mod sampling;
 

@@ -1,12 +1,13 @@
-//! [`Sampling`]: one token from the logits of all.
+//! [`Sampling`]: chooses one token by the logits of all tokens.
 //!
 //! ```text
 //! p = softmax(x / temperature)
-//! top-k: of the k likeliest        top-p: of the fewest whose p sum to at least top_p
+//! top-k: among the k likeliest tokens
+//! top-p: among the fewest tokens whose p sum to at least top_p
 //! ```
 //!
-//! Top-p: Holtzman et al., *The Curious Case of Neural Text Degeneration*, 2020. With both, the k
-//! likeliest are taken first and p is that among them.
+//! Top-p is due to Holtzman et al., *The Curious Case of Neural Text Degeneration*, 2020. If both are
+//! set, top-k is applied first, and top-p to the renormalised probabilities of the k tokens.
 
 use ndarray::ArrayView1;
 use rand::{Rng, RngExt};
@@ -15,7 +16,9 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result, check_size};
 use crate::float::Float;
 
-/// The place of the greatest of `values`, the first of several; none where there is none or one is NaN.
+/// Returns the index of the largest of `values`, the first if there are several.
+///
+/// Returns `None` if `values` is empty or contains NaN.
 ///
 /// ```
 /// use ndarray::array;
@@ -30,14 +33,14 @@ pub fn argmax<T: Float>(values: ArrayView1<'_, T>) -> Option<usize> {
         if value.is_nan() {
             return None;
         }
-        if best.is_none_or(|(_, most)| value > most) {
+        if best.is_none_or(|(_, max)| value > max) {
             best = Some((i, value));
         }
     }
     best.map(|(i, _)| i)
 }
 
-/// How a token is taken from logits; see the [module](self).
+/// A rule that chooses a token by its logit; see the [module](self).
 ///
 /// ```
 /// use ndarray::array;
@@ -53,22 +56,25 @@ pub fn argmax<T: Float>(values: ArrayView1<'_, T>) -> Option<usize> {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Sampling {
-    /// None takes the likeliest.
+    /// `None` means greedy.
     temperature: Option<f64>,
     top_k: usize,
     top_p: f64,
 }
 
 impl Sampling {
-    /// The likeliest token; nothing is drawn.
+    /// Always chooses the likeliest token.
     pub fn greedy() -> Self {
         Self { temperature: None, top_k: usize::MAX, top_p: 1.0 }
     }
 
-    /// A token drawn by its probability: 1 as the model says, less more careful, more bolder.
+    /// Draws a token by its probability.
+    ///
+    /// A temperature of 1 keeps the model's probabilities. A lower one favours likely tokens, a higher
+    /// one makes the choice more even.
     ///
     /// # Errors
-    /// Unless it is finite and above 0.
+    /// If `temperature` is not a finite value above 0.
     pub fn temperature(temperature: f64) -> Result<Self> {
         if temperature.is_finite() && temperature > 0.0 {
             return Ok(Self { temperature: Some(temperature), ..Self::greedy() });
@@ -76,20 +82,20 @@ impl Sampling {
         Err(Error::argument("temperature", "a finite value above 0", temperature))
     }
 
-    /// Only the `k` likeliest tokens are drawn.
+    /// Limits the choice to the `k` likeliest tokens. Default: no limit.
     ///
     /// # Errors
-    /// Where `k` is zero.
+    /// If `k` is zero.
     pub fn top_k(mut self, k: usize) -> Result<Self> {
         check_size("top_k", &[k])?;
         self.top_k = k;
         Ok(self)
     }
 
-    /// Only the fewest tokens whose probabilities sum to at least `p` are drawn.
+    /// Limits the choice to the fewest tokens whose probabilities sum to at least `p`. Default: 1.
     ///
     /// # Errors
-    /// Unless 0 < p ≤ 1.
+    /// If `p` is not above 0 and at most 1.
     pub fn top_p(mut self, p: f64) -> Result<Self> {
         if !(0.0 < p && p <= 1.0) {
             return Err(Error::argument("top_p", "0 < p ≤ 1", p));
@@ -98,10 +104,10 @@ impl Sampling {
         Ok(self)
     }
 
-    /// A token, by the `logits` of all; one of −∞ is never taken.
+    /// Chooses a token by the `logits` of all tokens. A token whose logit is −∞ is never chosen.
     ///
     /// # Errors
-    /// Where a logit is NaN or ∞, or none is finite.
+    /// If a logit is NaN or ∞, or none is finite.
     pub fn pick<T: Float>(&self, logits: ArrayView1<'_, T>, rng: &mut dyn Rng) -> Result<usize> {
         let bad = |x: &T| x.is_nan() || *x == T::infinity();
         if let Some(index) = logits.iter().position(bad) {
@@ -109,12 +115,12 @@ impl Sampling {
             return Err(Error::NonFinite { name: "logits".to_owned(), index, value });
         }
         let likeliest = argmax(logits).filter(|&best| logits[best] > T::neg_infinity());
-        let expected = || Error::argument("logits", "a finite one", "none");
+        let expected = || Error::argument("logits", "at least one finite value", "none");
         let likeliest = likeliest.ok_or_else(expected)?;
         let Some(temperature) = self.temperature else { return Ok(likeliest) };
 
-        let most = logits[likeliest].f64();
-        let weight = |(i, x): (usize, &T)| (i, ((x.f64() - most) / temperature).exp());
+        let max = logits[likeliest].f64();
+        let weight = |(i, x): (usize, &T)| (i, ((x.f64() - max) / temperature).exp());
         let mut weights: Vec<(usize, f64)> = logits.iter().enumerate().map(weight).collect();
         weights.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
         weights.truncate(self.top_k);

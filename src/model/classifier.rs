@@ -6,14 +6,14 @@ use ndarray::{Array2, ArrayView2};
 use rand::Rng;
 
 use crate::cell::{Cell, LstmCell};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::float::Float;
 use crate::layer::Pooling;
 use crate::loss::CrossEntropy;
 use crate::model::config::{Builder, Config, Shape, shape_calls};
 use crate::model::network::Step;
 use crate::model::pooled::{Pooled, PooledStream};
-use crate::model::{classes_of, probabilities_of};
+use crate::model::{check_batch, classes_of, likeliest, needed, probabilities_of};
 use crate::sequences::Sequences;
 use crate::train::Model;
 use crate::train::metrics::Classification;
@@ -106,14 +106,51 @@ impl<T: Float, C: Cell<T>> SequenceClassifier<T, C> {
         classes_of(self.body.outputs(x)?.view())
     }
 
-    /// What [`predict`](Self::predict) says, by the names that were kept.
+    /// Returns the name of the likeliest class of each sequence.
     ///
     /// # Errors
-    /// As [`predict`](Self::predict); also where no names were kept.
+    /// As [`predict`](Self::predict); also if the model keeps no [`labels`](Builder::labels).
     pub fn predict_labels(&self, x: &Sequences<T>) -> Result<Vec<&str>> {
-        let labels = self.config.labels.as_ref();
-        let labels = labels.ok_or_else(|| Error::argument("labels", "names of classes", "none"))?;
+        let labels = needed(self.config.labels.as_ref())?;
         Ok(self.predict(x)?.into_iter().map(|class| &labels[class][..]).collect())
+    }
+
+    /// Returns the name of the likeliest class of each text.
+    ///
+    /// ```
+    /// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+    /// use recurrent::data::{Dataset, Unit, Vocabulary};
+    /// use recurrent::model::SequenceClassifier;
+    /// use recurrent::{optim::Adam, train::Trainer};
+    ///
+    /// let texts = ["a good film", "good", "a bad film", "bad, bad"];
+    /// let words = Vocabulary::builder(Unit::Word).fit(texts)?;
+    /// let data = Dataset::from_tokens(words.encode_all(texts)?, words.len(), vec![1, 1, 0, 0])?;
+    /// let builder = SequenceClassifier::<f32>::builder(words.len(), 2).embedding_dim(4);
+    /// let builder = builder.hidden_size(8).vocabulary(words).labels(&["poor", "fine"]);
+    /// let mut model = builder.build(&mut ChaCha8Rng::seed_from_u64(1))?;
+    /// Trainer::new(Adam::new(0.05)?).epochs(40).fit(&mut model, &data, None)?;
+    ///
+    /// assert_eq!(model.predict_texts(&["a good, good film", "bad"])?, ["fine", "poor"]);
+    /// let best = &model.top_k(&model.encode_texts(&["bad"])?, 2)?[0]; // the likeliest first
+    /// assert!(best[0].0 == "poor" && best[0].1 > best[1].1);
+    /// # Ok::<(), recurrent::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`encode_texts`](Self::encode_texts) and [`predict_labels`](Self::predict_labels).
+    pub fn predict_texts<S: AsRef<str>>(&self, texts: &[S]) -> Result<Vec<&str>> {
+        self.predict_labels(&self.encode_texts(texts)?)
+    }
+
+    /// Returns the names and probabilities of the `k` likeliest classes of each sequence, the likeliest
+    /// first.
+    ///
+    /// # Errors
+    /// As [`predict_labels`](Self::predict_labels); also if `k` is zero or more than there are classes.
+    pub fn top_k(&self, x: &Sequences<T>, k: usize) -> Result<Vec<Vec<(&str, T)>>> {
+        let labels = needed(self.config.labels.as_ref())?;
+        likeliest(self.probabilities(x)?.view(), k, labels)
     }
 
     /// `batch` sequences step by step, each with the probabilities of the classes so far.
@@ -130,11 +167,13 @@ impl<T: Float, C: Cell<T>> Model<T> for SequenceClassifier<T, C> {
     type Score = Classification;
 
     fn learn(&self, (x, classes): &Self::Batch, grad: &mut Self, rng: &mut dyn Rng) -> Result<f64> {
+        check_batch("classes", x, classes.len())?;
         let loss = |logits: &Array2<T>| self.config.own.rows(logits.view(), classes);
         self.body.learn(x, loss, &mut grad.body, rng)
     }
 
     fn measure(&self, (x, classes): &Self::Batch, score: &mut Classification) -> Result<()> {
+        check_batch("classes", x, classes.len())?;
         let logits = self.body.outputs(x)?;
         let (loss, _) = self.config.own.rows(logits.view(), classes)?;
         let counts = |class: &usize| self.config.own.ignored() != Some(*class);

@@ -263,6 +263,18 @@ macro_rules! shape_calls {
                 self.config.scaler.as_ref()
             }
 
+            /// Encodes `texts` by the vocabulary that was kept with the model, as its input.
+            ///
+            /// # Errors
+            /// If no vocabulary was kept, a text is empty, or a text contains a token that is not in a
+            /// vocabulary without an unknown token.
+            pub fn encode_texts<S: AsRef<str>>(
+                &self,
+                texts: &[S],
+            ) -> $crate::Result<$crate::Sequences<T>> {
+                $crate::model::encoded(self.vocabulary(), texts)
+            }
+
             /// What its outputs are called, in their order; nothing where nothing was kept.
             pub fn labels(&self) -> &[String] {
                 self.config.labels.as_deref().unwrap_or_default()

@@ -7,13 +7,13 @@ use rand::Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::cell::{Cell, LstmCell};
-use crate::data::Scaler;
+use crate::data::{Scaler, WindowBatch, Windows};
 use crate::error::{Error, Result, check_indices, check_shape, check_size};
 use crate::float::Float;
-use crate::model::Criterion;
 use crate::model::config::{Builder, Config, Shape, shape_calls};
 use crate::model::network::Step;
 use crate::model::pooled::{Pooled, PooledStream};
+use crate::model::{Criterion, check_batch};
 use crate::sequences::Sequences;
 use crate::train::Model;
 use crate::train::metrics::Regression;
@@ -25,8 +25,11 @@ use crate::train::metrics::Regression;
 /// scale → recurrent layers → last step → dropout → linear → scale back
 /// ```
 ///
-/// It learns from a [`WindowedSeries`](crate::data::WindowedSeries) in the units of the data: the [`scaler`](Builder::scaler) is its
-/// own affair. All steps of the horizon are foretold at once;
+/// It is built from the [`Windows`] that its training data are cut by: they set the horizon and the
+/// target features. Batches with other targets are refused.
+///
+/// It learns from a [`WindowedSeries`](crate::data::WindowedSeries) in the units of the data: the
+/// [`scaler`](Builder::scaler) is its own affair. All steps of the horizon are foretold at once;
 /// [`forecast_recursively`](Self::forecast_recursively) goes further by hearing its own forecasts.
 ///
 /// ```
@@ -38,10 +41,11 @@ use crate::train::metrics::Regression;
 /// use recurrent::train::{Model, Trainer};
 ///
 /// let series = Array2::from_shape_fn((200, 1), |(t, _)| 20.0 + 5.0 * (t as f32 / 4.0).sin()); // [time, features]
-/// let (train, test) = Windows::new(16, 3)?.split(&series, 150)?;
+/// let windows = Windows::new(16, 3)?; // 3 steps from 16
+/// let (train, test) = windows.split(&series, 150)?;
 ///
 /// let mut rng = ChaCha8Rng::seed_from_u64(1);
-/// let mut model = Forecaster::<f32>::builder(1, 3)
+/// let mut model = Forecaster::<f32>::builder(1, &windows)
 ///     .hidden_size(12)
 ///     .scaler(Scaler::standard(&[train.series().view()])?)
 ///     .build(&mut rng)?;
@@ -67,20 +71,12 @@ shape_calls!(Forecaster, body.network, body);
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Horizon {
     steps: usize,
-    /// The features that are foretold; none stands for all.
-    targets: Option<Vec<usize>>,
+    /// The features that are foretold.
+    targets: Vec<usize>,
     criterion: Criterion,
 }
 
 impl<T: Float, C: Cell<T>> Builder<T, C, Forecaster<T, C>> {
-    /// The features that are foretold, as in [`Windows::targets`](crate::data::Windows::targets); at
-    /// first all.
-    pub fn targets(mut self, features: &[usize]) -> Self {
-        self.config.output_size = features.len();
-        self.config.own.targets = Some(features.to_vec());
-        self
-    }
-
     /// What it learns by; at first the squared error.
     pub fn loss(mut self, criterion: Criterion) -> Self {
         self.config.own.criterion = criterion;
@@ -89,16 +85,33 @@ impl<T: Float, C: Cell<T>> Builder<T, C, Forecaster<T, C>> {
 }
 
 impl<T: Float, C: Cell<T>> Forecaster<T, C> {
-    /// Begins a forecaster of a series of `features` values a step, for the next `horizon` steps.
-    pub fn builder(features: usize, horizon: usize) -> Builder<T, C, Self> {
-        let mut builder: Builder<T, C, Self> = Builder::new(features, features);
-        builder.config.own.steps = horizon;
+    /// Returns a builder for a forecaster of a series of `features` values a step. The horizon and the
+    /// target features are those of `windows`.
+    ///
+    /// ```
+    /// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+    /// use recurrent::{data::Windows, model::Forecaster};
+    ///
+    /// let windows = Windows::new(14, 3)?.targets(&[2, 0]);
+    /// let model = Forecaster::<f32>::builder(4, &windows).build(&mut ChaCha8Rng::seed_from_u64(1))?;
+    /// assert_eq!((model.horizon(), model.targets()), (3, &[2, 0][..]));
+    /// # Ok::<(), recurrent::Error>(())
+    /// ```
+    pub fn builder(features: usize, windows: &Windows) -> Builder<T, C, Self> {
+        let targets = windows.targets_of(features);
+        let mut builder: Builder<T, C, Self> = Builder::new(features, targets.len());
+        builder.config.own = Horizon { steps: windows.horizon(), targets, ..Horizon::default() };
         builder
     }
 
     /// How many steps are foretold at once.
     pub fn horizon(&self) -> usize {
         self.config.own.steps
+    }
+
+    /// Returns the features that are foretold, in the order of the forecasts.
+    pub fn targets(&self) -> &[usize] {
+        &self.config.own.targets
     }
 
     /// What it learns by.
@@ -138,8 +151,8 @@ impl<T: Float, C: Cell<T>> Forecaster<T, C> {
         steps: usize,
     ) -> Result<Array2<T>> {
         let features = self.config.input_size;
-        let all: Vec<usize> = (0..features).collect();
-        if let Some(targets) = self.config.own.targets.as_ref().filter(|&targets| *targets != all) {
+        let targets = self.targets();
+        if !targets.iter().copied().eq(0..features) {
             let expected = format!("all {features} features: each is heard again");
             return Err(Error::argument("targets", expected, format!("{targets:?}")));
         }
@@ -178,15 +191,20 @@ impl<T: Float, C: Cell<T>> Forecaster<T, C> {
         self.config.output_size * self.criterion().outputs()
     }
 
-    /// Targets [batch, horizon · targets] as the network is to say them.
-    fn scaled(&self, targets: &Array2<T>) -> Result<Array2<T>> {
-        let expected = [targets.nrows(), self.horizon() * self.config.output_size];
-        check_shape("targets", "batch, horizon · targets", &expected, targets.shape())?;
+    /// The targets [batch, horizon · targets] of `batch` on the scale of the network's outputs.
+    fn scaled(&self, batch: &WindowBatch<T>) -> Result<Array2<T>> {
+        if batch.targets != self.targets() {
+            let expected = format!("{:?}, the target features of the model", self.targets());
+            return Err(Error::argument("targets", expected, format!("{:?}", batch.targets)));
+        }
+        check_batch("y", &batch.x, batch.y.nrows())?;
+        let expected = [batch.x.batch(), self.horizon() * self.config.output_size];
+        check_shape("y", "batch, horizon · targets", &expected, batch.y.shape())?;
         match self.scalers.as_deref() {
-            None => Ok(targets.clone()),
-            Some([of_targets, _]) => {
-                each_part(targets.clone(), self.config.output_size, |part| of_targets.apply(&part))
-            }
+            None => Ok(batch.y.clone()),
+            Some([of_targets, _]) => each_part(batch.y.clone(), self.config.output_size, |part| {
+                of_targets.transform(&part)
+            }),
         }
     }
 
@@ -195,7 +213,7 @@ impl<T: Float, C: Cell<T>> Forecaster<T, C> {
         match self.scalers.as_deref() {
             None => Ok(outputs),
             Some([_, of_outputs]) => {
-                each_part(outputs, self.width(), |part| of_outputs.invert(&part))
+                each_part(outputs, self.width(), |part| of_outputs.inverse_transform(&part))
             }
         }
     }
@@ -215,21 +233,22 @@ fn each_part<T: Float>(
 }
 
 impl<T: Float, C: Cell<T>> Model<T> for Forecaster<T, C> {
-    type Batch = (Sequences<T>, Array2<T>);
+    type Batch = WindowBatch<T>;
     type Score = Regression;
 
-    fn learn(&self, (x, y): &Self::Batch, grad: &mut Self, rng: &mut dyn Rng) -> Result<f64> {
-        let y = self.scaled(y)?;
+    fn learn(&self, batch: &Self::Batch, grad: &mut Self, rng: &mut dyn Rng) -> Result<f64> {
+        let y = self.scaled(batch)?;
         let loss = |outputs: &Array2<T>| self.criterion().rows(outputs.view(), y.view());
-        self.body.learn(x, loss, &mut grad.body, rng)
+        self.body.learn(&batch.x, loss, &mut grad.body, rng)
     }
 
     /// The loss is that of the scaled values; all other figures are in the units of the data.
-    fn measure(&self, (x, y): &Self::Batch, score: &mut Regression) -> Result<()> {
-        let outputs = self.body.outputs(x)?;
-        let (loss, _) = self.criterion().rows(outputs.view(), self.scaled(y)?.view())?;
-        self.criterion().measure(&self.scaled_back(outputs)?, y, score);
-        score.add_loss(loss.f64(), y.nrows());
+    fn measure(&self, batch: &Self::Batch, score: &mut Regression) -> Result<()> {
+        let y = self.scaled(batch)?;
+        let outputs = self.body.outputs(&batch.x)?;
+        let (loss, _) = self.criterion().rows(outputs.view(), y.view())?;
+        self.criterion().measure(&self.scaled_back(outputs)?, &batch.y, score);
+        score.add_loss(loss.f64(), batch.y.nrows());
         Ok(())
     }
 }
@@ -241,10 +260,7 @@ impl<T: Float, C: Cell<T>> Shape<T, C> for Forecaster<T, C> {
     fn assemble(config: Config<T, C, Horizon>, rng: &mut dyn Rng) -> Result<Self> {
         let Horizon { steps, targets, criterion } = &config.own;
         check_size("horizon", &[*steps])?;
-        let features = config.input_size;
-        let all: Vec<usize> = (0..features).collect();
-        let targets = targets.as_ref().unwrap_or(&all);
-        check_indices("targets", targets, features, "features")?;
+        check_indices("targets", targets, config.input_size, "features")?;
         let levels = criterion.outputs();
         let of_output = |&target: &usize| std::iter::repeat_n(target, levels);
         let columns: Vec<usize> = targets.iter().flat_map(of_output).collect();

@@ -1,5 +1,6 @@
 //! [`SequenceGenerator`]: one to many, a text from a vector or from nothing.
 
+use std::fmt::Display;
 use std::sync::Arc;
 
 use ndarray::{Array2, Array3, ArrayView2, Axis};
@@ -9,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::arrays::Arrays;
 use crate::cell::{Cell, LstmCell};
 use crate::decode::Sampling;
-use crate::error::{Error, Result, check_shape, check_size};
+use crate::error::{Error, Result, check_indices, check_shape, check_size};
 use crate::float::Float;
 use crate::layer::Linear;
 use crate::loss::CrossEntropy;
@@ -27,9 +28,13 @@ use crate::train::metrics::Likelihood;
 /// p(token t) = softmax(linear(dropout(recurrent(token t − 1))))
 /// ```
 ///
-/// It learns from texts as they are ([`Texts`](crate::data::Texts)). With a
-/// [`start`](Builder::start) it says a text from its first token on and ends it with
-/// [`end`](Builder::end); without, a text's first token is given and nothing ends it.
+/// It learns from [`Texts`](crate::data::Texts). With a [`start`](Builder::start) token it generates a
+/// text from its first token on; without one, a prompt has to give the first token. With an
+/// [`end`](Builder::end) token it learns where a text ends; without one, every text gets the greatest
+/// length asked for.
+///
+/// The generator puts its start token before each text and its end token behind it. Do not put them in
+/// the texts: training data and prompts that contain them are refused.
 ///
 /// ```
 /// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
@@ -40,9 +45,8 @@ use crate::train::metrics::Likelihood;
 /// use recurrent::train::{Model, Trainer};
 ///
 /// let names = ["anna", "annika", "hanna", "ann", "nina"];
-/// let letters = Vocabulary::of(Unit::Character).special(&["<", ">"]).fit(names)?;
-/// let texts = names.map(|name| letters.encode(name)).into_iter().collect::<Result<_, _>>()?;
-/// let data = Texts::<f32>::new(texts, letters.len())?;
+/// let letters = Vocabulary::builder(Unit::Character).special(&["<", ">"]).fit(names)?;
+/// let data = Texts::<f32>::new(letters.encode_all(names)?, letters.len())?;
 ///
 /// let mut rng = ChaCha8Rng::seed_from_u64(1);
 /// let mut model = SequenceGenerator::<f32>::builder(letters.len())
@@ -52,7 +56,7 @@ use crate::train::metrics::Likelihood;
 ///     .vocabulary(letters.clone())
 ///     .build(&mut rng)?;
 /// Trainer::new(Adam::new(0.02)?).epochs(60).fit(&mut model, &data, None)?;
-/// let said = model.generate(None, &[], 12, &Sampling::greedy(), &mut rng)?; // a text for each vector
+/// let said = model.generate(None, &[], 12, &Sampling::greedy(), &mut rng)?; // one text
 /// assert!(names.contains(&&letters.decode(&said[0])?[..]));
 /// # Ok::<(), recurrent::Error>(())
 /// ```
@@ -87,13 +91,14 @@ impl<T: Float> Arrays<T> for Condition<T> {
 }
 
 impl<T: Float, C: Cell<T>> Builder<T, C, SequenceGenerator<T, C>> {
-    /// The token that it is told before the first of a text. It needs no place in any text.
+    /// Sets the token that the generator puts before each text. Do not put it in the texts.
     pub fn start(mut self, token: usize) -> Self {
         self.config.own.start = Some(token);
         self
     }
 
-    /// The token that ends a text.
+    /// Sets the token that the generator puts behind each text, and that ends a text which it
+    /// generates. Do not put it in the texts.
     pub fn end(mut self, token: usize) -> Self {
         self.config.own.end = Some(token);
         self
@@ -110,26 +115,31 @@ impl<T: Float, C: Cell<T>> Builder<T, C, SequenceGenerator<T, C>> {
 type Lesson<T> = (Sequences<T>, Array2<usize>);
 
 impl<T: Float, C: Cell<T>> SequenceGenerator<T, C> {
-    /// Begins a generator of so many `tokens`.
-    pub fn builder(tokens: usize) -> Builder<T, C, Self> {
-        Builder::new(tokens, tokens)
+    /// Returns a builder for a generator of tokens less than `vocabulary_size`.
+    pub fn builder(vocabulary_size: usize) -> Builder<T, C, Self> {
+        Builder::new(vocabulary_size, vocabulary_size)
     }
 
-    /// A text for each row of `condition` [batch, condition], or one without any, after the tokens of
-    /// `prompt`: at most `most` tokens each, taken by `sampling`. Neither prompt nor end is in them.
+    /// Generates a text for each row of `condition` [batch, condition], or one text without it.
+    ///
+    /// Each text continues the tokens of `prompt` by at most `max_len` tokens, chosen by `sampling`.
+    /// The result contains neither the prompt nor the end token.
     ///
     /// # Errors
-    /// Where `condition` or `prompt` does not fit, or there is neither prompt nor start.
+    /// If `condition` does not fit, `prompt` contains a token that is too large or the start or end
+    /// token, or there is neither a prompt nor a start token.
     pub fn generate(
         &self,
         condition: Option<ArrayView2<'_, T>>,
         prompt: &[usize],
-        most: usize,
+        max_len: usize,
         sampling: &Sampling,
         rng: &mut dyn Rng,
     ) -> Result<Vec<Vec<usize>>> {
         let batch = condition.map_or(1, |condition| condition.nrows());
         let Markers { start, end, .. } = self.config.own;
+        check_indices("prompt", prompt, self.config.input_size, "vocabulary_size")?;
+        self.check_unmarked("prompt", prompt)?;
         let told: Vec<usize> = start.into_iter().chain(prompt.iter().copied()).collect();
         if told.is_empty() {
             let expected = "at least one token: the model has no start";
@@ -145,7 +155,7 @@ impl<T: Float, C: Cell<T>> SequenceGenerator<T, C> {
         }
         let mut texts = vec![Vec::new(); batch];
         let mut ended = vec![false; batch];
-        for _ in 0..most {
+        for _ in 0..max_len {
             let logits = self.network.head.forward(h.view())?;
             let mut next = Vec::with_capacity(batch);
             for (b, row) in logits.rows().into_iter().enumerate() {
@@ -189,26 +199,51 @@ impl<T: Float, C: Cell<T>> SequenceGenerator<T, C> {
         }
     }
 
+    /// Fails if `text`, the argument of that name, contains the start or the end token.
+    fn check_unmarked(&self, argument: impl Display, text: &[usize]) -> Result<()> {
+        let Markers { start, end, .. } = self.config.own;
+        let marker = |&token: &usize| Some(token) == start || Some(token) == end;
+        let Some(t) = text.iter().position(marker) else { return Ok(()) };
+        let which = if Some(text[t]) == start { "start" } else { "end" };
+        let expected = "neither the start nor the end token, which the generator adds itself";
+        // A batch is shuffled: the tokens tell which text it is.
+        let shown = match &self.config.vocabulary {
+            Some(vocabulary) => format!("{:?}", vocabulary.decode(text)?),
+            None => format!("{text:?}"),
+        };
+        let got = format!("{} ({which}) in the text {}", text[t], shortened(&shown));
+        Err(Error::argument(format!("{argument}[{t}]"), expected, got))
+    }
+
     /// What goes in and what should come out, of `texts`, which are one-hot.
     fn lesson(&self, texts: &Sequences<T>) -> Result<Lesson<T>> {
         let tokens = texts.tokens();
         let tokens = tokens.ok_or_else(|| Error::argument("texts", "tokens", "values"))?;
         let Markers { start, end, .. } = self.config.own;
         let of_text = |(b, &length): (usize, &usize)| {
-            let text = tokens.column(b);
-            let all = start.into_iter().chain(text.iter().copied().take(length)).chain(end);
-            all.collect::<Vec<usize>>()
+            let text: Vec<usize> = tokens.column(b).iter().copied().take(length).collect();
+            self.check_unmarked(format_args!("texts[{b}]"), &text)?;
+            Ok(start.into_iter().chain(text).chain(end).collect())
         };
-        let all: Vec<Vec<usize>> = texts.lengths().iter().enumerate().map(of_text).collect();
+        let all = texts.lengths().iter().enumerate().map(of_text);
+        let all = all.collect::<Result<Vec<Vec<usize>>>>()?;
         if let Some(b) = all.iter().position(|text| text.len() < 2) {
-            let expected = "at least two tokens, start and end among them";
-            return Err(Error::argument(format!("texts[{b}]"), expected, all[b].len()));
+            let expected = "at least two tokens, of which the first predicts the second";
+            return Err(Error::argument(format!("texts[{b}]"), expected, format!("{:?}", all[b])));
         }
         let told: Vec<&[usize]> = all.iter().map(|text| &text[..text.len() - 1]).collect();
         let x = Sequences::one_hot_from_list(&told, self.config.input_size)?;
         let next = |(t, b): (usize, usize)| all[b].get(t + 1).copied().unwrap_or_default();
         let y = Array2::from_shape_fn((x.time(), x.batch()), next);
         Ok((x, y))
+    }
+}
+
+/// The beginning of a long text.
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(60) {
+        Some((end, _)) => format!("{} …", &text[..end]),
+        None => text.to_owned(),
     }
 }
 
@@ -274,7 +309,11 @@ impl<T: Float, C: Cell<T>> Shape<T, C> for SequenceGenerator<T, C> {
         let tokens = config.output_size;
         for (name, token) in [("start", config.own.start), ("end", config.own.end)] {
             if let Some(token) = token.filter(|&token| token >= tokens) {
-                return Err(Error::argument(name, format!("less than {tokens} (tokens)"), token));
+                return Err(Error::argument(
+                    name,
+                    format!("less than {tokens} (vocabulary_size)"),
+                    token,
+                ));
             }
         }
         let network = Network::new(&config, tokens, rng)?;

@@ -32,9 +32,11 @@ mod tagger;
 
 use ndarray::{Array2, ArrayView2};
 
+use crate::data::Vocabulary;
 use crate::decode::argmax;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, check_shape, check_size};
 use crate::float::Float;
+use crate::sequences::{Sequences, batch_axis};
 use crate::tensor::reduce::softmax;
 use crate::tensor::Level;
 
@@ -60,4 +62,53 @@ fn classes_of<T: Float>(logits: ArrayView2<'_, T>) -> Result<Vec<usize>> {
         argmax(logits).ok_or_else(|| Error::argument(format!("logits[{row}]"), "numbers", "NaN"))
     };
     logits.rows().into_iter().enumerate().map(best).collect()
+}
+
+/// The `k` greatest probabilities of each row with their classes, by the names in `labels`; the lower
+/// class first where two are equal.
+fn likeliest<'l, T: Float>(
+    p: ArrayView2<'_, T>,
+    k: usize,
+    labels: &'l [String],
+) -> Result<Vec<Vec<(&'l str, T)>>> {
+    if !(1..=p.ncols()).contains(&k) {
+        return Err(Error::argument("k", format!("from 1 to {} (classes)", p.ncols()), k));
+    }
+    let of_row = |(b, row): (usize, ndarray::ArrayView1<'_, T>)| {
+        if row.iter().any(|p| p.is_nan()) {
+            return Err(Error::argument(format!("logits[{b}]"), "numbers", "NaN"));
+        }
+        let mut order: Vec<usize> = (0..row.len()).collect();
+        order.sort_by(|&a, &b| row[b].f64().total_cmp(&row[a].f64()));
+        Ok(order.into_iter().take(k).map(|class| (&labels[class][..], row[class])).collect())
+    };
+    p.rows().into_iter().enumerate().map(of_row).collect()
+}
+
+/// The labels that a model keeps, where they are needed.
+fn needed(labels: Option<&Vec<String>>) -> Result<&[String]> {
+    let expected = "the names of the classes, given to the model's builder";
+    labels.map(|labels| &labels[..]).ok_or_else(|| Error::argument("labels", expected, "none"))
+}
+
+/// The one-hot sequences of `texts` by the vocabulary that a model keeps.
+fn encoded<T: Float, S: AsRef<str>>(
+    vocabulary: Option<&Vocabulary>,
+    texts: &[S],
+) -> Result<Sequences<T>> {
+    let expected = "the vocabulary of the texts, given to the model's builder";
+    let vocabulary = vocabulary.ok_or_else(|| Error::argument("vocabulary", expected, "none"))?;
+    check_size("texts", &[texts.len()])?;
+    let tokens = vocabulary.encode_all(texts)?;
+    if let Some(i) = tokens.iter().position(Vec::is_empty) {
+        let got = format!("{:?}", texts[i].as_ref());
+        return Err(Error::argument(format!("texts[{i}]"), "at least one token", got));
+    }
+    Sequences::one_hot_from_list(&tokens, vocabulary.len())
+}
+
+/// Fails unless `argument` has an entry for each sequence of `x`.
+fn check_batch<T: Float>(argument: &'static str, x: &Sequences<T>, entries: usize) -> Result<()> {
+    let axis = batch_axis(x.time(), x.batch(), entries);
+    check_shape(argument, axis, &[x.batch()], &[entries])
 }

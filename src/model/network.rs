@@ -58,7 +58,7 @@ impl<T: Float, C: Cell<T>> Network<T, C> {
     fn told<'x>(&self, x: &'x Sequences<T>) -> Result<Cow<'x, Sequences<T>>> {
         match (&self.embedding, &self.scaler) {
             (Some(embedding), _) => embedding.forward_sequences(x).map(Cow::Owned),
-            (None, Some(scaler)) => x.with_values(scaler.apply(x.values())?).map(Cow::Owned),
+            (None, Some(scaler)) => x.with_values(scaler.transform(x.values())?).map(Cow::Owned),
             (None, None) => Ok(Cow::Borrowed(x)),
         }
     }
@@ -179,7 +179,7 @@ impl<T: Float, C: Cell<T>> NetworkStream<'_, T, C> {
                 Err(Error::argument("x_t", "tokens (step_tokens)", "values"))
             }
             (Step::Values(x), None) => match &self.network.scaler {
-                Some(scaler) => self.stream.step(scaler.apply(&x)?.view()),
+                Some(scaler) => self.stream.step(scaler.transform(&x)?.view()),
                 None => self.stream.step(x),
             },
             (Step::Tokens(tokens), None) => self.stream.step_tokens(tokens),

@@ -9,10 +9,10 @@ use crate::cell::{Cell, LstmCell};
 use crate::error::Result;
 use crate::float::Float;
 use crate::layer::Pooling;
-use crate::model::Criterion;
 use crate::model::config::{Builder, Config, Shape, shape_calls};
 use crate::model::network::Step;
 use crate::model::pooled::{Pooled, PooledStream};
+use crate::model::{Criterion, check_batch};
 use crate::sequences::Sequences;
 use crate::train::Model;
 use crate::train::metrics::Regression;
@@ -26,7 +26,7 @@ use crate::train::metrics::Regression;
 /// With a [`Criterion::Quantile`] of k levels, output i·k + j is level j of number i.
 ///
 /// ```
-/// use ndarray::{Array1, Array2, array};
+/// use ndarray::Array2;
 /// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 /// use recurrent::cell::GruCell;
 /// use recurrent::data::Dataset;
@@ -37,10 +37,8 @@ use crate::train::metrics::Regression;
 ///
 /// // The mean of a sequence.
 /// let walk = |i: usize| Array2::from_shape_fn((3 + i % 4, 1), |(t, _)| ((i * 7 + t * 3) % 5) as f32);
-/// let data = Dataset::new(
-///     (0..40).map(walk).collect(),
-///     (0..40).map(|i| walk(i).mean().map(|mean| array![mean]).unwrap_or_default()).collect::<Vec<Array1<f32>>>(),
-/// )?;
+/// let means: Vec<f32> = (0..40).filter_map(|i| walk(i).mean()).collect(); // or an Array1 for each
+/// let data = Dataset::new((0..40).map(walk).collect(), means)?;
 /// let mut rng = ChaCha8Rng::seed_from_u64(1);
 /// let mut model = SequenceRegressor::<f32, GruCell<f32>>::builder(1, 1)
 ///     .hidden_size(8)
@@ -104,11 +102,13 @@ impl<T: Float, C: Cell<T>> Model<T> for SequenceRegressor<T, C> {
     type Score = Regression;
 
     fn learn(&self, (x, y): &Self::Batch, grad: &mut Self, rng: &mut dyn Rng) -> Result<f64> {
+        check_batch("y", x, y.nrows())?;
         let loss = |outputs: &Array2<T>| self.config.own.rows(outputs.view(), y.view());
         self.body.learn(x, loss, &mut grad.body, rng)
     }
 
     fn measure(&self, (x, y): &Self::Batch, score: &mut Regression) -> Result<()> {
+        check_batch("y", x, y.nrows())?;
         let outputs = self.body.outputs(x)?;
         let (loss, _) = self.criterion().rows(outputs.view(), y.view())?;
         self.criterion().measure(&outputs, y, score);

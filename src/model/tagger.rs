@@ -11,7 +11,7 @@ use crate::float::Float;
 use crate::loss::CrossEntropy;
 use crate::model::config::{Builder, Config, Shape, shape_calls};
 use crate::model::network::{Network, NetworkStream, Step};
-use crate::model::{classes_of, probabilities_of};
+use crate::model::{classes_of, needed, probabilities_of};
 use crate::sequences::Sequences;
 use crate::train::Model;
 use crate::train::metrics::Classification;
@@ -34,7 +34,7 @@ use crate::train::metrics::Classification;
 /// let tokens: Vec<Vec<usize>> = (0..40).map(|i| (0..3 + i % 4).map(|t| (i * 5 + t * t) % 3).collect()).collect();
 /// let before = |sequence: &Vec<usize>| (0..sequence.len()).map(|t| if t > 0 { sequence[t - 1] } else { 0 }).collect();
 /// let tags: Vec<Vec<usize>> = tokens.iter().map(before).collect();
-/// let data = Dataset::<f32, _>::of_tokens(tokens, 3, tags)?;
+/// let data = Dataset::<f32, _>::from_tokens(tokens, 3, tags)?;
 ///
 /// let mut rng = ChaCha8Rng::seed_from_u64(1);
 /// let mut model = SequenceTagger::<f32>::builder(3, 3).embedding_dim(4).hidden_size(12).build(&mut rng)?;
@@ -97,6 +97,32 @@ impl<T: Float, C: Cell<T>> SequenceTagger<T, C> {
             classes_of(steps.split_at(Axis(0), length).0)
         };
         x.lengths().iter().enumerate().map(of_sequence).collect()
+    }
+
+    /// Returns the name of the likeliest class at each step of each sequence.
+    ///
+    /// # Errors
+    /// As [`predict`](Self::predict); also if the model keeps no [`labels`](Builder::labels).
+    pub fn predict_labels(&self, x: &Sequences<T>) -> Result<Vec<Vec<&str>>> {
+        let labels = needed(self.config.labels.as_ref())?;
+        let names = |classes: Vec<usize>| {
+            classes.into_iter().map(|class| &labels[class][..]).collect::<Vec<&str>>()
+        };
+        Ok(self.predict(x)?.into_iter().map(names).collect())
+    }
+
+    /// Returns the tokens of each text, each with the name of its likeliest class.
+    ///
+    /// # Errors
+    /// As [`encode_texts`](Self::encode_texts) and [`predict_labels`](Self::predict_labels).
+    pub fn predict_texts<S: AsRef<str>>(&self, texts: &[S]) -> Result<Vec<Vec<(String, &str)>>> {
+        let names = self.predict_labels(&self.encode_texts(texts)?)?;
+        let split = |text: &S| self.vocabulary().map(|words| words.split(text.as_ref()));
+        let tokens = texts.iter().filter_map(split);
+        Ok(tokens
+            .zip(names)
+            .map(|(tokens, names)| tokens.into_iter().zip(names).collect())
+            .collect())
     }
 
     /// `batch` sequences step by step.

@@ -293,17 +293,16 @@ fn wrong_tokens_are_refused_by_name() {
     let new = |classes, lengths: &[usize]| {
         message(Sequences::one_hot(tokens.view(), classes, lengths.to_vec()))
     };
-    assert_eq!(new(3, &[2, 2]), "tokens[1, 1]: expected less than 3 (classes), got 3");
-    assert_eq!(new(2, &[1, 1]), "tokens[0, 0]: expected less than 2 (classes), got 2");
+    assert_eq!(new(3, &[2, 2]), "tokens[1, 1]: expected less than 3 (vocabulary_size), got 3");
+    assert_eq!(new(2, &[1, 1]), "tokens[0, 0]: expected less than 2 (vocabulary_size), got 2");
     assert_eq!(new(3, &[2]), "lengths: expected [2] (batch), got [1]");
     assert_eq!(new(3, &[3, 1]), "lengths[0]: expected at most 2 (time), got 3");
-    let sizes = "tokens [time, batch], classes: expected sizes";
-    assert_eq!(new(0, &[0, 0]), format!("{sizes} of at least 1, got [2, 2, 0]"));
+    assert_eq!(new(0, &[0, 0]), "vocabulary_size: expected at least 1, got 0");
     let most = usize::MAX;
-    let expected = format!("{sizes} whose product can be addressed, got [2, 2, {most}]");
-    assert_eq!(new(most, &[2, 2]), expected);
+    let expected = "expected sizes whose product can be addressed";
+    assert_eq!(new(most, &[2, 2]), format!("vocabulary_size: {expected}, got [{most}]"));
     let none = message(Sequences::one_hot(Array2::zeros((0, 2)).view(), 3, vec![0, 0]));
-    assert_eq!(none, format!("{sizes} of at least 1, got [0, 2, 3]"));
+    assert_eq!(none, "tokens [time, batch]: expected sizes of at least 1, got [0, 2]");
 
     let net = Rnn::<f32>::builder(4, 2).build(&mut rng()).unwrap();
     let x = Sequences::one_hot(tokens.view(), 5, vec![2, 2]).unwrap();

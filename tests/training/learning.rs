@@ -6,6 +6,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use recurrent::Sequences;
 use recurrent::cell::{GruCell, RnnCell};
+use recurrent::data::{WindowBatch, Windows};
 use recurrent::layer::Pooling;
 use recurrent::loss::{CrossEntropy, Huber};
 use recurrent::model::{
@@ -119,10 +120,12 @@ fn a_generator_that_is_told_a_vector_learns_as_in_pytorch() {
 
 #[test]
 fn a_forecaster_learns_as_in_pytorch() {
-    let builder = Forecaster::<f64, GruCell<f64>>::builder(3, 2).targets(&[0, 1]);
+    let windows = Windows::new(1, 2).unwrap().targets(&[0, 1]);
+    let builder = Forecaster::<f64, GruCell<f64>>::builder(3, &windows);
     let model = builder.hidden_size(5).num_layers(2).build(&mut rng()).unwrap();
     Training::new("forecaster").check(model, Adam::nadam(0.02).unwrap(), |of, k| {
         let y: Array2<f64> = of.data("y", k);
-        (Sequences::full(of.data::<Ix3>("x", k)).unwrap(), y)
+        let x = Sequences::full(of.data::<Ix3>("x", k)).unwrap();
+        WindowBatch { x, y, targets: vec![0, 1] }
     });
 }

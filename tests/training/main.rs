@@ -2,6 +2,7 @@
 //!
 //! One program, so that what its parts share is compiled once.
 
+mod answers;
 mod data;
 mod formats;
 mod layers;

@@ -5,7 +5,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use recurrent::cell::{Cell, GruCell, GruOptions, LstmCell, Nonlinearity, Reset, RnnCell};
 use recurrent::check::GradientCheck;
-use recurrent::data::{Scaler, Texts, Unit, Vocabulary, Windows};
+use recurrent::data::{Scaler, Texts, Unit, Vocabulary, WindowBatch, Windows};
 use recurrent::decode::Sampling;
 use recurrent::layer::Pooling;
 use recurrent::loss::{CrossEntropy, Huber, Quantile};
@@ -31,6 +31,11 @@ fn values(features: usize) -> Sequences<f64> {
 fn tokens(classes: usize) -> Sequences<f64> {
     let tokens = Array2::from_shape_fn((5, 3), |(t, b)| (3 * t + 2 * b) % classes);
     Sequences::one_hot(tokens.view(), classes, vec![5, 1, 3]).unwrap()
+}
+
+/// Windows of which the given features are foretold, `horizon` steps each.
+fn windows(horizon: usize, targets: &[usize]) -> Windows {
+    Windows::new(1, horizon).unwrap().targets(targets)
 }
 
 /// The gradient of `learn` against finite differences of its loss, dropout included: it draws the
@@ -83,10 +88,11 @@ fn a_regressor_s_and_a_forecaster_s_gradients_match_finite_differences_for_every
         let builder = SequenceRegressor::<f64, GruCell<f64>>::builder(3, 4).hidden_size(5);
         let regressor = builder.loss(criterion.clone()).pooling(Pooling::Mean);
         agrees(&regressor.build(&mut rng()).unwrap(), &(values(3), y.clone()));
-        let builder = Forecaster::<f64>::builder(3, 2).targets(&[2, 0]).hidden_size(5);
+        let builder = Forecaster::<f64>::builder(3, &windows(2, &[2, 0])).hidden_size(5);
         let scaler = Scaler::min_max(&[array![[0.0, 1.0, 2.0], [1.0, 3.0, 7.0]].view()]).unwrap();
         let forecaster = builder.scaler(scaler).dropout(0.2).loss(criterion);
-        agrees(&forecaster.build(&mut rng()).unwrap(), &(values(3), y.clone()));
+        let batch = WindowBatch { x: values(3), y: y.clone(), targets: vec![2, 0] };
+        agrees(&forecaster.build(&mut rng()).unwrap(), &batch);
     }
 }
 
@@ -99,14 +105,16 @@ fn a_tagger_s_and_a_generator_s_gradients_match_finite_differences() {
         let loss = CrossEntropy::default().ignore_index(1);
         agrees(&builder.loss(loss).build(&mut rng()).unwrap(), &(input, classes.clone()));
     }
+    // Tokens 0 to 3 of 6: the last two are free for start and end.
+    let texts = || Sequences::one_hot(tokens(4).tokens().unwrap(), 6, vec![5, 1, 3]).unwrap();
     let condition = Some(random((1, 3, 7), 2).index_axis_move(Axis(0), 0));
     for layers in [1, 2] {
-        let builder = SequenceGenerator::<f64>::builder(4).hidden_size(5).num_layers(layers);
-        let builder = builder.embedding_dim(3).dropout(0.2).start(2).end(3).condition_size(7);
-        agrees(&builder.build(&mut rng()).unwrap(), &(condition.clone(), tokens(4)));
+        let builder = SequenceGenerator::<f64>::builder(6).hidden_size(5).num_layers(layers);
+        let builder = builder.embedding_dim(3).dropout(0.2).start(4).end(5).condition_size(7);
+        agrees(&builder.build(&mut rng()).unwrap(), &(condition.clone(), texts()));
     }
-    let plain = SequenceGenerator::<f64, RnnCell<f64>>::builder(4).hidden_size(5).end(0);
-    agrees(&plain.build(&mut rng()).unwrap(), &(None, tokens(4)));
+    let plain = SequenceGenerator::<f64, RnnCell<f64>>::builder(6).hidden_size(5).end(4);
+    agrees(&plain.build(&mut rng()).unwrap(), &(None, texts()));
 }
 
 /// The one sequence `b` of `x`, as an array [time, features].
@@ -146,7 +154,8 @@ fn forecasts_are_in_the_units_of_the_data_and_recursion_hears_itself() {
     let series = Array2::from_shape_fn((40, 2), |(t, j)| 100.0 * (1 + j) as f64 + (t % 7) as f64);
     let scaler = Scaler::standard(&[series.view()]).unwrap();
     let quantiles = Criterion::Quantile(Quantile::new(vec![0.1, 0.5, 0.9]).unwrap());
-    let builder = Forecaster::<f64, GruCell<f64>>::builder(2, 3).hidden_size(5).scaler(scaler);
+    let cut = windows(3, &[0, 1]);
+    let builder = Forecaster::<f64, GruCell<f64>>::builder(2, &cut).hidden_size(5).scaler(scaler);
     let model = builder.loss(quantiles).build(&mut rng()).unwrap();
     let recent = series.slice(s![..9, ..]);
     let said = model.forecast(recent).unwrap();
@@ -167,7 +176,7 @@ fn forecasts_are_in_the_units_of_the_data_and_recursion_hears_itself() {
         last = stream.step(row.insert_axis(Axis(0))).unwrap();
     }
     assert_eq!(last.into_iter().collect::<Vec<_>>(), said.into_iter().collect::<Vec<_>>());
-    let one = Forecaster::<f64>::builder(2, 3).targets(&[1]).build(&mut rng()).unwrap();
+    let one = Forecaster::<f64>::builder(2, &windows(3, &[1])).build(&mut rng()).unwrap();
     let error = one.forecast_recursively(recent, 5).unwrap_err().to_string();
     assert_eq!(error, "targets: expected all 2 features: each is heard again, got [1]");
 }
@@ -189,7 +198,7 @@ impl Drop for File {
 #[test]
 fn a_saved_model_comes_back_whole_with_what_was_kept_with_it() {
     let file = File::new("models");
-    let words = Vocabulary::of(Unit::Word).fixed(&["a", "b", "c", "d"]).unwrap();
+    let words = Vocabulary::builder(Unit::Word).fixed(&["a", "b", "c", "d"]).unwrap();
     let model = SequenceClassifier::<f64, RnnCell<f64>>::builder(4, 2)
         .embedding_dim(3)
         .hidden_size(5)
@@ -260,12 +269,14 @@ fn every_kind_of_model_comes_back_from_its_file() {
     assert_eq!(say(&again), say(&generator));
 
     let levels = Criterion::Quantile(Quantile::new(vec![0.25, 0.75]).unwrap());
-    let forecaster = Forecaster::<f64>::builder(3, 4).targets(&[1]).scaler(scaler).loss(levels);
+    let cut = windows(4, &[1]);
+    let forecaster = Forecaster::<f64>::builder(3, &cut).scaler(scaler).loss(levels);
     let forecaster = forecaster.build(&mut rng()).unwrap();
     forecaster.save(&file.0).unwrap();
     let again = Forecaster::<f64>::load(&file.0).unwrap();
     assert_eq!(again.predict(&values(3)).unwrap(), forecaster.predict(&values(3)).unwrap());
-    assert_eq!((again.horizon(), again.criterion()), (4, forecaster.criterion()));
+    assert_eq!((again.horizon(), again.targets()), (4, &[1][..]));
+    assert_eq!(again.criterion(), forecaster.criterion());
 }
 
 #[test]
@@ -285,7 +296,7 @@ fn nonsense_is_refused_by_name() {
     assert_eq!(build(classifier().labels(&["a"])), "labels: expected [2] (output), got [1]");
     let scaler = Scaler::standard(&[array![[1.0], [2.0]].view()]).unwrap();
     assert_eq!(build(classifier().scaler(scaler)), "scaler: expected [3] (input), got [1]");
-    let words = Vocabulary::of(Unit::Word).fixed(&["a"]).unwrap();
+    let words = Vocabulary::builder(Unit::Word).fixed(&["a"]).unwrap();
     assert_eq!(build(classifier().vocabulary(words)), "vocabulary: expected [3] (input), got [1]");
 
     let two_ways = classifier().bidirectional(true).build(&mut rng()).unwrap();
@@ -308,7 +319,7 @@ fn nonsense_is_refused_by_name() {
     let build = |result: Result<SequenceGenerator<f64>>| says(result.map(|_| ()));
     assert_eq!(
         build(generator().start(4).build(&mut rng())),
-        "start: expected less than 4 (tokens), got 4"
+        "start: expected less than 4 (vocabulary_size), got 4"
     );
     assert!(build(generator().bidirectional(true).build(&mut rng())).starts_with("bidirectional"));
     let mute = generator().build(&mut rng()).unwrap();
@@ -318,8 +329,7 @@ fn nonsense_is_refused_by_name() {
     let vector = array![[1.0]];
     let told = mute.generate(Some(vector.view()), &[1], 3, &greedy, &mut rng());
     assert_eq!(says(told.map(|_| ())), "condition: expected none, got a vector for each text");
-    assert!(Forecaster::<f64>::builder(2, 0).build(&mut rng()).is_err());
-    let target = Forecaster::<f64>::builder(2, 1).targets(&[2]).build(&mut rng());
+    let target = Forecaster::<f64>::builder(2, &windows(1, &[2])).build(&mut rng());
     assert_eq!(says(target.map(|_| ())), "targets[0]: expected less than 2 (features), got 2");
 }
 
@@ -344,10 +354,11 @@ fn a_generator_learns_to_describe_the_vector_that_it_is_told() {
 #[test]
 fn a_forecaster_learns_and_the_same_seed_gives_the_same_bits() {
     let series = Array2::from_shape_fn((120, 1), |(t, _)| 5.0 + (t as f64 / 3.0).sin());
-    let (train, test) = Windows::new(8, 2).unwrap().split(&series, 90).unwrap();
+    let windows = Windows::new(8, 2).unwrap();
+    let (train, test) = windows.split(&series, 90).unwrap();
     let run = || {
         let scaler = Scaler::standard(&[train.series().view()]).unwrap();
-        let builder = Forecaster::<f64, GruCell<f64>>::builder(1, 2).hidden_size(8);
+        let builder = Forecaster::<f64, GruCell<f64>>::builder(1, &windows).hidden_size(8);
         let mut model = builder.dropout(0.1).scaler(scaler).build(&mut rng()).unwrap();
         let trainer = Trainer::new(Adam::new(0.02).unwrap()).epochs(20).seed(7);
         trainer.fit(&mut model, &train, Some(&test)).unwrap();
