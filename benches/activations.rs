@@ -11,9 +11,9 @@ use measure::{measure, short};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use recurrent::Float;
+use recurrent::tensor::Level;
 use recurrent::tensor::activation::{relu_slice, sigmoid_slice, tanh_slice};
 use recurrent::tensor::reduce::softmax;
-use recurrent::tensor::{Level, dispatch};
 
 const LEN: usize = 1024;
 
@@ -23,7 +23,7 @@ macro_rules! slice {
         let (level, mut scratch) = (Level::new(), $values.clone());
         let seconds = measure(&mut $group, $name, LEN as u64, || {
             scratch.copy_from_slice(black_box(&$values));
-            dispatch!(level, simd => $function(simd, &mut scratch));
+            $function(level, &mut scratch);
         });
         if seconds.is_finite() {
             println!("{}: best {:.3} ns a value\n", $name, seconds * 1e9 / LEN as f64);

@@ -46,7 +46,7 @@ fn cell<T: Float, C: Cell<T>>(criterion: &mut Criterion, name: &str, peak: f64) 
         };
         let (x, d_output) = (Sequences::full(values(input)), values(net.output_size()));
         let Ok(x) = x else { return };
-        let gates = net.cells()[0].weight_ih().nrows();
+        let gates = net.cells()[0].weights().weight_ih.nrows();
         let work = time * batch * gates * (input + net.output_size());
         let size = format!("T {time}, B {batch}, I {input}, H {hidden}");
         measure_rate(&mut group, &format!("forward, {size}"), work, peak, || {

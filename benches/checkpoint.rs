@@ -7,12 +7,12 @@ use std::time::Instant;
 use ndarray::Array3;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use recurrent::{Arrays, Checkpoint, Lstm, Result, Sequences};
+use recurrent::{Arrays, Lstm, Recompute, Result, Sequences};
 
 const TIME: usize = 1000;
 const SIZES: [(usize, usize, usize); 2] = [(1, 64, 128), (32, 64, 128)];
-const CHECKPOINTS: [Checkpoint; 4] =
-    [Checkpoint::Store, Checkpoint::Every(10), Checkpoint::Sqrt, Checkpoint::Every(100)];
+const CHECKPOINTS: [Recompute; 4] =
+    [Recompute::Store, Recompute::Every(10), Recompute::Sqrt, Recompute::Every(100)];
 const REPETITIONS: usize = 9;
 
 fn main() -> Result<()> {

@@ -17,7 +17,7 @@ use rand_chacha::ChaCha8Rng;
 use rate::{measure_rate, set_threads};
 use recurrent::Float;
 use recurrent::tensor::{
-    Gather, Level, Packed, Rows, RowsMut, Start, add_outer_products, dispatch, product,
+    Accumulate, Level, Packed, RowRefs, Rows, RowsMut, add_outer_products, product,
 };
 
 /// Batch, width of the state, rows of the weight.
@@ -49,13 +49,11 @@ fn products<T: Float>(criterion: &mut Criterion) {
     for &(rows, k, n) in STEPS {
         let (a, b) = (random::<T>((rows, k)), random::<T>((k, n)));
         let mut out = vec![T::zero(); rows * n];
-        let packed = dispatch!(level, simd => Packed::new(simd, b.view()));
+        let packed = Packed::new(level, b.view());
         let a_rows = Rows::new(a.as_slice().unwrap_or_default(), k);
         let name = format!("product [{rows}, {k}] · [{k}, {n}]");
         measure_rate(&mut group, &name, rows * k * n, peak, || {
-            dispatch!(level, simd => {
-                product(simd, a_rows, &packed, Start::Zero, RowsMut::new(&mut out, n))
-            });
+            product(a_rows, &packed, Accumulate::Zero, RowsMut::new(&mut out, n));
         });
     }
     for &(rows, m, n) in GRADIENTS {
@@ -65,11 +63,11 @@ fn products<T: Float>(criterion: &mut Criterion) {
             values.outer_iter().map(|row| row.to_vec()).collect()
         };
         let (a, b) = (gather(&a), gather(&b));
-        let a = Gather::new(a.iter().map(Vec::as_slice).collect(), m);
-        let b = Gather::new(b.iter().map(Vec::as_slice).collect(), n);
+        let a = RowRefs::new(a.iter().map(Vec::as_slice).collect(), m);
+        let b = RowRefs::new(b.iter().map(Vec::as_slice).collect(), n);
         let name = format!("outer products {rows} × [{m}] ⊗ [{n}]");
         measure_rate(&mut group, &name, rows * m * n, peak, || {
-            dispatch!(level, simd => add_outer_products(simd, &a, [(&b, out.view_mut())]));
+            add_outer_products(level, &a, &mut [(&b, out.view_mut())]);
         });
     }
     group.finish();

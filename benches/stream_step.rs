@@ -42,8 +42,10 @@ fn cell<T: Float, C: Cell<T>>(criterion: &mut Criterion, name: &str, peak: f64) 
         };
         let x = Array2::from_shape_simple_fn((batch, input), || T::of(rng.random_range(-1.0..1.0)));
         let Ok(mut stream) = net.stream(batch) else { return };
-        let weights =
-            |cell: &C| cell.weight_ih().nrows() * (cell.weight_ih().ncols() + cell.state_size(0));
+        let weights = |cell: &C| {
+            cell.weights().weight_ih.nrows()
+                * (cell.weights().weight_ih.ncols() + cell.state_size(0))
+        };
         let work = batch * net.cells().iter().map(weights).sum::<usize>();
         let size = format!("B {batch}, I {input}, H {hidden}, layers {layers}");
         measure_rate(&mut group, &size, work, peak, || {

@@ -68,8 +68,8 @@ pub use error::{Error, Result};
 pub use float::Float;
 
 pub use sequence::{
-    Builder, CoupledLstm, Gru, LayerNormLstm, Lstm, PeepholeLstm, ProjectedLstm, Recompute, Recurrent, Rnn, State, StepGradients, Stream,
-    Tape, Truncated, Window, Workspace,
+    Builder, CoupledLstm, Gru, LayerNormLstm, Lstm, PeepholeLstm, ProjectedLstm, Recompute,
+    Recurrent, Rnn, State, StepGradients, Stream, Tape, Truncated, Window, Workspace,
 };
 pub use sequences::Sequences;
 

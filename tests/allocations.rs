@@ -12,7 +12,7 @@ use recurrent::cell::{
     Cell, CoupledLstmCell, GruCell, GruOptions, LayerNormLstmCell, LstmCell, PeepholeLstmCell,
     ProjectedLstmCell, ProjectedLstmOptions, Reset, RnnCell,
 };
-use recurrent::{Arrays, Checkpoint, Recurrent, Sequences};
+use recurrent::{Arrays, Recompute, Recurrent, Sequences};
 
 thread_local! {
     static COUNT: Counter<usize> = const { Counter::new(0) };
@@ -123,7 +123,7 @@ fn check_time<C: Cell<f32>>(options: C::Options) {
             let mut grad = net.zeros_like();
             let mut rng = ChaCha8Rng::seed_from_u64(3);
             // Each once before, so that the library's own memory for later stands.
-            let mut call = |checkpoint: Option<Checkpoint>| match checkpoint {
+            let mut call = |checkpoint: Option<Recompute>| match checkpoint {
                 None => assert!(net.forward(&x, None).is_ok()),
                 Some(checkpoint) => {
                     let pass = net.forward_train_with(&x, None, &mut rng, checkpoint);
@@ -131,7 +131,7 @@ fn check_time<C: Cell<f32>>(options: C::Options) {
                     assert!(net.backward(tape, &d_output, None, &mut grad).is_ok());
                 }
             };
-            [None, Some(Checkpoint::Store), Some(Checkpoint::Every(time.div_ceil(3)))].map(
+            [None, Some(Recompute::Store), Some(Recompute::Every(time.div_ceil(3)))].map(
                 |checkpoint| {
                     call(checkpoint);
                     allocations(|| call(checkpoint))
@@ -220,7 +220,7 @@ fn one_hot_input_is_never_an_array() {
         let tokens = Array2::from_shape_fn((9, 13), |(t, b)| classes - 1 - 7 * t - b);
         let x = Sequences::one_hot(tokens.view(), classes, vec![9; 13]).unwrap();
         assert!(net.forward(&x, None).is_ok());
-        for checkpoint in [Checkpoint::Store, Checkpoint::Every(4)] {
+        for checkpoint in [Recompute::Store, Recompute::Every(4)] {
             let pass = net.forward_train_with(&x, None, &mut rng, checkpoint);
             let (output, _, tape) = pass.unwrap();
             assert!(net.backward(tape, output.values(), None, &mut grad).is_ok());

@@ -3,8 +3,8 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use recurrent::Float;
-use recurrent::tensor::{Level, Simd, SimdBase, SimdFloat, Vector, dispatch};
+use recurrent::tensor::{Level, Simd, SimdBase, SimdFloat, Vector};
+use recurrent::{Float, compiled};
 
 /// Sums that do not wait for each other: more than latency × width of the units, fewer than the
 /// registers.
@@ -15,14 +15,17 @@ const BURSTS: usize = 200;
 /// The best burst in GF/s, two operations a multiply-add.
 pub(crate) fn fma_peak<T: Float>() -> f64 {
     let level = Level::new();
-    let best =
-        (0..BURSTS).map(|_| dispatch!(level, simd => burst::<_, T>(simd))).fold(0.0, f64::max);
+    let best = (0..BURSTS).map(|_| burst::<T>(level)).fold(0.0, f64::max);
     println!("FMA peak {} on {level:?}: {best:.1} GF/s", T::NAME);
     best
 }
 
+compiled! {
+    fn burst<'a, T>() -> f64 = burst_on::<_, T>;
+}
+
 #[inline(always)]
-fn burst<S: Simd, T: Float>(simd: S) -> f64 {
+fn burst_on<S: Simd, T: Float>(simd: S) -> f64 {
     let vector = |value: f64| Vector::<S, T>::splat(simd, T::of(value));
     let (factor, addend) = (vector(black_box(0.999)), vector(black_box(0.001)));
     let mut sums = [vector(black_box(1.0)); CHAINS];

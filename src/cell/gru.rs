@@ -167,7 +167,13 @@ impl<T: Float> Cell<T> for GruCell<T> {
             Reset::Before => {
                 let d_n = gates.as_rows().columns(n);
                 product(d_n, &packed[1], Accumulate::Zero, saved.reborrow());
-                reset_before_backward(level, h_prev, gates.reborrow(), saved.reborrow(), d_h.reborrow());
+                reset_before_backward(
+                    level,
+                    h_prev,
+                    gates.reborrow(),
+                    saved.reborrow(),
+                    d_h.reborrow(),
+                );
             }
         }
         product(gates.as_rows().columns(rz), &packed[0], Accumulate::Output, d_h.reborrow());

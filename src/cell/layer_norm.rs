@@ -158,7 +158,11 @@ impl<T: Float> LayerNormLstmCell<T> {
             [Some(b), Some(ih), Some(hh), Some(c)] => Some(([b, ih, hh], c)),
             _ => None,
         };
-        Norms { epsilon: *epsilon, scales: [ln_ih, ln_hh, ln_c].map(|ln| slice(&ln.weight)), shifts }
+        Norms {
+            epsilon: *epsilon,
+            scales: [ln_ih, ln_hh, ln_c].map(|ln| slice(&ln.weight)),
+            shifts,
+        }
     }
 }
 
@@ -219,8 +223,8 @@ impl<T: Float> Cell<T> for LayerNormLstmCell<T> {
     fn accumulate(&self, steps: &Steps<'_, T>, grad: &mut Self) {
         let (level, hidden, saved) = (steps.level(), self.hidden_size(), steps.saved());
         let mut start = 0;
-        let [u, v, d_a, d_v, c, d_y] =
-            ENDS.map(|end| saved.columns(std::mem::replace(&mut start, end) * hidden..end * hidden));
+        let [u, v, d_a, d_v, c, d_y] = ENDS
+            .map(|end| saved.columns(std::mem::replace(&mut start, end) * hidden..end * hidden));
         let GateWeights { weight_ih, weight_hh, .. } = &mut grad.weights;
         steps.x().add_outer_products(level, &steps.d_gates(), weight_ih.view_mut());
         add_outer_products(level, &d_v, &mut [(&steps.prev(0), weight_hh.view_mut())]);

@@ -36,9 +36,7 @@ use crate::compiled;
 use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::tensor::activation::{sigmoid, tanh};
-use crate::tensor::{
-    Accumulate, Level, Packed, Simd, add_outer_products, lanes, product,
-};
+use crate::tensor::{Accumulate, Level, Packed, Simd, add_outer_products, lanes, product};
 
 /// An LSTM cell with a projected output; equations in the [module](self).
 #[derive(Clone, Debug)]

@@ -5,8 +5,9 @@ use std::ops::Range;
 use crate::cell::MAX_STATES;
 use crate::float::Float;
 use crate::sequences::Input;
-use crate::tensor::matmul::{Operands, product_then};
-use crate::tensor::{Accumulate, Level, Packed, RowRefs, Rows, RowsMut, product};
+use crate::tensor::{
+    Accumulate, Level, Operands, Packed, RowRefs, Rows, RowsMut, product, product_then,
+};
 
 /// Where a step's noise is drawn from: the same key gives the same noise, forward and backward.
 #[derive(Clone, Copy, Debug)]

@@ -52,12 +52,7 @@ impl<T: Float> GateWeights<T> {
 
     /// Sets the bias of the forget gate, which is `gate` of `gates` equal parts: `value` in `bias_ih` and
     /// zero in `bias_hh`. Without a value it stays as the other biases.
-    pub fn set_forget_bias(
-        &mut self,
-        value: Option<f64>,
-        gates: usize,
-        gate: usize,
-    ) -> Result<()> {
+    pub fn set_forget_bias(&mut self, value: Option<f64>, gates: usize, gate: usize) -> Result<()> {
         let Some(value) = value else { return Ok(()) };
         let (Some(bias_ih), Some(bias_hh), true) =
             (&mut self.bias_ih, &mut self.bias_hh, value.is_finite())

@@ -37,8 +37,8 @@ use crate::decode::argmax;
 use crate::error::{Error, Result, check_shape, check_size};
 use crate::float::Float;
 use crate::sequences::{Sequences, batch_axis};
-use crate::tensor::reduce::softmax;
 use crate::tensor::Level;
+use crate::tensor::reduce::softmax;
 
 pub use classifier::{ClassifierStream, SequenceClassifier};
 pub use config::Builder;

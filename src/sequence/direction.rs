@@ -234,8 +234,7 @@ impl<'m, T: Float> Direction<'_, 'm, T> {
         let noise = Noise { seed: io.noise, t, place: tape.block.places.start };
         let StepRows { prev, next, gates, saved } = tape.rows_of(t);
         let next: [Rows<'_, T>; MAX_STATES] = std::array::from_fn(|s| next[s].as_rows());
-        let mut step =
-            BackwardStep { level: self.level, prev, next, gates, saved, d_state, noise };
+        let mut step = BackwardStep { level: self.level, prev, next, gates, saved, d_state, noise };
         self.cell.backward(&weights.recurrent, &mut step);
         self.flush(&mut step.d_state);
     }

@@ -26,10 +26,10 @@ use crate::tensor::random::dropout_mask;
 /// The entry points of the engine for one element type.
 pub(crate) struct Engine<T: Float> {
     pub(crate) forward_train: fn(&Network<'_, T>, &Call<'_, T>, &mut dyn Rng) -> Result<Trained<T>>,
-    pub(crate) backward: fn(&Network<'_, T>, Tape<T>, &Gradients<'_, T>, Grads<'_, '_, T>) -> Result<Back<T>>,
+    pub(crate) backward:
+        fn(&Network<'_, T>, Tape<T>, &Gradients<'_, T>, Grads<'_, '_, T>) -> Result<Back<T>>,
     pub(crate) workspace: for<'m> fn(Network<'m, T>) -> Workspace<'m, T>,
-    pub(crate) infer:
-        fn(&Workspace<'_, T>, Option<Results<T>>, &Call<'_, T>) -> Result<Results<T>>,
+    pub(crate) infer: fn(&Workspace<'_, T>, Option<Results<T>>, &Call<'_, T>) -> Result<Results<T>>,
     pub(crate) stream: for<'m> fn(Network<'m, T>, usize) -> Result<Stream<'m, T>>,
     pub(crate) advance: fn(&mut Stream<'_, T>, Option<Input<&[T], &[usize]>>),
 }
@@ -319,7 +319,8 @@ impl<'m, T: Float> Network<'m, T> {
         let mut d_output = order.sorted(d_output.view());
         while let Some(layer) = layers.pop() {
             let backward = Backward { network: self, order: &order, keep, record };
-            d_output = backward.layer(layers.len(), layer, d_output, &mut d_states, grads, &mut steps);
+            d_output =
+                backward.layer(layers.len(), layer, d_output, &mut d_states, grads, &mut steps);
         }
         let unsorted = |states: Vec<_>| states.into_iter().map(|d| order.unsorted(d)).collect();
         let values = steps.into_iter().map(unsorted).collect();

@@ -55,9 +55,8 @@ impl<'m, T: Float> Stream<'m, T> {
         weights.iter().for_each(|weights| _ = weights.input.packed());
         let rows = |width: usize| vec![T::zero(); batch * width];
         let sizes = network.sizes.iter();
-        let output = |(layer, width)| {
-            network.adds_input(layer).then(|| Array2::zeros((batch, width)))
-        };
+        let output =
+            |(layer, width)| network.adds_input(layer).then(|| Array2::zeros((batch, width)));
         let state = network.initial_state(batch);
         Ok(Self {
             next: state.clone(),

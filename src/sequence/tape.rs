@@ -186,11 +186,7 @@ impl<T: Float> BlockTape<T> {
     }
 
     /// Begins a span of steps with `states`, one row for each sequence.
-    pub(crate) fn enter(
-        &mut self,
-        span: &Range<usize>,
-        states: &mut [RowsMut<'_, T>; MAX_STATES],
-    ) {
+    pub(crate) fn enter(&mut self, span: &Range<usize>, states: &mut [RowsMut<'_, T>; MAX_STATES]) {
         let time = self.block.time();
         self.span = span.start.min(time)..span.end.min(time);
         self.base = self.block.offset(self.span.start);

@@ -26,8 +26,7 @@ pub trait Kernel: 'static {
 pub struct Compiled<K: Kernel>(Table<Instance<K>>);
 
 /// The instance of a kernel for one element type.
-type Function<K, T> =
-    for<'a> fn(Level, <K as Kernel>::Args<'a, T>) -> <K as Kernel>::Output<T>;
+type Function<K, T> = for<'a> fn(Level, <K as Kernel>::Args<'a, T>) -> <K as Kernel>::Output<T>;
 
 /// The family of a kernel's instances.
 #[derive(Debug)]

@@ -17,6 +17,13 @@ pub(crate) const fn is_wide<S: Simd, T: Float>() -> bool {
     Vector::<S, T>::LEN * size_of::<T>() == 64
 }
 
+/// Whether the instruction set is the lowest of x86, for machines that are older than AVX2: it gets few
+/// shapes of tiles, as each is compiled.
+#[inline(always)]
+pub(crate) const fn is_lean<S: Simd, T: Float>() -> bool {
+    cfg!(target_arch = "x86_64") && Vector::<S, T>::LEN * size_of::<T>() == 16
+}
+
 /// Vectors side by side in a panel, but for the last one.
 #[inline(always)]
 pub(crate) const fn panel_vectors<S: Simd, T: Float>() -> usize {
@@ -37,6 +44,7 @@ fn panel_shape_on<S: Simd, T: Float>(_simd: S) -> (usize, usize) {
 #[inline(always)]
 pub(crate) const fn tile_rows<S: Simd, T: Float>(vectors: usize) -> usize {
     match (is_wide::<S, T>(), vectors) {
+        _ if is_lean::<S, T>() => 3,
         (false, 3) => 4,
         (false, 4) => 3,
         _ => 6,

@@ -41,17 +41,16 @@ impl<'a, T: Float> Accumulate<'a, T> {
 
 /// The operands of one product.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Operands<'a, T: Float> {
+pub struct Operands<'a, T: Float> {
     /// The rows on the left.
-    pub(crate) rows: Rows<'a, T>,
+    pub rows: Rows<'a, T>,
     /// The matrix on the right.
-    pub(crate) weights: &'a Packed<T>,
+    pub weights: &'a Packed<T>,
 }
 
 /// A function that is called with each finished block of a product: its rows, its units of each gate,
 /// and the result.
-pub(crate) type Epilogue<'a, T> =
-    dyn FnMut(Range<usize>, Range<usize>, &mut RowsMut<'_, T>) + 'a;
+pub type Epilogue<'a, T> = dyn FnMut(Range<usize>, Range<usize>, &mut RowsMut<'_, T>) + 'a;
 
 /// `out = start + a · b`, for `a` [rows, k], `b` [k, n] and `out` [rows, n].
 ///
@@ -69,7 +68,7 @@ pub fn product<T: Float>(
 
 /// `out = start + first + last`, where `first` may be absent; calls `epilogue` with each block of the
 /// result while it is still in the first-level cache. Each element is in one block.
-pub(crate) fn product_then<'a, T: Float>(
+pub fn product_then<'a, T: Float>(
     first: Option<Operands<'a, T>>,
     last: Operands<'a, T>,
     start: Accumulate<'a, T>,
@@ -116,23 +115,24 @@ impl<'a, T: Float> ProductTiles<'a, T> {
         debug_assert_eq!(sum.last.rows.width(), weights.k());
         for start in (0..count).step_by(BLOCK_ROWS) {
             let rows = start..count.min(start + BLOCK_ROWS);
-            let parts = rows.len().div_ceil(EPILOGUE_ROWS);
+            let parts = match epilogue {
+                Some(_) => rows.len().div_ceil(EPILOGUE_ROWS),
+                None => 1,
+            };
             let mut finished: Range<usize> = 0..0;
             // One row fills the pipelines only with two panels at once.
             for panels in weights.walk(if count == 1 { 2 } else { 1 }) {
-                let Some(epilogue) = epilogue.as_mut().filter(|_| parts > 1) else {
-                    finished = weights.units_with(&panels, &finished);
-                    sum.panels(simd, rows.clone(), panels, &mut out);
-                    continue;
-                };
                 for part in 0..parts {
                     let place = |part| rows.start + rows.len() * part / parts;
                     let rows = place(part)..place(part + 1);
                     sum.panels(simd, rows.clone(), panels.clone(), &mut out);
-                    epilogue(rows, weights.units_with(&panels, &(0..0)), &mut out);
+                    if let (Some(epilogue), true) = (&mut epilogue, parts > 1) {
+                        epilogue(rows, weights.units_with(&panels, &(0..0)), &mut out);
+                    }
                 }
+                finished = weights.units_with(&panels, &finished);
             }
-            if let (Some(epilogue), false) = (&mut epilogue, finished.is_empty()) {
+            if let (Some(epilogue), true) = (&mut epilogue, parts == 1 && !finished.is_empty()) {
                 epilogue(rows, finished, &mut out);
             }
         }
@@ -150,7 +150,7 @@ impl<'a, T: Float> ProductTiles<'a, T> {
         let weights = self.last.weights;
         let (first, vectors) = (panels.start, weights.vectors_of::<S>(panels.start));
         let same = |panel| weights.is_whole(panel) && weights.vectors_of::<S>(panel) == vectors;
-        if panels.len() == 2 && same(first + 1) {
+        if const { !kernel::is_lean::<S, T>() } && panels.len() == 2 && same(first + 1) {
             match vectors {
                 4 => self.tile::<S, 1, 2, 4, true>(simd, 0, first, out),
                 3 => self.tile::<S, 1, 2, 3, true>(simd, 0, first, out),
@@ -179,9 +179,11 @@ impl<'a, T: Float> ProductTiles<'a, T> {
         out: &mut RowsMut<'_, T>,
     ) {
         if !self.last.weights.is_whole(panel) {
-            let singles = rows.start + rows.len() / 4 * 4..rows.end;
-            let fours = (rows.start..singles.start).step_by(4);
-            fours.for_each(|r| self.last_tile::<S, 4, V>(simd, r, panel, out));
+            let fours = if const { kernel::is_lean::<S, T>() } { 0 } else { rows.len() / 4 };
+            let singles = rows.start + 4 * fours..rows.end;
+            for r in (rows.start..singles.start).step_by(4) {
+                self.last_tile::<S, 4, V>(simd, r, panel, out);
+            }
             return singles.for_each(|r| self.last_tile::<S, 1, V>(simd, r, panel, out));
         }
         // As few tiles as can be, nearly alike: short ones keep the pipelines half empty.
@@ -201,7 +203,13 @@ impl<'a, T: Float> ProductTiles<'a, T> {
                     self.tile::<S, 4, 1, V, true>(simd, r, panel, out);
                 }
                 3 => self.tile::<S, 3, 1, V, true>(simd, r, panel, out),
-                2 => self.tile::<S, 2, 1, V, true>(simd, r, panel, out),
+                2 if const { !kernel::is_lean::<S, T>() } => {
+                    self.tile::<S, 2, 1, V, true>(simd, r, panel, out);
+                }
+                2 => {
+                    self.tile::<S, 1, 1, V, true>(simd, r, panel, out);
+                    self.tile::<S, 1, 1, V, true>(simd, r + 1, panel, out);
+                }
                 _ => self.tile::<S, 1, 1, V, true>(simd, r, panel, out),
             }
             r += height;

@@ -46,7 +46,7 @@ pub use dispatch::{Compiled, Kernel};
 pub use fearless_simd::{Level, Select, Simd, SimdBase, SimdFloat};
 pub use init::Init;
 pub use lanes::{Lanes, Vector, lanes};
-pub use matmul::{Accumulate, product};
+pub use matmul::{Accumulate, Epilogue, Operands, product, product_then};
 pub use outer::add_outer_products;
 pub use pack::{MAX_GATES, Packed};
 pub use rows::{RowRefs, Rows, RowsMut};

@@ -244,6 +244,13 @@ impl<'a, T: Float> Left<'a, T> {
         while !out.is_empty() {
             // Eight left are two tiles of four: tiles of one row keep the pipelines half empty.
             let rows = match out.len() / width {
+                rest if const { kernel::is_lean::<S, T>() } => {
+                    if rest < TILE_ROWS {
+                        1
+                    } else {
+                        TILE_ROWS
+                    }
+                }
                 8 => 4,
                 TILE_ROWS.. => TILE_ROWS,
                 4.. => 4,
@@ -253,7 +260,9 @@ impl<'a, T: Float> Left<'a, T> {
             match (rows, packed.next()) {
                 (TILE_ROWS, Some(packed)) => panel.add_tile(packed.iter(), tile),
                 (TILE_ROWS, None) => panel.add_tile::<TILE_ROWS>(columns_of(a, row), tile),
-                (4, _) => panel.add_tile::<4>(columns_of(a, row), tile),
+                (4, _) if const { !kernel::is_lean::<S, T>() } => {
+                    panel.add_tile::<4>(columns_of(a, row), tile);
+                }
                 _ => panel.add_tile::<1>(columns_of(a, row), tile),
             }
             row += rows;

@@ -197,7 +197,10 @@ fn pack_columns<T: Float>(
     if matrix.strides()[1] == 1 {
         for (to, from) in panel.chunks_exact_mut(width).zip(matrix.rows()) {
             let from = from.iter().skip(columns.start).take(columns.len());
-            to[first..first + columns.len()].iter_mut().zip(from).for_each(|(to, &from)| *to = from);
+            to[first..first + columns.len()]
+                .iter_mut()
+                .zip(from)
+                .for_each(|(to, &from)| *to = from);
         }
         return;
     }

@@ -52,7 +52,11 @@ impl<'a, T> Rows<'a, T> {
     /// The same rows, of which only `columns` are seen.
     pub fn columns(self, columns: Range<usize>) -> Self {
         debug_assert!(columns.end <= self.width);
-        Self { data: &self.data[columns.start.min(self.data.len())..], width: columns.len(), ..self }
+        Self {
+            data: &self.data[columns.start.min(self.data.len())..],
+            width: columns.len(),
+            ..self
+        }
     }
 
     /// The given rows alone.

@@ -4,7 +4,7 @@ use ndarray::Array3;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use recurrent::cell::Cell;
-use recurrent::{Arrays, Checkpoint, Recurrent, Sequences, State};
+use recurrent::{Arrays, Recompute, Recurrent, Sequences, State};
 
 /// A network and all that a pass through it takes.
 #[derive(Clone, Debug)]
@@ -60,10 +60,10 @@ impl<C: Cell<f32>> Problem<C> {
     }
 
     pub(crate) fn run(&self) -> Results<C> {
-        self.run_with(Checkpoint::Store)
+        self.run_with(Recompute::Store)
     }
 
-    pub(crate) fn run_with(&self, checkpoint: Checkpoint) -> Results<C> {
+    pub(crate) fn run_with(&self, checkpoint: Recompute) -> Results<C> {
         let Self { net, x, initial, d_output, d_final } = self;
         let rng = &mut ChaCha8Rng::seed_from_u64(9);
         let forward = net.forward_train_with(x, Some(initial), rng, checkpoint);

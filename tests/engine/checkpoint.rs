@@ -7,18 +7,18 @@ use recurrent::cell::{
     Cell, CoupledLstmCell, GruCell, GruOptions, LayerNormLstmCell, LstmCell, Nonlinearity,
     PeepholeLstmCell, ProjectedLstmCell, ProjectedLstmOptions, Reset, RnnCell,
 };
-use recurrent::{Arrays, Checkpoint, Lstm, Recurrent, Result};
+use recurrent::{Arrays, Lstm, Recompute, Recurrent, Result};
 
 const TIME: usize = 13;
-const CHECKPOINTS: [Checkpoint; 8] = [
-    Checkpoint::Store,
-    Checkpoint::Sqrt,
-    Checkpoint::Every(1),
-    Checkpoint::Every(3),
-    Checkpoint::Every(5),
-    Checkpoint::Every(TIME),
-    Checkpoint::Every(TIME + 4),
-    Checkpoint::Every(usize::MAX),
+const CHECKPOINTS: [Recompute; 8] = [
+    Recompute::Store,
+    Recompute::Sqrt,
+    Recompute::Every(1),
+    Recompute::Every(3),
+    Recompute::Every(5),
+    Recompute::Every(TIME),
+    Recompute::Every(TIME + 4),
+    Recompute::Every(usize::MAX),
 ];
 
 /// Two layers with dropout between them.
@@ -40,7 +40,7 @@ fn problem<C: Cell<f32>>(
 fn run<C: Cell<f32>>(
     problem: &Problem<C>,
     given: bool,
-    checkpoint: Checkpoint,
+    checkpoint: Recompute,
 ) -> Result<(Results<C>, Vec<Vec<u32>>)> {
     let Problem { net, x, initial, d_output, d_final } = problem;
     let mut rng = ChaCha8Rng::seed_from_u64(9);
@@ -69,8 +69,8 @@ fn gradients_of_long_sequences_are_those_of_short_windows() {
     let builder = Lstm::<f32>::builder(3, 19).num_layers(2).bidirectional(true);
     let net = random(builder.build(&mut rng).unwrap(), &mut rng);
     let problem = Problem::random(net, 12_000, vec![12_000, 0, 7_000, 12_000, 9_001], &mut rng);
-    let (expected, expected_steps) = run(&problem, true, Checkpoint::Every(70)).unwrap();
-    let (got, steps) = run(&problem, true, Checkpoint::Store).unwrap();
+    let (expected, expected_steps) = run(&problem, true, Recompute::Every(70)).unwrap();
+    let (got, steps) = run(&problem, true, Recompute::Store).unwrap();
     assert_eq!(difference(&got.all(), &expected.all()), None);
     assert!(steps == expected_steps);
 }
@@ -140,7 +140,7 @@ fn checkpoints_change_no_bit_for_any_number_of_threads() {
     let expected = problem.run();
     for threads in 1..=3 {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        for checkpoint in [Checkpoint::Sqrt, Checkpoint::Every(20)] {
+        for checkpoint in [Recompute::Sqrt, Recompute::Every(20)] {
             let got = pool.install(|| problem.run_with(checkpoint));
             let difference = difference(&got.all(), &expected.all());
             assert_eq!(difference, None, "{threads} threads, {checkpoint:?}");
@@ -162,18 +162,18 @@ fn a_tape_holds_what_the_documentation_says() {
     };
     let (x, states) = (time * batch * input, batch * 2 * hidden);
     let stored = x + (time + 1) * states + time * batch * 4 * hidden;
-    assert_eq!(values(Checkpoint::Store), stored);
-    assert_eq!(values(Checkpoint::Every(1)), x + time * states);
-    assert_eq!(values(Checkpoint::Every(7)), x + 15 * states);
-    assert_eq!(values(Checkpoint::Sqrt), x + 10 * states);
-    assert_eq!(values(Checkpoint::Every(time)), x + states);
+    assert_eq!(values(Recompute::Store), stored);
+    assert_eq!(values(Recompute::Every(1)), x + time * states);
+    assert_eq!(values(Recompute::Every(7)), x + 15 * states);
+    assert_eq!(values(Recompute::Sqrt), x + 10 * states);
+    assert_eq!(values(Recompute::Every(time)), x + states);
 }
 
 #[test]
 fn a_tape_with_checkpoints_has_no_gates_to_show() {
     let problem = problem::<LstmCell<f32>>(Default::default(), false, &[TIME, 4], false);
     let mut rng = ChaCha8Rng::seed_from_u64(1);
-    let forward = problem.net.forward_train_with(&problem.x, None, &mut rng, Checkpoint::Sqrt);
+    let forward = problem.net.forward_train_with(&problem.x, None, &mut rng, Recompute::Sqrt);
     let (_, _, tape) = forward.unwrap();
     let expected = "tape: expected a tape that stores every step, got one with checkpoints";
     assert_eq!(tape.gate("i", 0, false).unwrap_err().to_string(), expected);
@@ -184,6 +184,6 @@ fn a_tape_with_checkpoints_has_no_gates_to_show() {
 #[test]
 fn a_checkpoint_before_every_zeroth_step_is_refused() {
     let problem = problem::<LstmCell<f32>>(Default::default(), false, &[TIME], false);
-    let error = run(&problem, false, Checkpoint::Every(0)).unwrap_err();
+    let error = run(&problem, false, Recompute::Every(0)).unwrap_err();
     assert_eq!(error.to_string(), "checkpoint: expected at least every step, got 0");
 }

@@ -2,19 +2,19 @@
 //! what it promises of lengths, directions, states, streams, dropout and tapes owes nothing to the
 //! equations of an LSTM. Values are small integers or powers of ½, so results are exact.
 
-use ndarray::{Array1, Array2, Array3, ArrayD, ArrayView2, Axis, Slice};
+use ndarray::{Array1, Array2, Array3, ArrayD, Axis, Slice};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use recurrent::arrays::{Visit, VisitMut};
-use recurrent::cell::{BackwardStep, Cell, CellConfig, ForwardStep, Steps};
-use recurrent::tensor::Simd;
+use recurrent::cell::{BackwardStep, Cell, CellConfig, ForwardStep, GateWeights, Steps};
+use recurrent::tensor::{Level, Packed};
 use recurrent::{Arrays, Recurrent, Result, Sequences};
 
 /// h = a·h' + W x, with W the identity at the start: a cumulative sum for a = 1.
 #[derive(Clone, Debug)]
 struct Decay {
     a: Array1<f64>,
-    weight_ih: Array2<f64>,
+    weights: GateWeights<f64>,
 }
 
 /// a of [`Decay`].
@@ -31,66 +31,70 @@ impl Default for Factor {
 /// So h is the sum of the inputs, each times its place in the walk.
 #[derive(Clone, Debug)]
 struct Ranked {
-    weight_ih: Array2<f64>,
+    weights: GateWeights<f64>,
 }
 
 impl Arrays<f64> for Decay {
     fn for_each<'a>(&'a self, f: &mut Visit<'_, 'a, f64>) {
         f("a", self.a.view().into_dyn());
-        f("weight_ih", self.weight_ih.view().into_dyn());
+        f("weight_ih", self.weights.weight_ih.view().into_dyn());
     }
 
     fn for_each_mut<'a>(&'a mut self, f: &mut VisitMut<'_, 'a, f64>) {
         f("a", self.a.view_mut().into_dyn());
-        f("weight_ih", self.weight_ih.view_mut().into_dyn());
+        f("weight_ih", self.weights.weight_ih.view_mut().into_dyn());
     }
 }
 
 impl Arrays<f64> for Ranked {
     fn for_each<'a>(&'a self, f: &mut Visit<'_, 'a, f64>) {
-        f("weight_ih", self.weight_ih.view().into_dyn());
+        f("weight_ih", self.weights.weight_ih.view().into_dyn());
     }
 
     fn for_each_mut<'a>(&'a mut self, f: &mut VisitMut<'_, 'a, f64>) {
-        f("weight_ih", self.weight_ih.view_mut().into_dyn());
+        f("weight_ih", self.weights.weight_ih.view_mut().into_dyn());
     }
 }
 
-fn identity(config: &CellConfig) -> Array2<f64> {
+/// W_ih alone, the identity.
+fn identity(config: &CellConfig) -> GateWeights<f64> {
     let shape = (config.hidden_size, config.input_size);
-    Array2::from_shape_fn(shape, |(i, j)| f64::from(i == j))
+    GateWeights {
+        weight_ih: Array2::from_shape_fn(shape, |(i, j)| f64::from(i == j)),
+        weight_hh: Array2::zeros((config.hidden_size, 0)),
+        bias_ih: None,
+        bias_hh: None,
+    }
 }
 
 impl Cell<f64> for Decay {
     type Options = Factor;
-    type Packed = ();
     const NAME: &'static str = "decay";
     const STATE: &'static [&'static str] = &["h"];
     const GATES: &'static [&'static str] = &["x"];
 
     fn new(config: &CellConfig, &Factor(a): &Factor, _rng: &mut dyn Rng) -> Result<Self> {
-        Ok(Self { a: Array1::from_elem(1, a), weight_ih: identity(config) })
+        Ok(Self { a: Array1::from_elem(1, a), weights: identity(config) })
     }
 
-    fn hidden_size(&self) -> usize {
-        self.weight_ih.nrows()
+    fn weights(&self) -> &GateWeights<f64> {
+        &self.weights
     }
 
-    fn weight_ih(&self) -> ArrayView2<'_, f64> {
-        self.weight_ih.view()
+    fn weights_mut(&mut self) -> &mut GateWeights<f64> {
+        &mut self.weights
     }
 
-    fn input_bias(&self) -> Option<Array1<f64>> {
-        None
+    fn pack_forward(&self, _level: Level) -> Vec<Packed<f64>> {
+        Vec::new()
     }
 
-    fn pack_forward<S: Simd>(&self, _simd: S) {}
+    fn pack_backward(&self, _level: Level) -> Vec<Packed<f64>> {
+        Vec::new()
+    }
 
-    fn pack_backward<S: Simd>(&self, _simd: S) {}
-
-    #[inline(always)]
-    fn forward<S: Simd>(&self, _simd: S, _packed: &(), step: ForwardStep<'_, '_, f64>) {
-        let ForwardStep { prev, next: [h], gates, .. } = step else { return };
+    fn forward(&self, _packed: &[Packed<f64>], step: &mut ForwardStep<'_, f64>) {
+        let ForwardStep { prev, next: [h, ..], gates, .. } = step;
         for r in 0..gates.count() {
             let (h_prev, x, h) = (prev[0].row(r), gates.row(r), h.row_mut(r));
             for i in 0..h.len() {
@@ -99,18 +103,18 @@ impl Cell<f64> for Decay {
         }
     }
 
-    #[inline(always)]
-    fn backward<S: Simd>(&self, _simd: S, _packed: &(), step: BackwardStep<'_, '_, f64>) {
-        let BackwardStep { mut gates, d_state: [d_h], .. } = step else { return };
+    fn backward(&self, _packed: &[Packed<f64>], step: &mut BackwardStep<'_, f64>) {
+        let BackwardStep { gates, d_state: [d_h, ..], .. } = step;
         for r in 0..gates.count() {
             gates.row_mut(r).copy_from_slice(d_h.row(r));
             d_h.row_mut(r).iter_mut().for_each(|d| *d *= self.a[0]);
         }
     }
 
-    fn accumulate<S: Simd>(&self, simd: S, steps: &Steps<'_, f64>, grad: &mut Self) {
-        steps.x.add_outer_products(simd, &steps.d_gates, grad.weight_ih.view_mut());
-        for (d, h_prev) in steps.d_gates.rows().iter().zip(steps.prev[0].rows()) {
+    fn accumulate(&self, steps: &Steps<'_, f64>, grad: &mut Self) {
+        let d_weight = grad.weights.weight_ih.view_mut();
+        steps.x().add_outer_products(steps.level(), &steps.d_gates(), d_weight);
+        for (d, h_prev) in steps.d_gates().rows().iter().zip(steps.prev(0).rows()) {
             grad.a[0] += d.iter().zip(*h_prev).map(|(d, h)| d * h).sum::<f64>();
         }
     }
@@ -118,38 +122,36 @@ impl Cell<f64> for Decay {
 
 impl Cell<f64> for Ranked {
     type Options = ();
-    type Packed = ();
     const NAME: &'static str = "ranked";
     const STATE: &'static [&'static str] = &["h", "n"];
     const GATES: &'static [&'static str] = &["x"];
 
     fn new(config: &CellConfig, _options: &(), _rng: &mut dyn Rng) -> Result<Self> {
-        Ok(Self { weight_ih: identity(config) })
-    }
-
-    fn hidden_size(&self) -> usize {
-        self.weight_ih.nrows()
+        Ok(Self { weights: identity(config) })
     }
 
     fn state_size(&self, index: usize) -> usize {
         if index == 0 { self.hidden_size() } else { 1 }
     }
 
-    fn weight_ih(&self) -> ArrayView2<'_, f64> {
-        self.weight_ih.view()
+    fn weights(&self) -> &GateWeights<f64> {
+        &self.weights
     }
 
-    fn input_bias(&self) -> Option<Array1<f64>> {
-        None
+    fn weights_mut(&mut self) -> &mut GateWeights<f64> {
+        &mut self.weights
     }
 
-    fn pack_forward<S: Simd>(&self, _simd: S) {}
+    fn pack_forward(&self, _level: Level) -> Vec<Packed<f64>> {
+        Vec::new()
+    }
 
-    fn pack_backward<S: Simd>(&self, _simd: S) {}
+    fn pack_backward(&self, _level: Level) -> Vec<Packed<f64>> {
+        Vec::new()
+    }
 
-    #[inline(always)]
-    fn forward<S: Simd>(&self, _simd: S, _packed: &(), step: ForwardStep<'_, '_, f64>) {
-        let ForwardStep { prev, next: [h, n], gates, .. } = step else { return };
+    fn forward(&self, _packed: &[Packed<f64>], step: &mut ForwardStep<'_, f64>) {
+        let ForwardStep { prev, next: [h, n, ..], gates, .. } = step;
         for r in 0..gates.count() {
             let (h_prev, n_prev, x) = (prev[0].row(r), prev[1].row(r)[0], gates.row(r));
             for (i, h) in h.row_mut(r).iter_mut().enumerate() {
@@ -159,9 +161,8 @@ impl Cell<f64> for Ranked {
         }
     }
 
-    #[inline(always)]
-    fn backward<S: Simd>(&self, _simd: S, _packed: &(), step: BackwardStep<'_, '_, f64>) {
-        let BackwardStep { prev, mut gates, d_state: [d_h, d_n], .. } = step else { return };
+    fn backward(&self, _packed: &[Packed<f64>], step: &mut BackwardStep<'_, f64>) {
+        let BackwardStep { prev, gates, d_state: [d_h, d_n, ..], .. } = step;
         for r in 0..gates.count() {
             let (n_prev, d_h, d_n) = (prev[1].row(r)[0], d_h.row(r), d_n.row_mut(r));
             for (x, d_h) in gates.row_mut(r).iter_mut().zip(d_h) {
@@ -171,8 +172,9 @@ impl Cell<f64> for Ranked {
         }
     }
 
-    fn accumulate<S: Simd>(&self, simd: S, steps: &Steps<'_, f64>, grad: &mut Self) {
-        steps.x.add_outer_products(simd, &steps.d_gates, grad.weight_ih.view_mut());
+    fn accumulate(&self, steps: &Steps<'_, f64>, grad: &mut Self) {
+        let d_weight = grad.weights.weight_ih.view_mut();
+        steps.x().add_outer_products(steps.level(), &steps.d_gates(), d_weight);
     }
 }
 

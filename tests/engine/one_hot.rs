@@ -10,8 +10,9 @@ use recurrent::cell::{
     ProjectedLstmCell, ProjectedLstmOptions, Reset, RnnCell,
 };
 use recurrent::layer::Linear;
-use recurrent::tensor::{Gather, Inputs, add_outer_products, dispatch};
-use recurrent::{Arrays, Builder, Checkpoint, Lstm, Recurrent, Result, Rnn, Sequences};
+use recurrent::sequences::Input;
+use recurrent::tensor::{RowRefs, add_outer_products};
+use recurrent::{Arrays, Builder, Lstm, Recompute, Recurrent, Result, Rnn, Sequences};
 
 const TIME: usize = 7;
 const CLASSES: usize = 17;
@@ -37,7 +38,7 @@ fn dense(x: &Sequences<f32>) -> Sequences<f32> {
 }
 
 /// Passes over one-hot input and over the same as an array.
-fn check_pass<C: Cell<f32>>(network: Builder<f32, C>, lengths: &[usize], checkpoint: Checkpoint) {
+fn check_pass<C: Cell<f32>>(network: Builder<f32, C>, lengths: &[usize], checkpoint: Recompute) {
     let mut rng = rng();
     let net = network.build(&mut rng).unwrap();
     let mut problem = Problem::random(net, TIME, lengths.to_vec(), &mut rng);
@@ -60,8 +61,8 @@ fn check_cell<C: Cell<f32>>(options: C::Options) {
                 let builder = Recurrent::<f32, C>::builder(CLASSES, 9).options(options.clone());
                 builder.bidirectional(bidirectional).bias(bias)
             };
-            check_pass(builder(), lengths, Checkpoint::Store);
-            for checkpoint in [Checkpoint::Store, Checkpoint::Every(3)] {
+            check_pass(builder(), lengths, Recompute::Store);
+            for checkpoint in [Recompute::Store, Recompute::Every(3)] {
                 let deep = builder().num_layers(2).dropout(0.25).learned_initial_state(true);
                 check_pass(deep, lengths, checkpoint);
             }
@@ -105,11 +106,11 @@ fn a_sum_of_outer_products_goes_on_in_order_on_every_instruction_set() {
             let mut got = expected.clone();
             let gather = |values: &Array2<f32>| -> Vec<f32> { values.iter().copied().collect() };
             let (a, b) = (gather(&a), gather(&b));
-            let a = Gather::new(a.chunks_exact(m).collect(), m);
-            let b = Gather::new(b.chunks_exact(n).collect(), n);
-            dispatch!(level, simd => add_outer_products(simd, &a, [(&b, expected.view_mut())]));
-            let inputs = Inputs::OneHot(tokens);
-            dispatch!(level, simd => inputs.add_outer_products(simd, &a, got.view_mut()));
+            let a = RowRefs::new(a.chunks_exact(m).collect(), m);
+            let b = RowRefs::new(b.chunks_exact(n).collect(), n);
+            add_outer_products(level, &a, &mut [(&b, expected.view_mut())]);
+            let inputs: Input<RowRefs<'_, f32>, _> = Input::Tokens(tokens);
+            inputs.add_outer_products(level, &a, got.view_mut());
             assert_eq!(bits(&got), bits(&expected), "{level:?}, {rows} of {m} × {n}");
         }
     }

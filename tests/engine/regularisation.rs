@@ -9,7 +9,7 @@ use recurrent::cell::{
     ProjectedLstmCell, ProjectedLstmOptions, RnnCell,
 };
 use recurrent::check::GradientCheck;
-use recurrent::{Arrays, Checkpoint, Gru, Lstm, Recurrent, Rnn, Sequences};
+use recurrent::{Arrays, Gru, Lstm, Recompute, Recurrent, Rnn, Sequences};
 
 use crate::common::bits::bits;
 use crate::common::random::random;
@@ -48,7 +48,7 @@ fn gradients<C: Cell<f64>>(options: C::Options) {
             let (d_x, _) = network.backward(tape, &w, None, &mut grad).unwrap();
             (grad, x.with_values(d_x).unwrap())
         };
-        let gradient = run(Checkpoint::Store);
+        let gradient = run(Recompute::Store);
         let loss = |(network, x): &(Recurrent<f64, C>, Sequences<f64>)| {
             let (output, _, _) = network.forward_train(x, None, &mut rng())?;
             Ok((output.values() * &w).sum())
@@ -58,8 +58,8 @@ fn gradients<C: Cell<f64>>(options: C::Options) {
         let check = GradientCheck { step: 1e-4, ..GradientCheck::default() };
         let report = check.run(&point, &gradient, loss).unwrap();
         assert!(report.relative_error <= 1e-6, "{report}");
-        assert_eq!(bits(&gradient), bits(&run(Checkpoint::Every(2))));
-        assert_eq!(bits(&gradient), bits(&run(Checkpoint::Sqrt)));
+        assert_eq!(bits(&gradient), bits(&run(Recompute::Every(2))));
+        assert_eq!(bits(&gradient), bits(&run(Recompute::Sqrt)));
     }
 }
 

@@ -5,7 +5,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use recurrent::cell::{Cell, GruCell, LstmCell, RnnCell};
 use recurrent::check::GradientCheck;
-use recurrent::{Arrays, Checkpoint, Lstm, Recurrent, Sequences, Stream};
+use recurrent::{Arrays, Lstm, Recompute, Recurrent, Sequences, Stream};
 
 use crate::common::bits::bits;
 use crate::common::random::random;
@@ -36,7 +36,7 @@ fn gradients<C: Cell<f64>>() {
             let (d_x, _) = network.backward(tape, &w, None, &mut grad).unwrap();
             (output, d_x, grad)
         };
-        let (_, d_x, grad) = run(&network, &x, Checkpoint::Store);
+        let (_, d_x, grad) = run(&network, &x, Recompute::Store);
         let loss = |(network, x): &(Recurrent<f64, C>, Sequences<f64>)| {
             let (output, _, _) = network.forward_train(x, None, &mut rng())?;
             Ok((output.values() * &w).sum())
@@ -45,7 +45,7 @@ fn gradients<C: Cell<f64>>() {
         let report =
             GradientCheck::default().run(&(network.clone(), x.clone()), &gradient, loss).unwrap();
         assert!(report.relative_error <= 1e-6, "{report}");
-        let (_, d_again, again) = run(&network, &x, Checkpoint::Every(2));
+        let (_, d_again, again) = run(&network, &x, Recompute::Every(2));
         assert_eq!((bits(&grad), d_x), (bits(&again), d_again));
     }
 }
@@ -91,7 +91,7 @@ fn a_stream_says_what_the_whole_sequence_does() {
     let x = Sequences::full(random((6, 2, 3), 1)).unwrap();
     let (whole, last) = network.forward(&x, None).unwrap();
     let mut stream = network.stream(2).unwrap();
-    let step = |stream: &mut Stream<'_, f64, GruCell<f64>>, t: usize| {
+    let step = |stream: &mut Stream<'_, f64>, t: usize| {
         stream.step(x.values().index_axis(Axis(0), t)).unwrap().to_owned()
     };
     for t in 0..6 {

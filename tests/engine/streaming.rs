@@ -99,7 +99,7 @@ fn the_final_state_of_ragged_sequences_continues_each_of_them() {
 
 fn check_snapshots<C: Cell<f32>>() {
     let (net, x) = (network::<C>(), inputs(6, 2));
-    let step = |stream: &mut recurrent::Stream<'_, f32, C>, t: usize| -> Array2<f32> {
+    let step = |stream: &mut recurrent::Stream<'_, f32>, t: usize| -> Array2<f32> {
         stream.step(x.index_axis(Axis(0), t)).unwrap().to_owned()
     };
     let mut stream = net.stream(2).unwrap();

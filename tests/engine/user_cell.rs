@@ -21,15 +21,15 @@
 //!
 //! The file has two parts: the cell, and the checks that every cell should pass.
 
-use ndarray::{Array1, Array3, ArrayView2, Axis};
+use ndarray::{Array3, ArrayView2, Axis};
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use recurrent::arrays::{Visit, VisitMut};
 use recurrent::cell::{BackwardStep, Cell, CellConfig, ForwardStep, GateWeights, Steps};
 use recurrent::check::GradientCheck;
 use recurrent::tensor::activation::{sigmoid, tanh};
-use recurrent::tensor::{Packed, Simd, Start, lanes, product};
-use recurrent::{Arrays, Checkpoint, Float, Recurrent, Result, Sequences, State};
+use recurrent::tensor::{Accumulate, Level, Packed, Rows, RowsMut, Simd, lanes, product};
+use recurrent::{Arrays, Float, Recompute, Recurrent, Result, Sequences, State, compiled};
 
 /// The parameters. `GateWeights` holds W, U and the biases under PyTorch's names, and knows their
 /// gradients; arrays of one's own would stand beside it.
@@ -49,10 +49,15 @@ impl<T: Float> Arrays<T> for MinimalGatedUnit<T> {
     }
 }
 
+impl<T: Float> MinimalGatedUnit<T> {
+    /// U_f and U_n: they are multiplied one after the other.
+    fn weight_parts(&self) -> [ArrayView2<'_, T>; 2] {
+        self.weights.weight_hh.view().split_at(Axis(0), self.hidden_size()).into()
+    }
+}
+
 impl<T: Float> Cell<T> for MinimalGatedUnit<T> {
     type Options = ();
-    /// U_f and U_n, laid out for the products of a step: they are multiplied one after the other.
-    type Packed = [Packed<T>; 2];
     const NAME: &'static str = "minimal_gated_unit";
     const STATE: &'static [&'static str] = &["h"];
     const GATES: &'static [&'static str] = &["f", "n"];
@@ -61,8 +66,12 @@ impl<T: Float> Cell<T> for MinimalGatedUnit<T> {
         Ok(Self { weights: GateWeights::new(config, 2, config.hidden_size, rng)? })
     }
 
-    fn hidden_size(&self) -> usize {
-        self.weights.weight_hh.ncols()
+    fn weights(&self) -> &GateWeights<T> {
+        &self.weights
+    }
+
+    fn weights_mut(&mut self) -> &mut GateWeights<T> {
+        &mut self.weights
     }
 
     /// p, beside the gates, which the engine keeps anyway.
@@ -70,102 +79,126 @@ impl<T: Float> Cell<T> for MinimalGatedUnit<T> {
         self.hidden_size()
     }
 
-    /// The engine computes W x + b for many steps at once ...
-    fn weight_ih(&self) -> ArrayView2<'_, T> {
-        self.weights.weight_ih.view()
+    /// A step multiplies rows from the left: y = x·Uᵀ forward, d_x = d_y·U backward.
+    fn pack_forward(&self, level: Level) -> Vec<Packed<T>> {
+        self.weight_parts().map(|weight| Packed::new(level, weight.reversed_axes())).into()
     }
 
-    fn input_bias(&self) -> Option<Array1<T>> {
-        self.weights.bias()
+    fn pack_backward(&self, level: Level) -> Vec<Packed<T>> {
+        self.weight_parts().map(|weight| Packed::new(level, weight)).into()
     }
 
-    /// ... and a step multiplies rows from the left: y = x·Uᵀ forward, d_x = d_y·U backward.
-    fn pack_forward<S: Simd>(&self, simd: S) -> [Packed<T>; 2] {
-        let (u_f, u_n) = self.weights.weight_hh.view().split_at(Axis(0), self.hidden_size());
-        [u_f, u_n].map(|weight| Packed::new(simd, weight.t()))
-    }
-
-    fn pack_backward<S: Simd>(&self, simd: S) -> [Packed<T>; 2] {
-        let (u_f, u_n) = self.weights.weight_hh.view().split_at(Axis(0), self.hidden_size());
-        [u_f, u_n].map(|weight| Packed::new(simd, weight))
-    }
-
-    /// `gates` comes with W x + b and leaves with f and n. One row is one sequence of the batch;
-    /// `lanes` walks a row in native vectors.
-    #[inline(always)]
-    fn forward<S: Simd>(&self, simd: S, [u_f, u_n]: &[Packed<T>; 2], step: ForwardStep<'_, '_, T>) {
-        let ForwardStep { prev, next: [h], mut gates, mut saved, .. } = step else { return };
-        let hidden = self.hidden_size();
-        product(simd, prev[0], u_f, Start::Output, gates.columns_mut(0..hidden));
-        for r in 0..gates.count() {
-            let [f, _] = gates.parts_mut(r);
-            let (h_prev, p) = (prev[0].row(r), saved.row_mut(r));
-            for l in lanes(simd, p.len()) {
-                let f_t = sigmoid(l.load(f));
-                l.store(f, f_t);
-                l.store(p, f_t * l.load(h_prev));
-            }
-        }
-        product(simd, saved.as_rows(), u_n, Start::Output, gates.columns_mut(hidden..2 * hidden));
-        for r in 0..gates.count() {
-            let [f, n] = gates.parts_mut(r);
-            let (h_prev, h) = (prev[0].row(r), h.row_mut(r));
-            for l in lanes(simd, h.len()) {
-                let (n_t, h_prev_t) = (tanh(l.load(n)), l.load(h_prev));
-                l.store(n, n_t);
-                l.store(h, h_prev_t + l.load(f) * (n_t - h_prev_t));
-            }
-        }
+    /// `gates` comes with W x + b and leaves with f and n. One row is one sequence of the batch.
+    fn forward(&self, packed: &[Packed<T>], step: &mut ForwardStep<'_, T>) {
+        step.input();
+        let ForwardStep { level, prev: [h_prev, ..], next: [h, ..], gates, saved: p, .. } = step;
+        let (level, h_prev, hidden) = (*level, *h_prev, self.hidden_size());
+        product(h_prev, &packed[0], Accumulate::Output, gates.columns_mut(0..hidden));
+        forget(level, h_prev, gates.columns_mut(0..hidden), p.reborrow());
+        let n = gates.columns_mut(hidden..2 * hidden);
+        product(p.as_rows(), &packed[1], Accumulate::Output, n);
+        blend(level, h_prev, gates.reborrow(), h.reborrow());
     }
 
     /// Forward read upwards. `gates` leaves with d_a_f and d_a_n, `saved` with p for `accumulate`,
     /// `d_state` with d_h'.
-    #[inline(always)]
-    fn backward<S: Simd>(
-        &self,
-        simd: S,
-        [u_f, u_n]: &[Packed<T>; 2],
-        step: BackwardStep<'_, '_, T>,
-    ) {
-        let BackwardStep { prev, next, mut gates, mut saved, d_state: [d_h] } = step else {
-            return;
-        };
+    fn backward(&self, packed: &[Packed<T>], step: &mut BackwardStep<'_, T>) {
         let hidden = self.hidden_size();
-        for r in 0..gates.count() {
-            let [f, n] = gates.parts_mut(r);
-            let d_h = d_h.row(r);
-            for l in lanes(simd, d_h.len()) {
-                let n_t = l.load(n);
-                l.store(n, l.load(d_h) * l.load(f) * (l.splat(1.0) - n_t * n_t));
-            }
-        }
+        blend_backward(step.level, step.gates.reborrow(), step.d_state[0].as_rows());
         // The place of p takes d_p, until p is written again.
-        let d_n = gates.as_rows().columns(hidden..2 * hidden);
-        product(simd, d_n, u_n, Start::Zero, saved.reborrow());
-        for r in 0..gates.count() {
-            let [f, _] = gates.parts_mut(r);
-            let (h_prev, h) = (prev[0].row(r), next[0].row(r));
-            let (p, d_h) = (saved.row_mut(r), d_h.row_mut(r));
-            for l in lanes(simd, d_h.len()) {
-                let (f_t, h_prev_t) = (l.load(f), l.load(h_prev));
-                let (d_h_t, d_p_t, keep) = (l.load(d_h), l.load(p), l.splat(1.0) - f_t);
-                let p_t = f_t * h_prev_t;
-                l.store(f, (d_h_t * (l.load(h) - h_prev_t) + d_p_t * p_t) * keep);
-                l.store(d_h, d_h_t * keep + d_p_t * f_t);
-                l.store(p, p_t);
-            }
-        }
-        let d_f = gates.as_rows().columns(0..hidden);
-        product(simd, d_f, u_f, Start::Output, d_h.reborrow());
+        let d_n = step.gates.as_rows().columns(hidden..2 * hidden);
+        product(d_n, &packed[1], Accumulate::Zero, step.saved.reborrow());
+        forget_backward(step.level, step.reborrow());
+        let d_f = step.gates.as_rows().columns(0..hidden);
+        product(d_f, &packed[0], Accumulate::Output, step.d_state[0].reborrow());
     }
 
     /// The gradients of the parameters, from the rows of all steps: U_f saw h', U_n saw p.
-    fn accumulate<S: Simd>(&self, simd: S, steps: &Steps<'_, T>, grad: &mut Self) {
+    fn accumulate(&self, steps: &Steps<'_, T>, grad: &mut Self) {
         let (f, n) = (0..self.hidden_size(), self.hidden_size()..2 * self.hidden_size());
-        let Steps { x, d_gates, saved, prev, .. } = steps;
-        grad.weights.add_input(simd, d_gates, x);
-        grad.weights.add_recurrent(simd, f.clone(), &d_gates.columns(f), &prev[0]);
-        grad.weights.add_recurrent(simd, n.clone(), &d_gates.columns(n), saved);
+        let (level, d_gates) = (steps.level(), steps.d_gates());
+        let (d_f, d_n) = (d_gates.columns(f.clone()), d_gates.columns(n.clone()));
+        grad.weights.add_input(steps);
+        grad.weights.add_recurrent(level, f, &d_f, &steps.prev(0));
+        grad.weights.add_recurrent(level, n, &d_n, &steps.saved());
+    }
+}
+
+// The equations, compiled for each instruction set; `lanes` walks a row in native vectors.
+compiled! {
+    /// f = σ(f), p = f ∘ h'.
+    fn forget<'a, T>(h_prev: Rows<'a, T>, f: RowsMut<'a, T>, p: RowsMut<'a, T>) = forget_on;
+    /// n = tanh(n), h = (1 − f) ∘ h' + f ∘ n.
+    fn blend<'a, T>(h_prev: Rows<'a, T>, gates: RowsMut<'a, T>, h: RowsMut<'a, T>) = blend_on;
+    /// n becomes d_a_n.
+    fn blend_backward<'a, T>(gates: RowsMut<'a, T>, d_h: Rows<'a, T>) = blend_backward_on;
+    /// f becomes d_a_f, d_h becomes d_h' without U_fᵀ d_a_f, d_p becomes p again.
+    fn forget_backward<'a, T>(step: BackwardStep<'a, T>) = forget_backward_on;
+}
+
+#[inline(always)]
+fn forget_on<S: Simd, T: Float>(
+    simd: S,
+    h_prev: Rows<'_, T>,
+    mut f: RowsMut<'_, T>,
+    mut p: RowsMut<'_, T>,
+) {
+    for r in 0..f.count() {
+        let (h_prev, f, p) = (h_prev.row(r), f.row_mut(r), p.row_mut(r));
+        for l in lanes(simd, p.len()) {
+            let f_t = sigmoid(l.load(f));
+            l.store(f, f_t);
+            l.store(p, f_t * l.load(h_prev));
+        }
+    }
+}
+
+#[inline(always)]
+fn blend_on<S: Simd, T: Float>(
+    simd: S,
+    h_prev: Rows<'_, T>,
+    mut gates: RowsMut<'_, T>,
+    mut h: RowsMut<'_, T>,
+) {
+    for r in 0..gates.count() {
+        let [f, n] = gates.row_parts_mut(r);
+        let (h_prev, h) = (h_prev.row(r), h.row_mut(r));
+        for l in lanes(simd, h.len()) {
+            let (n_t, h_prev_t) = (tanh(l.load(n)), l.load(h_prev));
+            l.store(n, n_t);
+            l.store(h, h_prev_t + l.load(f) * (n_t - h_prev_t));
+        }
+    }
+}
+
+#[inline(always)]
+fn blend_backward_on<S: Simd, T: Float>(simd: S, mut gates: RowsMut<'_, T>, d_h: Rows<'_, T>) {
+    for r in 0..gates.count() {
+        let [f, n] = gates.row_parts_mut(r);
+        let d_h = d_h.row(r);
+        for l in lanes(simd, d_h.len()) {
+            let n_t = l.load(n);
+            l.store(n, l.load(d_h) * l.load(f) * (l.splat(1.0) - n_t * n_t));
+        }
+    }
+}
+
+#[inline(always)]
+fn forget_backward_on<S: Simd, T: Float>(simd: S, step: BackwardStep<'_, T>) {
+    let BackwardStep { prev: [h_prev, ..], next: [h, ..], mut gates, mut saved, .. } = step;
+    let [mut d_h, ..] = step.d_state;
+    for r in 0..gates.count() {
+        let [f, _] = gates.row_parts_mut(r);
+        let (h_prev, h) = (h_prev.row(r), h.row(r));
+        let (p, d_h) = (saved.row_mut(r), d_h.row_mut(r));
+        for l in lanes(simd, d_h.len()) {
+            let (f_t, h_prev_t) = (l.load(f), l.load(h_prev));
+            let (d_h_t, d_p_t, keep) = (l.load(d_h), l.load(p), l.splat(1.0) - f_t);
+            let p_t = f_t * h_prev_t;
+            l.store(f, (d_h_t * (l.load(h) - h_prev_t) + d_p_t * p_t) * keep);
+            l.store(d_h, d_h_t * keep + d_p_t * f_t);
+            l.store(p, p_t);
+        }
     }
 }
 
@@ -298,8 +331,8 @@ fn checkpoints_change_no_bit() {
     let mut rng = ChaCha8Rng::seed_from_u64(9);
     let (net, x) = (network::<f32>(true, &mut rng), ragged::<f32>(&mut rng));
     let d_output = random(Array3::zeros((TIME, 4, net.output_size())), &mut rng);
-    let mut run = |checkpoint| {
-        let (output, last, tape) = net.forward_train_with(&x, None, &mut rng, checkpoint).unwrap();
+    let mut run = |recompute| {
+        let (output, last, tape) = net.forward_train_with(&x, None, &mut rng, recompute).unwrap();
         let mut grad = net.zeros_like();
         let (d_x, d_initial) = net.backward(tape, &d_output, None, &mut grad).unwrap();
         let mut bits = Vec::new();
@@ -308,7 +341,7 @@ fn checkpoints_change_no_bit() {
         });
         bits
     };
-    let expected = run(Checkpoint::Store);
-    assert_eq!(run(Checkpoint::Every(2)), expected);
-    assert_eq!(run(Checkpoint::Sqrt), expected);
+    let expected = run(Recompute::Store);
+    assert_eq!(run(Recompute::Every(2)), expected);
+    assert_eq!(run(Recompute::Sqrt), expected);
 }

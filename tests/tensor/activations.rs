@@ -5,12 +5,13 @@ use crate::common::double_double::DoubleDouble;
 use crate::common::levels::levels;
 use rand::{RngExt, SeedableRng};
 use recurrent::Float;
+use recurrent::compiled;
 use recurrent::tensor::activation::{
     EXP_MAX_ULP, SIGMOID_MAX_ULP, TANH_MAX_ULP, exp_nonpositive, relu_slice, sigmoid_slice,
     tanh_slice,
 };
 use recurrent::tensor::reduce::softmax;
-use recurrent::tensor::{Level, Simd, dispatch, lanes};
+use recurrent::tensor::{Level, Simd, lanes};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Function {
@@ -22,6 +23,17 @@ enum Function {
 
 const ALL: [Function; 4] = [Function::Exp, Function::Sigmoid, Function::Tanh, Function::Relu];
 const INEXACT: [Function; 3] = [Function::Exp, Function::Sigmoid, Function::Tanh];
+
+compiled! {
+    fn exp_slice<'a, T>(values: &'a mut [T]) = exp_slice_on;
+}
+
+#[inline(always)]
+fn exp_slice_on<S: Simd, T: Float>(simd: S, values: &mut [T]) {
+    for l in lanes(simd, values.len()) {
+        l.store(values, exp_nonpositive(l.load(values)));
+    }
+}
 
 impl Function {
     fn max_ulp(self) -> f64 {
@@ -35,21 +47,17 @@ impl Function {
 
     fn apply<T: Float>(self, level: Level, x: &[T]) -> Vec<T> {
         let mut values = x.to_vec();
-        dispatch!(level, simd => self.replace(simd, &mut values));
+        self.replace(level, &mut values);
         values
     }
 
     #[inline(always)]
-    fn replace<S: Simd, T: Float>(self, simd: S, values: &mut [T]) {
+    fn replace<T: Float>(self, level: Level, values: &mut [T]) {
         match self {
-            Self::Exp => {
-                for l in lanes(simd, values.len()) {
-                    l.store(values, exp_nonpositive(l.load(values)));
-                }
-            }
-            Self::Sigmoid => sigmoid_slice(simd, values),
-            Self::Tanh => tanh_slice(simd, values),
-            Self::Relu => relu_slice(simd, values),
+            Self::Exp => exp_slice(level, values),
+            Self::Sigmoid => sigmoid_slice(level, values),
+            Self::Tanh => tanh_slice(level, values),
+            Self::Relu => relu_slice(level, values),
         }
     }
 
@@ -302,7 +310,7 @@ fn tanh_is_odd_and_both_stay_within_their_limits() {
 
 fn run_softmax<T: Float>(level: Level, row: &[T]) -> (Vec<T>, T) {
     let mut row = row.to_vec();
-    let log_sum = dispatch!(level, simd => softmax(simd, &mut row));
+    let log_sum = softmax(level, &mut row);
     (row, log_sum)
 }
 

@@ -11,7 +11,7 @@ use rand_chacha::ChaCha8Rng;
 use recurrent::Float;
 use recurrent::tensor::reduce::add_column_sums;
 use recurrent::tensor::{
-    Gather, Level, Packed, Rows, RowsMut, Simd, Start, add_outer_products, dispatch, product,
+    Accumulate, Level, Operands, Packed, RowRefs, Rows, RowsMut, add_outer_products, product,
     product_then,
 };
 
@@ -36,12 +36,11 @@ fn rows_of<T: Float>(values: &Array2<T>, rows: Range<usize>) -> Array2<T> {
 }
 
 /// `start + a · b` by the library, with `pad` more columns on both sides of every row.
-#[inline(always)]
-fn run_product<S: Simd, T: Float>(
-    simd: S,
+fn run_product<T: Float>(
+    level: Level,
     a: ArrayView2<'_, T>,
     b: ArrayView2<'_, T>,
-    start: Start<'_, T>,
+    start: Accumulate<'_, T>,
     out: &Array2<T>,
     pad: usize,
 ) -> Array2<T> {
@@ -52,13 +51,12 @@ fn run_product<S: Simd, T: Float>(
         outer
     };
     let (wide_a, mut wide_out) = (padded(a), padded(out.view()));
-    let packed = Packed::new(simd, b);
+    let packed = Packed::new(level, b);
     assert_eq!((packed.k(), packed.n()), b.dim());
     let width = wide_out.ncols();
     let mut out_rows = RowsMut::new(wide_out.as_slice_mut().unwrap(), width);
     let a_rows = Rows::new(wide_a.as_slice().unwrap(), wide_a.ncols());
     product(
-        simd,
         a_rows.columns(pad..pad + a.ncols()),
         &packed,
         start,
@@ -82,9 +80,9 @@ fn run_outer<T: Float>(
         array.outer_iter().map(|row| row.to_vec()).collect()
     };
     let (a_rows, b_rows, mut out) = (rows(a), rows(b), out.clone());
-    let a = Gather::new(a_rows.iter().map(Vec::as_slice).collect(), a.ncols());
-    let b = Gather::new(b_rows.iter().map(Vec::as_slice).collect(), b.ncols());
-    dispatch!(level, simd => add_outer_products(simd, &a, [(&b, out.view_mut())]));
+    let a = RowRefs::new(a_rows.iter().map(Vec::as_slice).collect(), a.ncols());
+    let b = RowRefs::new(b_rows.iter().map(Vec::as_slice).collect(), b.ncols());
+    add_outer_products(level, &a, &mut [(&b, out.view_mut())]);
     out
 }
 
@@ -137,20 +135,16 @@ fn check_product<T: Float>((m, k, n): (usize, usize, usize)) {
     let zeros = Array2::zeros((m, n));
     let biases = bias.broadcast((m, n)).unwrap();
     let starts = [
-        (Start::Zero, zeros.view()),
-        (Start::Output, output.view()),
-        (Start::Bias(bias.as_slice().unwrap()), biases),
+        (Accumulate::Zero, zeros.view()),
+        (Accumulate::Output, output.view()),
+        (Accumulate::Bias(bias.as_slice().unwrap()), biases),
     ];
     for (start, first) in starts {
         let bound = naive::product_error_bound(a.view(), b.view(), first);
         let chains = [false, true].map(|fused| naive::product(a.view(), b.view(), first, fused));
         for level in levels() {
-            let got = dispatch!(level, simd => {
-                run_product(simd, a.view(), b.view(), start, &output, 0)
-            });
-            let padded = dispatch!(level, simd => {
-                run_product(simd, a.view(), b.view(), start, &output, 5)
-            });
+            let got = run_product(level, a.view(), b.view(), start, &output, 0);
+            let padded = run_product(level, a.view(), b.view(), start, &output, 5);
             let chain = &chains[usize::from(fused(level))];
             let at = format!("[{m}, {k}] · [{k}, {n}] {} {start:?} on {level:?}", T::NAME);
             for ((got, chain), &bound) in got.iter().zip(chain).zip(&bound) {
@@ -163,42 +157,43 @@ fn check_product<T: Float>((m, k, n): (usize, usize, usize)) {
 }
 
 /// `start` + x · v + h · w of `G` gates by the library: what is written, where each gate's sums are
-/// replaced by those of the gate before it, the sums that `then` saw of the last gate, and what is
-/// written where nothing is done to them.
-#[inline(always)]
-fn run_gates<S: Simd, T: Float, const G: usize>(
-    simd: S,
+/// replaced by those of the gate before it, the sums that the epilogue saw of the last gate, and what
+/// is written where nothing is done to them.
+fn run_gates<T: Float, const G: usize>(
+    level: Level,
     [x, h]: [&Array2<T>; 2],
     [v, w]: [&Array2<T>; 2],
     bias: Option<&[T]>,
     out: &Array2<T>,
 ) -> [Array2<T>; 3] {
-    let [v, w] = [v, w].map(|weights| Packed::gates(simd, weights.view(), G));
+    let [v, w] = [v, w].map(|weights| Packed::gates(level, weights.view(), G));
     fn rows<T>(values: &Array2<T>) -> Rows<'_, T> {
         Rows::new(values.as_slice().unwrap(), values.ncols())
     }
-    let start = match bias {
-        Some(bias) => Start::Product { rows: rows(x), weights: &v, bias: Some(bias) },
-        None if x.is_empty() => Start::Output,
-        None => Start::Product { rows: rows(x), weights: &v, bias: None },
+    let first = (!x.is_empty()).then(|| Operands { rows: rows(x), weights: &v });
+    let start = match (bias, first) {
+        (Some(bias), _) => Accumulate::Bias(bias),
+        (None, None) => Accumulate::Output,
+        (None, Some(_)) => Accumulate::Zero,
     };
+    let operands = Operands { rows: rows(h), weights: &w };
     let (mut out, mut plain, width) = (out.clone(), out.clone(), out.ncols());
-    product(simd, rows(h), &w, start, RowsMut::new(plain.as_slice_mut().unwrap(), width));
+    let to = RowsMut::new(plain.as_slice_mut().unwrap(), width);
+    product_then(first, operands, start, to, &mut |_, _, _| {});
     let mut last = Array2::zeros((out.nrows(), width / G));
-    let mut last_rows = RowsMut::new(last.as_slice_mut().unwrap(), width / G);
-    product_then(
-        simd,
-        rows(h),
-        &w,
-        start,
-        RowsMut::new(out.as_slice_mut().unwrap(), width),
-        #[inline(always)]
-        |r, l, mut sums: [_; G]| {
-            l.store(last_rows.row_mut(r), sums[G - 1]);
-            sums.rotate_right(1);
-            sums
-        },
-    );
+    let to = RowsMut::new(out.as_slice_mut().unwrap(), width);
+    let mut epilogue = |rows: Range<usize>, units: Range<usize>, out: &mut RowsMut<'_, T>| {
+        for r in rows {
+            let gates: [&mut [T]; G] = out.parts_mut(r, &units);
+            for (i, u) in units.clone().enumerate() {
+                last[[r, u]] = gates[G - 1][i];
+                for g in (1..G).rev() {
+                    (gates[g][i], gates[g - 1][i]) = (gates[g - 1][i], gates[g][i]);
+                }
+            }
+        }
+    };
+    product_then(first, operands, start, to, &mut epilogue);
     [out, last, plain]
 }
 
@@ -225,9 +220,7 @@ fn check_gates<T: Float, const G: usize>((m, k, units): (usize, usize, usize)) {
                 sums[[r, (j + (G - 1) * units) % (G * units)]]
             });
             let last = sums.slice_axis(Axis(1), Slice::from((G - 1) * units..)).to_owned();
-            let got = dispatch!(level, simd => {
-                run_gates::<_, T, G>(simd, [x, &h], [&v, &w], bias, &output)
-            });
+            let got = run_gates::<T, G>(level, [x, &h], [&v, &w], bias, &output);
             let at = format!("{m} rows, k {k}, {G} gates of {units} {} on {level:?}", T::NAME);
             assert!(bits(&got[0]) == bits(&expected), "{at}: other values written");
             assert!(bits(&got[1]) == bits(&last), "{at}: other sums seen");
@@ -251,7 +244,7 @@ fn products_by_large_weights_are_the_same_in_every_call() {
     let mut rng = ChaCha8Rng::seed_from_u64(5);
     let (a, b) = (random::<f64>(&mut rng, (7, 300)), random::<f64>(&mut rng, (300, 333)));
     let level = Level::new();
-    let packed = dispatch!(level, simd => Packed::new(simd, b.view()));
+    let packed = Packed::new(level, b.view());
     for rows in [1, 2, 7, 1, 1, 7] {
         let a = rows_of(&a, 0..rows);
         let expected =
@@ -259,7 +252,7 @@ fn products_by_large_weights_are_the_same_in_every_call() {
         let mut out = Array2::zeros((rows, 333));
         let a = Rows::new(a.as_slice().unwrap(), 300);
         let to = RowsMut::new(out.as_slice_mut().unwrap(), 333);
-        dispatch!(level, simd => product(simd, a, &packed, Start::Zero, to));
+        product(a, &packed, Accumulate::Zero, to);
         assert_eq!(bits(&out), bits(&expected));
     }
 }
@@ -330,14 +323,14 @@ fn column_sums_run_in_the_order_of_the_rows_in_any_memory_layout() {
             false,
         );
         let all = values.as_slice().unwrap();
-        let gathered = Gather::new(all.chunks_exact(width).collect(), width);
+        let gathered = RowRefs::new(all.chunks_exact(width).collect(), width);
         for level in levels() {
             // A column of an array with two is not contiguous.
             let (mut strided, mut contiguous) = (start.clone(), start.column(0).to_owned());
-            dispatch!(level, simd => {
-                add_column_sums(simd, &gathered, [strided.column_mut(0)]);
-                add_column_sums(simd, &gathered, [contiguous.view_mut()]);
-            });
+            {
+                add_column_sums(level, &gathered, vec![strided.column_mut(0)]);
+                add_column_sums(level, &gathered, vec![contiguous.view_mut()]);
+            };
             assert_eq!(contiguous, expected.row(0), "{rows} rows of {width} on {level:?}");
             assert_eq!(strided.column(0), expected.row(0), "{rows} rows of {width} on {level:?}");
             assert_eq!(strided.column(1), start.column(1));
@@ -352,9 +345,7 @@ fn check_rows_alone<T: Float>((m, k, n): (usize, usize, usize), seed: u64) {
     for level in levels() {
         let run = |rows: Range<usize>| {
             let (a, output) = (rows_of(&a, rows.clone()), rows_of(&output, rows));
-            dispatch!(level, simd => {
-                run_product(simd, a.view(), b.view(), Start::Output, &output, 0)
-            })
+            run_product(level, a.view(), b.view(), Accumulate::Output, &output, 0)
         };
         let together = run(0..m);
         for rows in (0..m).map(|r| r..r + 1).chain([0..m / 2, m / 3..m]) {
@@ -376,9 +367,7 @@ fn check_isolation((m, k, n): (usize, usize, usize), seed: u64) {
     b.index_axis_mut(Axis(1), column).fill(f32::NAN);
     let zeros = Array2::zeros((m, n));
     for level in levels() {
-        let got = dispatch!(level, simd => {
-            run_product(simd, a.view(), b.view(), Start::Zero, &zeros, 0)
-        });
+        let got = run_product(level, a.view(), b.view(), Accumulate::Zero, &zeros, 0);
         for ((i, j), value) in got.indexed_iter() {
             assert_eq!(value.is_nan(), i == row || j == column, "[{i}, {j}] on {level:?}");
         }
