@@ -32,11 +32,11 @@ const SIZES: &[(usize, usize, usize, usize)] = &[
     (28, 128, 28, 128),
 ];
 
-fn cell<T: Float, C: Cell<T>>(criterion: &mut Criterion, name: &str, peak: f64) {
+fn cell<T: Float, C: Cell<Elem = T>>(criterion: &mut Criterion, name: &str, peak: f64) {
     let mut group = criterion.benchmark_group(format!("{name}/{}", T::NAME));
     for &(time, batch, input, hidden) in SIZES {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
-        let net: Recurrent<T, C> = match Recurrent::builder(input, hidden).build(&mut rng) {
+        let net: Recurrent<C> = match Recurrent::builder(input, hidden).build(&mut rng) {
             Ok(net) => net,
             Err(error) => return println!("{name}: {error}"),
         };

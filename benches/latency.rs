@@ -27,9 +27,9 @@ const ROWS: usize = 16;
 const ASKED: f64 = 2.0;
 
 /// The nanoseconds of each step, sorted.
-fn steps<C: Cell<f32>>(hidden: usize, count: usize) -> Result<Vec<u64>> {
+fn steps<C: Cell<Elem = f32>>(hidden: usize, count: usize) -> Result<Vec<u64>> {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
-    let network = Recurrent::<f32, C>::builder(hidden, hidden).build(&mut rng)?;
+    let network = Recurrent::<C>::builder(hidden, hidden).build(&mut rng)?;
     let x = Array3::from_shape_simple_fn((ROWS, 1, hidden), || rng.random_range(-1.0..1.0));
     let mut stream = network.stream(1)?;
     // Written before the clock runs, so that no page of it is touched first while it does.

@@ -31,11 +31,11 @@ const SIZES: &[(usize, usize, usize, usize)] = &[
     (8, 64, 128, 1),
 ];
 
-fn cell<T: Float, C: Cell<T>>(criterion: &mut Criterion, name: &str, peak: f64) {
+fn cell<T: Float, C: Cell<Elem = T>>(criterion: &mut Criterion, name: &str, peak: f64) {
     let mut group = criterion.benchmark_group(format!("stream_step/{name}/{}", T::NAME));
     for &(batch, input, hidden, layers) in SIZES {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
-        let builder = Recurrent::<T, C>::builder(input, hidden).num_layers(layers);
+        let builder = Recurrent::<C>::builder(input, hidden).num_layers(layers);
         let net = match builder.build(&mut rng) {
             Ok(net) => net,
             Err(error) => return println!("{name}: {error}"),

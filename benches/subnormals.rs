@@ -60,7 +60,7 @@ fn set(name: &str, mut values: ArrayViewMutD<'_, f32>, keep: Keep, rng: &mut Cha
     }
 }
 
-fn network<C: Cell<f32>>(keep: Keep) -> Result<Recurrent<f32, C>> {
+fn network<C: Cell<Elem = f32>>(keep: Keep) -> Result<Recurrent<C>> {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     let mut network = Recurrent::builder(INPUT, HIDDEN).build(&mut rng)?;
     network.for_each_mut(&mut |name, values| set(name, values, keep, &mut rng));
@@ -74,7 +74,7 @@ fn share<'a>(values: impl ExactSizeIterator<Item = &'a f32>) -> f64 {
 }
 
 /// Seconds of inference from a state of ones with zero inputs, and the share of subnormal outputs.
-fn state<C: Cell<f32>>(keep: Keep) -> Result<(f64, f64)> {
+fn state<C: Cell<Elem = f32>>(keep: Keep) -> Result<(f64, f64)> {
     let network = network::<C>(keep)?;
     let x = Sequences::full(Array3::zeros((STATE_STEPS, 1, INPUT)))?;
     let mut initial = network.zero_state(1)?;
@@ -93,7 +93,7 @@ fn state<C: Cell<f32>>(keep: Keep) -> Result<(f64, f64)> {
 
 /// Seconds of backward where the loss sees the last step alone, or every step, and the share of
 /// subnormal numbers in the gradient of the input.
-fn gradient<C: Cell<f32>>(keep: Keep, last_alone: bool) -> Result<(f64, f64)> {
+fn gradient<C: Cell<Elem = f32>>(keep: Keep, last_alone: bool) -> Result<(f64, f64)> {
     let network = network::<C>(keep)?;
     let mut rng = ChaCha8Rng::seed_from_u64(2);
     let shape = (GRADIENT_STEPS, GRADIENT_BATCH, INPUT);
@@ -128,7 +128,7 @@ fn row(name: String, normal: (f64, f64), vanishing: (f64, f64)) -> Vec<String> {
     ]
 }
 
-fn rows<C: Cell<f32>>(rows: &mut Vec<Vec<String>>, case: &Case) -> Result<()> {
+fn rows<C: Cell<Elem = f32>>(rows: &mut Vec<Vec<String>>, case: &Case) -> Result<()> {
     let states = (state::<C>(case.lasting)?, state::<C>(case.vanishing)?);
     rows.push(row(format!("{}, state", case.cell), states.0, states.1));
     let gradients = (gradient::<C>(case.vanishing, false)?, gradient::<C>(case.vanishing, true)?);

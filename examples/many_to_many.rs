@@ -61,7 +61,7 @@ impl Forecast<f32> {
     }
 }
 
-impl Model<f32> for Forecast<f32> {
+impl Model for Forecast<f32> {
     type Batch = Windows;
     type Score = Regression;
 

@@ -7,6 +7,7 @@ use ndarray::Array2;
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
+use recurrent::cell::LstmCell;
 use recurrent::data::{Dataset, Scaler, Source, Table};
 use recurrent::layer::Pooling;
 use recurrent::model::SequenceClassifier;
@@ -46,7 +47,7 @@ const NOISE: f32 = 0.5;
 /// At most this share of an utterance's frames is cut off while training.
 const CROP: f64 = 0.3;
 
-type Speaker = SequenceClassifier<f32>;
+type Speaker = SequenceClassifier<LstmCell<f32>>;
 
 fn utterances(file: &str) -> Result<Dataset<f32, usize>, Failure> {
     let table = Table::read(data(file))?;

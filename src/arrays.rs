@@ -28,7 +28,9 @@ pub type VisitPair<'f, T> = dyn FnMut(&str, ArrayViewMutD<'_, T>, ArrayViewD<'_,
 /// #[derive(Clone)]
 /// struct Affine<T> { weight: Array2<T>, bias: Array1<T> }
 ///
-/// impl<T: Float> Arrays<T> for Affine<T> {
+/// impl<T: Float> Arrays for Affine<T> {
+///     type Elem = T;
+///
 ///     fn for_each<'a>(&'a self, f: &mut Visit<'_, 'a, T>) {
 ///         f("weight", self.weight.view().into_dyn());
 ///         f("bias", self.bias.view().into_dyn());
@@ -43,23 +45,26 @@ pub type VisitPair<'f, T> = dyn FnMut(&str, ArrayViewMutD<'_, T>, ArrayViewD<'_,
 /// assert_eq!(affine.names(), ["weight", "bias"]);
 /// assert_eq!(affine.count(), 9);
 /// ```
-pub trait Arrays<T: Float>: Clone {
+pub trait Arrays: Clone {
+    /// The type of the elements.
+    type Elem: Float;
+
     /// Calls `f` with each array's name and a view of it.
-    fn for_each<'a>(&'a self, f: &mut Visit<'_, 'a, T>);
+    fn for_each<'a>(&'a self, f: &mut Visit<'_, 'a, Self::Elem>);
 
     /// Calls `f` with each array's name and a mutable view of it, in the order of
     /// [`for_each`](Arrays::for_each).
-    fn for_each_mut<'a>(&'a mut self, f: &mut VisitMut<'_, 'a, T>);
+    fn for_each_mut<'a>(&'a mut self, f: &mut VisitMut<'_, 'a, Self::Elem>);
 
     /// The same bundle with every value zero.
     fn zeros_like(&self) -> Self {
         let mut zeros = self.clone();
-        zeros.fill(T::zero());
+        zeros.fill(Self::Elem::of(0.0));
         zeros
     }
 
     /// Sets every value.
-    fn fill(&mut self, value: T) {
+    fn fill(&mut self, value: Self::Elem) {
         self.for_each_mut(&mut |_, mut array| array.fill(value));
     }
 
@@ -81,7 +86,7 @@ pub trait Arrays<T: Float>: Clone {
     fn check_finite(&self) -> Result<()> {
         let mut found = Ok(());
         self.for_each(&mut |name, array| {
-            let bad = || array.iter().enumerate().find(|(_, value)| !value.is_finite());
+            let bad = || array.iter().enumerate().find(|(_, value)| !value.f64().is_finite());
             if let (true, Some((index, value))) = (found.is_ok(), bad()) {
                 found = Err(Error::NonFinite { name: name.to_owned(), index, value: value.f64() });
             }
@@ -95,7 +100,7 @@ pub trait Arrays<T: Float>: Clone {
         &mut self,
         argument: &'static str,
         other: &Self,
-        f: &mut VisitPair<'_, T>,
+        f: &mut VisitPair<'_, Self::Elem>,
     ) -> Result<()> {
         check_same_structure(argument, self, other)?;
         let mut others = Vec::new();
@@ -112,7 +117,7 @@ pub trait Arrays<T: Float>: Clone {
 
 /// Fails with [`Error::Structure`], naming `argument` (which is `got`), unless both bundles hold
 /// arrays of the same names and shapes in the same order.
-pub fn check_same_structure<T: Float, A: Arrays<T>>(
+pub fn check_same_structure<T: Float, A: Arrays<Elem = T>>(
     argument: &'static str,
     expected: &A,
     got: &A,
@@ -155,7 +160,9 @@ pub fn matches(pattern: &str, name: &str) -> bool {
 }
 
 /// One array is a bundle of one, named `value`.
-impl<T: Float, D: Dimension> Arrays<T> for Array<T, D> {
+impl<T: Float, D: Dimension> Arrays for Array<T, D> {
+    type Elem = T;
+
     fn for_each<'a>(&'a self, f: &mut Visit<'_, 'a, T>) {
         f("value", self.view().into_dyn());
     }
@@ -166,7 +173,9 @@ impl<T: Float, D: Dimension> Arrays<T> for Array<T, D> {
 }
 
 /// What may be absent, such as a bias, is a bundle of its arrays or of none.
-impl<T: Float, A: Arrays<T>> Arrays<T> for Option<A> {
+impl<T: Float, A: Arrays<Elem = T>> Arrays for Option<A> {
+    type Elem = T;
+
     fn for_each<'a>(&'a self, f: &mut Visit<'_, 'a, T>) {
         if let Some(arrays) = self {
             arrays.for_each(f);
@@ -181,7 +190,9 @@ impl<T: Float, A: Arrays<T>> Arrays<T> for Option<A> {
 }
 
 /// Two bundles together, under the prefixes `0.` and `1.`.
-impl<T: Float, A: Arrays<T>, B: Arrays<T>> Arrays<T> for (A, B) {
+impl<T: Float, A: Arrays<Elem = T>, B: Arrays<Elem = T>> Arrays for (A, B) {
+    type Elem = T;
+
     fn for_each<'a>(&'a self, f: &mut Visit<'_, 'a, T>) {
         self.0.for_each(&mut |name, array| f(&format!("0.{name}"), array));
         self.1.for_each(&mut |name, array| f(&format!("1.{name}"), array));
@@ -210,7 +221,9 @@ impl<T: Float, A: Arrays<T>, B: Arrays<T>> Arrays<T> for (A, B) {
 #[macro_export]
 macro_rules! arrays {
     ($model:ident { $($field:ident),+ $(,)? }) => {
-        impl<T: $crate::Float> $crate::Arrays<T> for $model<T> {
+        impl<T: $crate::Float> $crate::Arrays for $model<T> {
+            type Elem = T;
+
             fn for_each<'a>(&'a self, f: &mut $crate::arrays::Visit<'_, 'a, T>) {
                 $($crate::Arrays::for_each(&self.$field, &mut |name, array| {
                     f(&format!(concat!(stringify!($field), ".{}"), name), array)

@@ -349,7 +349,9 @@ impl<T: Float> PartialEq for Sequences<T> {
 }
 
 /// The values are one array, named `value`, padding included.
-impl<T: Float> Arrays<T> for Sequences<T> {
+impl<T: Float> Arrays for Sequences<T> {
+    type Elem = T;
+
     fn for_each<'a>(&'a self, f: &mut Visit<'_, 'a, T>) {
         self.values().for_each(f);
     }

@@ -72,7 +72,7 @@ fn largest_allocation(f: impl FnOnce()) -> usize {
 
 const INPUT: usize = 5;
 
-fn network<C: Cell<f32>>(options: C::Options, bidirectional: bool) -> Recurrent<f32, C> {
+fn network<C: Cell<Elem = f32>>(options: C::Options, bidirectional: bool) -> Recurrent<C> {
     let builder = Recurrent::builder(INPUT, 19).num_layers(2).options(options);
     builder.bidirectional(bidirectional).build(&mut ChaCha8Rng::seed_from_u64(1)).unwrap()
 }
@@ -94,7 +94,7 @@ fn sequences(one_hot: bool, factor: f32, time: usize, lengths: Vec<usize>) -> Se
 }
 
 /// On one thread, so small are the batches.
-fn check_stream<C: Cell<f32>>(options: C::Options) {
+fn check_stream<C: Cell<Elem = f32>>(options: C::Options) {
     let net = network::<C>(options, false);
     for batch in [1, 3] {
         let x = values(4, batch, INPUT);
@@ -114,7 +114,7 @@ fn check_stream<C: Cell<f32>>(options: C::Options) {
     }
 }
 
-fn check_time<C: Cell<f32>>(options: C::Options) {
+fn check_time<C: Cell<Elem = f32>>(options: C::Options) {
     for (bidirectional, one_hot) in [(false, false), (true, false), (true, true)] {
         let net = network::<C>(options.clone(), bidirectional);
         let counts = [10, 200].map(|time| {
@@ -143,7 +143,7 @@ fn check_time<C: Cell<f32>>(options: C::Options) {
     }
 }
 
-fn check_workspace<C: Cell<f32>>(options: C::Options) {
+fn check_workspace<C: Cell<Elem = f32>>(options: C::Options) {
     for (bidirectional, one_hot) in [(false, false), (true, false), (true, true)] {
         let net = network::<C>(options.clone(), bidirectional);
         for lengths in [vec![9; 3], vec![4, 9, 0]] {
@@ -213,7 +213,7 @@ fn a_second_call_through_a_workspace_allocates_nothing() {
 fn one_hot_input_is_never_an_array() {
     let classes = 1 << 16;
     let mut rng = ChaCha8Rng::seed_from_u64(1);
-    let builder = Recurrent::<f32, LstmCell<f32>>::builder(classes, 1).bidirectional(true);
+    let builder = Recurrent::<LstmCell<f32>>::builder(classes, 1).bidirectional(true);
     let net = builder.build(&mut rng).unwrap();
     let mut grad = net.zeros_like();
     let largest = largest_allocation(|| {

@@ -117,7 +117,7 @@ impl Samples {
 }
 
 /// Trains `model` on the batches of the folder's orders.
-fn train<M: Model<f32>>(
+fn train<M: Model<Elem = f32>>(
     job: Job,
     mut model: M,
     data: &Data,
@@ -148,22 +148,22 @@ fn train<M: Model<f32>>(
     Ok(Outcome { name: job.name, seed: job.seed, figures: score.figures(), seconds })
 }
 
-fn run<C: Cell<f32>>(job: Job, data: &Data) -> Result<Outcome> {
+fn run<C: Cell<Elem = f32>>(job: Job, data: &Data) -> Result<Outcome> {
     let mut rng = ChaCha8Rng::seed_from_u64(job.seed);
     let width = data.get("train.x").shape()[2];
     let input = job.embedding.map_or(width, |(tokens, _)| tokens);
     let (hidden, outputs) = (job.hidden_size, job.outputs);
     match job.kind {
         Kind::Regress => {
-            let builder = SequenceRegressor::<f32, C>::builder(input, outputs).hidden_size(hidden);
+            let builder = SequenceRegressor::<C>::builder(input, outputs).hidden_size(hidden);
             train(job, builder.build(&mut rng)?, data, Samples::numbers)
         }
         Kind::Classify => {
-            let builder = SequenceClassifier::<f32, C>::builder(input, outputs).hidden_size(hidden);
+            let builder = SequenceClassifier::<C>::builder(input, outputs).hidden_size(hidden);
             train(job, builder.build(&mut rng)?, data, Samples::classes)
         }
         Kind::Tag => {
-            let builder = SequenceTagger::<f32, C>::builder(input, outputs).hidden_size(hidden);
+            let builder = SequenceTagger::<C>::builder(input, outputs).hidden_size(hidden);
             let builder = match job.embedding {
                 Some((_, width)) => builder.embedding_dim(width),
                 None => builder,

@@ -10,13 +10,13 @@ use recurrent::cell::Cell;
 use recurrent::{Arrays, Recurrent, Result, Sequences};
 
 /// A network with its input and the gradient of its output.
-pub(crate) struct Work<C: Cell<f32>> {
-    network: Recurrent<f32, C>,
+pub(crate) struct Work<C: Cell<Elem = f32>> {
+    network: Recurrent<C>,
     x: Sequences<f32>,
     d_output: Array3<f32>,
 }
 
-impl<C: Cell<f32>> Work<C> {
+impl<C: Cell<Elem = f32>> Work<C> {
     /// Of time, batch, input and hidden size.
     pub(crate) fn new([time, batch, input, hidden]: [usize; 4]) -> Result<Self> {
         let mut rng = ChaCha8Rng::seed_from_u64(1);

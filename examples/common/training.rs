@@ -17,10 +17,10 @@ fn on_ctrl_c(_: &Event<'_>) -> Flow {
 
 /// Trains `model`, and writes the curves beside the plots as `name`.csv. False where Ctrl-C ended the
 /// training: its state is then in a file, from which the same command goes on.
-pub(crate) fn fit<M: Model<f32>>(
+pub(crate) fn fit<M: Model<Elem = f32>>(
     options: &Options,
     name: &str,
-    trainer: Trainer<'_, f32, M>,
+    trainer: Trainer<'_, M>,
     model: &mut M,
     train: &dyn Source<M::Batch>,
     valid: Option<&dyn Source<M::Batch>>,

@@ -199,7 +199,7 @@ impl Lesson {
     }
 }
 
-impl Model<f32> for Teller<f32> {
+impl Model for Teller<f32> {
     type Batch = Lesson;
     type Score = Likelihood;
 

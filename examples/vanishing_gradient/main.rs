@@ -51,7 +51,7 @@ pub(crate) struct Figures {
 }
 
 /// Trains `reader`, or takes `trained` in its place, and measures it; none where Ctrl-C ended it.
-fn study<C: Cell<f32>>(
+fn study<C: Cell<Elem = f32>>(
     name: &'static str,
     reader: &mut Reader<C>,
     trained: Option<&Reader<C>>,
@@ -91,7 +91,7 @@ fn lstm(forget_bias: f64, seed: u64) -> Result<Reader<LstmCell<f32>>, Failure> {
 }
 
 /// The city that `reader` names after the sentence of `text`.
-fn answer<C: Cell<f32>>(reader: &Reader<C>, text: &str) -> Result<&'static str, Failure> {
+fn answer<C: Cell<Elem = f32>>(reader: &Reader<C>, text: &str) -> Result<&'static str, Failure> {
     let (x, _) = corpus::told(text)?;
     Ok(corpus::CITIES[reader.predict(&x)?[0]])
 }

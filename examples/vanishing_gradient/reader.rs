@@ -14,9 +14,12 @@ use crate::common::options::Failure;
 use crate::corpus::{self, Batch, CITIES};
 
 /// Word vectors, a recurrent layer, and the scores of the cities from its last output.
-pub(crate) type Reader<C> = SequenceClassifier<f32, C>;
+pub(crate) type Reader<C> = SequenceClassifier<C>;
 
-pub(crate) fn reader<C: Cell<f32>>(options: C::Options, seed: u64) -> Result<Reader<C>, Failure> {
+pub(crate) fn reader<C: Cell<Elem = f32>>(
+    options: C::Options,
+    seed: u64,
+) -> Result<Reader<C>, Failure> {
     Ok(Reader::builder(corpus::vocabulary().len(), CITIES.len())
         .embedding_dim(16)
         .hidden_size(32)
@@ -25,14 +28,17 @@ pub(crate) fn reader<C: Cell<f32>>(options: C::Options, seed: u64) -> Result<Rea
         .build(&mut ChaCha8Rng::seed_from_u64(seed))?)
 }
 
-fn vectors<C: Cell<f32>>(reader: &Reader<C>, (x, _): &Batch) -> Result<Sequences<f32>, Failure> {
+fn vectors<C: Cell<Elem = f32>>(
+    reader: &Reader<C>,
+    (x, _): &Batch,
+) -> Result<Sequences<f32>, Failure> {
     let embedding = reader.embedding().ok_or_else(|| Failure::new("no word vectors"))?;
     Ok(embedding.forward_sequences(x)?)
 }
 
 /// How the gradient of the loss at the last word flows back through `batch`, whose sentences are
 /// equally long: ‖∂L/∂h_t‖, and for an LSTM ‖∂L/∂c_t‖.
-pub(crate) fn flow<C: Cell<f32>>(
+pub(crate) fn flow<C: Cell<Elem = f32>>(
     reader: &Reader<C>,
     batch: &Batch,
     rng: &mut dyn Rng,
@@ -49,7 +55,7 @@ pub(crate) fn flow<C: Cell<f32>>(
 }
 
 /// Gate `name` while reading `batch`, [time, batch, hidden].
-pub(crate) fn gate<C: Cell<f32>>(
+pub(crate) fn gate<C: Cell<Elem = f32>>(
     reader: &Reader<C>,
     name: &str,
     batch: &Batch,

@@ -19,7 +19,7 @@ pub(crate) struct Sizes {
 }
 
 impl Sizes {
-    pub(crate) fn of<T: Float, C: Cell<T>>(cell: &C) -> Self {
+    pub(crate) fn of<T: Float, C: Cell<Elem = T>>(cell: &C) -> Self {
         let (gates, input) = cell.weights().weight_ih.dim();
         let state_count = C::STATE.len();
         let width = |s| if s < state_count { cell.state_size(s) } else { 0 };
@@ -64,7 +64,7 @@ pub(crate) trait AnyCell<'m, T: Float>: Send + Sync {
 /// A cell as [`AnyCell`].
 pub(crate) struct Typed<'m, C>(pub(crate) &'m C);
 
-impl<'m, T: Float, C: Cell<T>> AnyCell<'m, T> for Typed<'m, C> {
+impl<'m, T: Float, C: Cell<Elem = T>> AnyCell<'m, T> for Typed<'m, C> {
     fn sizes(&self) -> Sizes {
         Sizes::of(self.0)
     }
@@ -106,7 +106,7 @@ pub(crate) struct Gradient<'a, C> {
     pub(crate) grad: &'a mut C,
 }
 
-impl<T: Float, C: Cell<T>> AnyGradient<T> for Gradient<'_, C> {
+impl<T: Float, C: Cell<Elem = T>> AnyGradient<T> for Gradient<'_, C> {
     fn accumulate(&mut self, steps: &Steps<'_, T>) {
         self.cell.accumulate(steps, self.grad);
     }

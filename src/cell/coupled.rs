@@ -37,7 +37,7 @@ pub struct CoupledLstmCell<T> {
     weights: GateWeights<T>,
 }
 
-impl<T: Float> Cell<T> for CoupledLstmCell<T> {
+impl<T: Float> Cell for CoupledLstmCell<T> {
     type Options = LstmOptions;
     const NAME: &'static str = "coupled_lstm";
     const STATE: &'static [&'static str] = &["h", "c"];
@@ -111,7 +111,9 @@ fn backward_on<S: Simd, T: Float>(simd: S, step: BackwardStep<'_, T>) {
     }
 }
 
-impl<T: Float> Arrays<T> for CoupledLstmCell<T> {
+impl<T: Float> Arrays for CoupledLstmCell<T> {
+    type Elem = T;
+
     fn for_each<'a>(&'a self, f: &mut Visit<'_, 'a, T>) {
         self.weights.for_each(f);
     }

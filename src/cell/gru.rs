@@ -94,7 +94,7 @@ impl<T: Float> GruCell<T> {
     }
 }
 
-impl<T: Float> Cell<T> for GruCell<T> {
+impl<T: Float> Cell for GruCell<T> {
     type Options = GruOptions;
     const NAME: &'static str = "gru";
     const STATE: &'static [&'static str] = &["h"];
@@ -325,7 +325,9 @@ fn reset_before_backward_on<S: Simd, T: Float>(
     }
 }
 
-impl<T: Float> Arrays<T> for GruCell<T> {
+impl<T: Float> Arrays for GruCell<T> {
+    type Elem = T;
+
     fn for_each<'a>(&'a self, f: &mut Visit<'_, 'a, T>) {
         self.weights.for_each(f);
     }

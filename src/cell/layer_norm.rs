@@ -166,7 +166,7 @@ impl<T: Float> LayerNormLstmCell<T> {
     }
 }
 
-impl<T: Float> Cell<T> for LayerNormLstmCell<T> {
+impl<T: Float> Cell for LayerNormLstmCell<T> {
     type Options = LayerNormLstmOptions;
     const NAME: &'static str = "layer_norm_lstm";
     const STATE: &'static [&'static str] = &["h", "c"];
@@ -314,7 +314,9 @@ fn backward_on<S: Simd, T: Float>(simd: S, norms: Norms<'_, T>, step: BackwardSt
     }
 }
 
-impl<T: Float> Arrays<T> for LayerNormLstmCell<T> {
+impl<T: Float> Arrays for LayerNormLstmCell<T> {
+    type Elem = T;
+
     fn for_each<'a>(&'a self, f: &mut Visit<'_, 'a, T>) {
         self.weights.for_each(f);
         self.bias.for_each(&mut |_, bias| f("bias", bias));

@@ -57,7 +57,7 @@ pub struct LstmOptions {
     pub forget_bias: Option<f64>,
 }
 
-impl<T: Float> Cell<T> for LstmCell<T> {
+impl<T: Float> Cell for LstmCell<T> {
     type Options = LstmOptions;
     const NAME: &'static str = "lstm";
     const STATE: &'static [&'static str] = &["h", "c"];
@@ -135,7 +135,9 @@ fn backward_on<S: Simd, T: Float>(simd: S, step: BackwardStep<'_, T>) {
     }
 }
 
-impl<T: Float> Arrays<T> for LstmCell<T> {
+impl<T: Float> Arrays for LstmCell<T> {
+    type Elem = T;
+
     fn for_each<'a>(&'a self, f: &mut Visit<'_, 'a, T>) {
         self.weights.for_each(f);
     }

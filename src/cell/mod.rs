@@ -77,7 +77,7 @@ pub const MAX_STATES: usize = 4;
 /// functions that are generic over the instruction set, made callable by
 /// [`compiled!`](crate::compiled). `tests/engine/user_cell.rs` in the repository is a worked example,
 /// a minimal gated unit.
-pub trait Cell<T: Float>: Arrays<T> + Send + Sync {
+pub trait Cell: Arrays + Send + Sync {
     /// What distinguishes cells of this type beside their sizes.
     type Options: Clone + Default + std::fmt::Debug + Send + Sync;
 
@@ -92,10 +92,10 @@ pub trait Cell<T: Float>: Arrays<T> + Send + Sync {
     fn new(config: &CellConfig, options: &Self::Options, rng: &mut dyn Rng) -> Result<Self>;
 
     /// Returns W_ih, W_hh and their biases.
-    fn weights(&self) -> &GateWeights<T>;
+    fn weights(&self) -> &GateWeights<Self::Elem>;
 
     /// Returns the same, to change.
-    fn weights_mut(&mut self) -> &mut GateWeights<T>;
+    fn weights_mut(&mut self) -> &mut GateWeights<Self::Elem>;
 
     /// Returns the width of a gate.
     fn hidden_size(&self) -> usize {
@@ -113,30 +113,30 @@ pub trait Cell<T: Float>: Arrays<T> + Send + Sync {
     }
 
     /// Returns the bias that is added to W_ih x: by default b_ih + b_hh.
-    fn input_bias(&self) -> Option<Array1<T>> {
+    fn input_bias(&self) -> Option<Array1<Self::Elem>> {
         self.weights().bias()
     }
 
     /// Packs the recurrent weights for `forward`: by default W_hhᵀ.
-    fn pack_forward(&self, level: Level) -> Vec<Packed<T>> {
+    fn pack_forward(&self, level: Level) -> Vec<Packed<Self::Elem>> {
         vec![Packed::gates(level, self.weights().weight_hh.t(), Self::GATES.len())]
     }
 
     /// Packs the recurrent weights for `backward`: by default W_hh.
-    fn pack_backward(&self, level: Level) -> Vec<Packed<T>> {
+    fn pack_backward(&self, level: Level) -> Vec<Packed<Self::Elem>> {
         vec![Packed::new(level, self.weights().weight_hh.view())]
     }
 
     /// Computes one step forward, with the weights of [`pack_forward`](Cell::pack_forward).
-    fn forward(&self, packed: &[Packed<T>], step: &mut ForwardStep<'_, T>);
+    fn forward(&self, packed: &[Packed<Self::Elem>], step: &mut ForwardStep<'_, Self::Elem>);
 
     /// Computes the same step backward, with the weights of [`pack_backward`](Cell::pack_backward).
-    fn backward(&self, packed: &[Packed<T>], step: &mut BackwardStep<'_, T>);
+    fn backward(&self, packed: &[Packed<Self::Elem>], step: &mut BackwardStep<'_, Self::Elem>);
 
     /// Adds the gradient of each parameter to `grad`, from the rows of a window of steps: of all, or
     /// of those between two checkpoints. A sum that goes on row by row from what stands in `grad`,
     /// as [`GateWeights`] and [`tensor`](crate::tensor) do it, has the same bits in either case.
-    fn accumulate(&self, steps: &Steps<'_, T>, grad: &mut Self) {
+    fn accumulate(&self, steps: &Steps<'_, Self::Elem>, grad: &mut Self) {
         grad.weights_mut().accumulate(steps);
     }
 }

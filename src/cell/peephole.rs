@@ -58,7 +58,7 @@ impl<T: Float> PeepholeLstmCell<T> {
     }
 }
 
-impl<T: Float> Cell<T> for PeepholeLstmCell<T> {
+impl<T: Float> Cell for PeepholeLstmCell<T> {
     type Options = LstmOptions;
     const NAME: &'static str = "peephole_lstm";
     const STATE: &'static [&'static str] = &["h", "c"];
@@ -160,7 +160,9 @@ fn backward_on<S: Simd, T: Float>(simd: S, peepholes: [&[T]; 3], step: BackwardS
     }
 }
 
-impl<T: Float> Arrays<T> for PeepholeLstmCell<T> {
+impl<T: Float> Arrays for PeepholeLstmCell<T> {
+    type Elem = T;
+
     fn for_each<'a>(&'a self, f: &mut Visit<'_, 'a, T>) {
         self.weights.for_each(f);
         for (name, weight) in PEEPHOLES.into_iter().zip(&self.peepholes) {

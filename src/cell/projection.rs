@@ -62,7 +62,7 @@ impl ProjectedLstmOptions {
     }
 }
 
-impl<T: Float> Cell<T> for ProjectedLstmCell<T> {
+impl<T: Float> Cell for ProjectedLstmCell<T> {
     type Options = ProjectedLstmOptions;
     const NAME: &'static str = "projected_lstm";
     const STATE: &'static [&'static str] = &["h", "c"];
@@ -180,7 +180,9 @@ fn backward_on<S: Simd, T: Float>(simd: S, step: BackwardStep<'_, T>) {
     }
 }
 
-impl<T: Float> Arrays<T> for ProjectedLstmCell<T> {
+impl<T: Float> Arrays for ProjectedLstmCell<T> {
+    type Elem = T;
+
     fn for_each<'a>(&'a self, f: &mut Visit<'_, 'a, T>) {
         self.weights.for_each(f);
         f("weight_hr", self.weight_hr.view().into_dyn());

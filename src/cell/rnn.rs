@@ -40,7 +40,7 @@ pub enum Nonlinearity {
     Relu,
 }
 
-impl<T: Float> Cell<T> for RnnCell<T> {
+impl<T: Float> Cell for RnnCell<T> {
     type Options = Nonlinearity;
     const NAME: &'static str = "rnn";
     const STATE: &'static [&'static str] = &["h"];
@@ -107,7 +107,9 @@ fn backward_on<S: Simd, T: Float>(simd: S, nonlinearity: Nonlinearity, step: Bac
     }
 }
 
-impl<T: Float> Arrays<T> for RnnCell<T> {
+impl<T: Float> Arrays for RnnCell<T> {
+    type Elem = T;
+
     fn for_each<'a>(&'a self, f: &mut Visit<'_, 'a, T>) {
         self.weights.for_each(f);
     }

@@ -114,7 +114,9 @@ impl<T: Float> GateWeights<T> {
     }
 }
 
-impl<T: Float> Arrays<T> for GateWeights<T> {
+impl<T: Float> Arrays for GateWeights<T> {
+    type Elem = T;
+
     fn for_each<'a>(&'a self, f: &mut Visit<'_, 'a, T>) {
         f("weight_ih", self.weight_ih.view().into_dyn());
         f("weight_hh", self.weight_hh.view().into_dyn());

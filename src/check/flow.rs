@@ -58,8 +58,8 @@ impl GradientFlow {
     /// println!("{}", flows[0]);
     /// # Ok::<(), recurrent::Error>(())
     /// ```
-    pub fn measure<T: Float, C: Cell<T>>(
-        network: &Recurrent<T, C>,
+    pub fn measure<T: Float, C: Cell<Elem = T>>(
+        network: &Recurrent<C>,
         x: &Sequences<T>,
         rng: &mut dyn Rng,
         d_loss: impl FnOnce(&Sequences<T>, &State<T>) -> Result<(Array3<T>, Option<State<T>>)>,

@@ -80,7 +80,7 @@ impl GradientCheck {
     ///
     /// # Errors
     /// Where `gradient` has not the arrays of `point`, or `loss` fails or is not finite.
-    pub fn run<A: Arrays<f64>>(
+    pub fn run<A: Arrays<Elem = f64>>(
         &self,
         point: &A,
         gradient: &A,
@@ -123,7 +123,7 @@ impl GradientCheck {
 }
 
 /// `point` with one entry moved by `offset`.
-fn moved<A: Arrays<f64>>(point: &A, moved: &str, index: usize, offset: f64) -> A {
+fn moved<A: Arrays<Elem = f64>>(point: &A, moved: &str, index: usize, offset: f64) -> A {
     let mut point = point.clone();
     point.for_each_mut(&mut |name, mut array| {
         if name == moved

@@ -71,7 +71,7 @@ pub struct Writer {
 
 impl Writer {
     /// Adds every array of `arrays`, under `prefix` and its name.
-    pub fn arrays<T: Float, A: Arrays<T>>(mut self, prefix: &str, arrays: &A) -> Self {
+    pub fn arrays<T: Float, A: Arrays<Elem = T>>(mut self, prefix: &str, arrays: &A) -> Self {
         arrays.for_each(&mut |name, array| {
             let mut bytes = Vec::with_capacity(array.len() * size_of::<T>());
             array.iter().for_each(|value| value.write_le(&mut bytes));
@@ -149,7 +149,11 @@ impl Reader {
     ///
     /// # Errors
     /// As [`load`]; `arrays` is then as before.
-    pub fn arrays<T: Float, A: Arrays<T>>(&self, prefix: &str, arrays: &mut A) -> Result<()> {
+    pub fn arrays<T: Float, A: Arrays<Elem = T>>(
+        &self,
+        prefix: &str,
+        arrays: &mut A,
+    ) -> Result<()> {
         let file = self.tensors()?;
         self.check::<T, A>(&file, prefix, arrays)?;
         arrays.for_each_mut(&mut |name, mut array| {
@@ -166,7 +170,7 @@ impl Reader {
     }
 
     /// Fails unless the file holds, under `prefix`, the arrays' tensors and no others.
-    fn check<T: Float, A: Arrays<T>>(
+    fn check<T: Float, A: Arrays<Elem = T>>(
         &self,
         file: &SafeTensors<'_>,
         prefix: &str,
@@ -226,7 +230,7 @@ impl Reader {
 ///
 /// # Errors
 /// [`Error::Io`] where the file cannot be written.
-pub fn save<T: Float, A: Arrays<T>>(path: impl AsRef<Path>, arrays: &A) -> Result<()> {
+pub fn save<T: Float, A: Arrays<Elem = T>>(path: impl AsRef<Path>, arrays: &A) -> Result<()> {
     Writer::default().arrays("", arrays).write(path)
 }
 
@@ -236,7 +240,7 @@ pub fn save<T: Float, A: Arrays<T>>(path: impl AsRef<Path>, arrays: &A) -> Resul
 /// [`Error::Names`] where a tensor is missing or unused, [`Error::Shape`] or [`Error::Dtype`] where
 /// one does not fit, [`Error::Format`] where the file is no safetensors file, [`Error::Io`] where it
 /// cannot be read. `arrays` is then as before.
-pub fn load<T: Float, A: Arrays<T>>(path: impl AsRef<Path>, arrays: &mut A) -> Result<()> {
+pub fn load<T: Float, A: Arrays<Elem = T>>(path: impl AsRef<Path>, arrays: &mut A) -> Result<()> {
     Reader::open(path)?.arrays("", arrays)
 }
 

@@ -152,7 +152,9 @@ impl<T: Float> Conv1d<T> {
     }
 }
 
-impl<T: Float> Arrays<T> for Conv1d<T> {
+impl<T: Float> Arrays for Conv1d<T> {
+    type Elem = T;
+
     fn for_each<'a>(&'a self, f: &mut Visit<'_, 'a, T>) {
         self.linear.for_each(&mut |name, array| match array.ndim() {
             2 => {

@@ -182,7 +182,9 @@ impl<T: Float> Embedding<T> {
     }
 }
 
-impl<T: Float> Arrays<T> for Embedding<T> {
+impl<T: Float> Arrays for Embedding<T> {
+    type Elem = T;
+
     fn for_each<'a>(&'a self, f: &mut Visit<'_, 'a, T>) {
         f("weight", self.weight.view().into_dyn());
     }

@@ -146,7 +146,9 @@ impl<T: Float> LayerNorm<T> {
     }
 }
 
-impl<T: Float> Arrays<T> for LayerNorm<T> {
+impl<T: Float> Arrays for LayerNorm<T> {
+    type Elem = T;
+
     fn for_each<'a>(&'a self, f: &mut Visit<'_, 'a, T>) {
         f("weight", self.weight.view().into_dyn());
         f("bias", self.bias.view().into_dyn());

@@ -190,7 +190,9 @@ fn slice<T>(values: Option<&[T]>) -> &[T] {
     values.unwrap_or_default()
 }
 
-impl<T: Float> Arrays<T> for Linear<T> {
+impl<T: Float> Arrays for Linear<T> {
+    type Elem = T;
+
     fn for_each<'a>(&'a self, f: &mut Visit<'_, 'a, T>) {
         f("weight", self.weight.view().into_dyn());
         self.bias.for_each(&mut |_, bias| f("bias", bias));

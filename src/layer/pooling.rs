@@ -260,7 +260,9 @@ impl<T: Float> Running<T> {
     }
 }
 
-impl<T: Float> Arrays<T> for TimePooling<T> {
+impl<T: Float> Arrays for TimePooling<T> {
+    type Elem = T;
+
     fn for_each<'a>(&'a self, f: &mut Visit<'_, 'a, T>) {
         if let Some(query) = &self.query {
             f("query", query.view().into_dyn());

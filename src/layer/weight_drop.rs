@@ -61,7 +61,7 @@ impl WeightDrop {
     /// # Errors
     /// Where the pattern matches no array, `grad` is not like `model`, or `f` fails; `grad` is then as
     /// before.
-    pub fn learn<T: Float, A: Arrays<T>, R>(
+    pub fn learn<T: Float, A: Arrays<Elem = T>, R>(
         &self,
         model: &A,
         grad: &mut A,

@@ -28,6 +28,7 @@ use crate::train::metrics::Classification;
 /// # let path = std::env::temp_dir().join(format!("recurrent-doc-classifier-{}", std::process::id()));
 /// use ndarray::Array2;
 /// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+/// use recurrent::cell::LstmCell;
 /// use recurrent::data::Dataset;
 /// use recurrent::model::SequenceClassifier;
 /// use recurrent::optim::Adam;
@@ -40,7 +41,7 @@ use crate::train::metrics::Classification;
 /// let data = Dataset::new((0..40).map(walk).collect(), (0..40).map(|i| i % 2).collect())?;
 ///
 /// let mut rng = ChaCha8Rng::seed_from_u64(1);
-/// let mut model = SequenceClassifier::<f32>::builder(1, 2)
+/// let mut model = SequenceClassifier::<LstmCell<f32>>::builder(1, 2)
 ///     .hidden_size(8)
 ///     .labels(&["rises", "falls"])
 ///     .build(&mut rng)?;
@@ -48,7 +49,7 @@ use crate::train::metrics::Classification;
 /// assert!(model.evaluate(&data, 40)?.accuracy() > 0.9);
 ///
 /// model.save(&path)?;
-/// let model = SequenceClassifier::<f32>::load(&path)?;
+/// let model = SequenceClassifier::<LstmCell<f32>>::load(&path)?;
 /// let mut stream = model.stream(1)?; // one sequence, step by step
 /// for step in walk(1).rows() {
 ///     let p = stream.step(step.insert_axis(ndarray::Axis(0)))?; // [batch, classes]
@@ -58,13 +59,13 @@ use crate::train::metrics::Classification;
 /// # Ok::<(), recurrent::Error>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct SequenceClassifier<T: Float, C: Cell<T> = LstmCell<T>> {
-    config: Arc<Config<T, C, CrossEntropy>>,
-    body: Pooled<T, C>,
+pub struct SequenceClassifier<C: Cell = LstmCell<f32>> {
+    config: Arc<Config<C, CrossEntropy>>,
+    body: Pooled<C>,
 }
 shape_calls!(SequenceClassifier, body.network, body);
 
-impl<T: Float, C: Cell<T>> Builder<T, C, SequenceClassifier<T, C>> {
+impl<T: Float, C: Cell<Elem = T>> Builder<SequenceClassifier<C>> {
     /// How the steps of a sequence become one; as long as nothing is said the last of them, for the
     /// direction backward in time the first.
     pub fn pooling(mut self, pooling: Pooling) -> Self {
@@ -79,9 +80,9 @@ impl<T: Float, C: Cell<T>> Builder<T, C, SequenceClassifier<T, C>> {
     }
 }
 
-impl<T: Float, C: Cell<T>> SequenceClassifier<T, C> {
+impl<T: Float, C: Cell<Elem = T>> SequenceClassifier<C> {
     /// Begins a classifier of sequences of `input_size` features, or tokens, into `classes`.
-    pub fn builder(input_size: usize, classes: usize) -> Builder<T, C, Self> {
+    pub fn builder(input_size: usize, classes: usize) -> Builder<Self> {
         Builder::new(input_size, classes)
     }
 
@@ -126,7 +127,7 @@ impl<T: Float, C: Cell<T>> SequenceClassifier<T, C> {
     /// let texts = ["a good film", "good", "a bad film", "bad, bad"];
     /// let words = Vocabulary::builder(Unit::Word).fit(texts)?;
     /// let data = Dataset::from_tokens(words.encode_all(texts)?, words.len(), vec![1, 1, 0, 0])?;
-    /// let builder = SequenceClassifier::<f32>::builder(words.len(), 2).embedding_dim(4);
+    /// let builder = SequenceClassifier::<LstmCell<f32>>::builder(words.len(), 2).embedding_dim(4);
     /// let builder = builder.hidden_size(8).vocabulary(words).labels(&["poor", "fine"]);
     /// let mut model = builder.build(&mut ChaCha8Rng::seed_from_u64(1))?;
     /// Trainer::new(Adam::new(0.05)?).epochs(40).fit(&mut model, &data, None)?;
@@ -157,12 +158,12 @@ impl<T: Float, C: Cell<T>> SequenceClassifier<T, C> {
     ///
     /// # Errors
     /// Where the model is bidirectional or `batch` is zero.
-    pub fn stream(&self, batch: usize) -> Result<ClassifierStream<'_, T, C>> {
+    pub fn stream(&self, batch: usize) -> Result<ClassifierStream<'_, C>> {
         Ok(ClassifierStream(self.body.stream(batch)?))
     }
 }
 
-impl<T: Float, C: Cell<T>> Model<T> for SequenceClassifier<T, C> {
+impl<T: Float, C: Cell<Elem = T>> Model for SequenceClassifier<C> {
     type Batch = (Sequences<T>, Vec<usize>);
     type Score = Classification;
 
@@ -185,25 +186,26 @@ impl<T: Float, C: Cell<T>> Model<T> for SequenceClassifier<T, C> {
     }
 }
 
-impl<T: Float, C: Cell<T>> Shape<T, C> for SequenceClassifier<T, C> {
+impl<C: Cell> Shape for SequenceClassifier<C> {
+    type Cell = C;
     const NAME: &'static str = "SequenceClassifier";
     type Own = CrossEntropy;
 
-    fn assemble(config: Config<T, C, CrossEntropy>, rng: &mut dyn Rng) -> Result<Self> {
+    fn assemble(config: Config<C, CrossEntropy>, rng: &mut dyn Rng) -> Result<Self> {
         let body = Pooled::new(&config, config.output_size, rng)?;
         Ok(Self { config: Arc::new(config), body })
     }
 
-    fn config(&self) -> &Config<T, C, CrossEntropy> {
+    fn config(&self) -> &Config<C, CrossEntropy> {
         &self.config
     }
 }
 
 /// What [`SequenceClassifier::stream`] makes.
 #[derive(Debug)]
-pub struct ClassifierStream<'m, T: Float, C: Cell<T>>(PooledStream<'m, T, C>);
+pub struct ClassifierStream<'m, C: Cell>(PooledStream<'m, C>);
 
-impl<T: Float, C: Cell<T>> ClassifierStream<'_, T, C> {
+impl<T: Float, C: Cell<Elem = T>> ClassifierStream<'_, C> {
     /// The probability of each class after one more step `x_t` [batch, input], [batch, classes]; NaN from
     /// a step on whose values are. [`argmax`](crate::decode::argmax) of a row is the likeliest class.
     ///

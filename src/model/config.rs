@@ -12,7 +12,6 @@ use crate::arrays::Arrays;
 use crate::cell::Cell;
 use crate::data::{Scaler, Vocabulary};
 use crate::error::{Error, Result, check_shape, check_size};
-use crate::float::Float;
 use crate::io::{Reader, Writer};
 use crate::layer::Pooling;
 use crate::sequence;
@@ -23,20 +22,20 @@ use crate::sequence;
     serialize = "C::Options: Serialize, E: Serialize",
     deserialize = "C::Options: Deserialize<'de>, E: Deserialize<'de>"
 ))]
-pub struct Config<T: Float, C: Cell<T>, E> {
+pub struct Config<C: Cell, E> {
     pub(super) input_size: usize,
     pub(super) output_size: usize,
     pub(super) embedding_dim: Option<usize>,
     pub(super) dropout: f64,
     pub(super) pooling: Pooling,
-    pub(super) recurrent: sequence::Builder<T, C>,
+    pub(super) recurrent: sequence::Builder<C>,
     pub(super) vocabulary: Option<Vocabulary>,
     pub(super) labels: Option<Vec<String>>,
     pub(super) scaler: Option<Scaler>,
     pub(super) own: E,
 }
 
-impl<T: Float, C: Cell<T>, E> Config<T, C, E> {
+impl<C: Cell, E> Config<C, E> {
     /// Fails where the parts do not belong together.
     pub(super) fn check(&self) -> Result<()> {
         check_size("input_size", &[self.input_size])?;
@@ -62,17 +61,19 @@ impl<T: Float, C: Cell<T>, E> Config<T, C, E> {
 }
 
 /// A kind of model: what [`Builder`] and files need of it. Sealed: the models of this module alone.
-pub trait Shape<T: Float, C: Cell<T>>: Arrays<T> {
+pub trait Shape: Arrays {
+    /// The cell of its recurrent layers.
+    type Cell: Cell<Elem = Self::Elem>;
     /// Its name in files.
     const NAME: &'static str;
     /// What this kind alone has.
     type Own: Clone + Debug + Default + Serialize + DeserializeOwned;
 
     /// A model with weights drawn from `rng`.
-    fn assemble(config: Config<T, C, Self::Own>, rng: &mut dyn Rng) -> Result<Self>;
+    fn assemble(config: Config<Self::Cell, Self::Own>, rng: &mut dyn Rng) -> Result<Self>;
 
     /// What it was made by.
-    fn config(&self) -> &Config<T, C, Self::Own>;
+    fn config(&self) -> &Config<Self::Cell, Self::Own>;
 }
 
 /// Sizes and options of a model; [`build`](Builder::build) checks them.
@@ -90,11 +91,11 @@ pub trait Shape<T: Float, C: Cell<T>>: Arrays<T> {
 ///
 /// A kind of model has options of its own beside them: pooling, loss.
 #[derive(Clone, Debug)]
-pub struct Builder<T: Float, C: Cell<T>, M: Shape<T, C>> {
-    pub(super) config: Config<T, C, M::Own>,
+pub struct Builder<M: Shape> {
+    pub(super) config: Config<M::Cell, M::Own>,
 }
 
-impl<T: Float, C: Cell<T>, M: Shape<T, C>> Builder<T, C, M> {
+impl<M: Shape> Builder<M> {
     pub(super) fn new(input_size: usize, output_size: usize) -> Self {
         Self {
             config: Config {
@@ -131,14 +132,14 @@ impl<T: Float, C: Cell<T>, M: Shape<T, C>> Builder<T, C, M> {
     }
 
     /// The options of the cells.
-    pub fn cell_options(self, options: C::Options) -> Self {
+    pub fn cell_options(self, options: <M::Cell as Cell>::Options) -> Self {
         self.recurrent(|layers| layers.options(options))
     }
 
     /// Sets what else the recurrent layers can be told: initial weights, a learned initial state.
     pub fn recurrent(
         mut self,
-        set: impl FnOnce(sequence::Builder<T, C>) -> sequence::Builder<T, C>,
+        set: impl FnOnce(sequence::Builder<M::Cell>) -> sequence::Builder<M::Cell>,
     ) -> Self {
         self.config.recurrent = set(self.config.recurrent);
         self
@@ -196,31 +197,26 @@ struct About<S> {
 }
 
 /// Writes `model`, with all that it takes to use it again, to the file `path`.
-pub(super) fn save<T: Float, C: Cell<T, Options: Serialize>, M: Shape<T, C>>(
-    model: &M,
-    path: &Path,
-) -> Result<()> {
-    let (kind, cell) = (M::NAME.to_owned(), C::NAME.to_owned());
+pub(super) fn save<M: Shape<Cell: Cell<Options: Serialize>>>(model: &M, path: &Path) -> Result<()> {
+    let (kind, cell) = (M::NAME.to_owned(), M::Cell::NAME.to_owned());
     let about = serde_json::to_string(&About { model: kind, cell, config: model.config() });
     let about = about.map_err(|error| format_error(path, error.to_string()))?;
     Writer::default().arrays("", model).about(about).write(path)
 }
 
 /// The model in the file `path`.
-pub(super) fn load<T: Float, C: Cell<T, Options: DeserializeOwned>, M: Shape<T, C>>(
-    path: &Path,
-) -> Result<M> {
+pub(super) fn load<M: Shape<Cell: Cell<Options: DeserializeOwned>>>(path: &Path) -> Result<M> {
     let refuse = |problem: String| format_error(path, problem);
     let file = Reader::open(path)?;
     let about = file.about().ok_or_else(|| refuse("weights alone".to_owned()))?;
     let about: About<serde_json::Value> = serde_json::from_str(about)
         .map_err(|error| refuse(format!("says of no model ({error})")))?;
-    if (&about.model[..], &about.cell[..]) != (M::NAME, C::NAME) {
-        let expected = format!("a {} of {} cells", M::NAME, C::NAME);
+    if (&about.model[..], &about.cell[..]) != (M::NAME, M::Cell::NAME) {
+        let expected = format!("a {} of {} cells", M::NAME, M::Cell::NAME);
         let got = format!("a {} of {} cells", about.model, about.cell);
         return Err(Error::argument(path.display().to_string(), expected, got));
     }
-    let config: Config<T, C, M::Own> =
+    let config: Config<M::Cell, M::Own> =
         serde_json::from_value(about.config).map_err(|error| refuse(error.to_string()))?;
     config.check()?;
     // The weights that are drawn are all replaced.
@@ -237,14 +233,14 @@ fn format_error(path: &Path, problem: String) -> Error {
 /// under its own names.
 macro_rules! shape_calls {
     ($model:ident, $($network:ident).+, $($body:ident),+) => {
-        impl<T: $crate::Float, C: $crate::cell::Cell<T>> $model<T, C> {
+        impl<T: $crate::Float, C: $crate::cell::Cell<Elem = T>> $model<C> {
             /// The layer that makes rows of tokens, if there is one.
             pub fn embedding(&self) -> Option<&$crate::layer::Embedding<T>> {
                 self.$($network).+.embedding.as_ref()
             }
 
             /// The recurrent layers.
-            pub fn recurrent(&self) -> &$crate::Recurrent<T, C> {
+            pub fn recurrent(&self) -> &$crate::Recurrent<C> {
                 &self.$($network).+.recurrent
             }
 
@@ -305,7 +301,9 @@ macro_rules! shape_calls {
             }
         }
 
-        impl<T: $crate::Float, C: $crate::cell::Cell<T>> $crate::Arrays<T> for $model<T, C> {
+        impl<T: $crate::Float, C: $crate::cell::Cell<Elem = T>> $crate::Arrays for $model<C> {
+            type Elem = T;
+
             fn for_each<'a>(&'a self, f: &mut $crate::arrays::Visit<'_, 'a, T>) {
                 $(self.$body.for_each(f);)+
             }

@@ -35,6 +35,7 @@ use crate::train::metrics::Regression;
 /// ```
 /// use ndarray::{Array2, s};
 /// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+/// use recurrent::cell::LstmCell;
 /// use recurrent::data::{Scaler, Windows};
 /// use recurrent::model::Forecaster;
 /// use recurrent::optim::Adam;
@@ -45,7 +46,7 @@ use crate::train::metrics::Regression;
 /// let (train, test) = windows.split(&series, 150)?;
 ///
 /// let mut rng = ChaCha8Rng::seed_from_u64(1);
-/// let mut model = Forecaster::<f32>::builder(1, &windows)
+/// let mut model = Forecaster::<LstmCell<f32>>::builder(1, &windows)
 ///     .hidden_size(12)
 ///     .scaler(Scaler::standard(&[train.series().view()])?)
 ///     .build(&mut rng)?;
@@ -58,12 +59,12 @@ use crate::train::metrics::Regression;
 /// # Ok::<(), recurrent::Error>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct Forecaster<T: Float, C: Cell<T> = LstmCell<T>> {
-    config: Arc<Config<T, C, Horizon>>,
+pub struct Forecaster<C: Cell = LstmCell<f32>> {
+    config: Arc<Config<C, Horizon>>,
     /// The scalers of the targets and of what the network says of them, each level in the units of its
     /// target.
     scalers: Option<Arc<[Scaler; 2]>>,
-    body: Pooled<T, C>,
+    body: Pooled<C>,
 }
 shape_calls!(Forecaster, body.network, body);
 
@@ -76,7 +77,7 @@ pub struct Horizon {
     criterion: Criterion,
 }
 
-impl<T: Float, C: Cell<T>> Builder<T, C, Forecaster<T, C>> {
+impl<T: Float, C: Cell<Elem = T>> Builder<Forecaster<C>> {
     /// What it learns by; at first the squared error.
     pub fn loss(mut self, criterion: Criterion) -> Self {
         self.config.own.criterion = criterion;
@@ -84,7 +85,7 @@ impl<T: Float, C: Cell<T>> Builder<T, C, Forecaster<T, C>> {
     }
 }
 
-impl<T: Float, C: Cell<T>> Forecaster<T, C> {
+impl<T: Float, C: Cell<Elem = T>> Forecaster<C> {
     /// Returns a builder for a forecaster of a series of `features` values a step. The horizon and the
     /// target features are those of `windows`.
     ///
@@ -93,13 +94,13 @@ impl<T: Float, C: Cell<T>> Forecaster<T, C> {
     /// use recurrent::{data::Windows, model::Forecaster};
     ///
     /// let windows = Windows::new(14, 3)?.targets(&[2, 0]);
-    /// let model = Forecaster::<f32>::builder(4, &windows).build(&mut ChaCha8Rng::seed_from_u64(1))?;
+    /// let model = Forecaster::<LstmCell<f32>>::builder(4, &windows).build(&mut ChaCha8Rng::seed_from_u64(1))?;
     /// assert_eq!((model.horizon(), model.targets()), (3, &[2, 0][..]));
     /// # Ok::<(), recurrent::Error>(())
     /// ```
-    pub fn builder(features: usize, windows: &Windows) -> Builder<T, C, Self> {
+    pub fn builder(features: usize, windows: &Windows) -> Builder<Self> {
         let targets = windows.targets_of(features);
-        let mut builder: Builder<T, C, Self> = Builder::new(features, targets.len());
+        let mut builder: Builder<Self> = Builder::new(features, targets.len());
         builder.config.own = Horizon { steps: windows.horizon(), targets, ..Horizon::default() };
         builder
     }
@@ -182,7 +183,7 @@ impl<T: Float, C: Cell<T>> Forecaster<T, C> {
     ///
     /// # Errors
     /// Where the model is bidirectional or `batch` is zero.
-    pub fn stream(&self, batch: usize) -> Result<ForecasterStream<'_, T, C>> {
+    pub fn stream(&self, batch: usize) -> Result<ForecasterStream<'_, C>> {
         Ok(ForecasterStream { model: self, stream: self.body.stream(batch)? })
     }
 
@@ -232,7 +233,7 @@ fn each_part<T: Float>(
     Ok(rows)
 }
 
-impl<T: Float, C: Cell<T>> Model<T> for Forecaster<T, C> {
+impl<T: Float, C: Cell<Elem = T>> Model for Forecaster<C> {
     type Batch = WindowBatch<T>;
     type Score = Regression;
 
@@ -253,11 +254,12 @@ impl<T: Float, C: Cell<T>> Model<T> for Forecaster<T, C> {
     }
 }
 
-impl<T: Float, C: Cell<T>> Shape<T, C> for Forecaster<T, C> {
+impl<C: Cell> Shape for Forecaster<C> {
+    type Cell = C;
     const NAME: &'static str = "Forecaster";
     type Own = Horizon;
 
-    fn assemble(config: Config<T, C, Horizon>, rng: &mut dyn Rng) -> Result<Self> {
+    fn assemble(config: Config<C, Horizon>, rng: &mut dyn Rng) -> Result<Self> {
         let Horizon { steps, targets, criterion } = &config.own;
         check_size("horizon", &[*steps])?;
         check_indices("targets", targets, config.input_size, "features")?;
@@ -272,19 +274,19 @@ impl<T: Float, C: Cell<T>> Shape<T, C> for Forecaster<T, C> {
         Ok(Self { config: Arc::new(config), scalers, body })
     }
 
-    fn config(&self) -> &Config<T, C, Horizon> {
+    fn config(&self) -> &Config<C, Horizon> {
         &self.config
     }
 }
 
 /// What [`Forecaster::stream`] makes.
 #[derive(Debug)]
-pub struct ForecasterStream<'m, T: Float, C: Cell<T>> {
-    model: &'m Forecaster<T, C>,
-    stream: PooledStream<'m, T, C>,
+pub struct ForecasterStream<'m, C: Cell> {
+    model: &'m Forecaster<C>,
+    stream: PooledStream<'m, C>,
 }
 
-impl<T: Float, C: Cell<T>> ForecasterStream<'_, T, C> {
+impl<T: Float, C: Cell<Elem = T>> ForecasterStream<'_, C> {
     /// What follows after one more step `x_t` [batch, features]: [batch, horizon · targets · levels].
     ///
     /// # Errors

@@ -49,7 +49,7 @@ use crate::train::metrics::Likelihood;
 /// let data = Texts::<f32>::new(letters.encode_all(names)?, letters.len())?;
 ///
 /// let mut rng = ChaCha8Rng::seed_from_u64(1);
-/// let mut model = SequenceGenerator::<f32>::builder(letters.len())
+/// let mut model = SequenceGenerator::<LstmCell<f32>>::builder(letters.len())
 ///     .start(0)
 ///     .end(1)
 ///     .hidden_size(16)
@@ -61,10 +61,10 @@ use crate::train::metrics::Likelihood;
 /// # Ok::<(), recurrent::Error>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct SequenceGenerator<T: Float, C: Cell<T> = LstmCell<T>> {
-    config: Arc<Config<T, C, Markers>>,
-    network: Network<T, C>,
-    condition: Condition<T>,
+pub struct SequenceGenerator<C: Cell = LstmCell<f32>> {
+    config: Arc<Config<C, Markers>>,
+    network: Network<C>,
+    condition: Condition<C::Elem>,
 }
 shape_calls!(SequenceGenerator, network, network, condition);
 
@@ -80,7 +80,9 @@ pub struct Markers {
 #[derive(Clone, Debug)]
 struct Condition<T>(Option<Linear<T>>);
 
-impl<T: Float> Arrays<T> for Condition<T> {
+impl<T: Float> Arrays for Condition<T> {
+    type Elem = T;
+
     fn for_each<'a>(&'a self, f: &mut crate::arrays::Visit<'_, 'a, T>) {
         self.0.for_each(&mut |name, array| f(&format!("condition.{name}"), array));
     }
@@ -90,7 +92,7 @@ impl<T: Float> Arrays<T> for Condition<T> {
     }
 }
 
-impl<T: Float, C: Cell<T>> Builder<T, C, SequenceGenerator<T, C>> {
+impl<T: Float, C: Cell<Elem = T>> Builder<SequenceGenerator<C>> {
     /// Sets the token that the generator puts before each text. Do not put it in the texts.
     pub fn start(mut self, token: usize) -> Self {
         self.config.own.start = Some(token);
@@ -114,9 +116,9 @@ impl<T: Float, C: Cell<T>> Builder<T, C, SequenceGenerator<T, C>> {
 /// The tokens that go in and those that should come out.
 type Lesson<T> = (Sequences<T>, Array2<usize>);
 
-impl<T: Float, C: Cell<T>> SequenceGenerator<T, C> {
+impl<T: Float, C: Cell<Elem = T>> SequenceGenerator<C> {
     /// Returns a builder for a generator of tokens less than `vocabulary_size`.
-    pub fn builder(vocabulary_size: usize) -> Builder<T, C, Self> {
+    pub fn builder(vocabulary_size: usize) -> Builder<Self> {
         Builder::new(vocabulary_size, vocabulary_size)
     }
 
@@ -265,7 +267,7 @@ fn filled<T: Float>(mut state: State<T>, values: &Array2<T>) -> State<T> {
     state
 }
 
-impl<T: Float, C: Cell<T>> Model<T> for SequenceGenerator<T, C> {
+impl<T: Float, C: Cell<Elem = T>> Model for SequenceGenerator<C> {
     type Batch = (Option<Array2<T>>, Sequences<T>);
     type Score = Likelihood;
 
@@ -301,11 +303,12 @@ impl<T: Float, C: Cell<T>> Model<T> for SequenceGenerator<T, C> {
     }
 }
 
-impl<T: Float, C: Cell<T>> Shape<T, C> for SequenceGenerator<T, C> {
+impl<C: Cell> Shape for SequenceGenerator<C> {
+    type Cell = C;
     const NAME: &'static str = "SequenceGenerator";
     type Own = Markers;
 
-    fn assemble(config: Config<T, C, Markers>, rng: &mut dyn Rng) -> Result<Self> {
+    fn assemble(config: Config<C, Markers>, rng: &mut dyn Rng) -> Result<Self> {
         let tokens = config.output_size;
         for (name, token) in [("start", config.own.start), ("end", config.own.end)] {
             if let Some(token) = token.filter(|&token| token >= tokens) {
@@ -332,7 +335,7 @@ impl<T: Float, C: Cell<T>> Shape<T, C> for SequenceGenerator<T, C> {
         Ok(Self { config: Arc::new(config), network, condition: Condition(condition) })
     }
 
-    fn config(&self) -> &Config<T, C, Markers> {
+    fn config(&self) -> &Config<C, Markers> {
         &self.config
     }
 }

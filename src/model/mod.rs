@@ -10,7 +10,7 @@
 //! | `forecaster` | [`Forecaster`] | many to one or many | what follows a window of a series |
 //!
 //! All take the cell as their second parameter, an LSTM where none is named:
-//! `SequenceClassifier<f32, GruCell<f32>>`. A composition of one's own trains with the same loop: it
+//! `SequenceClassifier<GruCell<f32>>`. A composition of one's own trains with the same loop: it
 //! implements [`Model`](crate::train::Model).
 //!
 //! | file | duty |

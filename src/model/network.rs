@@ -23,21 +23,17 @@ use crate::sequences::Sequences;
 
 /// Embedding, recurrent layers and head, as a bundle under these names.
 #[derive(Clone, Debug)]
-pub(super) struct Network<T: Float, C: Cell<T>> {
-    pub(super) embedding: Option<Embedding<T>>,
-    pub(super) recurrent: Recurrent<T, C>,
-    pub(super) head: Linear<T>,
+pub(super) struct Network<C: Cell> {
+    pub(super) embedding: Option<Embedding<C::Elem>>,
+    pub(super) recurrent: Recurrent<C>,
+    pub(super) head: Linear<C::Elem>,
     dropout: f64,
     scaler: Option<Arc<Scaler>>,
 }
 
-impl<T: Float, C: Cell<T>> Network<T, C> {
+impl<T: Float, C: Cell<Elem = T>> Network<C> {
     /// A network with `outputs` values from the head.
-    pub(super) fn new<E>(
-        config: &Config<T, C, E>,
-        outputs: usize,
-        rng: &mut dyn Rng,
-    ) -> Result<Self> {
+    pub(super) fn new<E>(config: &Config<C, E>, outputs: usize, rng: &mut dyn Rng) -> Result<Self> {
         let (tokens, dropout) = (config.input_size, config.dropout);
         let embedding = config.embedding_dim.map(|width| Embedding::new(tokens, width, rng));
         let mut layers = config.recurrent.clone();
@@ -141,7 +137,7 @@ impl<T: Float, C: Cell<T>> Network<T, C> {
     }
 
     /// The recurrent layers, step by step.
-    pub(super) fn stream(&self, batch: usize) -> Result<NetworkStream<'_, T, C>> {
+    pub(super) fn stream(&self, batch: usize) -> Result<NetworkStream<'_, C>> {
         Ok(NetworkStream { network: self, stream: self.recurrent.stream(batch)? })
     }
 }
@@ -159,9 +155,9 @@ pub(super) fn through<T: Float, D: Dimension>(
 
 /// Embedding and recurrent layers, step by step.
 #[derive(Debug)]
-pub(super) struct NetworkStream<'m, T: Float, C: Cell<T>> {
-    network: &'m Network<T, C>,
-    pub(super) stream: Stream<'m, T>,
+pub(super) struct NetworkStream<'m, C: Cell> {
+    network: &'m Network<C>,
+    pub(super) stream: Stream<'m, C::Elem>,
 }
 
 /// One step of each sequence: its values [batch, input] or its tokens.
@@ -171,7 +167,7 @@ pub(super) enum Step<'x, T> {
     Tokens(&'x [usize]),
 }
 
-impl<T: Float, C: Cell<T>> NetworkStream<'_, T, C> {
+impl<T: Float, C: Cell<Elem = T>> NetworkStream<'_, C> {
     /// What the last recurrent layer says after the step, [batch, hidden].
     pub(super) fn step(&mut self, x: Step<'_, T>) -> Result<ArrayView2<'_, T>> {
         match (x, &self.network.embedding) {
@@ -197,7 +193,9 @@ impl<T: Float, C: Cell<T>> NetworkStream<'_, T, C> {
     }
 }
 
-impl<T: Float, C: Cell<T>> Arrays<T> for Network<T, C> {
+impl<T: Float, C: Cell<Elem = T>> Arrays for Network<C> {
+    type Elem = T;
+
     fn for_each<'a>(&'a self, f: &mut Visit<'_, 'a, T>) {
         self.embedding.for_each(&mut |name, array| f(&format!("embedding.{name}"), array));
         self.recurrent.for_each(&mut |name, array| f(&format!("recurrent.{name}"), array));

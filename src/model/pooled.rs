@@ -15,17 +15,13 @@ use crate::sequences::Sequences;
 
 /// A network with pooling before its head.
 #[derive(Clone, Debug)]
-pub(super) struct Pooled<T: Float, C: Cell<T>> {
-    pub(super) network: Network<T, C>,
-    pooling: TimePooling<T>,
+pub(super) struct Pooled<C: Cell> {
+    pub(super) network: Network<C>,
+    pooling: TimePooling<C::Elem>,
 }
 
-impl<T: Float, C: Cell<T>> Pooled<T, C> {
-    pub(super) fn new<E>(
-        config: &Config<T, C, E>,
-        outputs: usize,
-        rng: &mut dyn Rng,
-    ) -> Result<Self> {
+impl<T: Float, C: Cell<Elem = T>> Pooled<C> {
+    pub(super) fn new<E>(config: &Config<C, E>, outputs: usize, rng: &mut dyn Rng) -> Result<Self> {
         let network = Network::new(config, outputs, rng)?;
         let (features, directions) = (network.recurrent.output_size(), network.directions());
         let pooling = TimePooling::new(config.pooling, features, directions, rng)?;
@@ -58,7 +54,7 @@ impl<T: Float, C: Cell<T>> Pooled<T, C> {
         Ok(loss.f64())
     }
 
-    pub(super) fn stream(&self, batch: usize) -> Result<PooledStream<'_, T, C>> {
+    pub(super) fn stream(&self, batch: usize) -> Result<PooledStream<'_, C>> {
         let stream = self.network.stream(batch)?;
         Ok(PooledStream { model: self, stream, pool: Running::new(&self.pooling, batch) })
     }
@@ -66,13 +62,13 @@ impl<T: Float, C: Cell<T>> Pooled<T, C> {
 
 /// The outputs after each step, from all steps so far.
 #[derive(Debug)]
-pub(super) struct PooledStream<'m, T: Float, C: Cell<T>> {
-    model: &'m Pooled<T, C>,
-    stream: NetworkStream<'m, T, C>,
-    pool: Running<T>,
+pub(super) struct PooledStream<'m, C: Cell> {
+    model: &'m Pooled<C>,
+    stream: NetworkStream<'m, C>,
+    pool: Running<C::Elem>,
 }
 
-impl<T: Float, C: Cell<T>> PooledStream<'_, T, C> {
+impl<T: Float, C: Cell<Elem = T>> PooledStream<'_, C> {
     pub(super) fn step(&mut self, x: Step<'_, T>) -> Result<Array2<T>> {
         let h = self.stream.step(x)?;
         self.pool.add(&self.model.pooling, h, |_| true);
@@ -84,7 +80,9 @@ impl<T: Float, C: Cell<T>> PooledStream<'_, T, C> {
     }
 }
 
-impl<T: Float, C: Cell<T>> Arrays<T> for Pooled<T, C> {
+impl<T: Float, C: Cell<Elem = T>> Arrays for Pooled<C> {
+    type Elem = T;
+
     fn for_each<'a>(&'a self, f: &mut Visit<'_, 'a, T>) {
         self.network.for_each(f);
         self.pooling.for_each(&mut |name, array| f(&format!("pooling.{name}"), array));

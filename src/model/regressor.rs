@@ -40,7 +40,7 @@ use crate::train::metrics::Regression;
 /// let means: Vec<f32> = (0..40).filter_map(|i| walk(i).mean()).collect(); // or an Array1 for each
 /// let data = Dataset::new((0..40).map(walk).collect(), means)?;
 /// let mut rng = ChaCha8Rng::seed_from_u64(1);
-/// let mut model = SequenceRegressor::<f32, GruCell<f32>>::builder(1, 1)
+/// let mut model = SequenceRegressor::<GruCell<f32>>::builder(1, 1)
 ///     .hidden_size(8)
 ///     .pooling(Pooling::Mean)
 ///     .build(&mut rng)?;
@@ -49,13 +49,13 @@ use crate::train::metrics::Regression;
 /// # Ok::<(), recurrent::Error>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct SequenceRegressor<T: Float, C: Cell<T> = LstmCell<T>> {
-    config: Arc<Config<T, C, Criterion>>,
-    body: Pooled<T, C>,
+pub struct SequenceRegressor<C: Cell = LstmCell<f32>> {
+    config: Arc<Config<C, Criterion>>,
+    body: Pooled<C>,
 }
 shape_calls!(SequenceRegressor, body.network, body);
 
-impl<T: Float, C: Cell<T>> Builder<T, C, SequenceRegressor<T, C>> {
+impl<T: Float, C: Cell<Elem = T>> Builder<SequenceRegressor<C>> {
     /// How the steps of a sequence become one; at first where each direction ends.
     pub fn pooling(mut self, pooling: Pooling) -> Self {
         self.config.pooling = pooling;
@@ -69,9 +69,9 @@ impl<T: Float, C: Cell<T>> Builder<T, C, SequenceRegressor<T, C>> {
     }
 }
 
-impl<T: Float, C: Cell<T>> SequenceRegressor<T, C> {
+impl<T: Float, C: Cell<Elem = T>> SequenceRegressor<C> {
     /// Begins a model of sequences of `input_size` features, or tokens, that says `outputs` numbers.
-    pub fn builder(input_size: usize, outputs: usize) -> Builder<T, C, Self> {
+    pub fn builder(input_size: usize, outputs: usize) -> Builder<Self> {
         Builder::new(input_size, outputs)
     }
 
@@ -92,12 +92,12 @@ impl<T: Float, C: Cell<T>> SequenceRegressor<T, C> {
     ///
     /// # Errors
     /// Where the model is bidirectional or `batch` is zero.
-    pub fn stream(&self, batch: usize) -> Result<RegressorStream<'_, T, C>> {
+    pub fn stream(&self, batch: usize) -> Result<RegressorStream<'_, C>> {
         Ok(RegressorStream(self.body.stream(batch)?))
     }
 }
 
-impl<T: Float, C: Cell<T>> Model<T> for SequenceRegressor<T, C> {
+impl<T: Float, C: Cell<Elem = T>> Model for SequenceRegressor<C> {
     type Batch = (Sequences<T>, Array2<T>);
     type Score = Regression;
 
@@ -117,25 +117,26 @@ impl<T: Float, C: Cell<T>> Model<T> for SequenceRegressor<T, C> {
     }
 }
 
-impl<T: Float, C: Cell<T>> Shape<T, C> for SequenceRegressor<T, C> {
+impl<C: Cell> Shape for SequenceRegressor<C> {
+    type Cell = C;
     const NAME: &'static str = "SequenceRegressor";
     type Own = Criterion;
 
-    fn assemble(config: Config<T, C, Criterion>, rng: &mut dyn Rng) -> Result<Self> {
+    fn assemble(config: Config<C, Criterion>, rng: &mut dyn Rng) -> Result<Self> {
         let body = Pooled::new(&config, config.output_size * config.own.outputs(), rng)?;
         Ok(Self { config: Arc::new(config), body })
     }
 
-    fn config(&self) -> &Config<T, C, Criterion> {
+    fn config(&self) -> &Config<C, Criterion> {
         &self.config
     }
 }
 
 /// What [`SequenceRegressor::stream`] makes.
 #[derive(Debug)]
-pub struct RegressorStream<'m, T: Float, C: Cell<T>>(PooledStream<'m, T, C>);
+pub struct RegressorStream<'m, C: Cell>(PooledStream<'m, C>);
 
-impl<T: Float, C: Cell<T>> RegressorStream<'_, T, C> {
+impl<T: Float, C: Cell<Elem = T>> RegressorStream<'_, C> {
     /// The numbers after one more step `x_t` [batch, input], [batch, outputs · levels].
     ///
     /// # Errors

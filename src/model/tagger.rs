@@ -37,7 +37,7 @@ use crate::train::metrics::Classification;
 /// let data = Dataset::<f32, _>::from_tokens(tokens, 3, tags)?;
 ///
 /// let mut rng = ChaCha8Rng::seed_from_u64(1);
-/// let mut model = SequenceTagger::<f32>::builder(3, 3).embedding_dim(4).hidden_size(12).build(&mut rng)?;
+/// let mut model = SequenceTagger::<LstmCell<f32>>::builder(3, 3).embedding_dim(4).hidden_size(12).build(&mut rng)?;
 /// Trainer::new(Adam::new(0.03)?).epochs(40).batch_size(8).fit(&mut model, &data, None)?;
 /// assert!(model.evaluate(&data, 40)?.accuracy() > 0.9);
 /// let tags = model.predict(&data.batch(&[0])?.0)?; // a list of classes for each sequence
@@ -45,13 +45,13 @@ use crate::train::metrics::Classification;
 /// # Ok::<(), recurrent::Error>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct SequenceTagger<T: Float, C: Cell<T> = LstmCell<T>> {
-    config: Arc<Config<T, C, CrossEntropy>>,
-    network: Network<T, C>,
+pub struct SequenceTagger<C: Cell = LstmCell<f32>> {
+    config: Arc<Config<C, CrossEntropy>>,
+    network: Network<C>,
 }
 shape_calls!(SequenceTagger, network, network);
 
-impl<T: Float, C: Cell<T>> Builder<T, C, SequenceTagger<T, C>> {
+impl<T: Float, C: Cell<Elem = T>> Builder<SequenceTagger<C>> {
     /// What it learns by: cross entropy with class weights, label smoothing or a class to ignore.
     pub fn loss(mut self, loss: CrossEntropy) -> Self {
         self.config.own = loss;
@@ -59,9 +59,9 @@ impl<T: Float, C: Cell<T>> Builder<T, C, SequenceTagger<T, C>> {
     }
 }
 
-impl<T: Float, C: Cell<T>> SequenceTagger<T, C> {
+impl<T: Float, C: Cell<Elem = T>> SequenceTagger<C> {
     /// Begins a tagger of sequences of `input_size` features, or tokens, with so many `classes`.
-    pub fn builder(input_size: usize, classes: usize) -> Builder<T, C, Self> {
+    pub fn builder(input_size: usize, classes: usize) -> Builder<Self> {
         Builder::new(input_size, classes)
     }
 
@@ -129,12 +129,12 @@ impl<T: Float, C: Cell<T>> SequenceTagger<T, C> {
     ///
     /// # Errors
     /// Where the model is bidirectional or `batch` is zero.
-    pub fn stream(&self, batch: usize) -> Result<TaggerStream<'_, T, C>> {
+    pub fn stream(&self, batch: usize) -> Result<TaggerStream<'_, C>> {
         Ok(TaggerStream { model: self, stream: self.network.stream(batch)? })
     }
 }
 
-impl<T: Float, C: Cell<T>> Model<T> for SequenceTagger<T, C> {
+impl<T: Float, C: Cell<Elem = T>> Model for SequenceTagger<C> {
     type Batch = (Sequences<T>, Array2<usize>);
     type Score = Classification;
 
@@ -158,28 +158,29 @@ impl<T: Float, C: Cell<T>> Model<T> for SequenceTagger<T, C> {
     }
 }
 
-impl<T: Float, C: Cell<T>> Shape<T, C> for SequenceTagger<T, C> {
+impl<C: Cell> Shape for SequenceTagger<C> {
+    type Cell = C;
     const NAME: &'static str = "SequenceTagger";
     type Own = CrossEntropy;
 
-    fn assemble(config: Config<T, C, CrossEntropy>, rng: &mut dyn Rng) -> Result<Self> {
+    fn assemble(config: Config<C, CrossEntropy>, rng: &mut dyn Rng) -> Result<Self> {
         let network = Network::new(&config, config.output_size, rng)?;
         Ok(Self { config: Arc::new(config), network })
     }
 
-    fn config(&self) -> &Config<T, C, CrossEntropy> {
+    fn config(&self) -> &Config<C, CrossEntropy> {
         &self.config
     }
 }
 
 /// What [`SequenceTagger::stream`] makes.
 #[derive(Debug)]
-pub struct TaggerStream<'m, T: Float, C: Cell<T>> {
-    model: &'m SequenceTagger<T, C>,
-    stream: NetworkStream<'m, T, C>,
+pub struct TaggerStream<'m, C: Cell> {
+    model: &'m SequenceTagger<C>,
+    stream: NetworkStream<'m, C>,
 }
 
-impl<T: Float, C: Cell<T>> TaggerStream<'_, T, C> {
+impl<T: Float, C: Cell<Elem = T>> TaggerStream<'_, C> {
     /// The probability of each class at the next step `x_t` [batch, input], [batch, classes].
     ///
     /// # Errors

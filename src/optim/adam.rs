@@ -156,7 +156,7 @@ impl<A> Adam<A> {
     /// outside the range of `T`; nothing has changed then.
     pub fn step<T: Float>(&mut self, parameters: &mut A, grad: &A) -> Result<()>
     where
-        A: Arrays<T>,
+        A: Arrays<Elem = T>,
     {
         let (rule, product) = self.rule::<T>((self.steps + 1) as f64)?;
         match self.kind {
@@ -216,7 +216,7 @@ impl<A> Adam<A> {
     }
 }
 
-impl<T: Float, A: Arrays<T>> Optimizer<T, A> for Adam<A> {
+impl<T: Float, A: Arrays<Elem = T>> Optimizer<A> for Adam<A> {
     fn step(&mut self, parameters: &mut A, grad: &A) -> Result<()> {
         self.step(parameters, grad)
     }

@@ -132,7 +132,7 @@ impl<A> Adaptive<A> {
     }
 }
 
-impl<T: Float, A: Arrays<T>> Optimizer<T, A> for Adaptive<A> {
+impl<T: Float, A: Arrays<Elem = T>> Optimizer<A> for Adaptive<A> {
     fn step(&mut self, parameters: &mut A, grad: &A) -> Result<()> {
         let past = self.steps as f64;
         let rate = representable::<T>("learning_rate", self.learning_rate)?;

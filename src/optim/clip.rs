@@ -38,7 +38,7 @@ const BLOCK: usize = 1024;
 /// # Errors
 /// Where `max_norm` is negative or not finite, a gradient is not finite (its name is in the error),
 /// or the norm lies outside the range of f64; nothing has changed then.
-pub fn clip_global_norm<T: Float, A: Arrays<T>>(grad: &mut A, max_norm: f64) -> Result<f64> {
+pub fn clip_global_norm<T: Float, A: Arrays<Elem = T>>(grad: &mut A, max_norm: f64) -> Result<f64> {
     let max_norm = in_range("max_norm", max_norm, 0.0, f64::INFINITY)?;
     let (mut total, level) = (Norm { largest: 0.0, squares: 0.0 }, Level::new());
     grad.for_each(&mut |_, array| {
@@ -75,7 +75,7 @@ pub fn clip_global_norm<T: Float, A: Arrays<T>>(grad: &mut A, max_norm: f64) -> 
 /// # Errors
 /// Where `limit` is negative or not finite, or a gradient is not finite (its name is in the error);
 /// nothing has changed then.
-pub fn clip_value<T: Float, A: Arrays<T>>(grad: &mut A, limit: f64) -> Result<()> {
+pub fn clip_value<T: Float, A: Arrays<Elem = T>>(grad: &mut A, limit: f64) -> Result<()> {
     let limit = T::of(in_range("limit", limit, 0.0, f64::INFINITY)?);
     grad.check_finite()?;
     grad.for_each_mut(&mut |_, mut array| array.mapv_inplace(|g| g.max(-limit).min(limit)));

@@ -45,7 +45,7 @@ impl<A> Ema<A> {
     /// Where `weights` has other names or shapes than before; nothing has changed then.
     pub fn update<T: Float>(&mut self, weights: &A) -> Result<()>
     where
-        A: Arrays<T>,
+        A: Arrays<Elem = T>,
     {
         let Some(average) = &mut self.average else {
             self.average = Some(weights.clone());

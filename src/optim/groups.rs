@@ -27,7 +27,7 @@ use crate::optim::{Optimizer, OptimizerState, in_range};
 /// let optimizer = Groups::new(Adam::decoupled(1e-3, 0.01)?)
 ///     .frozen("embedding.*") // keeps its bits: no decay either
 ///     .rate("recurrent.*", 0.1)?; // a tenth of the rate
-/// let trainer: Trainer<'_, f32, SequenceClassifier<f32>> = Trainer::new(optimizer);
+/// let trainer: Trainer<'_, SequenceClassifier<LstmCell<f32>>> = Trainer::new(optimizer);
 /// # Ok::<(), recurrent::Error>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -74,7 +74,7 @@ impl<O> Groups<O> {
     }
 }
 
-impl<T: Float, A: Arrays<T>, O: Optimizer<T, A>> Optimizer<T, A> for Groups<O> {
+impl<T: Float, A: Arrays<Elem = T>, O: Optimizer<A>> Optimizer<A> for Groups<O> {
     fn step(&mut self, parameters: &mut A, grad: &A) -> Result<()> {
         let mut factors = self.factors(&parameters.names())?.into_iter();
         let before = parameters.clone();

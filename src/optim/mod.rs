@@ -75,7 +75,7 @@ impl<R: Rule<N>, const N: usize> Compiled<R, N> {
 /// # Errors
 /// Where `grad` does not fit or is not finite, what the rule checks is not finite, or an array has
 /// no standard layout; nothing has changed then.
-fn walk<T: Float, A: Arrays<T>, R: Rule<N>, const N: usize>(
+fn walk<T: Float, A: Arrays<Elem = T>, R: Rule<N>, const N: usize>(
     parameters: &mut A,
     grad: &A,
     moments: &mut Option<[A; N]>,
@@ -111,7 +111,7 @@ fn walk<T: Float, A: Arrays<T>, R: Rule<N>, const N: usize>(
 }
 
 /// Fails unless every array has standard layout, `grad` is finite, and what the rule checks is.
-fn check<T: Float, A: Arrays<T>, R: Rule<N>, const N: usize>(
+fn check<T: Float, A: Arrays<Elem = T>, R: Rule<N>, const N: usize>(
     parameters: &A,
     grad: &A,
     grads: &[ArrayViewD<'_, T>],

@@ -2,7 +2,6 @@
 
 use crate::arrays::Arrays;
 use crate::error::{Error, Result};
-use crate::float::Float;
 
 /// A rule that moves parameters down their gradient, with a state that can be saved.
 ///
@@ -11,7 +10,7 @@ use crate::float::Float;
 /// use recurrent::optim::{Adam, Optimizer};
 ///
 /// let (mut theta, grad) = (array![4.0_f64], array![1.0]);
-/// let mut adam: Box<dyn Optimizer<_, _>> = Box::new(Adam::new(0.1)?);
+/// let mut adam: Box<dyn Optimizer<_>> = Box::new(Adam::new(0.1)?);
 /// adam.step(&mut theta, &grad)?;
 /// let (mut again, mut theta_again) = (Adam::new(0.5)?, theta.clone());
 /// again.restore(adam.state())?; // with its rate and moments
@@ -20,7 +19,7 @@ use crate::float::Float;
 /// assert_eq!(theta, theta_again);
 /// # Ok::<(), recurrent::Error>(())
 /// ```
-pub trait Optimizer<T: Float, A: Arrays<T>> {
+pub trait Optimizer<A: Arrays> {
     /// One step of `parameters` down `grad`.
     ///
     /// # Errors

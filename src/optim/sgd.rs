@@ -102,7 +102,7 @@ impl<A> Sgd<A> {
     /// `T`; nothing has changed then.
     pub fn step<T: Float>(&mut self, parameters: &mut A, grad: &A) -> Result<()>
     where
-        A: Arrays<T>,
+        A: Arrays<Elem = T>,
     {
         let rule = Descent {
             rate: representable::<T>("learning_rate", self.learning_rate)?,
@@ -118,7 +118,7 @@ impl<A> Sgd<A> {
     }
 }
 
-impl<T: Float, A: Arrays<T>> Optimizer<T, A> for Sgd<A> {
+impl<T: Float, A: Arrays<Elem = T>> Optimizer<A> for Sgd<A> {
     fn step(&mut self, parameters: &mut A, grad: &A) -> Result<()> {
         self.step(parameters, grad)
     }

@@ -27,7 +27,7 @@ use crate::tensor::Init;
 /// | `options` | the cell's default | the cell's |
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(bound(serialize = "C::Options: Serialize", deserialize = "C::Options: Deserialize<'de>"))]
-pub struct Builder<T: Float, C: Cell<T>> {
+pub struct Builder<C: Cell> {
     pub(crate) input_size: usize,
     /// The widths of the layers in turn, again from the first where there are more layers.
     hidden_sizes: Vec<usize>,
@@ -44,11 +44,9 @@ pub struct Builder<T: Float, C: Cell<T>> {
     weight_hh: Option<Init>,
     bias_init: Option<Init>,
     options: C::Options,
-    #[serde(skip)]
-    element: std::marker::PhantomData<T>,
 }
 
-impl<T: Float, C: Cell<T>> Builder<T, C> {
+impl<T: Float, C: Cell<Elem = T>> Builder<C> {
     pub(crate) fn new(input_size: usize, hidden_size: usize) -> Self {
         Self {
             input_size,
@@ -65,7 +63,6 @@ impl<T: Float, C: Cell<T>> Builder<T, C> {
             weight_hh: None,
             bias_init: None,
             options: C::Options::default(),
-            element: std::marker::PhantomData,
         }
     }
 
@@ -158,7 +155,7 @@ impl<T: Float, C: Cell<T>> Builder<T, C> {
     ///
     /// # Errors
     /// Where an option lies outside its range.
-    pub fn build(self, rng: &mut dyn Rng) -> Result<Recurrent<T, C>> {
+    pub fn build(self, rng: &mut dyn Rng) -> Result<Recurrent<C>> {
         check_size("input_size", &[self.input_size])?;
         check_size("num_layers", &[self.num_layers])?;
         check_size("hidden_sizes", &[self.hidden_sizes.len()])?;

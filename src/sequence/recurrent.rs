@@ -46,7 +46,7 @@ use crate::tensor::Level;
 /// # Ok::<(), recurrent::Error>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct Recurrent<T: Float, C: Cell<T>> {
+pub struct Recurrent<C: Cell> {
     /// For each layer, for each direction.
     pub(super) cells: Vec<C>,
     pub(super) directions: usize,
@@ -56,29 +56,29 @@ pub struct Recurrent<T: Float, C: Cell<T>> {
     /// The probability of each state, if there is zoneout.
     pub(super) zoneout: Option<[f64; MAX_STATES]>,
     /// The states of no sequences: their names and widths.
-    pub(super) no_sequences: State<T>,
+    pub(super) no_sequences: State<C::Elem>,
     /// The learned initial state, of one sequence.
-    pub(super) initial: Option<State<T>>,
+    pub(super) initial: Option<State<C::Elem>>,
 }
 
 /// A network of vanilla RNN cells.
-pub type Rnn<T> = Recurrent<T, RnnCell<T>>;
+pub type Rnn<T> = Recurrent<RnnCell<T>>;
 /// A network of long short-term memory cells.
-pub type Lstm<T> = Recurrent<T, LstmCell<T>>;
+pub type Lstm<T> = Recurrent<LstmCell<T>>;
 /// A network of gated recurrent units.
-pub type Gru<T> = Recurrent<T, GruCell<T>>;
+pub type Gru<T> = Recurrent<GruCell<T>>;
 /// A network of LSTM cells whose gates see the cell state.
-pub type PeepholeLstm<T> = Recurrent<T, PeepholeLstmCell<T>>;
+pub type PeepholeLstm<T> = Recurrent<PeepholeLstmCell<T>>;
 /// A network of LSTM cells whose input gate is 1 − f.
-pub type CoupledLstm<T> = Recurrent<T, CoupledLstmCell<T>>;
+pub type CoupledLstm<T> = Recurrent<CoupledLstmCell<T>>;
 /// A network of LSTM cells with a projected, narrower output.
-pub type ProjectedLstm<T> = Recurrent<T, ProjectedLstmCell<T>>;
+pub type ProjectedLstm<T> = Recurrent<ProjectedLstmCell<T>>;
 /// A network of LSTM cells with layer normalisation inside the step.
-pub type LayerNormLstm<T> = Recurrent<T, LayerNormLstmCell<T>>;
+pub type LayerNormLstm<T> = Recurrent<LayerNormLstmCell<T>>;
 
-impl<T: Float, C: Cell<T>> Recurrent<T, C> {
+impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
     /// Begins a network of one layer; see [`Builder`] for what else can be set.
-    pub fn builder(input_size: usize, hidden_size: usize) -> Builder<T, C> {
+    pub fn builder(input_size: usize, hidden_size: usize) -> Builder<C> {
         const { assert!(C::STATE.len() <= MAX_STATES && !C::STATE.is_empty()) };
         Builder::new(input_size, hidden_size)
     }
@@ -354,7 +354,9 @@ impl<T: Float, C: Cell<T>> Recurrent<T, C> {
     }
 }
 
-impl<T: Float, C: Cell<T>> Arrays<T> for Recurrent<T, C> {
+impl<T: Float, C: Cell<Elem = T>> Arrays for Recurrent<C> {
+    type Elem = T;
+
     fn for_each<'a>(&'a self, f: &mut Visit<'_, 'a, T>) {
         for (k, cell) in self.cells.iter().enumerate() {
             let suffix = suffix(k, self.directions);

@@ -24,7 +24,7 @@ use crate::tensor::random::dropout_mask;
 /// What the names of the weights begin with that h' is multiplied by.
 const WEIGHT_HH: &str = "weight_hh";
 
-impl<T: Float, C: Cell<T>> Recurrent<T, C> {
+impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
     /// This network as training with the given seed sees it; without a seed as it is.
     pub(crate) fn dropped(&self, seed: Option<u64>) -> Cow<'_, Self> {
         let Some(seed) = seed else { return Cow::Borrowed(self) };

@@ -172,7 +172,9 @@ impl<T: Float> State<T> {
     }
 }
 
-impl<T: Float> Arrays<T> for State<T> {
+impl<T: Float> Arrays for State<T> {
+    type Elem = T;
+
     fn for_each<'a>(&'a self, f: &mut Visit<'_, 'a, T>) {
         for (k, part) in self.parts.iter().enumerate() {
             for (name, values) in self.names.iter().zip(part) {

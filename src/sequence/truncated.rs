@@ -70,9 +70,9 @@ impl<'x, T: Float> Truncated<'x, T> {
     ///
     /// # Errors
     /// Where `network` has other sizes than the one that the walk began with.
-    pub fn next<C: Cell<T>>(
+    pub fn next<C: Cell<Elem = T>>(
         &mut self,
-        network: &Recurrent<T, C>,
+        network: &Recurrent<C>,
         rng: &mut dyn Rng,
     ) -> Result<Option<Window<T>>> {
         let time = self.x.time();
@@ -105,11 +105,11 @@ impl<T: Float> Window<T> {
 
     /// Backward through the window, from ∂L/∂output of its own steps [steps, batch, output].
     /// Gradients of parameters are added to `grad`.
-    pub fn backward<C: Cell<T>>(
+    pub fn backward<C: Cell<Elem = T>>(
         self,
-        network: &Recurrent<T, C>,
+        network: &Recurrent<C>,
         d_output: &Array3<T>,
-        grad: &mut Recurrent<T, C>,
+        grad: &mut Recurrent<C>,
     ) -> Result<()> {
         let expected = self.output.values().shape();
         check_shape("d_output", "steps, batch, output", expected, d_output.shape())?;

@@ -42,7 +42,7 @@ pub(super) struct Checkpoint {
 }
 
 impl Checkpoint {
-    pub(super) fn write<T: Float, M: Arrays<T>>(
+    pub(super) fn write<T: Float, M: Arrays<Elem = T>>(
         &self,
         settings: &Settings,
         run: &Run,
@@ -61,7 +61,7 @@ impl Checkpoint {
     }
 
     /// Where the training stood and its bundles, which are to be like `zeros`.
-    pub(super) fn read<T: Float, M: Arrays<T>>(
+    pub(super) fn read<T: Float, M: Arrays<Elem = T>>(
         &self,
         settings: &Settings,
         zeros: &M,

@@ -31,7 +31,7 @@
 //!     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result { write!(f, "MSE {}", self.loss()) }
 //! }
 //!
-//! impl Model<f32> for Echo<f32> {
+//! impl Model for Echo<f32> {
 //!     type Batch = (Sequences<f32>, Sequences<f32>);
 //!     type Score = Squares;
 //!     fn learn(&self, (x, y): &Self::Batch, grad: &mut Self, rng: &mut dyn Rng) -> Result<f64> {

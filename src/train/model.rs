@@ -5,14 +5,13 @@ use rand::Rng;
 use crate::arrays::Arrays;
 use crate::data::Source;
 use crate::error::Result;
-use crate::float::Float;
 use crate::train::Score;
 
 /// What [`Trainer`](crate::train::Trainer) trains: any composition of layers that can learn from a
 /// batch and be judged by one.
 ///
 /// [`Arrays`] comes from [`arrays!`](crate::arrays!); the two methods are all that is left to write.
-pub trait Model<T: Float>: Arrays<T> {
+pub trait Model: Arrays {
     /// Inputs and targets together.
     type Batch;
     /// What the model is judged by.

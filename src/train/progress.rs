@@ -17,9 +17,10 @@ const LINES: usize = 20;
 /// epoch, where that is no terminal.
 ///
 /// ```
+/// use recurrent::cell::LstmCell;
 /// # use recurrent::train::{progress, Trainer};
 /// # use recurrent::{model::SequenceClassifier, optim::Adam};
-/// let trainer: Trainer<'_, f32, SequenceClassifier<f32>> = Trainer::new(Adam::new(1e-3)?).callback(progress());
+/// let trainer: Trainer<'_, SequenceClassifier<LstmCell<f32>>> = Trainer::new(Adam::new(1e-3)?).callback(progress());
 /// # Ok::<(), recurrent::Error>(())
 /// ```
 pub fn progress() -> impl FnMut(&Event<'_>) -> Flow {

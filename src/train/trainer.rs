@@ -53,8 +53,8 @@ pub enum Flow {
 type Callback<'a> = Box<dyn FnMut(&Event<'_>) -> Flow + 'a>;
 
 /// Trains a [`Model`]; see the [module](super).
-pub struct Trainer<'a, T: Float, M: Model<T>> {
-    optimizer: Box<dyn Optimizer<T, M> + 'a>,
+pub struct Trainer<'a, M: Model> {
+    optimizer: Box<dyn Optimizer<M> + 'a>,
     /// What a schedule's factors multiply.
     first_rate: f64,
     epochs: usize,
@@ -71,9 +71,9 @@ pub struct Trainer<'a, T: Float, M: Model<T>> {
     callbacks: Vec<Callback<'a>>,
 }
 
-impl<'a, T: Float, M: Model<T>> Trainer<'a, T, M> {
+impl<'a, T: Float, M: Model<Elem = T>> Trainer<'a, M> {
     /// Training by `optimizer`: ten epochs, batches of 32 in an order drawn with seed 0.
-    pub fn new(optimizer: impl Optimizer<T, M> + 'a) -> Self {
+    pub fn new(optimizer: impl Optimizer<M> + 'a) -> Self {
         Self {
             first_rate: optimizer.learning_rate(),
             optimizer: Box::new(optimizer),

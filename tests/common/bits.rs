@@ -3,7 +3,7 @@
 use recurrent::Arrays;
 
 /// The bits of all values, in order.
-pub(crate) fn bits<A: Arrays<f64>>(arrays: &A) -> Vec<u64> {
+pub(crate) fn bits<A: Arrays<Elem = f64>>(arrays: &A) -> Vec<u64> {
     let mut bits = Vec::new();
     arrays.for_each(&mut |_, array| bits.extend(array.iter().map(|value| value.to_bits())));
     bits

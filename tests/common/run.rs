@@ -8,8 +8,8 @@ use recurrent::{Arrays, Recompute, Recurrent, Sequences, State};
 
 /// A network and all that a pass through it takes.
 #[derive(Clone, Debug)]
-pub(crate) struct Problem<C: Cell<f32>> {
-    pub(crate) net: Recurrent<f32, C>,
+pub(crate) struct Problem<C: Cell<Elem = f32>> {
+    pub(crate) net: Recurrent<C>,
     pub(crate) x: Sequences<f32>,
     pub(crate) initial: State<f32>,
     pub(crate) d_output: Array3<f32>,
@@ -18,16 +18,16 @@ pub(crate) struct Problem<C: Cell<f32>> {
 
 /// All that a pass gives.
 #[derive(Clone, Debug)]
-pub(crate) struct Results<C: Cell<f32>> {
+pub(crate) struct Results<C: Cell<Elem = f32>> {
     pub(crate) output: Array3<f32>,
     pub(crate) last: State<f32>,
     pub(crate) d_x: Array3<f32>,
     pub(crate) d_initial: State<f32>,
-    pub(crate) grad: Recurrent<f32, C>,
+    pub(crate) grad: Recurrent<C>,
 }
 
 /// The bits of all arrays, with their names.
-pub(crate) fn bits<A: Arrays<f32>>(arrays: &A) -> Vec<(String, Vec<u32>)> {
+pub(crate) fn bits<A: Arrays<Elem = f32>>(arrays: &A) -> Vec<(String, Vec<u32>)> {
     let mut all = Vec::new();
     arrays.for_each(&mut |name, array| {
         all.push((name.to_owned(), array.iter().map(|value| value.to_bits()).collect()));
@@ -35,14 +35,14 @@ pub(crate) fn bits<A: Arrays<f32>>(arrays: &A) -> Vec<(String, Vec<u32>)> {
     all
 }
 
-pub(crate) fn random<A: Arrays<f32>>(mut arrays: A, rng: &mut ChaCha8Rng) -> A {
+pub(crate) fn random<A: Arrays<Elem = f32>>(mut arrays: A, rng: &mut ChaCha8Rng) -> A {
     arrays.for_each_mut(&mut |_, mut a| a.mapv_inplace(|_| rng.random_range(-1.0..1.0)));
     arrays
 }
 
-impl<C: Cell<f32>> Problem<C> {
+impl<C: Cell<Elem = f32>> Problem<C> {
     pub(crate) fn random(
-        net: Recurrent<f32, C>,
+        net: Recurrent<C>,
         time: usize,
         lengths: Vec<usize>,
         rng: &mut ChaCha8Rng,
@@ -74,21 +74,21 @@ impl<C: Cell<f32>> Problem<C> {
     }
 }
 
-impl<C: Cell<f32>> Results<C> {
+impl<C: Cell<Elem = f32>> Results<C> {
     /// What is of one sequence each: outputs, states and the gradients of inputs and states.
-    pub(crate) fn of_sequences(&self) -> impl Arrays<f32> + use<C> {
+    pub(crate) fn of_sequences(&self) -> impl Arrays<Elem = f32> + use<C> {
         let Self { output, last, d_x, d_initial, .. } = self;
         ((output.clone(), last.clone()), (d_x.clone(), d_initial.clone()))
     }
 
     /// Everything.
-    pub(crate) fn all(&self) -> impl Arrays<f32> + use<C> {
+    pub(crate) fn all(&self) -> impl Arrays<Elem = f32> + use<C> {
         (self.of_sequences(), self.grad.clone())
     }
 }
 
 /// The name of the first array whose bits differ.
-pub(crate) fn difference<A: Arrays<f32>>(got: &A, expected: &A) -> Option<String> {
+pub(crate) fn difference<A: Arrays<Elem = f32>>(got: &A, expected: &A) -> Option<String> {
     let mut pairs = bits(got).into_iter().zip(bits(expected));
     pairs.find(|(got, expected)| got != expected).map(|(got, _)| got.0)
 }

@@ -22,14 +22,14 @@ const CHECKPOINTS: [Recompute; 8] = [
 ];
 
 /// Two layers with dropout between them.
-fn problem<C: Cell<f32>>(
+fn problem<C: Cell<Elem = f32>>(
     options: C::Options,
     bidirectional: bool,
     lengths: &[usize],
     learned: bool,
 ) -> Problem<C> {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
-    let builder = Recurrent::<f32, C>::builder(5, 6).num_layers(2).bidirectional(bidirectional);
+    let builder = Recurrent::<C>::builder(5, 6).num_layers(2).bidirectional(bidirectional);
     let builder = builder.dropout(0.3).learned_initial_state(learned).options(options);
     let net = random(builder.build(&mut rng).unwrap(), &mut rng);
     Problem::random(net, TIME, lengths.to_vec(), &mut rng)
@@ -37,7 +37,7 @@ fn problem<C: Cell<f32>>(
 
 /// As [`Problem::run`] with a checkpoint, twice into the same gradient; and the gradients by the
 /// states of each layer's cells at each step.
-fn run<C: Cell<f32>>(
+fn run<C: Cell<Elem = f32>>(
     problem: &Problem<C>,
     given: bool,
     checkpoint: Recompute,
@@ -75,7 +75,7 @@ fn gradients_of_long_sequences_are_those_of_short_windows() {
     assert!(steps == expected_steps);
 }
 
-fn check_cell<C: Cell<f32>>(options: C::Options) {
+fn check_cell<C: Cell<Elem = f32>>(options: C::Options) {
     for bidirectional in [false, true] {
         for lengths in [[TIME; 4].as_slice(), &[7, 0, TIME, 3, 12, 1], &[6], &[0, 0]] {
             for given in [false, true] {

@@ -7,10 +7,10 @@ use recurrent::cell::{Cell, GruCell, LstmCell, RnnCell};
 use recurrent::{Arrays, Recurrent};
 
 /// So big that the batch is split among threads, and so are the rows of the weights' gradients.
-fn big_problem<C: Cell<f32>>(ragged: bool, dropout: f64) -> Problem<C> {
+fn big_problem<C: Cell<Elem = f32>>(ragged: bool, dropout: f64) -> Problem<C> {
     let (time, batch, input, hidden) = (40, 96, 32, 64);
     let mut rng = ChaCha8Rng::seed_from_u64(1);
-    let net = Recurrent::<f32, C>::builder(input, hidden)
+    let net = Recurrent::<C>::builder(input, hidden)
         .num_layers(2)
         .bidirectional(true)
         .dropout(dropout)
@@ -25,7 +25,7 @@ fn on_threads<R: Send>(threads: usize, f: impl FnOnce() -> R + Send) -> R {
     pool.install(f)
 }
 
-fn check_threads<C: Cell<f32>>() {
+fn check_threads<C: Cell<Elem = f32>>() {
     for (ragged, dropout) in [(false, 0.0), (true, 0.0), (true, 0.3)] {
         let problem = big_problem::<C>(ragged, dropout);
         let one = on_threads(1, || problem.run());

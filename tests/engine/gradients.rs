@@ -77,24 +77,24 @@ fn random(rng: &mut ChaCha8Rng, shape: (usize, usize, usize)) -> Array3<f64> {
 }
 
 /// Adds noise to each value, so that none stands at a special one such as 0 or 1.
-fn shake<A: Arrays<f64>>(arrays: &mut A, rng: &mut ChaCha8Rng, size: f64) {
+fn shake<A: Arrays<Elem = f64>>(arrays: &mut A, rng: &mut ChaCha8Rng, size: f64) {
     arrays.for_each_mut(&mut |_, mut array| {
         array.mapv_inplace(|value| value + rng.random_range(-size..size));
     });
 }
 
 /// Σ w·v over two bundles of arrays.
-fn dot<A: Arrays<f64>>(w: &A, v: &A) -> Result<f64> {
+fn dot<A: Arrays<Elem = f64>>(w: &A, v: &A) -> Result<f64> {
     let (mut sum, mut w) = (0.0, w.clone());
     w.zip_mut("v", v, &mut |_, w, v| sum += (&w * &v).sum())?;
     Ok(sum)
 }
 
-type Point<C> = ((Recurrent<f64, C>, Sequences<f64>), Option<State<f64>>);
+type Point<C> = ((Recurrent<C>, Sequences<f64>), Option<State<f64>>);
 
 /// Which outputs of all layers are positive at each step: on which piece of a relu network it is.
-fn piece<C: Cell<f64>>(
-    (net, x): &(Recurrent<f64, C>, Sequences<f64>),
+fn piece<C: Cell<Elem = f64>>(
+    (net, x): &(Recurrent<C>, Sequences<f64>),
     initial: Option<&State<f64>>,
 ) -> Result<Vec<bool>> {
     let mut positive = Vec::new();
@@ -108,7 +108,7 @@ fn piece<C: Cell<f64>>(
 }
 
 /// The worst entry of one case, or none where the network has kinks and a difference met one.
-fn worst<C: Cell<f64>>(
+fn worst<C: Cell<Elem = f64>>(
     case: &Case,
     options: C::Options,
     check: GradientCheck,
@@ -117,7 +117,7 @@ fn worst<C: Cell<f64>>(
 ) -> Result<Option<GradientReport>> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let batch = case.lengths.len();
-    let mut net = Recurrent::<f64, C>::builder(INPUT, 1)
+    let mut net = Recurrent::<C>::builder(INPUT, 1)
         .hidden_sizes(&case.hidden_sizes)
         .bidirectional(case.bidirectional)
         .bias(case.bias)
@@ -157,7 +157,7 @@ fn worst<C: Cell<f64>>(
 }
 
 /// Checks the whole grid. `options_of` gives the cell's options from the least hidden size.
-fn check_grid<C: Cell<f64>>(
+fn check_grid<C: Cell<Elem = f64>>(
     label: &str,
     smallest: usize,
     step: f64,
@@ -189,7 +189,7 @@ fn check_grid<C: Cell<f64>>(
 }
 
 /// A smooth cell: the default step.
-fn check_smooth<C: Cell<f64>>(label: &str, options: C::Options) {
+fn check_smooth<C: Cell<Elem = f64>>(label: &str, options: C::Options) {
     check_grid::<C>(label, 1, GradientCheck::default().step, false, |_| options.clone());
 }
 

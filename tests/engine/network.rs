@@ -34,7 +34,9 @@ struct Ranked {
     weights: GateWeights<f64>,
 }
 
-impl Arrays<f64> for Decay {
+impl Arrays for Decay {
+    type Elem = f64;
+
     fn for_each<'a>(&'a self, f: &mut Visit<'_, 'a, f64>) {
         f("a", self.a.view().into_dyn());
         f("weight_ih", self.weights.weight_ih.view().into_dyn());
@@ -46,7 +48,9 @@ impl Arrays<f64> for Decay {
     }
 }
 
-impl Arrays<f64> for Ranked {
+impl Arrays for Ranked {
+    type Elem = f64;
+
     fn for_each<'a>(&'a self, f: &mut Visit<'_, 'a, f64>) {
         f("weight_ih", self.weights.weight_ih.view().into_dyn());
     }
@@ -67,7 +71,7 @@ fn identity(config: &CellConfig) -> GateWeights<f64> {
     }
 }
 
-impl Cell<f64> for Decay {
+impl Cell for Decay {
     type Options = Factor;
     const NAME: &'static str = "decay";
     const STATE: &'static [&'static str] = &["h"];
@@ -120,7 +124,7 @@ impl Cell<f64> for Decay {
     }
 }
 
-impl Cell<f64> for Ranked {
+impl Cell for Ranked {
     type Options = ();
     const NAME: &'static str = "ranked";
     const STATE: &'static [&'static str] = &["h", "n"];
@@ -186,12 +190,12 @@ fn rng() -> ChaCha8Rng {
     ChaCha8Rng::seed_from_u64(1)
 }
 
-fn decay(a: f64, layers: usize, bidirectional: bool) -> Recurrent<f64, Decay> {
+fn decay(a: f64, layers: usize, bidirectional: bool) -> Recurrent<Decay> {
     let builder = Recurrent::builder(WIDTH, WIDTH).num_layers(layers).options(Factor(a));
     builder.bidirectional(bidirectional).build(&mut rng()).unwrap()
 }
 
-fn ranked(bidirectional: bool) -> Recurrent<f64, Ranked> {
+fn ranked(bidirectional: bool) -> Recurrent<Ranked> {
     Recurrent::builder(WIDTH, WIDTH).bidirectional(bidirectional).build(&mut rng()).unwrap()
 }
 
@@ -204,7 +208,7 @@ fn ragged() -> Sequences<f64> {
     Sequences::new(integers((TIME, LENGTHS.len(), WIDTH)), LENGTHS.to_vec()).unwrap()
 }
 
-fn array<A: Arrays<f64>>(arrays: &A, name: &str) -> ArrayD<f64> {
+fn array<A: Arrays<Elem = f64>>(arrays: &A, name: &str) -> ArrayD<f64> {
     let mut found = None;
     arrays.for_each(&mut |of, array| {
         if of == name {
@@ -372,7 +376,7 @@ fn a_second_backward_pass_adds_to_the_gradient() {
 
 #[test]
 fn the_learned_initial_state_is_every_sequence_s_and_gets_the_gradient_of_all() {
-    let builder = Recurrent::<f64, Decay>::builder(WIDTH, WIDTH).options(Factor(0.5));
+    let builder = Recurrent::<Decay>::builder(WIDTH, WIDTH).options(Factor(0.5));
     let mut net = builder.learned_initial_state(true).build(&mut rng()).unwrap();
     assert_eq!(net.names(), ["a_l0", "weight_ih_l0", "initial.h_l0"]);
     net.for_each_mut(&mut |name, mut array| {
@@ -476,7 +480,7 @@ fn gradients_by_the_states_of_the_reverse_direction_shrink_towards_the_end() {
 #[test]
 fn dropout_acts_between_layers_in_training_alone_and_backward_through_the_same_mask() {
     let p = 0.25;
-    let builder = Recurrent::<f64, Decay>::builder(WIDTH, WIDTH).options(Factor(0.0));
+    let builder = Recurrent::<Decay>::builder(WIDTH, WIDTH).options(Factor(0.0));
     let net = builder.num_layers(2).dropout(p).build(&mut rng()).unwrap();
     let x = Sequences::full(Array3::ones((100, 50, WIDTH))).unwrap();
     assert_eq!(net.forward(&x, None).unwrap().0, x, "no dropout outside training");

@@ -38,7 +38,7 @@ fn dense(x: &Sequences<f32>) -> Sequences<f32> {
 }
 
 /// Passes over one-hot input and over the same as an array.
-fn check_pass<C: Cell<f32>>(network: Builder<f32, C>, lengths: &[usize], checkpoint: Recompute) {
+fn check_pass<C: Cell<Elem = f32>>(network: Builder<C>, lengths: &[usize], checkpoint: Recompute) {
     let mut rng = rng();
     let net = network.build(&mut rng).unwrap();
     let mut problem = Problem::random(net, TIME, lengths.to_vec(), &mut rng);
@@ -53,12 +53,12 @@ fn check_pass<C: Cell<f32>>(network: Builder<f32, C>, lengths: &[usize], checkpo
     assert_eq!(difference(&got.all(), &expected.all()), None, "{case}");
 }
 
-fn check_cell<C: Cell<f32>>(options: C::Options) {
+fn check_cell<C: Cell<Elem = f32>>(options: C::Options) {
     let ragged: Vec<usize> = (0..13).map(|b| b * 5 % (TIME + 1)).collect();
     for lengths in [&[7; 3][..], &[4, 7, 0], &[7; 13], &ragged, &[0, 0]] {
         for (bidirectional, bias) in [(false, true), (true, true), (true, false)] {
             let builder = || {
-                let builder = Recurrent::<f32, C>::builder(CLASSES, 9).options(options.clone());
+                let builder = Recurrent::<C>::builder(CLASSES, 9).options(options.clone());
                 builder.bidirectional(bidirectional).bias(bias)
             };
             check_pass(builder(), lengths, Recompute::Store);
@@ -185,8 +185,8 @@ fn truncated_windows_give_the_bits_of_the_array() {
     }
 }
 
-fn check_stream<C: Cell<f32>>(options: C::Options) {
-    let builder = Recurrent::<f32, C>::builder(CLASSES, 9).num_layers(2).options(options);
+fn check_stream<C: Cell<Elem = f32>>(options: C::Options) {
+    let builder = Recurrent::<C>::builder(CLASSES, 9).num_layers(2).options(options);
     let net = builder.build(&mut rng()).unwrap();
     for batch in [1, 3] {
         let lengths = vec![TIME; batch];

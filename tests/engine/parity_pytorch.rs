@@ -76,7 +76,7 @@ fn rng() -> ChaCha8Rng {
     ChaCha8Rng::seed_from_u64(0)
 }
 
-fn set<T: Float>(model: &mut impl Arrays<T>, fixture: &Fixture, prefix: &str) {
+fn set<T: Float>(model: &mut impl Arrays<Elem = T>, fixture: &Fixture, prefix: &str) {
     model.for_each_mut(&mut |name, mut values| {
         let given: ArrayD<T> = fixture.get(&format!("{prefix}{name}"));
         assert_eq!(values.shape(), given.shape(), "{prefix}{name}");
@@ -121,9 +121,13 @@ impl Variant {
         format!("{}.{bias}.{lengths}.{state}/", self.inputs().trim_end_matches('/'))
     }
 
-    fn check<T: Float, C: Cell<T>>(&self, fixture: &Fixture, options: C::Options) -> Result<f64> {
+    fn check<T: Float, C: Cell<Elem = T>>(
+        &self,
+        fixture: &Fixture,
+        options: C::Options,
+    ) -> Result<f64> {
         let (inputs, x) = (self.inputs(), fixture.get::<T, Ix3>("x"));
-        let mut network = Recurrent::<T, C>::builder(x.dim().2, HIDDEN)
+        let mut network = Recurrent::<C>::builder(x.dim().2, HIDDEN)
             .num_layers(self.layers)
             .bidirectional(self.bidirectional)
             .bias(self.bias)
@@ -168,7 +172,7 @@ impl Variant {
     }
 }
 
-fn check_network<T: Float, C: Cell<T>>(file: &str, options: C::Options) {
+fn check_network<T: Float, C: Cell<Elem = T>>(file: &str, options: C::Options) {
     let fixture = Fixture::read(file);
     let errors = Variant::all().into_iter().map(|v| v.check::<T, C>(&fixture, options.clone()));
     let worst = errors.map(Result::unwrap).fold(0.0, f64::max);

@@ -49,9 +49,9 @@ fn sizes() -> impl Strategy<Value = Sizes> {
 }
 
 impl Sizes {
-    fn problem<C: Cell<f32>>(&self, options: C::Options) -> Problem<C> {
+    fn problem<C: Cell<Elem = f32>>(&self, options: C::Options) -> Problem<C> {
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
-        let net = Recurrent::<f32, C>::builder(self.input, self.hidden)
+        let net = Recurrent::<C>::builder(self.input, self.hidden)
             .num_layers(self.layers)
             .bidirectional(self.bidirectional)
             .options(options)
@@ -75,7 +75,7 @@ fn padding_is_zero(values: &Array3<f32>, lengths: &[usize]) -> bool {
     })
 }
 
-fn check_padding<C: Cell<f32>>(options: C::Options, sizes: &Sizes) {
+fn check_padding<C: Cell<Elem = f32>>(options: C::Options, sizes: &Sizes) {
     let problem = sizes.problem::<C>(options);
     let expected = problem.run();
     let lengths = &sizes.lengths;
@@ -105,8 +105,8 @@ fn check_padding<C: Cell<f32>>(options: C::Options, sizes: &Sizes) {
 }
 
 /// The states of some sequences of a batch.
-fn states_of<C: Cell<f32>>(
-    net: &Recurrent<f32, C>,
+fn states_of<C: Cell<Elem = f32>>(
+    net: &Recurrent<C>,
     all: &State<f32>,
     members: &[usize],
 ) -> State<f32> {
@@ -117,7 +117,7 @@ fn states_of<C: Cell<f32>>(
     some
 }
 
-fn problem_of<C: Cell<f32>>(all: &Problem<C>, members: &[usize]) -> Problem<C> {
+fn problem_of<C: Cell<Elem = f32>>(all: &Problem<C>, members: &[usize]) -> Problem<C> {
     let lengths = members.iter().map(|&b| all.x.lengths()[b]).collect();
     Problem {
         net: all.net.clone(),
@@ -128,7 +128,7 @@ fn problem_of<C: Cell<f32>>(all: &Problem<C>, members: &[usize]) -> Problem<C> {
     }
 }
 
-fn results_of<C: Cell<f32>>(all: &Results<C>, members: &[usize]) -> Results<C> {
+fn results_of<C: Cell<Elem = f32>>(all: &Results<C>, members: &[usize]) -> Results<C> {
     Results {
         output: all.output.select(Axis(1), members),
         last: states_of(&all.grad, &all.last, members),
@@ -138,7 +138,7 @@ fn results_of<C: Cell<f32>>(all: &Results<C>, members: &[usize]) -> Results<C> {
     }
 }
 
-fn check_batching<C: Cell<f32>>(options: C::Options, sizes: &Sizes) {
+fn check_batching<C: Cell<Elem = f32>>(options: C::Options, sizes: &Sizes) {
     let problem = sizes.problem::<C>(options);
     let together = problem.run();
     let batch = sizes.lengths.len();
@@ -151,7 +151,7 @@ fn check_batching<C: Cell<f32>>(options: C::Options, sizes: &Sizes) {
     }
 }
 
-fn check_order<C: Cell<f32>>(options: C::Options, sizes: &Sizes, order: &[usize]) {
+fn check_order<C: Cell<Elem = f32>>(options: C::Options, sizes: &Sizes, order: &[usize]) {
     let problem = sizes.problem::<C>(options);
     let (first, second) = (problem.run(), problem_of(&problem, order).run());
     let expected = results_of(&first, order);
@@ -169,7 +169,7 @@ fn check_order<C: Cell<f32>>(options: C::Options, sizes: &Sizes, order: &[usize]
     second.grad.clone().zip_mut("grad", &first.grad, &mut close).unwrap();
 }
 
-fn check_streaming<C: Cell<f32>>(options: C::Options, sizes: &Sizes) {
+fn check_streaming<C: Cell<Elem = f32>>(options: C::Options, sizes: &Sizes) {
     let problem = sizes.problem::<C>(options);
     let x = Sequences::full(problem.x.values().clone()).unwrap();
     let (output, last) = problem.net.forward(&x, Some(&problem.initial)).unwrap();
@@ -188,7 +188,7 @@ fn check_streaming<C: Cell<f32>>(options: C::Options, sizes: &Sizes) {
 }
 
 /// Copies the parameters and states of the reverse direction to those of the forward direction.
-fn take_reverse<A: Arrays<f32>>(from: &A, to: &mut A) {
+fn take_reverse<A: Arrays<Elem = f32>>(from: &A, to: &mut A) {
     let mut values = std::collections::BTreeMap::new();
     from.for_each(&mut |name, array| {
         values.insert(name.to_owned(), array.to_owned());
@@ -209,7 +209,7 @@ fn reversed(values: &Array3<f32>, lengths: &[usize]) -> Array3<f32> {
     reversed
 }
 
-fn check_reverse<C: Cell<f32>>(options: C::Options, sizes: &Sizes) {
+fn check_reverse<C: Cell<Elem = f32>>(options: C::Options, sizes: &Sizes) {
     let sizes = Sizes { layers: 1, bidirectional: true, ..sizes.clone() };
     let mut both = sizes.problem::<C>(options.clone());
     let lengths = &sizes.lengths;

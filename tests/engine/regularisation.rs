@@ -22,9 +22,9 @@ fn sequences(features: usize) -> Sequences<f64> {
     Sequences::new(random((6, 4, features), 1), vec![2, 6, 0, 5]).unwrap()
 }
 
-fn gradients<C: Cell<f64>>(options: C::Options) {
+fn gradients<C: Cell<Elem = f64>>(options: C::Options) {
     for (hidden, bidirectional) in [(3, true), (7, false)] {
-        let mut network = Recurrent::<f64, C>::builder(3, hidden)
+        let mut network = Recurrent::<C>::builder(3, hidden)
             .num_layers(2)
             .bidirectional(bidirectional)
             .dropout(0.2)
@@ -49,7 +49,7 @@ fn gradients<C: Cell<f64>>(options: C::Options) {
             (grad, x.with_values(d_x).unwrap())
         };
         let gradient = run(Recompute::Store);
-        let loss = |(network, x): &(Recurrent<f64, C>, Sequences<f64>)| {
+        let loss = |(network, x): &(Recurrent<C>, Sequences<f64>)| {
             let (output, _, _) = network.forward_train(x, None, &mut rng())?;
             Ok((output.values() * &w).sum())
         };

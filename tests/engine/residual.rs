@@ -18,16 +18,16 @@ fn sequences(features: usize, seed: u64) -> Sequences<f64> {
     Sequences::new(random((6, 4, features), seed), vec![2, 6, 0, 5]).unwrap()
 }
 
-fn network<C: Cell<f64>>(input: usize, hidden: usize, bidirectional: bool) -> Recurrent<f64, C> {
+fn network<C: Cell<Elem = f64>>(input: usize, hidden: usize, bidirectional: bool) -> Recurrent<C> {
     let builder = Recurrent::builder(input, hidden).num_layers(3).residual(true);
     builder.bidirectional(bidirectional).dropout(0.25).build(&mut rng()).unwrap()
 }
 
-fn gradients<C: Cell<f64>>() {
+fn gradients<C: Cell<Elem = f64>>() {
     for (hidden, bidirectional) in [(1, false), (3, true), (7, false)] {
         let network = network::<C>(3, hidden, bidirectional);
         let (x, w) = (sequences(3, 1), random((6, 4, network.output_size()), 2));
-        let run = |network: &Recurrent<f64, C>, x: &Sequences<f64>, keep| {
+        let run = |network: &Recurrent<C>, x: &Sequences<f64>, keep| {
             let (output, _, tape) = network.forward_train_with(x, None, &mut rng(), keep).unwrap();
             let mut grad = network.zeros_like();
             // What stands in the padding is not read.
@@ -37,7 +37,7 @@ fn gradients<C: Cell<f64>>() {
             (output, d_x, grad)
         };
         let (_, d_x, grad) = run(&network, &x, Recompute::Store);
-        let loss = |(network, x): &(Recurrent<f64, C>, Sequences<f64>)| {
+        let loss = |(network, x): &(Recurrent<C>, Sequences<f64>)| {
             let (output, _, _) = network.forward_train(x, None, &mut rng())?;
             Ok((output.values() * &w).sum())
         };

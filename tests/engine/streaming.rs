@@ -16,10 +16,10 @@ macro_rules! every_cell {
     };
 }
 
-fn network<C: Cell<f32>>() -> Recurrent<f32, C> {
+fn network<C: Cell<Elem = f32>>() -> Recurrent<C> {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     let builder = Recurrent::builder(INPUT, 19).num_layers(2).learned_initial_state(true);
-    let mut net: Recurrent<f32, C> = builder.build(&mut rng).unwrap();
+    let mut net: Recurrent<C> = builder.build(&mut rng).unwrap();
     net.for_each_mut(&mut |_, mut a| a.mapv_inplace(|_| rng.random_range(-0.5..0.5)));
     net
 }
@@ -33,7 +33,7 @@ fn steps(values: &Array3<f32>, steps: std::ops::Range<usize>) -> Array3<f32> {
     values.slice_axis(Axis(0), Slice::from(steps)).to_owned()
 }
 
-fn check_batches<C: Cell<f32>>() {
+fn check_batches<C: Cell<Elem = f32>>() {
     let net = network::<C>();
     for batch in [1, 2, 7, 16] {
         let x = inputs(6, batch);
@@ -52,7 +52,7 @@ fn a_stream_begins_with_the_learned_state_and_equals_the_sequence_for_any_batch(
     every_cell!(check_batches);
 }
 
-fn check_continuing<C: Cell<f32>>() {
+fn check_continuing<C: Cell<Elem = f32>>() {
     let (net, x) = (network::<C>(), inputs(9, 3));
     let whole = Sequences::full(x.clone()).unwrap();
     let (expected, expected_last) = net.forward(&whole, None).unwrap();
@@ -97,7 +97,7 @@ fn the_final_state_of_ragged_sequences_continues_each_of_them() {
     assert_eq!(last, net.forward(&whole, None).unwrap().1);
 }
 
-fn check_snapshots<C: Cell<f32>>() {
+fn check_snapshots<C: Cell<Elem = f32>>() {
     let (net, x) = (network::<C>(), inputs(6, 2));
     let step = |stream: &mut recurrent::Stream<'_, f32>, t: usize| -> Array2<f32> {
         stream.step(x.index_axis(Axis(0), t)).unwrap().to_owned()

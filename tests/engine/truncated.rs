@@ -29,7 +29,7 @@ fn steps(values: &Array3<f64>, steps: std::ops::Range<usize>) -> Array3<f64> {
     values.slice_axis(Axis(0), Slice::from(steps)).to_owned()
 }
 
-fn values(arrays: &impl Arrays<f64>) -> Vec<f64> {
+fn values(arrays: &impl Arrays<Elem = f64>) -> Vec<f64> {
     let mut values = Vec::new();
     arrays.for_each(&mut |_, array| values.extend(array.iter()));
     values

@@ -39,7 +39,9 @@ struct MinimalGatedUnit<T> {
 }
 
 /// The walk over the parameters: what optimisers, files and checks see. A gradient is a cell too.
-impl<T: Float> Arrays<T> for MinimalGatedUnit<T> {
+impl<T: Float> Arrays for MinimalGatedUnit<T> {
+    type Elem = T;
+
     fn for_each<'a>(&'a self, f: &mut Visit<'_, 'a, T>) {
         self.weights.for_each(f);
     }
@@ -56,7 +58,7 @@ impl<T: Float> MinimalGatedUnit<T> {
     }
 }
 
-impl<T: Float> Cell<T> for MinimalGatedUnit<T> {
+impl<T: Float> Cell for MinimalGatedUnit<T> {
     type Options = ();
     const NAME: &'static str = "minimal_gated_unit";
     const STATE: &'static [&'static str] = &["h"];
@@ -202,12 +204,12 @@ fn forget_backward_on<S: Simd, T: Float>(simd: S, step: BackwardStep<'_, T>) {
     }
 }
 
-type Network<T> = Recurrent<T, MinimalGatedUnit<T>>;
+type Network<T> = Recurrent<MinimalGatedUnit<T>>;
 
 const TIME: usize = 5;
 const LENGTHS: [usize; 4] = [2, 0, 5, 3];
 
-fn random<T: Float, A: Arrays<T>>(mut arrays: A, rng: &mut ChaCha8Rng) -> A {
+fn random<T: Float, A: Arrays<Elem = T>>(mut arrays: A, rng: &mut ChaCha8Rng) -> A {
     arrays.for_each_mut(&mut |_, mut array| {
         array.mapv_inplace(|_| T::of(rng.random_range(-1.0..1.0)));
     });
@@ -229,7 +231,7 @@ fn ragged<T: Float>(rng: &mut ChaCha8Rng) -> Sequences<T> {
 }
 
 /// Σ w ∘ values.
-fn dot<A: Arrays<f64>>(w: &A, values: &A) -> Result<f64> {
+fn dot<A: Arrays<Elem = f64>>(w: &A, values: &A) -> Result<f64> {
     let (mut sum, mut w) = (0.0, w.clone());
     w.zip_mut("values", values, &mut |_, w, values| sum += (&w * &values).sum())?;
     Ok(sum)

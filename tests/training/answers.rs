@@ -3,6 +3,7 @@
 use ndarray::Array2;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
+use recurrent::cell::LstmCell;
 use recurrent::data::{Dataset, Texts, Unit, Vocabulary, Windows};
 use recurrent::decode::Sampling;
 use recurrent::model::{
@@ -23,13 +24,13 @@ fn rng() -> ChaCha8Rng {
 fn a_generator_refuses_texts_and_prompts_with_its_own_start_or_end() {
     let says = |result: Result<()>| result.unwrap_err().to_string();
     let build = |words: Option<Vocabulary>| {
-        let builder = SequenceGenerator::<f64>::builder(4).hidden_size(2).start(0).end(1);
+        let builder = SequenceGenerator::<LstmCell<f64>>::builder(4).hidden_size(2).start(0).end(1);
         match words {
             Some(words) => builder.vocabulary(words).build(&mut rng()).unwrap(),
             None => builder.build(&mut rng()).unwrap(),
         }
     };
-    let fit = |model: &mut SequenceGenerator<f64>, texts: &[&[usize]]| {
+    let fit = |model: &mut SequenceGenerator<LstmCell<f64>>, texts: &[&[usize]]| {
         let data = Texts::new(texts.iter().map(|text| text.to_vec()).collect(), 4).unwrap();
         let trained = Trainer::new(Adam::new(0.1).unwrap()).epochs(1).fit(model, &data, None);
         // What `learn` refuses, `measure` does too.
@@ -58,7 +59,8 @@ fn a_generator_refuses_texts_and_prompts_with_its_own_start_or_end() {
     let said = says(model.generate(None, &[9], 3, &greedy, &mut rng()).map(|_| ()));
     assert_eq!(said, "prompt[0]: expected less than 4 (vocabulary_size), got 9");
     // Without start and end they are tokens like any others.
-    let mut plain = SequenceGenerator::<f64>::builder(4).hidden_size(2).build(&mut rng()).unwrap();
+    let mut plain =
+        SequenceGenerator::<LstmCell<f64>>::builder(4).hidden_size(2).build(&mut rng()).unwrap();
     fit(&mut plain, &[&[0, 2, 3, 1]]).unwrap();
 }
 
@@ -66,7 +68,7 @@ fn a_generator_refuses_texts_and_prompts_with_its_own_start_or_end() {
 fn a_forecaster_refuses_windows_of_other_targets() {
     let series = Array2::from_shape_fn((20, 2), |(t, j)| (t + 10 * j) as f64);
     let windows = |horizon, target| Windows::new(1, horizon).unwrap().targets(&[target]);
-    let model = Forecaster::<f64>::builder(2, &windows(2, 0)).build(&mut rng()).unwrap();
+    let model = Forecaster::<LstmCell<f64>>::builder(2, &windows(2, 0)).build(&mut rng()).unwrap();
     let evaluate = |windows: Windows| {
         let data = windows.cut(&series).unwrap();
         model.evaluate(&data, 4).map(|_| ()).map_err(|error| error.to_string())
@@ -81,7 +83,7 @@ fn a_forecaster_refuses_windows_of_other_targets() {
 #[test]
 fn a_model_that_keeps_its_vocabulary_answers_texts() {
     let words = || Vocabulary::builder(Unit::Word).fixed(&["a", "b", "c", "d"]).unwrap();
-    let classifier = || SequenceClassifier::<f64>::builder(4, 3).hidden_size(3);
+    let classifier = || SequenceClassifier::<LstmCell<f64>>::builder(4, 3).hidden_size(3);
     let model = classifier().vocabulary(words()).labels(&["x", "y", "z"]);
     let model = model.build(&mut rng()).unwrap();
     let x = Sequences::one_hot_from_list(&[vec![0, 3], vec![2]], 4).unwrap();
@@ -124,14 +126,16 @@ fn a_model_that_keeps_its_vocabulary_answers_texts() {
     assert_eq!(says(nameless.predict_texts(&["a"])), names);
     assert_eq!(says(nameless.top_k(&x, 1)), names);
 
-    let builder = SequenceTagger::<f64>::builder(4, 2).vocabulary(words()).labels(&["n", "v"]);
+    let builder =
+        SequenceTagger::<LstmCell<f64>>::builder(4, 2).vocabulary(words()).labels(&["n", "v"]);
     let tagger = builder.build(&mut rng()).unwrap();
     let tags = tagger.predict_texts(&["a d", "c"]).unwrap();
     let tokens = |b: usize| tags[b].iter().map(|(token, _)| &token[..]).collect::<Vec<_>>();
     assert_eq!([tokens(0), tokens(1)], [vec!["a", "d"], vec!["c"]]);
     let names = |b: usize| tags[b].iter().map(|(_, name)| *name).collect::<Vec<_>>();
     assert_eq!(vec![names(0), names(1)], tagger.predict_labels(&x).unwrap());
-    let nameless = SequenceTagger::<f64>::builder(4, 2).vocabulary(words()).build(&mut rng());
+    let nameless =
+        SequenceTagger::<LstmCell<f64>>::builder(4, 2).vocabulary(words()).build(&mut rng());
     assert!(says(nameless.unwrap().predict_texts(&["a"])).starts_with("labels: expected"));
 }
 
@@ -144,11 +148,11 @@ fn batch_first_values_are_pointed_to_the_call_that_takes_them() {
     assert_eq!(error, format!("lengths: expected [5] ({hint}), got [3]"));
     let x = Sequences::full(values.clone()).unwrap();
     let says = |result: Result<f64>| result.unwrap_err().to_string();
-    let classifier = SequenceClassifier::<f64>::builder(2, 2).build(&mut rng()).unwrap();
+    let classifier = SequenceClassifier::<LstmCell<f64>>::builder(2, 2).build(&mut rng()).unwrap();
     let mut grad = classifier.zeros_like();
     let learned = classifier.learn(&(x.clone(), vec![0, 1, 0]), &mut grad, &mut rng());
     assert_eq!(says(learned), format!("classes: expected [5] ({hint}), got [3]"));
-    let regressor = SequenceRegressor::<f64>::builder(2, 1).build(&mut rng()).unwrap();
+    let regressor = SequenceRegressor::<LstmCell<f64>>::builder(2, 1).build(&mut rng()).unwrap();
     let mut grad = regressor.zeros_like();
     let learned = regressor.learn(&(x, Array2::zeros((3, 1))), &mut grad, &mut rng());
     assert_eq!(says(learned), format!("y: expected [5] ({hint}), got [3]"));
@@ -161,7 +165,7 @@ fn a_regressor_learns_from_plain_numbers() {
     let sequences = (1..9).map(|length| Array2::from_elem((length, 1), 0.5)).collect();
     let lengths: Vec<f64> = (1..9).map(|length| f64::from(length) / 8.0).collect();
     let data = Dataset::new(sequences, lengths).unwrap();
-    let builder = SequenceRegressor::<f64>::builder(1, 1).hidden_size(4);
+    let builder = SequenceRegressor::<LstmCell<f64>>::builder(1, 1).hidden_size(4);
     let mut model = builder.build(&mut rng()).unwrap();
     let before = model.evaluate(&data, 8).unwrap().rmse();
     let trainer = Trainer::new(Adam::new(0.02).unwrap()).epochs(60);

@@ -45,7 +45,7 @@ fn lstm<T: Float>() -> Lstm<T> {
     Lstm::builder(3, 4).num_layers(2).bidirectional(true).build(&mut rng).unwrap()
 }
 
-fn values<T: Float>(arrays: &impl Arrays<T>) -> Vec<u64> {
+fn values<T: Float>(arrays: &impl Arrays<Elem = T>) -> Vec<u64> {
     let mut values = Vec::new();
     arrays.for_each(&mut |_, array| values.extend(array.iter().map(|value| value.f64().to_bits())));
     values
@@ -167,7 +167,7 @@ fn names_are_those_of_pytorch() {
 }
 
 /// Loads `file` into `model`, which must refuse it and stay as it was.
-fn refused<A: Arrays<f32>>(file: &std::path::Path, model: &mut A) -> Error {
+fn refused<A: Arrays<Elem = f32>>(file: &std::path::Path, model: &mut A) -> Error {
     let before = values(model);
     let error = io::load(file, model).unwrap_err();
     assert_eq!(before, values(model));

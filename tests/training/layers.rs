@@ -25,7 +25,7 @@ fn sequences(features: usize, lengths: [usize; 3], seed: u64) -> Sequences<f64> 
     Sequences::new(random((6, 3, features), seed), lengths.to_vec()).unwrap()
 }
 
-fn agrees<A: Arrays<f64>>(point: &A, gradient: &A, loss: impl FnMut(&A) -> Result<f64>) {
+fn agrees<A: Arrays<Elem = f64>>(point: &A, gradient: &A, loss: impl FnMut(&A) -> Result<f64>) {
     let report = GradientCheck::default().run(point, gradient, loss).unwrap();
     assert!(report.relative_error <= 1e-6, "{report}");
 }
@@ -141,13 +141,13 @@ fn normalisation_convolution_and_divergence_agree_with_pytorch() {
         Sequences::new(file.get::<Ix3>(&format!("{name}.x")), lengths.clone()).unwrap()
     };
     /// Gives `layer` the parameters of the fixture.
-    fn told<A: Arrays<f64>>(mut layer: A, file: &Fixture, name: &str) -> A {
+    fn told<A: Arrays<Elem = f64>>(mut layer: A, file: &Fixture, name: &str) -> A {
         layer.for_each_mut(&mut |key, mut array| {
             array.assign(&file.get::<ndarray::IxDyn>(&format!("{name}.{key}")));
         });
         layer
     }
-    fn check<A: Arrays<f64>>(grad: &A, file: &Fixture, name: &str) {
+    fn check<A: Arrays<Elem = f64>>(grad: &A, file: &Fixture, name: &str) {
         grad.for_each(&mut |key, array| {
             let expected = file.get::<ndarray::IxDyn>(&format!("{name}.d_{key}"));
             let far = distance(&array.to_owned(), &expected);
@@ -264,13 +264,13 @@ struct Three<T> {
 }
 arrays!(Three { first, second, third });
 
-type Rule = Box<dyn Optimizer<f64, Three<f64>>>;
+type Rule = Box<dyn Optimizer<Three<f64>>>;
 
 #[test]
 fn groups_agree_with_pytorch_s_over_twenty_steps() {
     let file = Fixture::open("layers");
     let get = |name: &str| file.get::<Ix1>(&format!("groups.{name}"));
-    fn grouped<O: Optimizer<f64, Three<f64>> + 'static>(inner: O) -> Rule {
+    fn grouped<O: Optimizer<Three<f64>> + 'static>(inner: O) -> Rule {
         Box::new(Groups::new(inner).frozen("third.*").rate("*o*", 0.3).unwrap())
     }
     let sgd = Sgd::new(0.1).unwrap().momentum(0.9).unwrap().weight_decay(0.01).unwrap();

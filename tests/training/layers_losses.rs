@@ -30,7 +30,7 @@ fn sequences(features: usize, lengths: [usize; 4], seed: u64) -> Sequences<f64> 
     Sequences::new(random((TIME, 4, features), seed), lengths.to_vec()).unwrap()
 }
 
-fn agrees<A: Arrays<f64>>(point: &A, gradient: &A, loss: impl FnMut(&A) -> Result<f64>) {
+fn agrees<A: Arrays<Elem = f64>>(point: &A, gradient: &A, loss: impl FnMut(&A) -> Result<f64>) {
     let report = GradientCheck::default().run(point, gradient, loss).unwrap();
     assert!(report.relative_error <= 1e-6, "{report}");
 }

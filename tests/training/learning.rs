@@ -5,6 +5,7 @@ use ndarray::{Array2, Axis, Ix1, Ix2, Ix3, IxDyn};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use recurrent::Sequences;
+use recurrent::cell::LstmCell;
 use recurrent::cell::{GruCell, RnnCell};
 use recurrent::data::{WindowBatch, Windows};
 use recurrent::layer::Pooling;
@@ -49,10 +50,10 @@ impl Training {
     }
 
     /// Trains `model`, whose weights begin as in the fixture, by `optimizer` on the batches.
-    fn check<M: Model<f64>>(
+    fn check<M: Model<Elem = f64>>(
         &self,
         mut model: M,
-        mut optimizer: impl Optimizer<f64, M>,
+        mut optimizer: impl Optimizer<M>,
         batch: impl Fn(&Self, usize) -> M::Batch,
     ) {
         let weight =
@@ -81,7 +82,7 @@ fn rng() -> ChaCha8Rng {
 
 #[test]
 fn a_classifier_of_two_bidirectional_layers_learns_as_in_pytorch() {
-    let builder = SequenceClassifier::<f64>::builder(3, 4).hidden_size(5).num_layers(2);
+    let builder = SequenceClassifier::<LstmCell<f64>>::builder(3, 4).hidden_size(5).num_layers(2);
     let builder = builder.bidirectional(true).pooling(Pooling::Attention);
     let loss = CrossEntropy::default().label_smoothing(0.1).unwrap();
     let model = builder.loss(loss).build(&mut rng()).unwrap();
@@ -92,7 +93,7 @@ fn a_classifier_of_two_bidirectional_layers_learns_as_in_pytorch() {
 
 #[test]
 fn a_tagger_of_embedded_tokens_learns_as_in_pytorch() {
-    let builder = SequenceTagger::<f64, GruCell<f64>>::builder(6, 3).embedding_dim(4);
+    let builder = SequenceTagger::<GruCell<f64>>::builder(6, 3).embedding_dim(4);
     let model = builder.hidden_size(5).build(&mut rng()).unwrap();
     Training::new("tagger").check(model, Adam::decoupled(0.02, 0.1).unwrap(), |of, k| {
         (of.tokens(k), of.data::<Ix2>("y", k).mapv(|class| class as usize))
@@ -101,7 +102,7 @@ fn a_tagger_of_embedded_tokens_learns_as_in_pytorch() {
 
 #[test]
 fn a_regressor_of_mean_outputs_learns_as_in_pytorch() {
-    let builder = SequenceRegressor::<f64, RnnCell<f64>>::builder(3, 2).hidden_size(5);
+    let builder = SequenceRegressor::<RnnCell<f64>>::builder(3, 2).hidden_size(5);
     let builder = builder.pooling(Pooling::Mean).loss(Criterion::Huber(Huber::new(0.5).unwrap()));
     let model = builder.build(&mut rng()).unwrap();
     let sgd = Sgd::new(0.1).unwrap().momentum(0.9).unwrap().nesterov(true);
@@ -110,7 +111,7 @@ fn a_regressor_of_mean_outputs_learns_as_in_pytorch() {
 
 #[test]
 fn a_generator_that_is_told_a_vector_learns_as_in_pytorch() {
-    let builder = SequenceGenerator::<f64>::builder(6).start(0).end(1).condition_size(3);
+    let builder = SequenceGenerator::<LstmCell<f64>>::builder(6).start(0).end(1).condition_size(3);
     let builder = builder.embedding_dim(4).hidden_size(5).num_layers(2);
     let model = builder.build(&mut rng()).unwrap();
     Training::new("generator").check(model, Adaptive::rmsprop(0.01).unwrap(), |of, k| {
@@ -121,7 +122,7 @@ fn a_generator_that_is_told_a_vector_learns_as_in_pytorch() {
 #[test]
 fn a_forecaster_learns_as_in_pytorch() {
     let windows = Windows::new(1, 2).unwrap().targets(&[0, 1]);
-    let builder = Forecaster::<f64, GruCell<f64>>::builder(3, &windows);
+    let builder = Forecaster::<GruCell<f64>>::builder(3, &windows);
     let model = builder.hidden_size(5).num_layers(2).build(&mut rng()).unwrap();
     Training::new("forecaster").check(model, Adam::nadam(0.02).unwrap(), |of, k| {
         let y: Array2<f64> = of.data("y", k);

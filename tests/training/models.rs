@@ -40,7 +40,7 @@ fn windows(horizon: usize, targets: &[usize]) -> Windows {
 
 /// The gradient of `learn` against finite differences of its loss, dropout included: it draws the
 /// same each time.
-fn agrees<M: Model<f64>>(model: &M, batch: &M::Batch) {
+fn agrees<M: Model<Elem = f64>>(model: &M, batch: &M::Batch) {
     let mut grad = model.zeros_like();
     model.learn(batch, &mut grad, &mut rng()).unwrap();
     let loss = |model: &M| model.learn(batch, &mut model.zeros_like(), &mut rng());
@@ -48,11 +48,11 @@ fn agrees<M: Model<f64>>(model: &M, batch: &M::Batch) {
     assert!(report.relative_error <= 2e-6, "{report}");
 }
 
-fn classifier_gradients<C: Cell<f64>>() {
+fn classifier_gradients<C: Cell<Elem = f64>>() {
     let poolings = [Pooling::Last, Pooling::Mean, Pooling::Attention];
     for (pooling, layers) in poolings.into_iter().flat_map(|p| [(p, 1), (p, 2)]) {
         let of = |input| {
-            SequenceClassifier::<f64, C>::builder(input, 3)
+            SequenceClassifier::<C>::builder(input, 3)
                 .hidden_size(7)
                 .num_layers(layers)
                 .bidirectional(layers == 2)
@@ -85,10 +85,10 @@ fn a_regressor_s_and_a_forecaster_s_gradients_match_finite_differences_for_every
     ];
     let y = random((1, 3, 4), 9).index_axis_move(Axis(0), 0);
     for criterion in criteria {
-        let builder = SequenceRegressor::<f64, GruCell<f64>>::builder(3, 4).hidden_size(5);
+        let builder = SequenceRegressor::<GruCell<f64>>::builder(3, 4).hidden_size(5);
         let regressor = builder.loss(criterion.clone()).pooling(Pooling::Mean);
         agrees(&regressor.build(&mut rng()).unwrap(), &(values(3), y.clone()));
-        let builder = Forecaster::<f64>::builder(3, &windows(2, &[2, 0])).hidden_size(5);
+        let builder = Forecaster::<LstmCell<f64>>::builder(3, &windows(2, &[2, 0])).hidden_size(5);
         let scaler = Scaler::min_max(&[array![[0.0, 1.0, 2.0], [1.0, 3.0, 7.0]].view()]).unwrap();
         let forecaster = builder.scaler(scaler).dropout(0.2).loss(criterion);
         let batch = WindowBatch { x: values(3), y: y.clone(), targets: vec![2, 0] };
@@ -100,7 +100,7 @@ fn a_regressor_s_and_a_forecaster_s_gradients_match_finite_differences_for_every
 fn a_tagger_s_and_a_generator_s_gradients_match_finite_differences() {
     let classes = Array2::from_shape_fn((5, 3), |(t, b)| (t + b) % 3);
     for (layers, input) in [(1, values(3)), (2, tokens(3))] {
-        let builder = SequenceTagger::<f64, GruCell<f64>>::builder(3, 3).hidden_size(7);
+        let builder = SequenceTagger::<GruCell<f64>>::builder(3, 3).hidden_size(7);
         let builder = builder.num_layers(layers).bidirectional(layers == 2).dropout(0.25);
         let loss = CrossEntropy::default().ignore_index(1);
         agrees(&builder.loss(loss).build(&mut rng()).unwrap(), &(input, classes.clone()));
@@ -109,11 +109,12 @@ fn a_tagger_s_and_a_generator_s_gradients_match_finite_differences() {
     let texts = || Sequences::one_hot(tokens(4).tokens().unwrap(), 6, vec![5, 1, 3]).unwrap();
     let condition = Some(random((1, 3, 7), 2).index_axis_move(Axis(0), 0));
     for layers in [1, 2] {
-        let builder = SequenceGenerator::<f64>::builder(6).hidden_size(5).num_layers(layers);
+        let builder =
+            SequenceGenerator::<LstmCell<f64>>::builder(6).hidden_size(5).num_layers(layers);
         let builder = builder.embedding_dim(3).dropout(0.2).start(4).end(5).condition_size(7);
         agrees(&builder.build(&mut rng()).unwrap(), &(condition.clone(), texts()));
     }
-    let plain = SequenceGenerator::<f64, RnnCell<f64>>::builder(6).hidden_size(5).end(4);
+    let plain = SequenceGenerator::<RnnCell<f64>>::builder(6).hidden_size(5).end(4);
     agrees(&plain.build(&mut rng()).unwrap(), &(None, texts()));
 }
 
@@ -127,7 +128,8 @@ fn a_stream_says_what_the_whole_sequence_does() {
     let x = values(3);
     let scaler = Scaler::standard(&[sequence(&x, 0).view()]).unwrap();
     for pooling in [Pooling::Last, Pooling::Mean, Pooling::Max, Pooling::Attention] {
-        let builder = SequenceClassifier::<f64>::builder(3, 2).hidden_size(5).num_layers(2);
+        let builder =
+            SequenceClassifier::<LstmCell<f64>>::builder(3, 2).hidden_size(5).num_layers(2);
         let model = builder.pooling(pooling).scaler(scaler.clone()).build(&mut rng()).unwrap();
         let mut stream = model.stream(1).unwrap();
         let all = sequence(&x, 0);
@@ -139,7 +141,7 @@ fn a_stream_says_what_the_whole_sequence_does() {
             assert!((p.sum() - 1.0).abs() < 1e-15);
         }
     }
-    let builder = SequenceTagger::<f64, GruCell<f64>>::builder(4, 3).embedding_dim(2);
+    let builder = SequenceTagger::<GruCell<f64>>::builder(4, 3).embedding_dim(2);
     let model = builder.hidden_size(5).build(&mut rng()).unwrap();
     let (x, mut stream) = (tokens(4), model.stream(3).unwrap());
     let whole = model.probabilities(&x).unwrap();
@@ -155,7 +157,7 @@ fn forecasts_are_in_the_units_of_the_data_and_recursion_hears_itself() {
     let scaler = Scaler::standard(&[series.view()]).unwrap();
     let quantiles = Criterion::Quantile(Quantile::new(vec![0.1, 0.5, 0.9]).unwrap());
     let cut = windows(3, &[0, 1]);
-    let builder = Forecaster::<f64, GruCell<f64>>::builder(2, &cut).hidden_size(5).scaler(scaler);
+    let builder = Forecaster::<GruCell<f64>>::builder(2, &cut).hidden_size(5).scaler(scaler);
     let model = builder.loss(quantiles).build(&mut rng()).unwrap();
     let recent = series.slice(s![..9, ..]);
     let said = model.forecast(recent).unwrap();
@@ -176,7 +178,7 @@ fn forecasts_are_in_the_units_of_the_data_and_recursion_hears_itself() {
         last = stream.step(row.insert_axis(Axis(0))).unwrap();
     }
     assert_eq!(last.into_iter().collect::<Vec<_>>(), said.into_iter().collect::<Vec<_>>());
-    let one = Forecaster::<f64>::builder(2, &windows(3, &[1])).build(&mut rng()).unwrap();
+    let one = Forecaster::<LstmCell<f64>>::builder(2, &windows(3, &[1])).build(&mut rng()).unwrap();
     let error = one.forecast_recursively(recent, 5).unwrap_err().to_string();
     assert_eq!(error, "targets: expected all 2 features: each is heard again, got [1]");
 }
@@ -199,7 +201,7 @@ impl Drop for File {
 fn a_saved_model_comes_back_whole_with_what_was_kept_with_it() {
     let file = File::new("models");
     let words = Vocabulary::builder(Unit::Word).fixed(&["a", "b", "c", "d"]).unwrap();
-    let model = SequenceClassifier::<f64, RnnCell<f64>>::builder(4, 2)
+    let model = SequenceClassifier::<RnnCell<f64>>::builder(4, 2)
         .embedding_dim(3)
         .hidden_size(5)
         .num_layers(2)
@@ -212,7 +214,7 @@ fn a_saved_model_comes_back_whole_with_what_was_kept_with_it() {
         .build(&mut rng())
         .unwrap();
     model.save(&file.0).unwrap();
-    let again = SequenceClassifier::<f64, RnnCell<f64>>::load(&file.0).unwrap();
+    let again = SequenceClassifier::<RnnCell<f64>>::load(&file.0).unwrap();
     assert_eq!(again.names(), model.names());
     assert_eq!(bits(&again), bits(&model));
     assert_eq!((again.vocabulary(), again.labels()), (Some(&words), model.labels()));
@@ -222,16 +224,16 @@ fn a_saved_model_comes_back_whole_with_what_was_kept_with_it() {
     assert_eq!(again.predict_labels(&x).unwrap(), names.collect::<Vec<_>>());
 
     let says = |error: Error| error.to_string();
-    let other = SequenceClassifier::<f64, GruCell<f64>>::load(&file.0).unwrap_err();
+    let other = SequenceClassifier::<GruCell<f64>>::load(&file.0).unwrap_err();
     let expected =
         ": expected a SequenceClassifier of gru cells, got a SequenceClassifier of rnn cells";
     assert!(says(other).ends_with(expected));
-    let other = SequenceTagger::<f64, RnnCell<f64>>::load(&file.0).unwrap_err();
+    let other = SequenceTagger::<RnnCell<f64>>::load(&file.0).unwrap_err();
     assert!(says(other).contains("got a SequenceClassifier of rnn cells"));
-    let narrow = SequenceClassifier::<f32, RnnCell<f32>>::load(&file.0).unwrap_err();
+    let narrow = SequenceClassifier::<RnnCell<f32>>::load(&file.0).unwrap_err();
     assert!(matches!(narrow, Error::Dtype { .. }), "{narrow}");
     recurrent::io::save(&file.0, &model).unwrap();
-    let weights = SequenceClassifier::<f64, RnnCell<f64>>::load(&file.0).unwrap_err();
+    let weights = SequenceClassifier::<RnnCell<f64>>::load(&file.0).unwrap_err();
     assert!(says(weights).ends_with("not a model file: weights alone"));
 }
 
@@ -241,39 +243,40 @@ fn every_kind_of_model_comes_back_from_its_file() {
     let scaler =
         Scaler::standard(&[array![[0.1, 0.2, 0.3], [0.7, 1.1, 1.0 / 3.0]].view()]).unwrap();
     let reset = GruOptions { reset: Reset::Before };
-    let regressor = SequenceRegressor::<f64, GruCell<f64>>::builder(3, 2)
+    let regressor = SequenceRegressor::<GruCell<f64>>::builder(3, 2)
         .cell_options(reset)
         .scaler(scaler.clone())
         .loss(Criterion::Huber(Huber::new(0.3).unwrap()))
         .build(&mut rng())
         .unwrap();
     regressor.save(&file.0).unwrap();
-    let again = SequenceRegressor::<f64, GruCell<f64>>::load(&file.0).unwrap();
+    let again = SequenceRegressor::<GruCell<f64>>::load(&file.0).unwrap();
     assert_eq!(again.predict(&values(3)).unwrap(), regressor.predict(&values(3)).unwrap());
     assert_eq!((again.criterion(), again.scaler()), (regressor.criterion(), Some(&scaler)));
 
-    let tagger = SequenceTagger::<f64>::builder(3, 2).build(&mut rng()).unwrap();
+    let tagger = SequenceTagger::<LstmCell<f64>>::builder(3, 2).build(&mut rng()).unwrap();
     tagger.save(&file.0).unwrap();
-    let again = SequenceTagger::<f64>::load(&file.0).unwrap();
+    let again = SequenceTagger::<LstmCell<f64>>::load(&file.0).unwrap();
     assert_eq!(again.probabilities(&values(3)).unwrap(), tagger.probabilities(&values(3)).unwrap());
 
-    let generator = SequenceGenerator::<f64>::builder(6).start(0).end(1).condition_size(2);
+    let generator =
+        SequenceGenerator::<LstmCell<f64>>::builder(6).start(0).end(1).condition_size(2);
     let generator = generator.embedding_dim(2).build(&mut rng()).unwrap();
     generator.save(&file.0).unwrap();
-    let again = SequenceGenerator::<f64>::load(&file.0).unwrap();
+    let again = SequenceGenerator::<LstmCell<f64>>::load(&file.0).unwrap();
     let vectors = array![[0.5, -0.5], [1.0, 2.0]];
     let lively = Sampling::temperature(1.0).unwrap();
-    let say = |model: &SequenceGenerator<f64>| {
+    let say = |model: &SequenceGenerator<LstmCell<f64>>| {
         model.generate(Some(vectors.view()), &[3], 20, &lively, &mut rng()).unwrap()
     };
     assert_eq!(say(&again), say(&generator));
 
     let levels = Criterion::Quantile(Quantile::new(vec![0.25, 0.75]).unwrap());
     let cut = windows(4, &[1]);
-    let forecaster = Forecaster::<f64>::builder(3, &cut).scaler(scaler).loss(levels);
+    let forecaster = Forecaster::<LstmCell<f64>>::builder(3, &cut).scaler(scaler).loss(levels);
     let forecaster = forecaster.build(&mut rng()).unwrap();
     forecaster.save(&file.0).unwrap();
-    let again = Forecaster::<f64>::load(&file.0).unwrap();
+    let again = Forecaster::<LstmCell<f64>>::load(&file.0).unwrap();
     assert_eq!(again.predict(&values(3)).unwrap(), forecaster.predict(&values(3)).unwrap());
     assert_eq!((again.horizon(), again.targets()), (4, &[1][..]));
     assert_eq!(again.criterion(), forecaster.criterion());
@@ -282,11 +285,10 @@ fn every_kind_of_model_comes_back_from_its_file() {
 #[test]
 fn nonsense_is_refused_by_name() {
     let says = |result: Result<()>| result.unwrap_err().to_string();
-    let classifier = || SequenceClassifier::<f64>::builder(3, 2);
-    let build =
-        |builder: recurrent::model::Builder<f64, LstmCell<f64>, SequenceClassifier<f64>>| {
-            says(builder.build(&mut rng()).map(|_| ()))
-        };
+    let classifier = || SequenceClassifier::<LstmCell<f64>>::builder(3, 2);
+    let build = |builder: recurrent::model::Builder<SequenceClassifier<LstmCell<f64>>>| {
+        says(builder.build(&mut rng()).map(|_| ()))
+    };
     assert!(build(SequenceClassifier::builder(0, 2)).starts_with("input_size: expected"));
     assert!(build(SequenceClassifier::builder(3, 0)).starts_with("output_size: expected"));
     assert!(build(classifier().hidden_size(0)).starts_with("hidden_size: expected"));
@@ -315,8 +317,8 @@ fn nonsense_is_refused_by_name() {
     let empty = Sequences::new(x.values().clone(), vec![5, 0, 3]).unwrap();
     assert!(says(plain.predict(&empty).map(|_| ())).starts_with("lengths[1]: expected at least 1"));
 
-    let generator = || SequenceGenerator::<f64>::builder(4);
-    let build = |result: Result<SequenceGenerator<f64>>| says(result.map(|_| ()));
+    let generator = || SequenceGenerator::<LstmCell<f64>>::builder(4);
+    let build = |result: Result<SequenceGenerator<LstmCell<f64>>>| says(result.map(|_| ()));
     assert_eq!(
         build(generator().start(4).build(&mut rng())),
         "start: expected less than 4 (vocabulary_size), got 4"
@@ -329,7 +331,7 @@ fn nonsense_is_refused_by_name() {
     let vector = array![[1.0]];
     let told = mute.generate(Some(vector.view()), &[1], 3, &greedy, &mut rng());
     assert_eq!(says(told.map(|_| ())), "condition: expected none, got a vector for each text");
-    let target = Forecaster::<f64>::builder(2, &windows(1, &[2])).build(&mut rng());
+    let target = Forecaster::<LstmCell<f64>>::builder(2, &windows(1, &[2])).build(&mut rng());
     assert_eq!(says(target.map(|_| ())), "targets[0]: expected less than 2 (features), got 2");
 }
 
@@ -339,7 +341,7 @@ fn a_generator_learns_to_describe_the_vector_that_it_is_told() {
     let vectors: Vec<Array1<f32>> =
         (0..4).map(|i| Array1::from_shape_fn(4, |j| f32::from(u8::from(i == j)))).collect();
     let data = Texts::new(texts.clone(), 4).unwrap().conditions(vectors.clone()).unwrap();
-    let builder = SequenceGenerator::<f32>::builder(4).start(0).end(1).condition_size(4);
+    let builder = SequenceGenerator::<LstmCell<f32>>::builder(4).start(0).end(1).condition_size(4);
     let mut model = builder.hidden_size(16).build(&mut rng()).unwrap();
     let trainer = Trainer::new(Adam::new(0.02).unwrap()).epochs(150).batch_size(4);
     trainer.fit(&mut model, &data, None).unwrap();
@@ -358,7 +360,7 @@ fn a_forecaster_learns_and_the_same_seed_gives_the_same_bits() {
     let (train, test) = windows.split(&series, 90).unwrap();
     let run = || {
         let scaler = Scaler::standard(&[train.series().view()]).unwrap();
-        let builder = Forecaster::<f64, GruCell<f64>>::builder(1, &windows).hidden_size(8);
+        let builder = Forecaster::<GruCell<f64>>::builder(1, &windows).hidden_size(8);
         let mut model = builder.dropout(0.1).scaler(scaler).build(&mut rng()).unwrap();
         let trainer = Trainer::new(Adam::new(0.02).unwrap()).epochs(20).seed(7);
         trainer.fit(&mut model, &train, Some(&test)).unwrap();

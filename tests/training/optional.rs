@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use ndarray::{Array1, Array2, Array3, array};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
+use recurrent::cell::LstmCell;
 use recurrent::data::{Dataset, read_npy};
 use recurrent::model::SequenceClassifier;
 use recurrent::optim::Adam;
@@ -74,7 +75,7 @@ fn what_is_no_such_array_is_refused() {
 fn a_history_is_drawn_with_its_losses_and_figures() {
     let sequences = (0..8).map(|i| Array2::from_elem((3, 1), (i % 2) as f32)).collect();
     let data = Dataset::new(sequences, (0..8).map(|i| i % 2).collect()).unwrap();
-    let builder = SequenceClassifier::<f32>::builder(1, 2).hidden_size(4);
+    let builder = SequenceClassifier::<LstmCell<f32>>::builder(1, 2).hidden_size(4);
     let mut model = builder.build(&mut ChaCha8Rng::seed_from_u64(1)).unwrap();
     let trainer = Trainer::new(Adam::new(0.01).unwrap()).epochs(3);
     let history = trainer.fit(&mut model, &data, Some(&data)).unwrap();

@@ -6,7 +6,7 @@ use recurrent::optim::{Adam, Adaptive, Optimizer, Sgd};
 
 use crate::common::fixture::Fixture;
 
-type Rule = Box<dyn Optimizer<f64, Array2<f64>>>;
+type Rule = Box<dyn Optimizer<Array2<f64>>>;
 
 /// A tensor of the fixture, as a matrix per step.
 fn fixture(name: &str) -> Array3<f64> {
@@ -100,7 +100,7 @@ fn a_sum_of_squares_stays_finite_and_its_value_can_still_move() {
         rule.step(&mut theta, &array![[most]]).unwrap();
         assert!(theta[[0, 0]] < before - 0.5);
     }
-    let state = Optimizer::<f32, Array2<f32>>::state(&rule);
+    let state = Optimizer::<Array2<f32>>::state(&rule);
     assert!(state.moments[0][[0, 0]].is_finite());
 }
 

@@ -114,9 +114,9 @@ fn a_moving_average_agrees_with_pytorch_and_refuses_other_shapes() {
 }
 
 /// Five steps, then five more from the state; against ten without a break.
-fn goes_on(make: &dyn Fn() -> Box<dyn Optimizer<f64, Array2<f64>>>) {
+fn goes_on(make: &dyn Fn() -> Box<dyn Optimizer<Array2<f64>>>) {
     let grad = |theta: &Array2<f64>| theta.mapv(|value| value.powi(3) + 0.1);
-    let steps = |optimizer: &mut dyn Optimizer<f64, Array2<f64>>, theta: &mut Array2<f64>| {
+    let steps = |optimizer: &mut dyn Optimizer<Array2<f64>>, theta: &mut Array2<f64>| {
         for _ in 0..5 {
             let grad = grad(theta);
             optimizer.step(theta, &grad).unwrap();

@@ -52,7 +52,7 @@ impl Score for Judged {
     }
 }
 
-impl Model<f64> for Net<f64> {
+impl Model for Net<f64> {
     type Batch = Batch;
     type Score = Judged;
 
@@ -122,7 +122,7 @@ fn net() -> Net<f64> {
     Net { lstm, head: Linear::new(5, 2, &mut rng).unwrap() }
 }
 
-type Training<'a> = Trainer<'a, f64, Net<f64>>;
+type Training<'a> = Trainer<'a, Net<f64>>;
 
 /// Every setting that carries state from step to step.
 fn trainer<'a>(epochs: usize) -> Training<'a> {
@@ -234,7 +234,7 @@ fn a_checkpoint_of_other_settings_is_refused_and_nothing_changes() {
 
 #[test]
 fn optimisers_and_schedules_of_other_options_say_so() {
-    fn of(optimizer: impl Optimizer<f64, Net<f64>>) -> String {
+    fn of(optimizer: impl Optimizer<Net<f64>>) -> String {
         optimizer.options()
     }
     let (sgd, adam) = (|| Sgd::new(0.1).unwrap(), || Adam::new(0.1).unwrap());

@@ -10,11 +10,11 @@ use recurrent::{Arrays, Recompute, Float, Recurrent, Sequences, State, Stream, W
 use crate::tensors::{array, named, set};
 
 /// The work of `case` with cells of type `C`.
-pub fn make<T: Float, C: Cell<T> + 'static>(
+pub fn make<T: Float, C: Cell<Elem = T> + 'static>(
     case: &Case,
     tensors: &Tensors,
 ) -> Result<Box<dyn Work>> {
-    let mut network = Recurrent::<T, C>::builder(case.input_size, case.hidden_size)
+    let mut network = Recurrent::<C>::builder(case.input_size, case.hidden_size)
         .num_layers(case.num_layers)
         .bidirectional(case.bidirectional)
         .build(&mut rng())?;
@@ -48,8 +48,8 @@ pub fn rng() -> ChaCha8Rng {
 }
 
 /// The state whose parts the file has as `h_SUFFIX` and `c_SUFFIX` under `prefix`.
-fn state<T: Float, C: Cell<T>>(
-    network: &Recurrent<T, C>,
+fn state<T: Float, C: Cell<Elem = T>>(
+    network: &Recurrent<C>,
     tensors: &Tensors,
     batch: usize,
     suffix: &str,
@@ -80,7 +80,7 @@ struct Infer<T: Float> {
 }
 
 impl<T: Float> Infer<T> {
-    fn new<C: Cell<T> + 'static>(network: Recurrent<T, C>, x: Sequences<T>, initial: State<T>) -> Self {
+    fn new<C: Cell<Elem = T> + 'static>(network: Recurrent<C>, x: Sequences<T>, initial: State<T>) -> Self {
         // The workspace borrows the network, which lives as long as this process.
         let workspace = Box::leak(Box::new(network)).workspace();
         Self { workspace, x, initial }
@@ -101,25 +101,25 @@ impl<T: Float> Work for Infer<T> {
     }
 }
 
-struct Train<T: Float, C: Cell<T>> {
-    network: Recurrent<T, C>,
-    x: Sequences<T>,
-    initial: State<T>,
-    d_output: Array3<T>,
-    d_final: State<T>,
+struct Train<C: Cell> {
+    network: Recurrent<C>,
+    x: Sequences<C::Elem>,
+    initial: State<C::Elem>,
+    d_output: Array3<C::Elem>,
+    d_final: State<C::Elem>,
     checkpoint: Recompute,
 }
 
 /// What one unit of training gives.
-struct Trained<T: Float, C: Cell<T>> {
-    output: Sequences<T>,
-    last: State<T>,
-    d_x: Array3<T>,
-    d_initial: State<T>,
-    grad: Recurrent<T, C>,
+struct Trained<C: Cell> {
+    output: Sequences<C::Elem>,
+    last: State<C::Elem>,
+    d_x: Array3<C::Elem>,
+    d_initial: State<C::Elem>,
+    grad: Recurrent<C>,
 }
 
-impl<T: Float, C: Cell<T>> Train<T, C> {
+impl<T: Float, C: Cell<Elem = T>> Train<T, C> {
     fn unit(&self) -> Result<Trained<T, C>> {
         let Self { network, x, initial, checkpoint, .. } = self;
         let (output, last, tape) =
@@ -131,7 +131,7 @@ impl<T: Float, C: Cell<T>> Train<T, C> {
     }
 }
 
-impl<T: Float, C: Cell<T>> Work for Train<T, C> {
+impl<T: Float, C: Cell<Elem = T>> Work for Train<T, C> {
     fn run(&mut self) -> Result<()> {
         std::hint::black_box(self.unit()?);
         Ok(())
@@ -156,7 +156,7 @@ struct Step<T: Float> {
 }
 
 impl<T: Float> Step<T> {
-    fn new<C: Cell<T> + 'static>(network: Recurrent<T, C>, x: Array3<T>, initial: State<T>) -> Result<Self> {
+    fn new<C: Cell<Elem = T> + 'static>(network: Recurrent<C>, x: Array3<T>, initial: State<T>) -> Result<Self> {
         // The stream borrows the network, which lives as long as this process.
         let network = Box::leak(Box::new(network));
         let mut stream = network.stream(initial.batch())?;
