@@ -185,7 +185,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         if !quick {
             let steps = |line: &Line| line.map(|value, s| s / sweep.shape(value)[0] as f64 * 1e6);
             let lines: Vec<_> = lines.iter().map(steps).collect();
-            let file = format!("{}/benches/plots/{}.svg", env!("CARGO_MANIFEST_DIR"), sweep.name);
+            let file = format!("{}/plots/{}.svg", env!("CARGO_MANIFEST_DIR"), sweep.name);
             draw(file.as_ref(), &sweep.title(), sweep.symbol, &lines)?;
             println!("benches/plots/{}.svg\n", sweep.name);
         }

@@ -38,7 +38,7 @@ fn files(folder: &Path, found: &mut Vec<PathBuf>) {
 
 /// Each source file with its part's place in the order.
 fn sources() -> Vec<(PathBuf, usize, String)> {
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("../src");
     let mut paths = Vec::new();
     files(&src, &mut paths);
     let place = |path: &Path| {
@@ -97,7 +97,7 @@ fn the_core_can_be_read_in_an_afternoon() {
 #[test]
 fn the_map_in_the_readme_names_every_part() {
     let readme =
-        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md")).unwrap();
     for part in PARTS {
         let named = [format!("  {part}/ "), format!("  {part}.rs ")];
         assert!(named.iter().any(|name| readme.contains(name)), "{part} is not in README.md");
@@ -107,7 +107,7 @@ fn the_map_in_the_readme_names_every_part() {
 #[test]
 fn each_program_of_the_readme_has_at_most_20_lines() {
     let readme =
-        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md")).unwrap();
     let programs: Vec<&str> = readme.split("```rust").skip(1).collect();
     assert!(programs.len() >= 5, "only {} programs were found", programs.len());
     for program in programs {

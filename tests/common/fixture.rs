@@ -8,10 +8,10 @@ use safetensors::SafeTensors;
 pub(crate) struct Fixture(Vec<u8>);
 
 impl Fixture {
-    /// The file `name` of tests/fixtures.
+    /// The file `name` of fixtures.
     pub(crate) fn open(name: &str) -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        Self(std::fs::read(root.join(format!("tests/fixtures/{name}.safetensors"))).unwrap())
+        Self(std::fs::read(root.join(format!("fixtures/{name}.safetensors"))).unwrap())
     }
 
     pub(crate) fn get<D: Dimension>(&self, name: &str) -> Array<f64, D> {

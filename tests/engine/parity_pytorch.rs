@@ -21,7 +21,7 @@ struct Fixture(HashMap<String, ArrayD<f64>>);
 
 impl Fixture {
     fn read(name: &str) -> Self {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
         let bytes = std::fs::read(folder.join(format!("{name}.safetensors"))).unwrap();
         let file = SafeTensors::deserialize(&bytes).unwrap();
         let tensors = file.iter().map(|(name, view)| {

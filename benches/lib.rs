@@ -1,0 +1,1 @@
+//! The benchmarks of `recurrent`: see the files beside this one.

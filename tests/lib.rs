@@ -1,0 +1,1 @@
+//! The tests of `recurrent`: see the files beside this one.
