@@ -33,7 +33,7 @@ macro_rules! slice {
 
 fn slices<T: Float>(criterion: &mut Criterion) {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
-    let values: Vec<T> = (0..LEN).map(|_| T::of(rng.random_range(-4.0..4.0))).collect();
+    let values: Vec<T> = (0..LEN).map(|_| T::from_f64(rng.random_range(-4.0..4.0))).collect();
     let mut group = criterion.benchmark_group(format!("activations/{}", T::NAME));
     slice!(group, "sigmoid", values, sigmoid_slice);
     slice!(group, "tanh", values, tanh_slice);

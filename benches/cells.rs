@@ -42,7 +42,7 @@ fn cell<T: Float, C: Cell<Elem = T>>(criterion: &mut Criterion, name: &str, peak
         };
         let mut values = |width| {
             let shape = (time, batch, width);
-            Array3::from_shape_simple_fn(shape, || T::of(rng.random_range(-1.0..1.0)))
+            Array3::from_shape_simple_fn(shape, || T::from_f64(rng.random_range(-1.0..1.0)))
         };
         let (x, d_output) = (Sequences::full(values(input)), values(net.output_size()));
         let Ok(x) = x else { return };

@@ -39,7 +39,7 @@ const GRADIENTS: &[(usize, usize, usize)] =
 
 fn random<T: Float>(shape: (usize, usize)) -> Array2<T> {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
-    Array2::from_shape_simple_fn(shape, || T::of(rng.random_range(-1.0..1.0)))
+    Array2::from_shape_simple_fn(shape, || T::from_f64(rng.random_range(-1.0..1.0)))
 }
 
 fn products<T: Float>(criterion: &mut Criterion) {

@@ -40,7 +40,9 @@ fn cell<T: Float, C: Cell<Elem = T>>(criterion: &mut Criterion, name: &str, peak
             Ok(net) => net,
             Err(error) => return println!("{name}: {error}"),
         };
-        let x = Array2::from_shape_simple_fn((batch, input), || T::of(rng.random_range(-1.0..1.0)));
+        let x = Array2::from_shape_simple_fn((batch, input), || {
+            T::from_f64(rng.random_range(-1.0..1.0))
+        });
         let Ok(mut stream) = net.stream(batch) else { return };
         let weights = |cell: &C| {
             cell.weights().weight_ih.nrows()

@@ -65,7 +65,7 @@ impl Model for Forecast<f32> {
     type Batch = Windows;
     type Score = Regression;
 
-    fn learn(
+    fn loss_and_grad(
         &self,
         (x, y): &Windows,
         grad: &mut Self,
@@ -78,7 +78,7 @@ impl Model for Forecast<f32> {
         Ok(f64::from(loss))
     }
 
-    fn measure(&self, (x, y): &Windows, score: &mut Regression) -> recurrent::Result<()> {
+    fn score_batch(&self, (x, y): &Windows, score: &mut Regression) -> recurrent::Result<()> {
         let said = self.predict(x)?.into_values();
         let scored = said.slice(s![WARM_UP.., .., 0]);
         for (&said, &came) in scored.iter().zip(y.values().slice(s![WARM_UP.., .., 0])) {

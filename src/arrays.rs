@@ -59,7 +59,7 @@ pub trait Arrays: Clone {
     /// The same bundle with every value zero.
     fn zeros_like(&self) -> Self {
         let mut zeros = self.clone();
-        zeros.fill(Self::Elem::of(0.0));
+        zeros.fill(Self::Elem::from_f64(0.0));
         zeros
     }
 
@@ -86,9 +86,10 @@ pub trait Arrays: Clone {
     fn check_finite(&self) -> Result<()> {
         let mut found = Ok(());
         self.for_each(&mut |name, array| {
-            let bad = || array.iter().enumerate().find(|(_, value)| !value.f64().is_finite());
+            let bad = || array.iter().enumerate().find(|(_, value)| !value.as_f64().is_finite());
             if let (true, Some((index, value))) = (found.is_ok(), bad()) {
-                found = Err(Error::NonFinite { name: name.to_owned(), index, value: value.f64() });
+                found =
+                    Err(Error::NonFinite { name: name.to_owned(), index, value: value.as_f64() });
             }
         });
         found

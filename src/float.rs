@@ -55,10 +55,10 @@ pub trait Float: SimdFloatElement + NdFloat + std::iter::Sum + sealed::Sealed {
     fn pick<F: PerFloat>(table: &Table<F>) -> &F::Of<Self>;
 
     /// The nearest value to `value`.
-    fn of(value: f64) -> Self;
+    fn from_f64(value: f64) -> Self;
 
     /// The value in double precision; exact.
-    fn f64(self) -> f64;
+    fn as_f64(self) -> f64;
 
     /// Appends the value's bytes, little-endian.
     fn write_le(self, bytes: &mut Vec<u8>);
@@ -85,11 +85,11 @@ impl Float for f32 {
         &table.f32
     }
 
-    fn of(value: f64) -> Self {
+    fn from_f64(value: f64) -> Self {
         value as f32
     }
 
-    fn f64(self) -> f64 {
+    fn as_f64(self) -> f64 {
         f64::from(self)
     }
 
@@ -127,11 +127,11 @@ impl Float for f64 {
         &table.f64
     }
 
-    fn of(value: f64) -> Self {
+    fn from_f64(value: f64) -> Self {
         value
     }
 
-    fn f64(self) -> f64 {
+    fn as_f64(self) -> f64 {
         self
     }
 

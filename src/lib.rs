@@ -68,8 +68,9 @@ pub use error::{Error, Result};
 pub use float::Float;
 
 pub use sequence::{
-    Builder, CoupledLstm, Gru, LayerNormLstm, Lstm, PeepholeLstm, ProjectedLstm, Recompute,
-    Recurrent, Rnn, State, StepGradients, Stream, Tape, Truncated, Window, Workspace,
+    CoupledLstm, Gru, LayerNormLstm, Lstm, PeepholeLstm, ProjectedLstm, Recompute, Recurrent,
+    RecurrentBuilder, Rnn, State, StepGradients, Stream, Tape, Truncated, TruncatedWindow,
+    Workspace,
 };
 pub use sequences::Sequences;
 

@@ -134,7 +134,7 @@ fn train<M: Model<Elem = f32>>(
         let begun = Instant::now();
         for chunk in order.chunks(job.batch_size) {
             let mut grad = model.zeros_like();
-            model.learn(&batch(&samples, chunk)?, &mut grad, &mut rng)?;
+            model.loss_and_grad(&batch(&samples, chunk)?, &mut grad, &mut rng)?;
             clip_global_norm(&mut grad, 1.0)?;
             adam.step(&mut model, &grad)?;
         }
@@ -143,9 +143,9 @@ fn train<M: Model<Elem = f32>>(
     let mut score = M::Score::default();
     let all: Vec<usize> = (0..test.lengths.len()).collect();
     for chunk in all.chunks(256) {
-        model.measure(&batch(&test, chunk)?, &mut score)?;
+        model.score_batch(&batch(&test, chunk)?, &mut score)?;
     }
-    Ok(Outcome { name: job.name, seed: job.seed, figures: score.figures(), seconds })
+    Ok(Outcome { name: job.name, seed: job.seed, figures: score.metrics(), seconds })
 }
 
 fn run<C: Cell<Elem = f32>>(job: Job, data: &Data) -> Result<Outcome> {

@@ -26,7 +26,7 @@ compiled! {
 
 #[inline(always)]
 fn burst_on<S: Simd, T: Float>(simd: S) -> f64 {
-    let vector = |value: f64| Vector::<S, T>::splat(simd, T::of(value));
+    let vector = |value: f64| Vector::<S, T>::splat(simd, T::from_f64(value));
     let (factor, addend) = (vector(black_box(0.999)), vector(black_box(0.001)));
     let mut sums = [vector(black_box(1.0)); CHAINS];
     let start = Instant::now();

@@ -203,7 +203,7 @@ impl Model for Teller<f32> {
     type Batch = Lesson;
     type Score = Likelihood;
 
-    fn learn(&self, lesson: &Lesson, grad: &mut Self, rng: &mut dyn Rng) -> Result<f64> {
+    fn loss_and_grad(&self, lesson: &Lesson, grad: &mut Self, rng: &mut dyn Rng) -> Result<f64> {
         let (before, next) = lesson.words()?;
         let seen = self.see(&lesson.pixels)?;
         let (vector, mask) = Dropout::new(VECTOR_DROPOUT)?.forward_train(&seen.vector, rng);
@@ -224,7 +224,7 @@ impl Model for Teller<f32> {
         Ok(f64::from(loss))
     }
 
-    fn measure(&self, lesson: &Lesson, score: &mut Likelihood) -> Result<()> {
+    fn score_batch(&self, lesson: &Lesson, score: &mut Likelihood) -> Result<()> {
         let (before, next) = lesson.words()?;
         let Seen { vector, .. } = self.see(&lesson.pixels)?;
         let x = self.heard(&before, &vector)?;

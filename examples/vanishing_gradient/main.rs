@@ -80,7 +80,7 @@ fn study<C: Cell<Elem = f32>>(
     let mut accuracies = Vec::new();
     for gap in GAPS {
         let mut score = Default::default();
-        reader.measure(&corpus::draw(TEST_SENTENCES, gap..=gap, &mut rng)?, &mut score)?;
+        reader.score_batch(&corpus::draw(TEST_SENTENCES, gap..=gap, &mut rng)?, &mut score)?;
         accuracies.push(score.accuracy());
     }
     Ok(Some(Figures { name, accuracies, flows: [before, after.norms] }))

@@ -174,7 +174,7 @@ impl<T: Float> Cell for LayerNormLstmCell<T> {
 
     fn new(config: &CellConfig, options: &LayerNormLstmOptions, rng: &mut dyn Rng) -> Result<Self> {
         let hidden = config.hidden_size;
-        let epsilon = T::of(options.epsilon);
+        let epsilon = T::from_f64(options.epsilon);
         if !(epsilon.is_finite() && epsilon > T::zero()) {
             return Err(Error::argument("epsilon", "a finite value over 0", options.epsilon));
         }
@@ -186,7 +186,7 @@ impl<T: Float> Cell for LayerNormLstmCell<T> {
                 let expected = "a finite value, in a cell with bias";
                 return Err(Error::argument("forget_bias", expected, value));
             };
-            bias.iter_mut().skip(hidden).take(hidden).for_each(|b| *b = T::of(value));
+            bias.iter_mut().skip(hidden).take(hidden).for_each(|b| *b = T::from_f64(value));
         }
         let (ln_ih, ln_c) =
             (Affine::new(4 * hidden, config.bias), Affine::new(hidden, config.bias));

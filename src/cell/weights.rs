@@ -62,7 +62,7 @@ impl<T: Float> GateWeights<T> {
         };
         let hidden = bias_ih.len() / gates;
         let rows = Slice::from(gate * hidden..(gate + 1) * hidden);
-        bias_ih.slice_axis_mut(Axis(0), rows).fill(T::of(value));
+        bias_ih.slice_axis_mut(Axis(0), rows).fill(T::from_f64(value));
         bias_hh.slice_axis_mut(Axis(0), rows).fill(T::zero());
         Ok(())
     }

@@ -89,7 +89,7 @@ impl GradientFlow {
     ) -> Result<Self> {
         let gradients = steps.get(state, layer, reverse)?;
         let norm = |step: ndarray::ArrayView2<'_, T>| {
-            step.iter().map(|d| d.f64() * d.f64()).sum::<f64>().sqrt()
+            step.iter().map(|d| d.as_f64() * d.as_f64()).sum::<f64>().sqrt()
         };
         let norms = gradients.outer_iter().map(norm).collect();
         Ok(Self { state: state.to_owned(), layer, reverse, norms })

@@ -53,7 +53,7 @@ pub fn read_npy<T: Float, D: Dimension>(path: impl AsRef<Path>) -> Result<Array<
 fn try_as<A: ReadableElement + ToF64, T: Float, D: Dimension>(
     bytes: &[u8],
 ) -> std::result::Result<Array<T, D>, ReadNpyError> {
-    Ok(Array::<A, D>::read_npy(bytes)?.mapv(|value| T::of(value.to_f64())))
+    Ok(Array::<A, D>::read_npy(bytes)?.mapv(|value| T::from_f64(value.to_f64())))
 }
 
 /// A number that converts to the nearest `f64`.

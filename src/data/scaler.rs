@@ -83,7 +83,7 @@ impl Scaler {
         let (mut offset, mut scale) = (Vec::new(), Vec::new());
         for j in 0..features {
             let columns = parts.iter().map(|part| part.column(j));
-            let values: Vec<f64> = columns.flatten().map(|value| value.f64()).collect();
+            let values: Vec<f64> = columns.flatten().map(|value| value.as_f64()).collect();
             let (o, s) = of(&values);
             offset.push(o);
             scale.push(if s > 0.0 { s } else { 1.0 });
@@ -130,7 +130,7 @@ impl Scaler {
         let mut mapped = values.to_owned();
         for mut row in mapped.rows_mut() {
             for ((value, &offset), &scale) in row.iter_mut().zip(&self.offset).zip(&self.scale) {
-                *value = T::of(f(value.f64(), offset, scale));
+                *value = T::from_f64(f(value.as_f64(), offset, scale));
             }
         }
         Ok(mapped)

@@ -111,7 +111,7 @@ impl Sampling {
     pub fn pick<T: Float>(&self, logits: ArrayView1<'_, T>, rng: &mut dyn Rng) -> Result<usize> {
         let bad = |x: &T| x.is_nan() || *x == T::infinity();
         if let Some(index) = logits.iter().position(bad) {
-            let value = logits[index].f64();
+            let value = logits[index].as_f64();
             return Err(Error::NonFinite { name: "logits".to_owned(), index, value });
         }
         let likeliest = argmax(logits).filter(|&best| logits[best] > T::neg_infinity());
@@ -119,8 +119,8 @@ impl Sampling {
         let likeliest = likeliest.ok_or_else(expected)?;
         let Some(temperature) = self.temperature else { return Ok(likeliest) };
 
-        let max = logits[likeliest].f64();
-        let weight = |(i, x): (usize, &T)| (i, ((x.f64() - max) / temperature).exp());
+        let max = logits[likeliest].as_f64();
+        let weight = |(i, x): (usize, &T)| (i, ((x.as_f64() - max) / temperature).exp());
         let mut weights: Vec<(usize, f64)> = logits.iter().enumerate().map(weight).collect();
         weights.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
         weights.truncate(self.top_k);

@@ -140,7 +140,7 @@ impl<T: Float> LayerNorm<T> {
     fn normalized(&self, x: ArrayView2<'_, T>) -> (Array2<T>, Vec<T>) {
         let mut normalized = x.as_standard_layout().into_owned();
         let values = normalized.as_slice_mut().expect("rows in standard layout");
-        let (width, epsilon) = (self.weight.len(), T::of(self.epsilon));
+        let (width, epsilon) = (self.weight.len(), T::from_f64(self.epsilon));
         let scales = normalize_rows(Level::new(), values, width, epsilon);
         (normalized, scales)
     }

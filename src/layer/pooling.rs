@@ -167,7 +167,7 @@ impl<T: Float> TimePooling<T> {
                     }
                 }
                 (Pooling::Mean | Pooling::Attention, _) => {
-                    let share = &d_y / T::of(length as f64);
+                    let share = &d_y / T::from_f64(length as f64);
                     d_steps.rows_mut().into_iter().take(length).for_each(|mut d| d.assign(&share));
                 }
             }

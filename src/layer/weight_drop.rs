@@ -29,7 +29,7 @@ use crate::tensor::random::dropout_mask;
 /// let target = x.with_values(Array3::zeros((10, 4, 8)))?;
 ///
 /// let mut grad = lstm.zeros_like();
-/// let loss = WeightDrop::new(0.5, "weight_hh*")?.learn(&lstm, &mut grad, &mut rng, |lstm, grad, rng| {
+/// let loss = WeightDrop::new(0.5, "weight_hh*")?.loss_and_grad(&lstm, &mut grad, &mut rng, |lstm, grad, rng| {
 ///     let (output, _, tape) = lstm.forward_train(&x, None, rng)?;
 ///     let (loss, d_output) = Mse.sequences(&output, &target)?;
 ///     lstm.backward(tape, &d_output, None, grad)?;
@@ -61,7 +61,7 @@ impl WeightDrop {
     /// # Errors
     /// Where the pattern matches no array, `grad` is not like `model`, or `f` fails; `grad` is then as
     /// before.
-    pub fn learn<T: Float, A: Arrays<Elem = T>, R>(
+    pub fn loss_and_grad<T: Float, A: Arrays<Elem = T>, R>(
         &self,
         model: &A,
         grad: &mut A,

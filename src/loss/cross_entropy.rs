@@ -194,7 +194,7 @@ impl<'a, T: Float> Sweep<'a, T> {
         let weights = (0..width).map(|class| part * loss.weight(class));
         let soft = (part > 0.0).then(|| {
             let mut soft = Aligned::zeros(padded::<T>(width));
-            soft.iter_mut().zip(weights.clone()).for_each(|(to, weight)| *to = T::of(weight));
+            soft.iter_mut().zip(weights.clone()).for_each(|(to, weight)| *to = T::from_f64(weight));
             soft
         });
         let soft_sum = if soft.is_some() { weights.sum() } else { 0.0 };

@@ -75,11 +75,11 @@ impl KlDivergence {
                     return Err(Error::argument(argument, "a probability", y[c]));
                 }
                 let (log_sum, mass) =
-                    (log_sum_exp(x.view()), y.iter().map(|y| y.f64()).sum::<f64>());
+                    (log_sum_exp(x.view()), y.iter().map(|y| y.as_f64()).sum::<f64>());
                 for ((d, x), y) in d.iter_mut().zip(&x).zip(&y) {
-                    let (log_p, y) = (x.f64() - log_sum, y.f64());
+                    let (log_p, y) = (x.as_f64() - log_sum, y.as_f64());
                     sum += if y > 0.0 { y * (y.ln() - log_p) } else { 0.0 };
-                    *d = T::of((log_p.exp() * mass - y) / rows);
+                    *d = T::from_f64((log_p.exp() * mass - y) / rows);
                 }
             }
         }
@@ -89,6 +89,6 @@ impl KlDivergence {
 
 /// ln Σ eˣ.
 fn log_sum_exp<T: Float>(row: ArrayView1<'_, T>) -> f64 {
-    let most = row.iter().fold(f64::NEG_INFINITY, |most, x| most.max(x.f64()));
-    most + row.iter().map(|x| (x.f64() - most).exp()).sum::<f64>().ln()
+    let most = row.iter().fold(f64::NEG_INFINITY, |most, x| most.max(x.as_f64()));
+    most + row.iter().map(|x| (x.as_f64() - most).exp()).sum::<f64>().ln()
 }

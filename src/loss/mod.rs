@@ -40,8 +40,8 @@ pub use sum::Sum;
 
 /// `value` and `gradient`, unless the value is not finite in `T`.
 fn finite<T: Float, G>(value: f64, gradient: G) -> Result<(T, G)> {
-    if T::of(value).is_finite() {
-        return Ok((T::of(value), gradient));
+    if T::from_f64(value).is_finite() {
+        return Ok((T::from_f64(value), gradient));
     }
     Err(Error::NonFinite { name: "loss".to_owned(), index: 0, value })
 }
@@ -76,9 +76,9 @@ fn elementwise<T: Float>(
         for (b, mut d) in d.outer_iter_mut().enumerate() {
             if t < predicted.lengths()[b] {
                 for (j, ((d, p), y)) in d.iter_mut().zip(p.row(b)).zip(y.row(b)).enumerate() {
-                    let (loss, slope) = f(j, p.f64(), y.f64());
+                    let (loss, slope) = f(j, p.as_f64(), y.as_f64());
                     sum += loss;
-                    *d = T::of(slope / count);
+                    *d = T::from_f64(slope / count);
                 }
             }
         }

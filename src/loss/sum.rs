@@ -28,7 +28,7 @@ fn summed<T: Float, D: Dimension>(
     (mean, gradient): (T, Array<T, D>),
     count: f64,
 ) -> Result<(T, Array<T, D>)> {
-    finite(mean.f64() * count, gradient * T::of(count))
+    finite(mean.as_f64() * count, gradient * T::from_f64(count))
 }
 
 /// The calls of the sums of losses whose targets are numbers; `$per` is how many terms a row has.

@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::float::Float;
 use crate::layer::Pooling;
 use crate::loss::CrossEntropy;
-use crate::model::config::{Builder, Config, Shape, shape_calls};
+use crate::model::config::{Config, ModelBuilder, Shape, shape_calls};
 use crate::model::network::Step;
 use crate::model::pooled::{Pooled, PooledStream};
 use crate::model::{check_batch, classes_of, likeliest, needed, probabilities_of};
@@ -65,7 +65,7 @@ pub struct SequenceClassifier<C: Cell = LstmCell<f32>> {
 }
 shape_calls!(SequenceClassifier, body.network, body);
 
-impl<T: Float, C: Cell<Elem = T>> Builder<SequenceClassifier<C>> {
+impl<T: Float, C: Cell<Elem = T>> ModelBuilder<SequenceClassifier<C>> {
     /// How the steps of a sequence become one; as long as nothing is said the last of them, for the
     /// direction backward in time the first.
     pub fn pooling(mut self, pooling: Pooling) -> Self {
@@ -82,8 +82,8 @@ impl<T: Float, C: Cell<Elem = T>> Builder<SequenceClassifier<C>> {
 
 impl<T: Float, C: Cell<Elem = T>> SequenceClassifier<C> {
     /// Begins a classifier of sequences of `input_size` features, or tokens, into `classes`.
-    pub fn builder(input_size: usize, classes: usize) -> Builder<Self> {
-        Builder::new(input_size, classes)
+    pub fn builder(input_size: usize, classes: usize) -> ModelBuilder<Self> {
+        ModelBuilder::new(input_size, classes)
     }
 
     /// How many classes there are.
@@ -110,7 +110,7 @@ impl<T: Float, C: Cell<Elem = T>> SequenceClassifier<C> {
     /// Returns the name of the likeliest class of each sequence.
     ///
     /// # Errors
-    /// As [`predict`](Self::predict); also if the model keeps no [`labels`](Builder::labels).
+    /// As [`predict`](Self::predict); also if the model keeps no [`labels`](ModelBuilder::labels).
     pub fn predict_labels(&self, x: &Sequences<T>) -> Result<Vec<&str>> {
         let labels = needed(self.config.labels.as_ref())?;
         Ok(self.predict(x)?.into_iter().map(|class| &labels[class][..]).collect())
@@ -120,6 +120,7 @@ impl<T: Float, C: Cell<Elem = T>> SequenceClassifier<C> {
     ///
     /// ```
     /// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+    /// use recurrent::cell::LstmCell;
     /// use recurrent::data::{Dataset, Unit, Vocabulary};
     /// use recurrent::model::SequenceClassifier;
     /// use recurrent::{optim::Adam, train::Trainer};
@@ -167,13 +168,18 @@ impl<T: Float, C: Cell<Elem = T>> Model for SequenceClassifier<C> {
     type Batch = (Sequences<T>, Vec<usize>);
     type Score = Classification;
 
-    fn learn(&self, (x, classes): &Self::Batch, grad: &mut Self, rng: &mut dyn Rng) -> Result<f64> {
+    fn loss_and_grad(
+        &self,
+        (x, classes): &Self::Batch,
+        grad: &mut Self,
+        rng: &mut dyn Rng,
+    ) -> Result<f64> {
         check_batch("classes", x, classes.len())?;
         let loss = |logits: &Array2<T>| self.config.own.rows(logits.view(), classes);
-        self.body.learn(x, loss, &mut grad.body, rng)
+        self.body.loss_and_grad(x, loss, &mut grad.body, rng)
     }
 
-    fn measure(&self, (x, classes): &Self::Batch, score: &mut Classification) -> Result<()> {
+    fn score_batch(&self, (x, classes): &Self::Batch, score: &mut Classification) -> Result<()> {
         check_batch("classes", x, classes.len())?;
         let logits = self.body.outputs(x)?;
         let (loss, _) = self.config.own.rows(logits.view(), classes)?;
@@ -181,7 +187,7 @@ impl<T: Float, C: Cell<Elem = T>> Model for SequenceClassifier<C> {
         for (row, &class) in logits.rows().into_iter().zip(classes).filter(|x| counts(x.1)) {
             score.add(row, class)?;
         }
-        score.add_loss(loss.f64(), classes.iter().filter(|class| counts(class)).count());
+        score.add_loss(loss.as_f64(), classes.iter().filter(|class| counts(class)).count());
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! [`Builder`]: what a model is to be; and how it is written to a file and read again.
+//! [`ModelBuilder`]: what a model is to be; and how it is written to a file and read again.
 
 use std::fmt::Debug;
 use std::path::Path;
@@ -28,7 +28,7 @@ pub struct Config<C: Cell, E> {
     pub(super) embedding_dim: Option<usize>,
     pub(super) dropout: f64,
     pub(super) pooling: Pooling,
-    pub(super) recurrent: sequence::Builder<C>,
+    pub(super) recurrent: sequence::RecurrentBuilder<C>,
     pub(super) vocabulary: Option<Vocabulary>,
     pub(super) labels: Option<Vec<String>>,
     pub(super) scaler: Option<Scaler>,
@@ -60,7 +60,7 @@ impl<C: Cell, E> Config<C, E> {
     }
 }
 
-/// A kind of model: what [`Builder`] and files need of it. Sealed: the models of this module alone.
+/// A kind of model: what [`ModelBuilder`] and files need of it. Sealed: the models of this module alone.
 pub trait Shape: Arrays {
     /// The cell of its recurrent layers.
     type Cell: Cell<Elem = Self::Elem>;
@@ -76,7 +76,7 @@ pub trait Shape: Arrays {
     fn config(&self) -> &Config<Self::Cell, Self::Own>;
 }
 
-/// Sizes and options of a model; [`build`](Builder::build) checks them.
+/// Sizes and options of a model; [`build`](ModelBuilder::build) checks them.
 ///
 /// | option | default | range |
 /// |---|---|---|
@@ -91,11 +91,11 @@ pub trait Shape: Arrays {
 ///
 /// A kind of model has options of its own beside them: pooling, loss.
 #[derive(Clone, Debug)]
-pub struct Builder<M: Shape> {
+pub struct ModelBuilder<M: Shape> {
     pub(super) config: Config<M::Cell, M::Own>,
 }
 
-impl<M: Shape> Builder<M> {
+impl<M: Shape> ModelBuilder<M> {
     pub(super) fn new(input_size: usize, output_size: usize) -> Self {
         Self {
             config: Config {
@@ -139,7 +139,7 @@ impl<M: Shape> Builder<M> {
     /// Sets what else the recurrent layers can be told: initial weights, a learned initial state.
     pub fn recurrent(
         mut self,
-        set: impl FnOnce(sequence::Builder<M::Cell>) -> sequence::Builder<M::Cell>,
+        set: impl FnOnce(sequence::RecurrentBuilder<M::Cell>) -> sequence::RecurrentBuilder<M::Cell>,
     ) -> Self {
         self.config.recurrent = set(self.config.recurrent);
         self

@@ -68,7 +68,7 @@ impl Criterion {
     ) {
         for ((row, number), target) in target.indexed_iter() {
             let middle = outputs[[row, number * self.outputs() + self.middle()]];
-            score.add(middle.f64(), target.f64());
+            score.add(middle.as_f64(), target.as_f64());
         }
     }
 }

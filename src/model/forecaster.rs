@@ -10,7 +10,7 @@ use crate::cell::{Cell, LstmCell};
 use crate::data::{Scaler, WindowBatch, Windows};
 use crate::error::{Error, Result, check_indices, check_shape, check_size};
 use crate::float::Float;
-use crate::model::config::{Builder, Config, Shape, shape_calls};
+use crate::model::config::{Config, ModelBuilder, Shape, shape_calls};
 use crate::model::network::Step;
 use crate::model::pooled::{Pooled, PooledStream};
 use crate::model::{Criterion, check_batch};
@@ -29,7 +29,7 @@ use crate::train::metrics::Regression;
 /// target features. Batches with other targets are refused.
 ///
 /// It learns from a [`WindowedSeries`](crate::data::WindowedSeries) in the units of the data: the
-/// [`scaler`](Builder::scaler) is its own affair. All steps of the horizon are foretold at once;
+/// [`scaler`](ModelBuilder::scaler) is its own affair. All steps of the horizon are foretold at once;
 /// [`forecast_recursively`](Self::forecast_recursively) goes further by hearing its own forecasts.
 ///
 /// ```
@@ -77,7 +77,7 @@ pub struct Horizon {
     criterion: Criterion,
 }
 
-impl<T: Float, C: Cell<Elem = T>> Builder<Forecaster<C>> {
+impl<T: Float, C: Cell<Elem = T>> ModelBuilder<Forecaster<C>> {
     /// What it learns by; at first the squared error.
     pub fn loss(mut self, criterion: Criterion) -> Self {
         self.config.own.criterion = criterion;
@@ -91,6 +91,7 @@ impl<T: Float, C: Cell<Elem = T>> Forecaster<C> {
     ///
     /// ```
     /// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+    /// use recurrent::cell::LstmCell;
     /// use recurrent::{data::Windows, model::Forecaster};
     ///
     /// let windows = Windows::new(14, 3)?.targets(&[2, 0]);
@@ -98,9 +99,9 @@ impl<T: Float, C: Cell<Elem = T>> Forecaster<C> {
     /// assert_eq!((model.horizon(), model.targets()), (3, &[2, 0][..]));
     /// # Ok::<(), recurrent::Error>(())
     /// ```
-    pub fn builder(features: usize, windows: &Windows) -> Builder<Self> {
+    pub fn builder(features: usize, windows: &Windows) -> ModelBuilder<Self> {
         let targets = windows.targets_of(features);
-        let mut builder: Builder<Self> = Builder::new(features, targets.len());
+        let mut builder: ModelBuilder<Self> = ModelBuilder::new(features, targets.len());
         builder.config.own = Horizon { steps: windows.horizon(), targets, ..Horizon::default() };
         builder
     }
@@ -237,19 +238,24 @@ impl<T: Float, C: Cell<Elem = T>> Model for Forecaster<C> {
     type Batch = WindowBatch<T>;
     type Score = Regression;
 
-    fn learn(&self, batch: &Self::Batch, grad: &mut Self, rng: &mut dyn Rng) -> Result<f64> {
+    fn loss_and_grad(
+        &self,
+        batch: &Self::Batch,
+        grad: &mut Self,
+        rng: &mut dyn Rng,
+    ) -> Result<f64> {
         let y = self.scaled(batch)?;
         let loss = |outputs: &Array2<T>| self.criterion().rows(outputs.view(), y.view());
-        self.body.learn(&batch.x, loss, &mut grad.body, rng)
+        self.body.loss_and_grad(&batch.x, loss, &mut grad.body, rng)
     }
 
     /// The loss is that of the scaled values; all other figures are in the units of the data.
-    fn measure(&self, batch: &Self::Batch, score: &mut Regression) -> Result<()> {
+    fn score_batch(&self, batch: &Self::Batch, score: &mut Regression) -> Result<()> {
         let y = self.scaled(batch)?;
         let outputs = self.body.outputs(&batch.x)?;
         let (loss, _) = self.criterion().rows(outputs.view(), y.view())?;
         self.criterion().measure(&self.scaled_back(outputs)?, &batch.y, score);
-        score.add_loss(loss.f64(), batch.y.nrows());
+        score.add_loss(loss.as_f64(), batch.y.nrows());
         Ok(())
     }
 }

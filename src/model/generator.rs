@@ -14,7 +14,7 @@ use crate::error::{Error, Result, check_indices, check_shape, check_size};
 use crate::float::Float;
 use crate::layer::Linear;
 use crate::loss::CrossEntropy;
-use crate::model::config::{Builder, Config, Shape, shape_calls};
+use crate::model::config::{Config, ModelBuilder, Shape, shape_calls};
 use crate::model::network::{Network, Step};
 use crate::sequence::State;
 use crate::sequences::Sequences;
@@ -28,9 +28,9 @@ use crate::train::metrics::Likelihood;
 /// p(token t) = softmax(linear(dropout(recurrent(token t − 1))))
 /// ```
 ///
-/// It learns from [`Texts`](crate::data::Texts). With a [`start`](Builder::start) token it generates a
+/// It learns from [`Texts`](crate::data::Texts). With a [`start`](ModelBuilder::start) token it generates a
 /// text from its first token on; without one, a prompt has to give the first token. With an
-/// [`end`](Builder::end) token it learns where a text ends; without one, every text gets the greatest
+/// [`end`](ModelBuilder::end) token it learns where a text ends; without one, every text gets the greatest
 /// length asked for.
 ///
 /// The generator puts its start token before each text and its end token behind it. Do not put them in
@@ -38,6 +38,7 @@ use crate::train::metrics::Likelihood;
 ///
 /// ```
 /// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+/// use recurrent::cell::LstmCell;
 /// use recurrent::data::{Texts, Unit, Vocabulary};
 /// use recurrent::decode::Sampling;
 /// use recurrent::model::SequenceGenerator;
@@ -92,7 +93,7 @@ impl<T: Float> Arrays for Condition<T> {
     }
 }
 
-impl<T: Float, C: Cell<Elem = T>> Builder<SequenceGenerator<C>> {
+impl<T: Float, C: Cell<Elem = T>> ModelBuilder<SequenceGenerator<C>> {
     /// Sets the token that the generator puts before each text. Do not put it in the texts.
     pub fn start(mut self, token: usize) -> Self {
         self.config.own.start = Some(token);
@@ -118,8 +119,8 @@ type Lesson<T> = (Sequences<T>, Array2<usize>);
 
 impl<T: Float, C: Cell<Elem = T>> SequenceGenerator<C> {
     /// Returns a builder for a generator of tokens less than `vocabulary_size`.
-    pub fn builder(vocabulary_size: usize) -> Builder<Self> {
-        Builder::new(vocabulary_size, vocabulary_size)
+    pub fn builder(vocabulary_size: usize) -> ModelBuilder<Self> {
+        ModelBuilder::new(vocabulary_size, vocabulary_size)
     }
 
     /// Generates a text for each row of `condition` [batch, condition], or one text without it.
@@ -271,7 +272,7 @@ impl<T: Float, C: Cell<Elem = T>> Model for SequenceGenerator<C> {
     type Batch = (Option<Array2<T>>, Sequences<T>);
     type Score = Likelihood;
 
-    fn learn(
+    fn loss_and_grad(
         &self,
         (condition, texts): &Self::Batch,
         grad: &mut Self,
@@ -284,7 +285,7 @@ impl<T: Float, C: Cell<Elem = T>> Model for SequenceGenerator<C> {
             CrossEntropy::default().sequences(logits, y.view())
         };
         let (loss, d_initial) =
-            self.network.learn(&x, initial.as_ref(), loss, &mut grad.network, rng)?;
+            self.network.loss_and_grad(&x, initial.as_ref(), loss, &mut grad.network, rng)?;
         if let (Some(linear), Some(vectors), Some(grad)) =
             (&self.condition.0, condition, &mut grad.condition.0)
         {
@@ -293,12 +294,12 @@ impl<T: Float, C: Cell<Elem = T>> Model for SequenceGenerator<C> {
         Ok(loss)
     }
 
-    fn measure(&self, (condition, texts): &Self::Batch, score: &mut Likelihood) -> Result<()> {
+    fn score_batch(&self, (condition, texts): &Self::Batch, score: &mut Likelihood) -> Result<()> {
         let (x, y) = self.lesson(texts)?;
         let initial = self.initial(condition.as_ref().map(|vectors| vectors.view()), x.batch())?;
         let logits = self.network.outputs(&x, initial.as_ref())?;
         let (loss, _) = CrossEntropy::default().sequences(&logits, y.view())?;
-        score.add(loss.f64(), x.steps());
+        score.add(loss.as_f64(), x.steps());
         Ok(())
     }
 }

@@ -15,7 +15,7 @@
 //!
 //! | file | duty |
 //! |---|---|
-//! | `config` | [`Builder`]; files |
+//! | `config` | [`ModelBuilder`]; files |
 //! | `network` | embedding, recurrent layers, dropout and head, which all have |
 //! | `pooled` | the same with one answer a sequence |
 //! | `criterion` | [`Criterion`]: what numbers are learned by |
@@ -41,7 +41,7 @@ use crate::tensor::Level;
 use crate::tensor::reduce::softmax;
 
 pub use classifier::{ClassifierStream, SequenceClassifier};
-pub use config::Builder;
+pub use config::ModelBuilder;
 pub use criterion::Criterion;
 pub use forecaster::{Forecaster, ForecasterStream};
 pub use generator::SequenceGenerator;
@@ -79,7 +79,7 @@ fn likeliest<'l, T: Float>(
             return Err(Error::argument(format!("logits[{b}]"), "numbers", "NaN"));
         }
         let mut order: Vec<usize> = (0..row.len()).collect();
-        order.sort_by(|&a, &b| row[b].f64().total_cmp(&row[a].f64()));
+        order.sort_by(|&a, &b| row[b].as_f64().total_cmp(&row[a].as_f64()));
         Ok(order.into_iter().take(k).map(|class| (&labels[class][..], row[class])).collect())
     };
     p.rows().into_iter().enumerate().map(of_row).collect()

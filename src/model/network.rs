@@ -120,7 +120,7 @@ impl<T: Float, C: Cell<Elem = T>> Network<C> {
 
     /// The loss that `loss` finds in the outputs at each step, with its gradient by them; adds that by
     /// all weights to `grad` and returns that by the initial state.
-    pub(super) fn learn(
+    pub(super) fn loss_and_grad(
         &self,
         x: &Sequences<T>,
         initial: Option<&State<T>>,
@@ -133,7 +133,7 @@ impl<T: Float, C: Cell<Elem = T>> Network<C> {
         let (loss, d_outputs) = loss(&self.head.forward_sequences(&h)?)?;
         let d_h = self.head.backward_sequences(&h, d_outputs.view(), &mut grad.head)?;
         let d_h = through(d_h, mask);
-        Ok((loss.f64(), self.hidden_backward(x, tape, &d_h, grad)?))
+        Ok((loss.as_f64(), self.hidden_backward(x, tape, &d_h, grad)?))
     }
 
     /// The recurrent layers, step by step.

@@ -36,7 +36,7 @@ impl<T: Float, C: Cell<Elem = T>> Pooled<C> {
 
     /// The loss that `loss` finds in the outputs, with its gradient by them; adds that by all weights
     /// to `grad`.
-    pub(super) fn learn(
+    pub(super) fn loss_and_grad(
         &self,
         x: &Sequences<T>,
         loss: impl FnOnce(&Array2<T>) -> Result<(T, Array2<T>)>,
@@ -51,7 +51,7 @@ impl<T: Float, C: Cell<Elem = T>> Pooled<C> {
         let d = network.head.backward(pooled.view(), d_outputs.view(), &mut grad.network.head)?;
         let d_h = pooling.backward(&h, through(d, mask).view(), &mut grad.pooling)?;
         network.hidden_backward(x, tape, &d_h, &mut grad.network)?;
-        Ok(loss.f64())
+        Ok(loss.as_f64())
     }
 
     pub(super) fn stream(&self, batch: usize) -> Result<PooledStream<'_, C>> {

@@ -9,7 +9,7 @@ use crate::cell::{Cell, LstmCell};
 use crate::error::Result;
 use crate::float::Float;
 use crate::layer::Pooling;
-use crate::model::config::{Builder, Config, Shape, shape_calls};
+use crate::model::config::{Config, ModelBuilder, Shape, shape_calls};
 use crate::model::network::Step;
 use crate::model::pooled::{Pooled, PooledStream};
 use crate::model::{Criterion, check_batch};
@@ -55,7 +55,7 @@ pub struct SequenceRegressor<C: Cell = LstmCell<f32>> {
 }
 shape_calls!(SequenceRegressor, body.network, body);
 
-impl<T: Float, C: Cell<Elem = T>> Builder<SequenceRegressor<C>> {
+impl<T: Float, C: Cell<Elem = T>> ModelBuilder<SequenceRegressor<C>> {
     /// How the steps of a sequence become one; at first where each direction ends.
     pub fn pooling(mut self, pooling: Pooling) -> Self {
         self.config.pooling = pooling;
@@ -71,8 +71,8 @@ impl<T: Float, C: Cell<Elem = T>> Builder<SequenceRegressor<C>> {
 
 impl<T: Float, C: Cell<Elem = T>> SequenceRegressor<C> {
     /// Begins a model of sequences of `input_size` features, or tokens, that says `outputs` numbers.
-    pub fn builder(input_size: usize, outputs: usize) -> Builder<Self> {
-        Builder::new(input_size, outputs)
+    pub fn builder(input_size: usize, outputs: usize) -> ModelBuilder<Self> {
+        ModelBuilder::new(input_size, outputs)
     }
 
     /// What it learns by.
@@ -101,18 +101,23 @@ impl<T: Float, C: Cell<Elem = T>> Model for SequenceRegressor<C> {
     type Batch = (Sequences<T>, Array2<T>);
     type Score = Regression;
 
-    fn learn(&self, (x, y): &Self::Batch, grad: &mut Self, rng: &mut dyn Rng) -> Result<f64> {
+    fn loss_and_grad(
+        &self,
+        (x, y): &Self::Batch,
+        grad: &mut Self,
+        rng: &mut dyn Rng,
+    ) -> Result<f64> {
         check_batch("y", x, y.nrows())?;
         let loss = |outputs: &Array2<T>| self.config.own.rows(outputs.view(), y.view());
-        self.body.learn(x, loss, &mut grad.body, rng)
+        self.body.loss_and_grad(x, loss, &mut grad.body, rng)
     }
 
-    fn measure(&self, (x, y): &Self::Batch, score: &mut Regression) -> Result<()> {
+    fn score_batch(&self, (x, y): &Self::Batch, score: &mut Regression) -> Result<()> {
         check_batch("y", x, y.nrows())?;
         let outputs = self.body.outputs(x)?;
         let (loss, _) = self.criterion().rows(outputs.view(), y.view())?;
         self.criterion().measure(&outputs, y, score);
-        score.add_loss(loss.f64(), y.nrows());
+        score.add_loss(loss.as_f64(), y.nrows());
         Ok(())
     }
 }

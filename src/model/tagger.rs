@@ -9,7 +9,7 @@ use crate::cell::{Cell, LstmCell};
 use crate::error::Result;
 use crate::float::Float;
 use crate::loss::CrossEntropy;
-use crate::model::config::{Builder, Config, Shape, shape_calls};
+use crate::model::config::{Config, ModelBuilder, Shape, shape_calls};
 use crate::model::network::{Network, NetworkStream, Step};
 use crate::model::{classes_of, needed, probabilities_of};
 use crate::sequences::Sequences;
@@ -25,6 +25,7 @@ use crate::train::metrics::Classification;
 /// ```
 /// use ndarray::Array2;
 /// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+/// use recurrent::cell::LstmCell;
 /// use recurrent::data::{Dataset, Source};
 /// use recurrent::model::SequenceTagger;
 /// use recurrent::optim::Adam;
@@ -51,7 +52,7 @@ pub struct SequenceTagger<C: Cell = LstmCell<f32>> {
 }
 shape_calls!(SequenceTagger, network, network);
 
-impl<T: Float, C: Cell<Elem = T>> Builder<SequenceTagger<C>> {
+impl<T: Float, C: Cell<Elem = T>> ModelBuilder<SequenceTagger<C>> {
     /// What it learns by: cross entropy with class weights, label smoothing or a class to ignore.
     pub fn loss(mut self, loss: CrossEntropy) -> Self {
         self.config.own = loss;
@@ -61,8 +62,8 @@ impl<T: Float, C: Cell<Elem = T>> Builder<SequenceTagger<C>> {
 
 impl<T: Float, C: Cell<Elem = T>> SequenceTagger<C> {
     /// Begins a tagger of sequences of `input_size` features, or tokens, with so many `classes`.
-    pub fn builder(input_size: usize, classes: usize) -> Builder<Self> {
-        Builder::new(input_size, classes)
+    pub fn builder(input_size: usize, classes: usize) -> ModelBuilder<Self> {
+        ModelBuilder::new(input_size, classes)
     }
 
     /// How many classes there are.
@@ -102,7 +103,7 @@ impl<T: Float, C: Cell<Elem = T>> SequenceTagger<C> {
     /// Returns the name of the likeliest class at each step of each sequence.
     ///
     /// # Errors
-    /// As [`predict`](Self::predict); also if the model keeps no [`labels`](Builder::labels).
+    /// As [`predict`](Self::predict); also if the model keeps no [`labels`](ModelBuilder::labels).
     pub fn predict_labels(&self, x: &Sequences<T>) -> Result<Vec<Vec<&str>>> {
         let labels = needed(self.config.labels.as_ref())?;
         let names = |classes: Vec<usize>| {
@@ -138,12 +139,17 @@ impl<T: Float, C: Cell<Elem = T>> Model for SequenceTagger<C> {
     type Batch = (Sequences<T>, Array2<usize>);
     type Score = Classification;
 
-    fn learn(&self, (x, classes): &Self::Batch, grad: &mut Self, rng: &mut dyn Rng) -> Result<f64> {
+    fn loss_and_grad(
+        &self,
+        (x, classes): &Self::Batch,
+        grad: &mut Self,
+        rng: &mut dyn Rng,
+    ) -> Result<f64> {
         let loss = |logits: &Sequences<T>| self.config.own.sequences(logits, classes.view());
-        Ok(self.network.learn(x, None, loss, &mut grad.network, rng)?.0)
+        Ok(self.network.loss_and_grad(x, None, loss, &mut grad.network, rng)?.0)
     }
 
-    fn measure(&self, (x, classes): &Self::Batch, score: &mut Classification) -> Result<()> {
+    fn score_batch(&self, (x, classes): &Self::Batch, score: &mut Classification) -> Result<()> {
         let logits = self.network.outputs(x, None)?;
         let (loss, _) = self.config.own.sequences(&logits, classes.view())?;
         let mut count = 0;
@@ -153,7 +159,7 @@ impl<T: Float, C: Cell<Elem = T>> Model for SequenceTagger<C> {
                 count += 1;
             }
         }
-        score.add_loss(loss.f64(), count);
+        score.add_loss(loss.as_f64(), count);
         Ok(())
     }
 }

@@ -208,7 +208,7 @@ impl<A> Adam<A> {
         }
         representable::<T>("eps", self.eps)?;
         // Above zero, whatever the correction.
-        scalars.eps = scalars.eps.max(T::min_positive_value().f64());
+        scalars.eps = scalars.eps.max(T::min_positive_value().as_f64());
         let decay = representable::<T>("weight_decay", self.weight_decay)?;
         let (decay, shrink) = if self.decoupled { (0.0, rate * decay) } else { (decay, 0.0) };
         let keep = 1.0 - representable::<T>("learning_rate × weight_decay", shrink)?;

@@ -143,7 +143,7 @@ impl<T: Float, A: Arrays<Elem = T>> Optimizer<A> for Adaptive<A> {
             } else {
                 rate
             },
-            eps: representable::<T>("eps", self.eps)?.max(T::min_positive_value().f64()),
+            eps: representable::<T>("eps", self.eps)?.max(T::min_positive_value().as_f64()),
             weight_decay: representable::<T>("weight_decay", self.weight_decay)?,
             momentum: self.momentum,
             rest: 1.0 - self.decay,

@@ -54,7 +54,7 @@ pub fn clip_global_norm<T: Float, A: Arrays<Elem = T>>(grad: &mut A, max_norm: f
     }
     let scale = max_norm / (norm + 1e-6);
     if scale < 1.0 {
-        let scale = T::of(scale);
+        let scale = T::from_f64(scale);
         grad.for_each_mut(&mut |_, mut array| array.mapv_inplace(|g| g * scale));
     }
     Ok(norm)
@@ -76,7 +76,7 @@ pub fn clip_global_norm<T: Float, A: Arrays<Elem = T>>(grad: &mut A, max_norm: f
 /// Where `limit` is negative or not finite, or a gradient is not finite (its name is in the error);
 /// nothing has changed then.
 pub fn clip_value<T: Float, A: Arrays<Elem = T>>(grad: &mut A, limit: f64) -> Result<()> {
-    let limit = T::of(in_range("limit", limit, 0.0, f64::INFINITY)?);
+    let limit = T::from_f64(in_range("limit", limit, 0.0, f64::INFINITY)?);
     grad.check_finite()?;
     grad.for_each_mut(&mut |_, mut array| array.mapv_inplace(|g| g.max(-limit).min(limit)));
     Ok(())

@@ -51,7 +51,7 @@ impl<A> Ema<A> {
             self.average = Some(weights.clone());
             return Ok(());
         };
-        let rest = T::of(1.0 - self.decay);
+        let rest = T::from_f64(1.0 - self.decay);
         average.zip_mut("weights", weights, &mut |_, mut average, weights| {
             average.zip_mut_with(&weights, |a, &theta| *a = *a + rest * (theta - *a));
         })

@@ -20,6 +20,7 @@ use crate::optim::{Optimizer, OptimizerState, in_range};
 ///
 /// ```
 /// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+/// use recurrent::cell::LstmCell;
 /// use recurrent::model::SequenceClassifier;
 /// use recurrent::optim::{Adam, Groups};
 /// use recurrent::train::Trainer;
@@ -86,7 +87,7 @@ impl<T: Float, A: Arrays<Elem = T>, O: Optimizer<A>> Optimizer<A> for Groups<O> 
                 None | Some(1.0) => {}
                 Some(0.0) => after.assign(&before),
                 Some(factor) => {
-                    let factor = T::of(factor);
+                    let factor = T::from_f64(factor);
                     after.zip_mut_with(&before, |after, &before| {
                         *after = before + factor * (*after - before);
                     });

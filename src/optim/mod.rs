@@ -52,7 +52,7 @@ fn in_range(argument: &'static str, value: f64, low: f64, high: f64) -> Result<f
 
 /// A hyper-parameter, or what a step makes of it, if the parameters' type can hold it.
 fn representable<T: Float>(argument: &'static str, value: f64) -> Result<f64> {
-    if T::of(value).is_finite() {
+    if T::from_f64(value).is_finite() {
         return Ok(value);
     }
     Err(Error::argument(argument, format!("a value within the range of {}", T::NAME), value))
@@ -130,7 +130,7 @@ fn check<T: Float, A: Arrays<Elem = T>, R: Rule<N>, const N: usize>(
             let mut numbers = (0..grad.len()).map(number).enumerate();
             let found = numbers.find(|(_, value)| !value.is_finite()).unwrap_or((0, T::nan()));
             let (name, (index, value)) = (format!("{}{name}", R::CHECKED), found);
-            checked = Err(Error::NonFinite { name, index, value: value.f64() });
+            checked = Err(Error::NonFinite { name, index, value: value.as_f64() });
         }
     });
     // Where the gradient itself is to blame, it is named.

@@ -1,4 +1,4 @@
-//! [`Builder`]: sizes and options of a network, checked once.
+//! [`RecurrentBuilder`]: sizes and options of a network, checked once.
 
 use rand::Rng;
 use serde::{Deserialize, Serialize};
@@ -10,7 +10,7 @@ use crate::sequence::Recurrent;
 use crate::sequence::state::State;
 use crate::tensor::Init;
 
-/// What a [`Recurrent`] network is to be; [`build`](Builder::build) checks it.
+/// What a [`Recurrent`] network is to be; [`build`](RecurrentBuilder::build) checks it.
 ///
 /// | option | default | range |
 /// |---|---|---|
@@ -27,7 +27,7 @@ use crate::tensor::Init;
 /// | `options` | the cell's default | the cell's |
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(bound(serialize = "C::Options: Serialize", deserialize = "C::Options: Deserialize<'de>"))]
-pub struct Builder<C: Cell> {
+pub struct RecurrentBuilder<C: Cell> {
     pub(crate) input_size: usize,
     /// The widths of the layers in turn, again from the first where there are more layers.
     hidden_sizes: Vec<usize>,
@@ -46,7 +46,7 @@ pub struct Builder<C: Cell> {
     options: C::Options,
 }
 
-impl<T: Float, C: Cell<Elem = T>> Builder<C> {
+impl<T: Float, C: Cell<Elem = T>> RecurrentBuilder<C> {
     pub(crate) fn new(input_size: usize, hidden_size: usize) -> Self {
         Self {
             input_size,

@@ -3,7 +3,7 @@
 //! | file | duty |
 //! |---|---|
 //! | `recurrent` | [`Recurrent`], the network of a cell |
-//! | `config` | [`Builder`] |
+//! | `config` | [`RecurrentBuilder`] |
 //! | `network` | layers × directions, forward and backward; the table of the engine's entry points |
 //! | `direction` | one layer in one direction, forward and backward: the heart |
 //! | `sums` | the gradients of a layer's weights |
@@ -36,7 +36,7 @@ pub mod truncated;
 mod workspace;
 mod zoneout;
 
-pub use config::Builder;
+pub use config::RecurrentBuilder;
 pub use recurrent::{
     CoupledLstm, Gru, LayerNormLstm, Lstm, PeepholeLstm, ProjectedLstm, Recurrent, Rnn,
 };
@@ -44,5 +44,5 @@ pub use state::State;
 pub use step_gradients::StepGradients;
 pub use stream::Stream;
 pub use tape::{Recompute, Tape};
-pub use truncated::{Truncated, Window};
+pub use truncated::{Truncated, TruncatedWindow};
 pub use workspace::Workspace;

@@ -14,7 +14,9 @@ use crate::float::Float;
 use crate::sequence::network::{Call, ENGINE, Engine, Gradients, Network};
 use crate::sequence::state::{State, suffix};
 use crate::sequence::zoneout::Zoneout;
-use crate::sequence::{Builder, Recompute, StepGradients, Stream, Tape, Truncated, Workspace};
+use crate::sequence::{
+    Recompute, RecurrentBuilder, StepGradients, Stream, Tape, Truncated, Workspace,
+};
 use crate::sequences::Sequences;
 use crate::tensor::Level;
 
@@ -77,10 +79,10 @@ pub type ProjectedLstm<T> = Recurrent<ProjectedLstmCell<T>>;
 pub type LayerNormLstm<T> = Recurrent<LayerNormLstmCell<T>>;
 
 impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
-    /// Begins a network of one layer; see [`Builder`] for what else can be set.
-    pub fn builder(input_size: usize, hidden_size: usize) -> Builder<C> {
+    /// Begins a network of one layer; see [`RecurrentBuilder`] for what else can be set.
+    pub fn builder(input_size: usize, hidden_size: usize) -> RecurrentBuilder<C> {
         const { assert!(C::STATE.len() <= MAX_STATES && !C::STATE.is_empty()) };
-        Builder::new(input_size, hidden_size)
+        RecurrentBuilder::new(input_size, hidden_size)
     }
 
     /// Values per step of the input.

@@ -36,7 +36,7 @@ pub struct Truncated<'x, T> {
 /// One window of a [`Truncated`] walk: the output of its own k1 steps, and what its backward pass
 /// through up to k2 steps needs.
 #[derive(Debug)]
-pub struct Window<T: Float> {
+pub struct TruncatedWindow<T: Float> {
     steps: Range<usize>,
     output: Sequences<T>,
     /// Steps that the window goes back through before its own.
@@ -74,7 +74,7 @@ impl<'x, T: Float> Truncated<'x, T> {
         &mut self,
         network: &Recurrent<C>,
         rng: &mut dyn Rng,
-    ) -> Result<Option<Window<T>>> {
+    ) -> Result<Option<TruncatedWindow<T>>> {
         let time = self.x.time();
         let own = self.own..time.min(self.own.saturating_add(self.k1));
         if own.is_empty() {
@@ -88,11 +88,11 @@ impl<'x, T: Float> Truncated<'x, T> {
         let next_start = next_end.saturating_sub(self.k2).min(own.end);
         tape.state_before(next_start - self.start, &mut self.state);
         (self.own, self.start) = (own.end, next_start);
-        Ok(Some(Window { steps: own, output, before, tape }))
+        Ok(Some(TruncatedWindow { steps: own, output, before, tape }))
     }
 }
 
-impl<T: Float> Window<T> {
+impl<T: Float> TruncatedWindow<T> {
     /// The window's own steps, among those of the whole sequences.
     pub fn steps(&self) -> Range<usize> {
         self.steps.clone()

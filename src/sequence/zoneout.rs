@@ -77,8 +77,8 @@ impl<'m, T: Float> Zoneout<'m, T> {
             rng
         });
         (0..width).map(move |_| match &mut rng {
-            None => T::of(p),
-            Some(rng) => T::of(f64::from(u8::from(rng.random::<f64>() < p))),
+            None => T::from_f64(p),
+            Some(rng) => T::from_f64(f64::from(u8::from(rng.random::<f64>() < p))),
         })
     }
 }

@@ -43,7 +43,7 @@ pub const TANH_MAX_ULP: f64 = 3.0;
 
 #[inline(always)]
 fn splat<S: Simd, V: SimdFloat<S, Element: Float>>(like: V, value: f64) -> V {
-    V::splat(like.token(), V::Element::of(value))
+    V::splat(like.token(), V::Element::from_f64(value))
 }
 
 /// The lesser of each lane and `limit`; NaN stays NaN.
@@ -171,7 +171,7 @@ fn flush_tiny_states_on<S: Simd, T: Float>(simd: S, states: &mut [RowsMut<'_, T>
 /// subnormal, below 10⁻³¹ in f32: arithmetic on those takes many times as long. NaN stays NaN.
 #[inline(always)]
 pub fn flush_tiny<S: Simd, T: Float>(simd: S, values: &mut [T]) {
-    let least = (T::min_positive_value() / T::epsilon()).f64();
+    let least = (T::min_positive_value() / T::epsilon()).as_f64();
     for l in lanes(simd, values.len()) {
         l.store(values, zero_below(l.load(values), least));
     }

@@ -31,7 +31,7 @@ fn cross_entropy_on<S: Simd, T: Float>(
     }
     // From the largest logit on, a common offset costs no digits.
     let largest = largest.reduce_max();
-    let own = (row[y] - largest).f64();
+    let own = (row[y] - largest).as_f64();
     let mut loss = if hard > 0.0 { -hard * own } else { 0.0 };
     let offset = Vector::<S, T>::splat(simd, largest);
     if let Some((soft, _)) = soft {
@@ -40,7 +40,7 @@ fn cross_entropy_on<S: Simd, T: Float>(
             let weight = l.load(soft);
             sum += weight.simd_gt(zero).select(weight * (l.load(row) - offset), zero);
         }
-        loss -= sum.reduce_sum().f64();
+        loss -= sum.reduce_sum().as_f64();
     }
     let mut sum = zero;
     for l in lanes(simd, row.len()) {
@@ -48,22 +48,22 @@ fn cross_entropy_on<S: Simd, T: Float>(
         sum += e;
         l.store(row, e);
     }
-    let sum = sum.reduce_sum().f64();
+    let sum = sum.reduce_sum().as_f64();
     let scale = hard + soft.map_or(0.0, |(_, sum)| sum);
-    let own = scale * (row[y].f64() / sum) - hard;
-    let factor = Vector::<S, T>::splat(simd, T::of(scale / sum));
+    let own = scale * (row[y].as_f64() / sum) - hard;
+    let factor = Vector::<S, T>::splat(simd, T::from_f64(scale / sum));
     match soft {
         Some((soft, _)) => {
             for l in lanes(simd, row.len()) {
                 l.store(row, l.load(row).mul_add(factor, -l.load(soft)));
             }
-            row[y] = T::of(own - soft[y].f64());
+            row[y] = T::from_f64(own - soft[y].as_f64());
         }
         None => {
             for l in lanes(simd, row.len()) {
                 l.store(row, l.load(row) * factor);
             }
-            row[y] = T::of(own);
+            row[y] = T::from_f64(own);
         }
     }
     loss + scale * sum.ln()

@@ -59,20 +59,22 @@ impl Init {
             deviation * value
         };
         match self {
-            Self::Uniform(bound) => weight.iter_mut().for_each(|w| *w = T::of(uniform(bound, rng))),
+            Self::Uniform(bound) => {
+                weight.iter_mut().for_each(|w| *w = T::from_f64(uniform(bound, rng)))
+            }
             Self::Normal(deviation) => {
-                weight.iter_mut().for_each(|w| *w = T::of(normal(deviation, rng)));
+                weight.iter_mut().for_each(|w| *w = T::from_f64(normal(deviation, rng)));
             }
             Self::XavierUniform => Self::Uniform((6.0 / fans).sqrt()).fill(weight, rng),
             Self::XavierNormal => Self::Normal((2.0 / fans).sqrt()).fill(weight, rng),
             Self::HeUniform => Self::Uniform((6.0 / fan_in as f64).sqrt()).fill(weight, rng),
             Self::HeNormal => Self::Normal((2.0 / fan_in as f64).sqrt()).fill(weight, rng),
-            Self::Constant(value) => weight.fill(T::of(value)),
+            Self::Constant(value) => weight.fill(T::from_f64(value)),
             Self::Orthogonal => {
                 let (rows, columns) = (fan_out.min(fan_in), fan_out.max(fan_in));
                 let basis = orthonormal_rows(rows, columns, || normal(1.0, rng));
                 let basis = if fan_out <= fan_in { basis.view() } else { basis.t() };
-                weight.zip_mut_with(&basis, |value, &entry| *value = T::of(entry));
+                weight.zip_mut_with(&basis, |value, &entry| *value = T::from_f64(entry));
             }
         }
     }

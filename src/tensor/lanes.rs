@@ -63,7 +63,7 @@ impl<S: Simd, T: Float> Lanes<S, T> {
     /// A vector with `value` in each lane.
     #[inline(always)]
     pub fn splat(self, value: f64) -> Vector<S, T> {
-        Vector::<S, T>::splat(self.simd, T::of(value))
+        Vector::<S, T>::splat(self.simd, T::from_f64(value))
     }
 }
 

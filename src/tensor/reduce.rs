@@ -168,7 +168,7 @@ fn add_column_products_on<S: Simd, T: Float>(
 /// The variance is the mean square distance from the mean.
 #[inline(always)]
 pub fn normalize<S: Simd, T: Float>(simd: S, row: &mut [T], epsilon: T) -> T {
-    let count = T::of(row.len() as f64);
+    let count = T::from_f64(row.len() as f64);
     let mut sum = Vector::<S, T>::splat(simd, T::zero());
     for l in lanes(simd, row.len()) {
         sum += l.load(row);
@@ -192,7 +192,7 @@ pub fn normalize<S: Simd, T: Float>(simd: S, row: &mut [T], epsilon: T) -> T {
 /// [`normalize`], which gave `normalized` and `scale`.
 #[inline(always)]
 pub fn normalize_backward<S: Simd, T: Float>(simd: S, d: &mut [T], normalized: &[T], scale: T) {
-    let count = T::of(d.len() as f64);
+    let count = T::from_f64(d.len() as f64);
     let zero = Vector::<S, T>::splat(simd, T::zero());
     let (mut sum, mut products) = (zero, zero);
     for l in lanes(simd, d.len()) {
@@ -230,16 +230,16 @@ fn norm_on<S: Simd, T: Float>(simd: S, values: &[T]) -> f64 {
     }
     let squares = squares.reduce_sum();
     if squares.is_finite() && squares > T::min_positive_value() / T::epsilon().powi(2) {
-        return squares.f64().sqrt();
+        return squares.as_f64().sqrt();
     }
     let mut largest = zero;
     for l in lanes(simd, values.len()) {
         largest = largest.max(l.load(values).abs());
     }
-    let largest = largest.reduce_max().f64();
+    let largest = largest.reduce_max().as_f64();
     if largest == 0.0 {
-        return squares.f64();
+        return squares.as_f64();
     }
-    let relative = |g: &T| (g.f64() / largest).powi(2);
+    let relative = |g: &T| (g.as_f64() / largest).powi(2);
     largest * values.iter().map(relative).sum::<f64>().sqrt()
 }

@@ -83,7 +83,7 @@ impl<S: Simd, T: Float> Neg for Values<S, T> {
 impl<S: Simd, T: Float> Number for Values<S, T> {
     #[inline(always)]
     fn like(self, value: f64) -> Self {
-        self.with(Vector::<S, T>::splat(self.simd, T::of(value)))
+        self.with(Vector::<S, T>::splat(self.simd, T::from_f64(value)))
     }
 
     #[inline(always)]
@@ -103,13 +103,13 @@ impl<S: Simd, T: Float> Number for Values<S, T> {
 
     #[inline(always)]
     fn at_most_finite(self) -> Self {
-        let most = self.like(T::max_value().f64()).vector;
+        let most = self.like(T::max_value().as_f64()).vector;
         self.with(self.vector.simd_lt(most).select(self.vector, most))
     }
 
     #[inline(always)]
     fn flush(self) -> Self {
-        self.with(zero_below(self.vector, T::min_positive_value().f64()))
+        self.with(zero_below(self.vector, T::min_positive_value().as_f64()))
     }
 }
 

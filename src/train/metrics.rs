@@ -28,7 +28,7 @@ use crate::float::Float;
 ///
 /// impl Score for Squares {
 ///     fn loss(&self) -> f64 { self.sum / self.count }
-///     fn figures(&self) -> Vec<(&'static str, f64)> { vec![("rmse", self.loss().sqrt())] }
+///     fn metrics(&self) -> Vec<(&'static str, f64)> { vec![("rmse", self.loss().sqrt())] }
 /// }
 ///
 /// impl std::fmt::Display for Squares {
@@ -44,7 +44,7 @@ pub trait Score: Clone + Default + Display {
     fn loss(&self) -> f64;
 
     /// Figures with their names, as histories show them.
-    fn figures(&self) -> Vec<(&'static str, f64)>;
+    fn metrics(&self) -> Vec<(&'static str, f64)>;
 }
 
 /// Precision, recall and F1, of a class or of several.
@@ -193,7 +193,7 @@ impl Score for Classification {
         self.loss.value()
     }
 
-    fn figures(&self) -> Vec<(&'static str, f64)> {
+    fn metrics(&self) -> Vec<(&'static str, f64)> {
         let f1 = self.macro_average(self.classes()).f1;
         vec![("loss", self.loss()), ("accuracy", self.accuracy()), ("macro_f1", f1)]
     }
@@ -293,7 +293,7 @@ pub fn seasonal_error<T: Float>(series: &[T], season: usize) -> Result<f64> {
         let expected = format!("more than {season} values (a season)");
         return Err(Error::argument("series", expected, series.len()));
     }
-    let errors = series.iter().zip(&series[season..]).map(|(&a, &b)| (b - a).f64().abs());
+    let errors = series.iter().zip(&series[season..]).map(|(&a, &b)| (b - a).as_f64().abs());
     Ok(errors.sum::<f64>() / (series.len() - season) as f64)
 }
 
@@ -302,7 +302,7 @@ impl Score for Regression {
         self.loss.value()
     }
 
-    fn figures(&self) -> Vec<(&'static str, f64)> {
+    fn metrics(&self) -> Vec<(&'static str, f64)> {
         vec![("loss", self.loss()), ("rmse", self.rmse()), ("mae", self.mae())]
     }
 }
@@ -349,7 +349,7 @@ impl Score for Likelihood {
         self.nats.value()
     }
 
-    fn figures(&self) -> Vec<(&'static str, f64)> {
+    fn metrics(&self) -> Vec<(&'static str, f64)> {
         vec![("loss", self.loss()), ("perplexity", self.perplexity()), ("bits", self.bits())]
     }
 }

@@ -25,7 +25,7 @@
 //! struct Squares { sum: f64, batches: f64 }
 //! impl Score for Squares {
 //!     fn loss(&self) -> f64 { self.sum / self.batches }
-//!     fn figures(&self) -> Vec<(&'static str, f64)> { vec![("mse", self.loss())] }
+//!     fn metrics(&self) -> Vec<(&'static str, f64)> { vec![("mse", self.loss())] }
 //! }
 //! impl std::fmt::Display for Squares {
 //!     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result { write!(f, "MSE {}", self.loss()) }
@@ -34,14 +34,14 @@
 //! impl Model for Echo<f32> {
 //!     type Batch = (Sequences<f32>, Sequences<f32>);
 //!     type Score = Squares;
-//!     fn learn(&self, (x, y): &Self::Batch, grad: &mut Self, rng: &mut dyn Rng) -> Result<f64> {
+//!     fn loss_and_grad(&self, (x, y): &Self::Batch, grad: &mut Self, rng: &mut dyn Rng) -> Result<f64> {
 //!         let (h, _, tape) = self.gru.forward_train(x, None, rng)?;
 //!         let (loss, d_y) = Mse.sequences(&self.head.forward_sequences(&h)?, y)?;
 //!         let d_h = self.head.backward_sequences(&h, d_y.view(), &mut grad.head)?;
 //!         self.gru.backward(tape, &d_h, None, &mut grad.gru)?;
 //!         Ok(f64::from(loss))
 //!     }
-//!     fn measure(&self, (x, y): &Self::Batch, score: &mut Squares) -> Result<()> {
+//!     fn score_batch(&self, (x, y): &Self::Batch, score: &mut Squares) -> Result<()> {
 //!         let (h, _) = self.gru.forward(x, None)?;
 //!         let (loss, _) = Mse.sequences(&self.head.forward_sequences(&h)?, y)?;
 //!         (score.sum, score.batches) = (score.sum + f64::from(loss), score.batches + 1.0);

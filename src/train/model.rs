@@ -19,21 +19,22 @@ pub trait Model: Arrays {
 
     /// The mean loss of `batch`, whose gradient is added to `grad`. What is random in training, such
     /// as dropout, is drawn from `rng`.
-    fn learn(&self, batch: &Self::Batch, grad: &mut Self, rng: &mut dyn Rng) -> Result<f64>;
+    fn loss_and_grad(&self, batch: &Self::Batch, grad: &mut Self, rng: &mut dyn Rng)
+    -> Result<f64>;
 
     /// Adds what the model says of `batch`, as in use, to `score`.
-    fn measure(&self, batch: &Self::Batch, score: &mut Self::Score) -> Result<()>;
+    fn score_batch(&self, batch: &Self::Batch, score: &mut Self::Score) -> Result<()>;
 
     /// The score over all of `source`, `batch_size` samples at a time.
     ///
     /// # Errors
-    /// Those of the source and of [`measure`](Model::measure); a `batch_size` of zero.
+    /// Those of the source and of [`measure`](Model::score_batch); a `batch_size` of zero.
     fn evaluate(&self, source: &dyn Source<Self::Batch>, batch_size: usize) -> Result<Self::Score> {
         crate::error::check_size("batch_size", &[batch_size])?;
         let mut score = Self::Score::default();
         let all: Vec<usize> = (0..source.len()).collect();
         for indices in all.chunks(batch_size) {
-            self.measure(&source.batch(indices)?, &mut score)?;
+            self.score_batch(&source.batch(indices)?, &mut score)?;
         }
         Ok(score)
     }

@@ -306,7 +306,7 @@ impl<'a, T: Float, M: Model<Elem = T>> Trainer<'a, M> {
             let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
             rng.set_stream(BATCHES | batches);
             let batch = train.draw(indices, &mut rng)?;
-            let loss = model.learn(&batch, &mut state.grad, &mut rng)?;
+            let loss = model.loss_and_grad(&batch, &mut state.grad, &mut rng)?;
             if !loss.is_finite() {
                 return Err(Error::NonFinite { name: "loss".to_owned(), index: 0, value: loss });
             }
@@ -315,7 +315,7 @@ impl<'a, T: Float, M: Model<Elem = T>> Trainer<'a, M> {
             batches += 1;
         }
         if group.len() > 1 {
-            let scale = T::of(1.0 / group.len() as f64);
+            let scale = T::from_f64(1.0 / group.len() as f64);
             state.grad.for_each_mut(&mut |_, mut array| array.mapv_inplace(|g| g * scale));
         }
         if let Some(limit) = self.clip_value {
@@ -346,7 +346,7 @@ impl<'a, T: Float, M: Model<Elem = T>> Trainer<'a, M> {
         let run = &mut state.run;
         let loss = run.loss.0 / run.samples.max(1) as f64;
         let watched = score.as_ref().map_or(loss, Score::loss);
-        let figures = score.iter().flat_map(Score::figures);
+        let figures = score.iter().flat_map(Score::metrics);
         let epoch = Epoch {
             epoch: run.epoch,
             step: run.step,

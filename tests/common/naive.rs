@@ -30,5 +30,5 @@ pub(crate) fn product_error_bound<T: Float>(
 ) -> Array2<T> {
     let size = |array: ArrayView2<'_, T>| array.mapv(|value| value.abs());
     let sizes = product(size(a).view(), size(b).view(), size(start).view(), false);
-    sizes * T::of(a.ncols() as f64 + 1.0) * T::epsilon()
+    sizes * T::from_f64(a.ncols() as f64 + 1.0) * T::epsilon()
 }

@@ -185,5 +185,5 @@ fn a_tape_with_checkpoints_has_no_gates_to_show() {
 fn a_checkpoint_before_every_zeroth_step_is_refused() {
     let problem = problem::<LstmCell<f32>>(Default::default(), false, &[TIME], false);
     let error = run(&problem, false, Recompute::Every(0)).unwrap_err();
-    assert_eq!(error.to_string(), "checkpoint: expected at least every step, got 0");
+    assert_eq!(error.to_string(), "recompute: expected at least every step, got 0");
 }

@@ -79,7 +79,7 @@ fn constants_and_empty_distributions_fill_with_one_value() {
 
 /// The largest deviation of the Gram matrix of the fewer vectors from the identity.
 fn orthogonality_error<T: Float>(weight: ArrayView2<'_, T>) -> f64 {
-    let weight = weight.mapv(Float::f64);
+    let weight = weight.mapv(Float::as_f64);
     let (rows, columns) = weight.dim();
     let gram = if rows <= columns { weight.dot(&weight.t()) } else { weight.t().dot(&weight) };
     (gram - Array2::<f64>::eye(rows.min(columns)))

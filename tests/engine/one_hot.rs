@@ -12,7 +12,7 @@ use recurrent::cell::{
 use recurrent::layer::Linear;
 use recurrent::sequences::Input;
 use recurrent::tensor::{RowRefs, add_outer_products};
-use recurrent::{Arrays, Builder, Lstm, Recompute, Recurrent, Result, Rnn, Sequences};
+use recurrent::{Arrays, Lstm, Recompute, Recurrent, RecurrentBuilder, Result, Rnn, Sequences};
 
 const TIME: usize = 7;
 const CLASSES: usize = 17;
@@ -38,7 +38,11 @@ fn dense(x: &Sequences<f32>) -> Sequences<f32> {
 }
 
 /// Passes over one-hot input and over the same as an array.
-fn check_pass<C: Cell<Elem = f32>>(network: Builder<C>, lengths: &[usize], checkpoint: Recompute) {
+fn check_pass<C: Cell<Elem = f32>>(
+    network: RecurrentBuilder<C>,
+    lengths: &[usize],
+    checkpoint: Recompute,
+) {
     let mut rng = rng();
     let net = network.build(&mut rng).unwrap();
     let mut problem = Problem::random(net, TIME, lengths.to_vec(), &mut rng);

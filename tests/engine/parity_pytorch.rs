@@ -38,7 +38,7 @@ impl Fixture {
 
     fn get<T: Float, D: Dimension>(&self, name: &str) -> Array<T, D> {
         let values = self.0.get(name).unwrap_or_else(|| panic!("the fixture has no {name}"));
-        values.mapv(T::of).into_dimensionality().unwrap()
+        values.mapv(T::from_f64).into_dimensionality().unwrap()
     }
 
     fn indices(&self, name: &str) -> Vec<usize> {
@@ -49,7 +49,7 @@ impl Fixture {
 /// max|a − b| / max|b|; infinite where there is a NaN.
 fn relative_error<T: Float>(a: &ArrayD<T>, b: &ArrayD<f64>) -> f64 {
     let largest = b.iter().fold(0.0_f64, |max, b| max.max(b.abs()));
-    let errors = a.iter().zip(b).map(|(a, b)| (a.f64() - b).abs());
+    let errors = a.iter().zip(b).map(|(a, b)| (a.as_f64() - b).abs());
     let error = errors.fold(0.0, |max, e| if e.is_nan() { f64::INFINITY } else { e.max(max) });
     if error == 0.0 { 0.0 } else { error / largest }
 }
@@ -338,7 +338,7 @@ fn check_clipping<T: Float>(fixture: &Fixture) {
         let mut grad: Linear<T> = bundle(fixture, "gradients.", Some(0));
         let norm = clip_global_norm(&mut grad, max_norm).unwrap();
         let mut ours =
-            HashMap::from([("norm".to_owned(), ArrayD::from_elem(vec![1], T::of(norm)))]);
+            HashMap::from([("norm".to_owned(), ArrayD::from_elem(vec![1], T::from_f64(norm)))]);
         grad.for_each(&mut |name, values| {
             ours.insert(name.to_owned(), values.to_owned());
         });

@@ -211,7 +211,7 @@ const LENGTHS: [usize; 4] = [2, 0, 5, 3];
 
 fn random<T: Float, A: Arrays<Elem = T>>(mut arrays: A, rng: &mut ChaCha8Rng) -> A {
     arrays.for_each_mut(&mut |_, mut array| {
-        array.mapv_inplace(|_| T::of(rng.random_range(-1.0..1.0)));
+        array.mapv_inplace(|_| T::from_f64(rng.random_range(-1.0..1.0)));
     });
     arrays
 }

@@ -63,7 +63,7 @@ impl Function {
 
     /// Whether the result is defined to be zero, though the exact value is not.
     fn flushed<T: Float>(self, x: T) -> bool {
-        matches!(self, Self::Exp | Self::Sigmoid) && x < T::of(T::MIN_EXP)
+        matches!(self, Self::Exp | Self::Sigmoid) && x < T::from_f64(T::MIN_EXP)
     }
 
     fn exact(self, x: f64) -> DoubleDouble {
@@ -102,11 +102,11 @@ fn ulp<T: Float>(value: f64) -> f64 {
 
 /// By how much `got` differs from `function` at `x`, in units of the last place of `exact`.
 fn error_in_ulp<T: Float>(function: Function, x: T, got: T, exact: DoubleDouble) -> f64 {
-    let (mut got, mut exact, unit) = (got.f64(), exact, ulp::<T>(exact.high));
+    let (mut got, mut exact, unit) = (got.as_f64(), exact, ulp::<T>(exact.high));
     let mut lift = 1.0;
-    if function != Function::Tanh && x.f64() < -300.0 {
+    if function != Function::Tanh && x.as_f64() < -300.0 {
         // Of so small a value a pair of f64 holds fewer bits; σ(x) is eˣ then.
-        (lift, exact) = (power_of_2(512), DoubleDouble::new(x.f64()).exp_scaled(512));
+        (lift, exact) = (power_of_2(512), DoubleDouble::new(x.as_f64()).exp_scaled(512));
         got *= lift;
     }
     ((DoubleDouble::new(got) - exact).high / (unit * lift)).abs()
@@ -117,7 +117,7 @@ fn error_in_ulp<T: Float>(function: Function, x: T, got: T, exact: DoubleDouble)
 fn grid<T: Float>() -> Vec<T> {
     let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(1);
     let last_place = power_of_2(-i64::from(T::SIGNIFICAND_BITS));
-    let mut grid = vec![T::zero(), T::of(T::MIN_EXP), T::of(T::MIN_EXP * 0.5)];
+    let mut grid = vec![T::zero(), T::from_f64(T::MIN_EXP), T::from_f64(T::MIN_EXP * 0.5)];
     let bias = T::EXPONENT_BIAS as i64;
     for exponent in -bias - i64::from(T::SIGNIFICAND_BITS) + 1..=bias {
         for i in 0..24 {
@@ -127,11 +127,11 @@ fn grid<T: Float>() -> Vec<T> {
                 2 => 2.0 - last_place,
                 _ => rng.random_range(1.0..2.0),
             };
-            grid.push(T::of(significand * power_of_2(exponent)));
+            grid.push(T::from_f64(significand * power_of_2(exponent)));
         }
     }
-    grid.extend((0..100_000).map(|_| T::of(rng.random_range(0.0..20.0))));
-    let neighbours = |x: f64| (-3..=3).map(move |n| T::of(x + f64::from(n) * ulp::<T>(x)));
+    grid.extend((0..100_000).map(|_| T::from_f64(rng.random_range(0.0..20.0))));
+    let neighbours = |x: f64| (-3..=3).map(move |n| T::from_f64(x + f64::from(n) * ulp::<T>(x)));
     let borders = (0..1030).map(|n| (f64::from(n) + 0.5) * std::f64::consts::LN_2);
     for border in borders.chain([-T::MIN_EXP]).filter(|&x| x < 1.1 * -T::MIN_EXP) {
         grid.extend(neighbours(border).chain(neighbours(0.5 * border)));
@@ -145,7 +145,7 @@ fn grid<T: Float>() -> Vec<T> {
 fn check_error_bounds<T: Float>() {
     let x = grid::<T>();
     for function in INEXACT {
-        let exact: Vec<DoubleDouble> = x.iter().map(|x| function.exact(x.f64())).collect();
+        let exact: Vec<DoubleDouble> = x.iter().map(|x| function.exact(x.as_f64())).collect();
         for level in levels() {
             let (mut worst, mut worst_x) = (0.0, 0.0);
             for ((&x, &exact), got) in x.iter().zip(&exact).zip(function.apply(level, &x)) {
@@ -156,7 +156,7 @@ fn check_error_bounds<T: Float>() {
                 let error = error_in_ulp(function, x, got, exact);
                 assert!(!error.is_nan(), "{function:?}({x}) = {got}");
                 if error > worst {
-                    (worst, worst_x) = (error, x.f64());
+                    (worst, worst_x) = (error, x.as_f64());
                 }
             }
             println!("{function:?} {} {:?}: {worst:.3} at {worst_x}", T::NAME, level);
@@ -234,8 +234,8 @@ fn f32_activations_keep_their_error_bounds_at_every_input() {
 }
 
 fn check_special_values<T: Float>() {
-    let (zero, one, half, inf) = (T::zero(), T::one(), T::of(0.5), T::infinity());
-    let (tiny, big) = (T::min_positive_value() * T::of(0.25), T::max_value());
+    let (zero, one, half, inf) = (T::zero(), T::one(), T::from_f64(0.5), T::infinity());
+    let (tiny, big) = (T::min_positive_value() * T::from_f64(0.25), T::max_value());
     let x = [zero, -zero, inf, -inf, tiny, -tiny, big, -big];
     for function in ALL {
         let expected = match function {
@@ -268,7 +268,7 @@ fn check_nan<T: Float>() {
     for (function, level) in ALL.iter().flat_map(|f| levels().into_iter().map(move |l| (f, l))) {
         for nan in [T::nan(), -T::nan()] {
             for at in 0..37 {
-                let mut x = vec![T::of(-0.5); 37];
+                let mut x = vec![T::from_f64(-0.5); 37];
                 let without = function.apply(level, &x);
                 x[at] = nan;
                 for (i, got) in function.apply(level, &x).into_iter().enumerate() {
@@ -316,29 +316,29 @@ fn run_softmax<T: Float>(level: Level, row: &[T]) -> (Vec<T>, T) {
 
 fn check_softmax<T: Float>(len: usize, spread: f64) {
     let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(len as u64);
-    let row: Vec<T> = (0..len).map(|_| T::of(rng.random_range(-spread..=spread))).collect();
-    let largest = row.iter().copied().fold(T::neg_infinity(), T::max).f64();
-    let shifted = |x: &T| DoubleDouble::new(x.f64()) - DoubleDouble::new(largest);
+    let row: Vec<T> = (0..len).map(|_| T::from_f64(rng.random_range(-spread..=spread))).collect();
+    let largest = row.iter().copied().fold(T::neg_infinity(), T::max).as_f64();
+    let shifted = |x: &T| DoubleDouble::new(x.as_f64()) - DoubleDouble::new(largest);
     let exact: Vec<DoubleDouble> = row.iter().map(|x| shifted(x).exp()).collect();
     let sum = exact.iter().fold(DoubleDouble::new(0.0), |sum, &e| sum + e);
     for level in levels() {
         let (got, log_sum) = run_softmax(level, &row);
         for ((x, &exact), got) in row.iter().zip(&exact).zip(got) {
             let exact = exact / sum;
-            if x.f64() - largest < T::MIN_EXP + 1e-3 {
-                assert!(got.f64() <= 2.0 * exact.high, "flushed: {got}");
+            if x.as_f64() - largest < T::MIN_EXP + 1e-3 {
+                assert!(got.as_f64() <= 2.0 * exact.high, "flushed: {got}");
                 continue;
             }
             // Rounding of x − largest, of eˣ above and below, of the sum and of the division.
-            let difference = 0.5 * (x.f64() - largest).abs();
+            let difference = 0.5 * (x.as_f64() - largest).abs();
             let bound = difference + 2.0 * (EXP_MAX_ULP + 0.5) + 0.5 * len as f64;
-            let bound = bound * T::epsilon().f64();
-            let error = ((DoubleDouble::new(got.f64()) - exact) / exact).high.abs();
+            let bound = bound * T::epsilon().as_f64();
+            let error = ((DoubleDouble::new(got.as_f64()) - exact) / exact).high.abs();
             assert!(error <= bound, "{len}, {spread}: {got}, {error:e} > {bound:e} on {level:?}");
         }
         let exact = largest + sum.high.ln();
-        let error = (log_sum.f64() - exact).abs();
-        let bound = (exact.abs() + len as f64 + 4.0) * T::epsilon().f64();
+        let error = (log_sum.as_f64() - exact).abs();
+        let bound = (exact.abs() + len as f64 + 4.0) * T::epsilon().as_f64();
         assert!(error <= bound, "ln Σ eˣ = {log_sum}, not {exact}, on {level:?}");
     }
 }

@@ -24,11 +24,11 @@ fn fused(level: Level) -> bool {
 }
 
 fn random<T: Float>(rng: &mut ChaCha8Rng, shape: (usize, usize)) -> Array2<T> {
-    Array2::from_shape_simple_fn(shape, || T::of(rng.random_range(-1.0..1.0)))
+    Array2::from_shape_simple_fn(shape, || T::from_f64(rng.random_range(-1.0..1.0)))
 }
 
 fn bits<T: Float>(values: &Array2<T>) -> Vec<u64> {
-    values.iter().map(|value| value.f64().to_bits()).collect()
+    values.iter().map(|value| value.as_f64().to_bits()).collect()
 }
 
 fn rows_of<T: Float>(values: &Array2<T>, rows: Range<usize>) -> Array2<T> {
@@ -44,7 +44,7 @@ fn run_product<T: Float>(
     out: &Array2<T>,
     pad: usize,
 ) -> Array2<T> {
-    let filler = T::of(7.0);
+    let filler = T::from_f64(7.0);
     let padded = |inner: ArrayView2<'_, T>| {
         let mut outer = Array2::from_elem((inner.nrows(), inner.ncols() + 2 * pad), filler);
         outer.slice_axis_mut(Axis(1), Slice::from(pad..pad + inner.ncols())).assign(&inner);

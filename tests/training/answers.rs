@@ -150,14 +150,14 @@ fn batch_first_values_are_pointed_to_the_call_that_takes_them() {
     let says = |result: Result<f64>| result.unwrap_err().to_string();
     let classifier = SequenceClassifier::<LstmCell<f64>>::builder(2, 2).build(&mut rng()).unwrap();
     let mut grad = classifier.zeros_like();
-    let learned = classifier.learn(&(x.clone(), vec![0, 1, 0]), &mut grad, &mut rng());
+    let learned = classifier.loss_and_grad(&(x.clone(), vec![0, 1, 0]), &mut grad, &mut rng());
     assert_eq!(says(learned), format!("classes: expected [5] ({hint}), got [3]"));
     let regressor = SequenceRegressor::<LstmCell<f64>>::builder(2, 1).build(&mut rng()).unwrap();
     let mut grad = regressor.zeros_like();
-    let learned = regressor.learn(&(x, Array2::zeros((3, 1))), &mut grad, &mut rng());
+    let learned = regressor.loss_and_grad(&(x, Array2::zeros((3, 1))), &mut grad, &mut rng());
     assert_eq!(says(learned), format!("y: expected [5] ({hint}), got [3]"));
     let x = Sequences::from_batch_first(values.view(), vec![5, 4, 5]).unwrap();
-    assert!(regressor.learn(&(x, Array2::zeros((3, 1))), &mut grad, &mut rng()).is_ok());
+    assert!(regressor.loss_and_grad(&(x, Array2::zeros((3, 1))), &mut grad, &mut rng()).is_ok());
 }
 
 #[test]

@@ -47,7 +47,9 @@ fn lstm<T: Float>() -> Lstm<T> {
 
 fn values<T: Float>(arrays: &impl Arrays<Elem = T>) -> Vec<u64> {
     let mut values = Vec::new();
-    arrays.for_each(&mut |_, array| values.extend(array.iter().map(|value| value.f64().to_bits())));
+    arrays.for_each(&mut |_, array| {
+        values.extend(array.iter().map(|value| value.as_f64().to_bits()))
+    });
     values
 }
 

@@ -223,7 +223,7 @@ fn gradients_go_through_dropped_weights() {
     let (x, w) = (sequences(3, LENGTHS[1], 1), random((6, 3, 10), 2));
     let drop = WeightDrop::new(0.4, "weight_hh*").unwrap();
     let learn = |lstm: &Lstm<f64>, grad: &mut Lstm<f64>| {
-        drop.learn(lstm, grad, &mut rng(), |lstm, grad, rng| {
+        drop.loss_and_grad(lstm, grad, &mut rng(), |lstm, grad, rng| {
             let (output, _, tape) = lstm.forward_train(&x, None, rng)?;
             lstm.backward(tape, &w, None, grad)?;
             Ok((output.values() * &w).sum())
@@ -252,7 +252,7 @@ fn gradients_go_through_dropped_weights() {
     })
     .unwrap();
     let nothing = WeightDrop::new(0.4, "nothing").unwrap();
-    let error = nothing.learn(&lstm, &mut grad, &mut rng(), |_, _, _| Ok(())).unwrap_err();
+    let error = nothing.loss_and_grad(&lstm, &mut grad, &mut rng(), |_, _, _| Ok(())).unwrap_err();
     assert!(error.to_string().starts_with("pattern: expected a pattern that matches one of"));
 }
 

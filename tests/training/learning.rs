@@ -63,7 +63,7 @@ impl Training {
         let mut rng = ChaCha8Rng::seed_from_u64(0);
         for (k, &expected) in losses.iter().enumerate() {
             let mut grad = model.zeros_like();
-            let loss = model.learn(&batch(self, k), &mut grad, &mut rng).unwrap();
+            let loss = model.loss_and_grad(&batch(self, k), &mut grad, &mut rng).unwrap();
             assert!((loss - expected).abs() < 1e-12, "step {k}: {loss}, not {expected}");
             clip_global_norm(&mut grad, 0.5).unwrap();
             optimizer.step(&mut model, &grad).unwrap();

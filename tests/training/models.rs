@@ -42,8 +42,8 @@ fn windows(horizon: usize, targets: &[usize]) -> Windows {
 /// same each time.
 fn agrees<M: Model<Elem = f64>>(model: &M, batch: &M::Batch) {
     let mut grad = model.zeros_like();
-    model.learn(batch, &mut grad, &mut rng()).unwrap();
-    let loss = |model: &M| model.learn(batch, &mut model.zeros_like(), &mut rng());
+    model.loss_and_grad(batch, &mut grad, &mut rng()).unwrap();
+    let loss = |model: &M| model.loss_and_grad(batch, &mut model.zeros_like(), &mut rng());
     let report = GradientCheck::default().run(model, &grad, loss).unwrap();
     assert!(report.relative_error <= 2e-6, "{report}");
 }
@@ -286,7 +286,7 @@ fn every_kind_of_model_comes_back_from_its_file() {
 fn nonsense_is_refused_by_name() {
     let says = |result: Result<()>| result.unwrap_err().to_string();
     let classifier = || SequenceClassifier::<LstmCell<f64>>::builder(3, 2);
-    let build = |builder: recurrent::model::Builder<SequenceClassifier<LstmCell<f64>>>| {
+    let build = |builder: recurrent::model::ModelBuilder<SequenceClassifier<LstmCell<f64>>>| {
         says(builder.build(&mut rng()).map(|_| ()))
     };
     assert!(build(SequenceClassifier::builder(0, 2)).starts_with("input_size: expected"));
@@ -312,7 +312,7 @@ fn nonsense_is_refused_by_name() {
     assert!(embedded.predict(&values(3)).is_err());
     let plain = classifier().build(&mut rng()).unwrap();
     let (x, mut grad) = (values(3), plain.zeros_like());
-    let wrong = plain.learn(&(x.clone(), vec![0, 1, 2]), &mut grad, &mut rng());
+    let wrong = plain.loss_and_grad(&(x.clone(), vec![0, 1, 2]), &mut grad, &mut rng());
     assert_eq!(says(wrong.map(|_| ())), "classes[2]: expected less than 2 (classes), got 2");
     let empty = Sequences::new(x.values().clone(), vec![5, 0, 3]).unwrap();
     assert!(says(plain.predict(&empty).map(|_| ())).starts_with("lengths[1]: expected at least 1"));

@@ -47,7 +47,7 @@ impl Score for Judged {
         self.nats / self.count
     }
 
-    fn figures(&self) -> Vec<(&'static str, f64)> {
+    fn metrics(&self) -> Vec<(&'static str, f64)> {
         vec![("accuracy", self.right / self.count), ("loss", self.loss())]
     }
 }
@@ -56,7 +56,7 @@ impl Model for Net<f64> {
     type Batch = Batch;
     type Score = Judged;
 
-    fn learn(&self, (x, y): &Batch, grad: &mut Self, rng: &mut dyn Rng) -> Result<f64> {
+    fn loss_and_grad(&self, (x, y): &Batch, grad: &mut Self, rng: &mut dyn Rng) -> Result<f64> {
         let (output, last, tape) = self.lstm.forward_train(x, None, rng)?;
         let h = last.part("h", 0, false)?.to_owned();
         let (dropped, mask) = Dropout::new(0.2)?.forward_train(&h, rng);
@@ -70,7 +70,7 @@ impl Model for Net<f64> {
         Ok(loss)
     }
 
-    fn measure(&self, (x, y): &Batch, score: &mut Judged) -> Result<()> {
+    fn score_batch(&self, (x, y): &Batch, score: &mut Judged) -> Result<()> {
         let (_, last) = self.lstm.forward(x, None)?;
         let logits = self.head.forward(last.part("h", 0, false)?)?;
         let (loss, _) = CrossEntropy::default().rows(logits.view(), y)?;

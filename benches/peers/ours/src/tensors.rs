@@ -7,13 +7,13 @@ use recurrent::{Arrays, Float};
 /// Tensor `name` of the file.
 pub fn array<T: Float, D: Dimension>(tensors: &Tensors, name: &str) -> Result<Array<T, D>> {
     let tensor = tensors.get(name).ok_or_else(|| format!("the file has no {name}"))?;
-    let values = tensor.values.iter().map(|&value| T::of(value)).collect();
+    let values = tensor.values.iter().map(|&value| T::from_f64(value)).collect();
     Ok(Array::from_shape_vec(tensor.shape.clone(), values)?.into_dimensionality()?)
 }
 
 /// `array` under `name`, for the answer.
 pub fn named<T: Float, D: Dimension>(name: &str, array: ArrayView<'_, T, D>) -> (String, Tensor) {
-    let values = array.iter().map(|value| value.f64()).collect();
+    let values = array.iter().map(|value| value.as_f64()).collect();
     (name.to_owned(), Tensor::new(array.shape(), values))
 }
 
