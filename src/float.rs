@@ -3,7 +3,7 @@
 use fearless_simd::SimdFloatElement;
 use ndarray::NdFloat;
 
-use crate::pool::Pool;
+use crate::memory::{self, Pool};
 
 mod sealed {
     pub trait Sealed {}
@@ -76,8 +76,7 @@ impl Float for f32 {
     const COTH: &'static [f64] = &[1.0, 0.333_332_513_537_761_6, -0.022_133_957_365_989_08];
 
     fn pool() -> &'static Pool<Self> {
-        static POOL: Pool<f32> = Pool::new();
-        &POOL
+        &memory::F32
     }
 
     #[inline]
@@ -118,8 +117,7 @@ impl Float for f64 {
     ];
 
     fn pool() -> &'static Pool<Self> {
-        static POOL: Pool<f64> = Pool::new();
-        &POOL
+        &memory::F64
     }
 
     #[inline]

@@ -27,6 +27,7 @@
 //! | part | duty |
 //! |---|---|
 //! | [`error`] | [`Error`]: argument, expected, got |
+//! | [`memory`] | [`Reserve`](memory::Reserve): memory that is kept from one call for the next |
 //! | [`float`] | [`Float`]: `f32` and `f64` |
 //! | [`arrays`](mod@arrays) | [`Arrays`]: a named bundle of arrays; parameters, gradients and states are all this |
 //! | [`sequences`] | [`Sequences`]: a batch of sequences of any lengths |
@@ -55,9 +56,9 @@ pub mod float;
 pub mod io;
 pub mod layer;
 pub mod loss;
+pub mod memory;
 pub mod model;
 pub mod optim;
-mod pool;
 pub mod sequence;
 pub mod sequences;
 pub mod tensor;

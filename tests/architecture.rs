@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// The parts of src/ in the order of the map.
 const PARTS: [&str; 18] = [
     "error",
-    "pool",
+    "memory",
     "float",
     "arrays",
     "sequences",

@@ -1,5 +1,5 @@
 //! [`Aligned`]: values that begin at a cache line, so that no vector straddles two, in memory from
-//! the [pool](crate::pool).
+//! [memory](crate::memory) that was used before.
 
 use std::ops::{Deref, DerefMut};
 

@@ -17,6 +17,9 @@ use crate::tensor::rows::{Rows, RowsMut};
 
 /// Rows of a product that are finished before the weights are read again.
 const BLOCK_ROWS: usize = 96;
+/// Units that are finished before the epilogue is called where there are few rows: it runs while the
+/// next panels come from memory.
+const EPILOGUE_UNITS: usize = 32;
 /// Rows of a panel that are finished before the epilogue is called, more or less. They stay in the
 /// first-level cache until it reads them, though the panel passes through it for each tile.
 const EPILOGUE_ROWS: usize = 18;
@@ -131,6 +134,11 @@ impl<'a, T: Float> ProductTiles<'a, T> {
                     }
                 }
                 finished = weights.units_with(&panels, &finished);
+                if let (Some(epilogue), true) =
+                    (&mut epilogue, parts == 1 && finished.len() >= EPILOGUE_UNITS)
+                {
+                    epilogue(rows.clone(), std::mem::take(&mut finished), &mut out);
+                }
             }
             if let (Some(epilogue), true) = (&mut epilogue, parts == 1 && !finished.is_empty()) {
                 epilogue(rows, finished, &mut out);

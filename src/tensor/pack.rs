@@ -38,6 +38,7 @@ pub struct Packed<T: Float> {
     padded: usize,
     /// Units of every panel but the last.
     width: usize,
+    panel_count: usize,
     /// Whether the next walk begins with the last panel.
     back: AtomicBool,
 }
@@ -59,8 +60,17 @@ impl<T: Float> Packed<T> {
         let padded = units.next_multiple_of(lanes);
         let width = lanes * (vectors / gates).max(1);
         let panels = Aligned::zeros(gates * padded * k);
-        let mut packed =
-            Self { level, panels, k, gates, units, padded, width, back: AtomicBool::new(false) };
+        let mut packed = Self {
+            level,
+            panels,
+            k,
+            gates,
+            units,
+            padded,
+            width,
+            panel_count: padded.div_ceil(width),
+            back: AtomicBool::new(false),
+        };
         let fill = |(p, panel): (usize, &mut [T])| {
             let start = p * width;
             let end = padded.min(start + width);
@@ -118,7 +128,7 @@ impl<T: Float> Packed<T> {
     /// How many panels there are.
     #[inline(always)]
     pub(crate) fn panel_count(&self) -> usize {
-        self.padded.div_ceil(self.width)
+        self.panel_count
     }
 
     /// All panels, so many `together`. Where they do not all stay in the second-level cache each walk
@@ -131,7 +141,7 @@ impl<T: Float> Packed<T> {
         if large {
             self.back.store(!back, Ordering::Relaxed);
         }
-        let groups = count.div_ceil(together);
+        let groups = if together == 1 { count } else { count.div_ceil(together) };
         (0..groups).map(move |i| {
             let first = if back { groups - 1 - i } else { i } * together;
             first..count.min(first + together)

@@ -25,12 +25,14 @@ impl<'a, T> Rows<'a, T> {
 
     /// The rows of an array in standard layout.
     pub(crate) fn of<S: Data<Elem = T>>(array: &'a ArrayBase<S, Ix2>) -> Self {
-        Self::new(array.as_slice().expect("an array in standard layout"), array.ncols())
+        let (count, width) = array.dim();
+        let data = array.as_slice().expect("an array in standard layout");
+        Self { data, count, stride: width, width }
     }
 
     /// The rows of `data` of which each begins `stride` values after the one before.
     pub(crate) fn strided(data: &'a [T], width: usize, stride: usize) -> Self {
-        Self { data, count: data.len() / stride.max(1), stride, width }
+        Self { data, count: count_of(data, stride), stride, width }
     }
 
     /// How many rows there are.
@@ -78,6 +80,12 @@ impl<'a, T> Rows<'a, T> {
     }
 }
 
+/// Returns how many rows of the given stride there are. One row needs no division.
+#[inline(always)]
+fn count_of<T>(data: &[T], stride: usize) -> usize {
+    if data.len() == stride { 1 } else { data.len() / stride.max(1) }
+}
+
 /// Rows to read and write, laid out as in [`Rows`].
 #[derive(Debug, Default)]
 pub struct RowsMut<'a, T> {
@@ -96,13 +104,14 @@ impl<'a, T> RowsMut<'a, T> {
 
     /// The rows of an array in standard layout.
     pub(crate) fn of<S: DataMut<Elem = T>>(array: &'a mut ArrayBase<S, Ix2>) -> Self {
-        let width = array.ncols();
-        Self::new(array.as_slice_mut().expect("an array in standard layout"), width)
+        let (count, width) = array.dim();
+        let data = array.as_slice_mut().expect("an array in standard layout");
+        Self { data, count, stride: width, width }
     }
 
     /// The rows of `data` of which each begins `stride` values after the one before.
     pub(crate) fn strided(data: &'a mut [T], width: usize, stride: usize) -> Self {
-        let count = data.len() / stride.max(1);
+        let count = count_of(data, stride);
         Self { data, count, stride, width }
     }
 

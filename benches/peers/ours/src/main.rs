@@ -8,6 +8,7 @@ use char_lm::CharLm;
 use peer_protocol::{Case, Made, Result, Tensors, Work, serve, threads_argument};
 use recurrent::Float;
 use recurrent::cell::{GruCell, LstmCell, RnnCell};
+use recurrent::memory::Reserve;
 
 fn make<T: Float>(case: &Case, tensors: &Tensors) -> Result<Made> {
     if case.mode == "char_lm" {
@@ -23,6 +24,9 @@ fn make<T: Float>(case: &Case, tensors: &Tensors) -> Result<Made> {
 }
 
 fn main() -> Result<()> {
+    // As a training loop does; without it the cost of fresh memory is part of each call.
+    let without = std::env::args().any(|argument| argument == "--without-reserve");
+    let _reserve = (!without).then(Reserve::default);
     rayon::ThreadPoolBuilder::new().num_threads(threads_argument()).build_global()?;
     serve("recurrent", env!("CARGO_PKG_VERSION"), |case, tensors| match case.dtype.as_str() {
         "f32" => make::<f32>(case, tensors),

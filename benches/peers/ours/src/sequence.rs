@@ -5,7 +5,7 @@ use peer_protocol::{Array as Tensor, Case, Result, Tensors, Work};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use recurrent::cell::Cell;
-use recurrent::{Arrays, Recompute, Float, Recurrent, Sequences, State, Stream, Workspace};
+use recurrent::{Arrays, Float, Recompute, Recurrent, Sequences, State, Stream, Workspace};
 
 use crate::tensors::{array, named, set};
 
@@ -80,7 +80,11 @@ struct Infer<T: Float> {
 }
 
 impl<T: Float> Infer<T> {
-    fn new<C: Cell<Elem = T> + 'static>(network: Recurrent<C>, x: Sequences<T>, initial: State<T>) -> Self {
+    fn new<C: Cell<Elem = T> + 'static>(
+        network: Recurrent<C>,
+        x: Sequences<T>,
+        initial: State<T>,
+    ) -> Self {
         // The workspace borrows the network, which lives as long as this process.
         let workspace = Box::leak(Box::new(network)).workspace();
         Self { workspace, x, initial }
@@ -119,8 +123,8 @@ struct Trained<C: Cell> {
     grad: Recurrent<C>,
 }
 
-impl<T: Float, C: Cell<Elem = T>> Train<T, C> {
-    fn unit(&self) -> Result<Trained<T, C>> {
+impl<T: Float, C: Cell<Elem = T>> Train<C> {
+    fn unit(&self) -> Result<Trained<C>> {
         let Self { network, x, initial, checkpoint, .. } = self;
         let (output, last, tape) =
             network.forward_train_with(x, Some(initial), &mut rng(), *checkpoint)?;
@@ -131,7 +135,7 @@ impl<T: Float, C: Cell<Elem = T>> Train<T, C> {
     }
 }
 
-impl<T: Float, C: Cell<Elem = T>> Work for Train<T, C> {
+impl<T: Float, C: Cell<Elem = T>> Work for Train<C> {
     fn run(&mut self) -> Result<()> {
         std::hint::black_box(self.unit()?);
         Ok(())
@@ -156,7 +160,11 @@ struct Step<T: Float> {
 }
 
 impl<T: Float> Step<T> {
-    fn new<C: Cell<Elem = T> + 'static>(network: Recurrent<C>, x: Array3<T>, initial: State<T>) -> Result<Self> {
+    fn new<C: Cell<Elem = T> + 'static>(
+        network: Recurrent<C>,
+        x: Array3<T>,
+        initial: State<T>,
+    ) -> Result<Self> {
         // The stream borrows the network, which lives as long as this process.
         let network = Box::leak(Box::new(network));
         let mut stream = network.stream(initial.batch())?;

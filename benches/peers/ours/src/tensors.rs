@@ -18,7 +18,11 @@ pub fn named<T: Float, D: Dimension>(name: &str, array: ArrayView<'_, T, D>) -> 
 }
 
 /// Sets each array of `model` to the file's tensor of its name under `prefix`.
-pub fn set<T: Float>(model: &mut impl Arrays<Elem = T>, tensors: &Tensors, prefix: &str) -> Result<()> {
+pub fn set<T: Float>(
+    model: &mut impl Arrays<Elem = T>,
+    tensors: &Tensors,
+    prefix: &str,
+) -> Result<()> {
     let mut outcome = Ok(());
     model.for_each_mut(&mut |name, mut values| match array::<T, IxDyn>(
         tensors,
