@@ -177,9 +177,24 @@ impl<'a, T: Float> ProductTiles<'a, T> {
         }
     }
 
-    /// A block of rows of the result in one panel.
-    #[inline(always)]
+    /// A block of rows of the result in one panel. Each width is a function of its own: one for all would
+    /// take the compiler long.
+    #[inline(never)]
     fn rows<S: Simd, const V: usize>(
+        &self,
+        simd: S,
+        rows: Range<usize>,
+        panel: usize,
+        out: &mut RowsMut<'_, T>,
+    ) {
+        simd.vectorize(
+            #[inline(always)]
+            || self.rows_on::<S, V>(simd, rows, panel, out),
+        );
+    }
+
+    #[inline(always)]
+    fn rows_on<S: Simd, const V: usize>(
         &self,
         simd: S,
         rows: Range<usize>,

@@ -210,8 +210,23 @@ impl<'a, T: Float> Left<'a, T> {
     /// All rows of the result, in the columns of `V` vectors from `vector` on. The last vector of a
     /// row begins early enough to be a whole one: what it shares with the one before is summed
     /// twice, to the same bits.
-    #[inline(always)]
+    #[inline(never)]
     fn add_panel<S: Simd, const V: usize>(
+        &self,
+        simd: S,
+        vector: usize,
+        packed: &[[T; TILE_ROWS]],
+        panel: &mut [T],
+        right: &mut Right<'_, T>,
+    ) {
+        simd.vectorize(
+            #[inline(always)]
+            || self.add_panel_on::<S, V>(simd, vector, packed, panel, right),
+        );
+    }
+
+    #[inline(always)]
+    fn add_panel_on<S: Simd, const V: usize>(
         &self,
         simd: S,
         vector: usize,
