@@ -187,6 +187,12 @@ impl<'m, T: Float> Direction<'_, 'm, T> {
         self.flush(&mut step.next);
     }
 
+    /// Computes one step of the cell backward, at whose end no gradient of a state is subnormal.
+    pub(crate) fn step_backward(&self, packed: &[Packed<T>], step: &mut BackwardStep<'_, T>) {
+        self.cell.backward(packed, step);
+        self.flush(&mut step.d_state);
+    }
+
     /// Ends the decay of states, or of their gradients, before it reaches the subnormal numbers.
     fn flush(&self, states: &mut [RowsMut<'_, T>; MAX_STATES]) {
         let mut states = reborrow(states);
@@ -209,7 +215,7 @@ impl<'m, T: Float> Direction<'_, 'm, T> {
         let mut d_inputs = Aligned::stale(block.offset(chunk_steps) * width);
         for chunk in self.pieces(steps, chunk_steps).rev() {
             for t in self.steps(chunk.clone()).rev() {
-                self.step_backward(weights, t, &mut io, tape);
+                self.backward_at(weights, t, &mut io, tape);
             }
             if width == 0 {
                 continue;
@@ -221,7 +227,8 @@ impl<'m, T: Float> Direction<'_, 'm, T> {
         }
     }
 
-    fn step_backward(
+    /// Computes step `t` of a walk backward.
+    fn backward_at(
         &self,
         weights: &Weights<'_, T>,
         t: usize,
@@ -235,8 +242,7 @@ impl<'m, T: Float> Direction<'_, 'm, T> {
         let StepRows { prev, next, gates, saved } = tape.rows_of(t);
         let next: [Rows<'_, T>; MAX_STATES] = std::array::from_fn(|s| next[s].as_rows());
         let mut step = BackwardStep { level: self.level, prev, next, gates, saved, d_state, noise };
-        self.cell.backward(&weights.recurrent, &mut step);
-        self.flush(&mut step.d_state);
+        self.step_backward(&weights.recurrent, &mut step);
     }
 }
 

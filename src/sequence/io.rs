@@ -135,7 +135,16 @@ pub(crate) fn for_blocks<T: Float, Io: SplitBatch>(
 }
 
 /// Returns the rows of each state, of [batch, width].
-pub(crate) fn state_rows<T: Float>(states: &mut [Array2<T>]) -> [RowsMut<'_, T>; MAX_STATES] {
+pub(crate) fn state_rows<T: Float>(states: &[Array2<T>]) -> [Rows<'_, T>; MAX_STATES] {
+    let mut rows = [Rows::default(); MAX_STATES];
+    for (rows, array) in rows.iter_mut().zip(states) {
+        *rows = Rows::of(array);
+    }
+    rows
+}
+
+/// Returns the same rows, to write.
+pub(crate) fn state_rows_mut<T: Float>(states: &mut [Array2<T>]) -> [RowsMut<'_, T>; MAX_STATES] {
     let mut rows: [RowsMut<'_, T>; MAX_STATES] = Default::default();
     for (rows, array) in rows.iter_mut().zip(states) {
         *rows = RowsMut::of(array);

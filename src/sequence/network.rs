@@ -5,21 +5,24 @@
 
 use std::sync::Arc;
 
-use ndarray::{Array2, Array3, Axis, CowArray, Ix3};
+use ndarray::{Array2, Array3, ArrayView2, Axis, CowArray, Ix3};
 use rand::{Rng, RngExt};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
 
 use crate::cell::any::{AnyCell, AnyGradient, Sizes};
 use crate::error::{Error, Result, check_shape, check_size};
 use crate::float::{Float, PerFloat, Table};
 use crate::sequence::direction::{Direction, LayerInput, Weights};
-use crate::sequence::io::{BackwardIo, ForwardIo, for_blocks, state_rows};
+use crate::sequence::io::{BackwardIo, ForwardIo, for_blocks, state_rows_mut};
 use crate::sequence::lengths::Order;
 use crate::sequence::state::State;
 use crate::sequence::step_gradients::StepGradients;
+use crate::sequence::step_tape::{StepInput, StepTape, StepTapeBack};
 use crate::sequence::stream::Stream;
 use crate::sequence::tape::{DirectionTape, LayerTape, Recompute, Tape};
 use crate::sequence::workspace::{Results, Workspace};
-use crate::sequences::{Input, Sequences};
+use crate::sequences::{Input, Sequences, check_tokens};
 use crate::tensor::Level;
 use crate::tensor::random::dropout_mask;
 
@@ -32,7 +35,17 @@ pub(crate) struct Engine<T: Float> {
     pub(crate) infer: fn(&Workspace<'_, T>, Option<Results<T>>, &Call<'_, T>) -> Result<Results<T>>,
     pub(crate) stream: for<'m> fn(Network<'m, T>, usize) -> Result<Stream<'m, T>>,
     pub(crate) advance: fn(&mut Stream<'_, T>, Option<Input<&[T], &[usize]>>),
+    pub(crate) step_tape: StartFn<T>,
+    pub(crate) step: fn(&mut StepTape<'_, T>, StepInput<'_, T>) -> Result<()>,
+    pub(crate) turn: for<'m> fn(StepTape<'m, T>, Option<&State<T>>) -> Result<StepTapeBack<'m, T>>,
+    pub(crate) step_back:
+        fn(&mut StepTapeBack<'_, T>, ArrayView2<'_, T>) -> Result<Option<Array2<T>>>,
+    pub(crate) finish: fn(StepTapeBack<'_, T>, Grads<'_, '_, T>) -> Result<State<T>>,
 }
+
+/// Begins a [`StepTape`] of a number of sequences.
+type StartFn<T> =
+    for<'m> fn(Network<'m, T>, usize, Option<&State<T>>, &mut dyn Rng) -> Result<StepTape<'m, T>>;
 
 /// The input of a forward pass, and the initial states.
 pub(crate) struct Call<'a, T> {
@@ -75,6 +88,11 @@ impl<T: Float> Engine<T> {
         infer: |workspace, memory, call| workspace.infer(memory, call),
         stream: |network, batch| Stream::new(network, batch),
         advance: |stream, x_t| stream.step_layers(x_t),
+        step_tape: |network, batch, initial, rng| StepTape::new(network, batch, initial, rng),
+        step: |tape, x_t| tape.step(x_t),
+        turn: |tape, d_final| tape.backward(d_final),
+        step_back: |tape, d_output| tape.step(d_output),
+        finish: |tape, grads| tape.finish(grads),
     };
 }
 
@@ -107,6 +125,22 @@ pub(crate) struct Pass<T: Float> {
     pub(crate) output: Array3<T>,
     /// The initial states, which become the final ones.
     pub(crate) states: State<T>,
+}
+
+/// The seeds of what is random in a call of training.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Seeds {
+    /// The seed of the cells' noise, where they have noise.
+    pub(crate) noise: Option<u64>,
+    /// The seed of dropout between layers, where there is dropout.
+    pub(crate) dropout: Option<u64>,
+}
+
+/// Returns the source of the factors that the output of `layer` is multiplied by, step after step.
+pub(crate) fn dropout_rng(seed: u64, layer: usize) -> ChaCha8Rng {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    rng.set_stream(layer as u64);
+    rng
 }
 
 /// Returns the steps of a span of a walk.
@@ -150,6 +184,43 @@ impl<'m, T: Float> Network<'m, T> {
         check_size("output [time, batch, output]", &[time, batch, self.output_size()])?;
         let Some(initial) = initial else { return Ok(()) };
         initial.check_like("initial", self.no_sequences, batch)
+    }
+
+    /// Fails unless the network walks in one direction alone.
+    pub(crate) fn check_one_direction(&self) -> Result<()> {
+        if self.directions == 1 {
+            return Ok(());
+        }
+        let expected = "a network of one direction: backward in time needs the whole sequence";
+        Err(Error::argument("bidirectional", expected, true))
+    }
+
+    /// Fails unless the states, gates and saved values of a step of `batch` sequences can be addressed.
+    pub(crate) fn check_batch(&self, batch: usize) -> Result<()> {
+        check_size("batch", &[batch])?;
+        let widest = self.sizes.iter().map(Sizes::widest).max().unwrap_or(0);
+        check_size("step [batch, width]", &[batch, widest])?;
+        Ok(())
+    }
+
+    /// Fails unless `x_t` is the input of one step of `batch` sequences.
+    pub(crate) fn check_step(&self, x_t: StepInput<'_, T>, batch: usize) -> Result<()> {
+        match x_t {
+            Input::Dense(x_t) => {
+                check_shape("x_t", "batch, input", &[batch, self.input_size()], x_t.shape())
+            }
+            Input::Tokens(tokens) => {
+                check_shape("tokens", "batch", &[batch], &[tokens.len()])?;
+                let places = tokens.iter().enumerate().map(|(b, &token)| ([b], token));
+                check_tokens(places, self.input_size(), "input")
+            }
+        }
+    }
+
+    /// Draws the seeds of a call of training: of the cells' noise, and of dropout between layers.
+    pub(crate) fn draw_seeds(&self, rng: &mut dyn Rng) -> Seeds {
+        let noise = self.noisy.then(|| rng.random());
+        Seeds { noise, dropout: (self.dropout > 0.0).then(|| rng.random()) }
     }
 
     /// Returns the initial states of `batch` sequences: the learned ones, or zeros.
@@ -225,7 +296,7 @@ impl<'m, T: Float> Network<'m, T> {
         weights: &[Weights<'_, T>],
         call: &Call<'_, T>,
         pass: &mut Pass<T>,
-        mut rng: Option<&mut dyn Rng>,
+        rng: Option<&mut dyn Rng>,
     ) {
         let Pass { order, keep, layers, output, states } = pass;
         states.copy(call.initial.or(self.initial), order, false);
@@ -240,7 +311,7 @@ impl<'m, T: Float> Network<'m, T> {
             // The first layer reads the caller's array.
             _ => {}
         }
-        let seed = rng.as_mut().filter(|_| self.noisy).map(|rng| rng.random::<u64>());
+        let seeds = rng.map_or(Seeds::default(), |rng| self.draw_seeds(rng));
         for layer in 0..layers.len() {
             let (done, above) = layers.split_at_mut(layer + 1);
             let LayerTape { x: below, directions, .. } = &mut done[layer];
@@ -250,15 +321,16 @@ impl<'m, T: Float> Network<'m, T> {
                 _ => (&mut *output, None),
             };
             for (k, tape) in (layer * self.directions..).zip(directions) {
-                tape.noise = seed.map(|seed| seed.wrapping_add(k as u64));
+                tape.noise = seeds.noise.map(|seed| seed.wrapping_add(k as u64));
                 let states = &mut states.parts_mut()[k];
                 self.run_direction(k, &weights[k], x, (order, *keep), (output, states), tape);
             }
             if let (Input::Dense(x), true) = (x, self.adds_input(layer)) {
                 *output += x;
             }
-            if let (Some(mask), Some(rng), true) = (mask, &mut rng, self.dropout > 0.0) {
-                let factors = dropout_mask(*rng, self.dropout, output.len());
+            if let (Some(mask), Some(seed)) = (mask, seeds.dropout) {
+                let factors =
+                    dropout_mask(&mut dropout_rng(seed, layer), self.dropout, output.len());
                 let factors = Array3::from_shape_vec(output.dim(), factors);
                 *output *= &*mask.insert(factors.expect("a factor for each value"));
             }
@@ -282,7 +354,7 @@ impl<'m, T: Float> Network<'m, T> {
             if let Some(Recompute::Every(_)) = keep {
                 checkpoints.push(states.clone());
             }
-            let (output, states) = (Some(output.view_mut()), state_rows(states));
+            let (output, states) = (Some(output.view_mut()), state_rows_mut(states));
             let io = ForwardIo { output, column: self.column(k), states, noise: *noise };
             for_blocks(blocks, io, &|tape, io| direction.forward(weights, x, &span, io, tape));
         }
@@ -399,7 +471,7 @@ impl<T: Float> Backward<'_, '_, T> {
         for span in direction.pieces(0..order.longest(), length).rev() {
             if let Some(weights) = &again {
                 let mut states = checkpoints.pop().expect("the states before each span");
-                let states = state_rows(&mut states);
+                let states = state_rows_mut(&mut states);
                 let io = ForwardIo { output: None, column, states, noise };
                 for_blocks(&mut blocks, io, &|tape, io| {
                     direction.forward(weights, x, &span, io, tape);
@@ -411,7 +483,7 @@ impl<T: Float> Backward<'_, '_, T> {
                     d_output: d_output.view(),
                     column,
                     d_x: d_x.as_mut().map(|d_x| d_x.view_mut()),
-                    d_states: state_rows(d_states),
+                    d_states: state_rows_mut(d_states),
                     recorded: recorded.iter_mut().map(|steps| steps.view_mut()).collect(),
                     noise,
                 };

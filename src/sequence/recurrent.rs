@@ -4,15 +4,16 @@ use ndarray::Array3;
 use rand::{Rng, RngExt};
 
 use crate::arrays::{Arrays, Visit, VisitMut, check_same_structure};
-use crate::cell::any::{AnyCell, AnyGradient, Gradient, Sizes, Typed};
+use crate::cell::any::{AnyCell, AnyGradient, Gradient, Typed};
 use crate::cell::{
     Cell, CoupledLstmCell, GruCell, LayerNormLstmCell, LstmCell, MAX_STATES, PeepholeLstmCell,
     ProjectedLstmCell, RnnCell,
 };
-use crate::error::{Result, check_size};
+use crate::error::Result;
 use crate::float::Float;
-use crate::sequence::network::{Call, ENGINE, Engine, Gradients, Network};
+use crate::sequence::network::{Call, ENGINE, Engine, Gradients, Grads, Network};
 use crate::sequence::state::{State, suffix};
+use crate::sequence::training_stream::{Origin, TrainingStream};
 use crate::sequence::zoneout::Zoneout;
 use crate::sequence::{
     Recompute, RecurrentBuilder, StepGradients, Stream, Tape, Truncated, Workspace,
@@ -110,7 +111,7 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
     /// # Errors
     /// Where `batch` is zero, or so large that a step could not be addressed.
     pub fn zero_state(&self, batch: usize) -> Result<State<T>> {
-        self.check_batch(batch)?;
+        self.network().check_batch(batch)?;
         Ok(self.no_sequences.zeros(batch))
     }
 
@@ -196,7 +197,7 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
         rng: &mut dyn Rng,
         recompute: Recompute,
     ) -> Result<(Sequences<T>, State<T>, Tape<T>)> {
-        let drop_seed = (self.recurrent_dropout > 0.0).then(|| rng.random());
+        let drop_seed = self.drop_seed(rng);
         let network = self.dropped(drop_seed);
         let call = Call { x, initial, recompute };
         let (output, last, tape) = (Self::engine().forward_train)(&network.network(), &call, rng)?;
@@ -245,24 +246,45 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
     ) -> Result<(Array3<T>, State<T>, StepGradients<T>)> {
         check_same_structure("grad", self, grad)?;
         let Tape { learned_initial, drop_seed, .. } = tape;
+        let gradients = Gradients { d_output, d_final, record };
+        let back = self.add_gradients(grad, drop_seed, |network, grads| {
+            (Self::engine().backward)(&network.network(), tape, &gradients, grads)
+        })?;
+        grad.add_initial(learned_initial, &back.1)?;
+        Ok(back)
+    }
+
+    /// Calls `add` with this network as training with `drop_seed` saw it and the gradients of its cells,
+    /// which are then added to `grad`.
+    pub(super) fn add_gradients<R>(
+        &self,
+        grad: &mut Self,
+        drop_seed: Option<u64>,
+        add: impl FnOnce(&Self, Grads<'_, '_, T>) -> Result<R>,
+    ) -> Result<R> {
         let (network, mut own) = (self.dropped(drop_seed), drop_seed.map(|_| self.zeros_like()));
         let to = own.as_mut().unwrap_or(&mut *grad);
         let pairs = network.cells.iter().zip(&mut to.cells);
         let mut grads: Vec<Box<dyn AnyGradient<T> + '_>> = pairs
             .map(|(cell, grad)| Box::new(Gradient { cell, grad }) as Box<dyn AnyGradient<T> + '_>)
             .collect();
-        let gradients = Gradients { d_output, d_final, record };
-        let (d_x, d_initial, steps) =
-            (Self::engine().backward)(&network.network(), tape, &gradients, &mut grads)?;
+        let result = add(&network, &mut grads)?;
         drop(grads);
         if let (Some(seed), Some(mut own)) = (drop_seed, own) {
             own.drop_columns(seed);
             grad.zip_mut("grad", &own, &mut |_, mut sum, d| sum += &d)?;
         }
-        if let (true, Some(initial)) = (learned_initial, &mut grad.initial) {
-            initial.zip_mut("initial", &d_initial.summed(), &mut |_, mut sum, d| sum += &d)?;
+        Ok(result)
+    }
+
+    /// Adds the gradient of the initial states of all sequences to this gradient, if they were learned.
+    pub(super) fn add_initial(&mut self, learned: bool, d_initial: &State<T>) -> Result<()> {
+        match &mut self.initial {
+            Some(initial) if learned => {
+                initial.zip_mut("initial", &d_initial.summed(), &mut |_, mut sum, d| sum += &d)
+            }
+            _ => Ok(()),
         }
-        Ok((d_x, d_initial, steps))
     }
 
     /// A stream of `batch` sequences, from the learned initial state or zeros.
@@ -271,8 +293,27 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
     /// Where the network is bidirectional, or `batch` is zero or so large that a step could not be
     /// addressed.
     pub fn stream(&self, batch: usize) -> Result<Stream<'_, T>> {
-        self.check_batch(batch)?;
         (Self::engine().stream)(self.network(), batch)
+    }
+
+    /// Begins training on `batch` sequences step by step, from `initial` (the learned initial state or
+    /// zeros where none is given). All noise comes from one draw of `rng`, here.
+    ///
+    /// # Errors
+    /// If the network is bidirectional, `initial` does not fit, or `batch` is zero or so large that a step
+    /// could not be addressed.
+    pub fn training_stream(
+        &self,
+        batch: usize,
+        initial: Option<&State<T>>,
+        rng: &mut dyn Rng,
+    ) -> Result<TrainingStream<'_, C>> {
+        let drop_seed = self.drop_seed(rng);
+        let learned_initial = initial.is_none() && self.initial.is_some();
+        let network =
+            self.erased(drop_seed.map(|seed| self.dropped(Some(seed)).into_owned().cells));
+        let tape = (Self::engine().step_tape)(network, batch, initial, rng)?;
+        Ok(TrainingStream { network: self, tape, origin: Origin { learned_initial, drop_seed } })
     }
 
     /// A walk over `x` in windows of `k1` steps, each with a backward pass through at most `k2`
@@ -322,10 +363,22 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
         T::pick(&ENGINE)
     }
 
-    /// This network as the engine sees it.
+    /// Draws the seed of recurrent dropout, if there is any.
+    fn drop_seed(&self, rng: &mut dyn Rng) -> Option<u64> {
+        (self.recurrent_dropout > 0.0).then(|| rng.random())
+    }
+
+    /// Returns this network as the engine sees it.
     fn network(&self) -> Network<'_, T> {
+        self.erased(None)
+    }
+
+    /// Returns this network as the engine sees it, with the recurrent weights of the cells `dropped` if
+    /// there are any.
+    fn erased(&self, dropped: Option<Vec<C>>) -> Network<'_, T> {
+        let mut dropped = dropped.into_iter().flatten();
         let erased = |cell| -> Box<dyn AnyCell<'_, T> + '_> {
-            let cell = Box::new(Typed(cell));
+            let cell = Box::new(Typed { cell, dropped: dropped.next() });
             match self.zoneout {
                 Some(p) => Box::new(Zoneout::new(cell, p)),
                 None => cell,
@@ -344,15 +397,6 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
             no_sequences: &self.no_sequences,
             initial: self.initial.as_ref(),
         }
-    }
-
-    /// Fails unless the states, gates and kept values of a step of `batch` sequences can be
-    /// addressed.
-    fn check_batch(&self, batch: usize) -> Result<()> {
-        check_size("batch", &[batch])?;
-        let widest = self.network().sizes.iter().map(Sizes::widest).max().unwrap_or(0);
-        check_size("step [batch, width]", &[batch, widest])?;
-        Ok(())
     }
 }
 

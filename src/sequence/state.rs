@@ -3,7 +3,7 @@
 use ndarray::{Array2, Array3, ArrayView2, Axis};
 
 use crate::arrays::{Arrays, Visit, VisitMut};
-use crate::error::{Error, Result, check_shape};
+use crate::error::{Error, Result, check_shape, check_size};
 use crate::float::Float;
 use crate::sequence::lengths::Order;
 
@@ -44,6 +44,18 @@ pub(crate) fn part_of<P>(
         let expected = format!("one of {} layers × directions", parts.len());
         Error::argument("layer", expected, format!("layer {layer}, reverse {reverse}"))
     })
+}
+
+/// Fails unless `rows` names at least one of `batch` sequences, and no other.
+pub(crate) fn check_rows(rows: &[usize], batch: usize) -> Result<()> {
+    check_size("rows", &[rows.len()])?;
+    match rows.iter().position(|&row| row >= batch) {
+        None => Ok(()),
+        Some(place) => {
+            let expected = format!("less than {batch} (batch)");
+            Err(Error::argument(format!("rows[{place}]"), expected, rows[place]))
+        }
+    }
 }
 
 impl<T: Float> State<T> {
@@ -102,6 +114,16 @@ impl<T: Float> State<T> {
     /// The states' names, the output first.
     pub fn state_names(&self) -> &'static [&'static str] {
         self.names
+    }
+
+    /// Returns the states of the sequences `rows`, in this order. A sequence may come more than once, as
+    /// when a beam search goes on from one hypothesis in several ways.
+    ///
+    /// # Errors
+    /// If there is no row, or one is not less than the number of sequences.
+    pub fn select(&self, rows: &[usize]) -> Result<Self> {
+        check_rows(rows, self.batch())?;
+        Ok(self.map(|values| values.select(Axis(0), rows)))
     }
 
     /// How many sequences the state is of.

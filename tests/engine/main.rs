@@ -15,6 +15,7 @@ mod properties;
 mod regularisation;
 mod residual;
 mod streaming;
+mod training_stream;
 mod truncated;
 mod user_cell;
 

@@ -34,7 +34,7 @@ use recurrent::{Arrays, Float, Recompute, Recurrent, Result, Sequences, State, c
 /// The parameters. `GateWeights` holds W, U and the biases under PyTorch's names, and knows their
 /// gradients; arrays of one's own would stand beside it.
 #[derive(Clone)]
-struct MinimalGatedUnit<T> {
+pub(crate) struct MinimalGatedUnit<T> {
     weights: GateWeights<T>,
 }
 
