@@ -19,8 +19,10 @@
 //! | `truncated` | truncated backpropagation through time |
 //! | `step_gradients` | [`StepGradients`]: gradients by the states at each step |
 
+mod backward;
 mod config;
 mod direction;
+mod engine;
 mod inspect;
 mod io;
 mod lengths;

@@ -11,7 +11,8 @@ use crate::cell::{
 };
 use crate::error::Result;
 use crate::float::Float;
-use crate::sequence::network::{Call, ENGINE, Engine, Gradients, Grads, Network};
+use crate::sequence::engine::{Call, ENGINE, Engine, Gradients, Grads};
+use crate::sequence::network::Network;
 use crate::sequence::state::{State, suffix};
 use crate::sequence::training_stream::{Origin, TrainingStream};
 use crate::sequence::zoneout::Zoneout;
@@ -45,7 +46,7 @@ use crate::tensor::Level;
 /// let d_output = Array3::ones((5, 2, 16)); // of the loss Σ output
 /// let mut grad = lstm.zeros_like();
 /// let (d_x, _) = lstm.backward(tape, &d_output, None, &mut grad)?;
-/// assert_eq!(d_x.dim(), (5, 2, 3));
+/// assert_eq!(d_x.expect("dense inputs have a gradient").dim(), (5, 2, 3));
 /// # Ok::<(), recurrent::Error>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -208,7 +209,7 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
     /// (zero where none is given) to ∂L/∂x [time, batch, input] and ∂L/∂(initial state). The
     /// gradients of the parameters are added to `grad`, which is a network like this one
     /// (`zeros_like`). What stands in the padding of `d_output` is not read. A one-hot x has no
-    /// gradient: ∂L/∂x is [time, batch, 0].
+    /// gradient: ∂L/∂x is then none.
     ///
     /// # Errors
     /// Where an argument does not fit the network or the tape; `grad` is then as before. The tape is
@@ -219,7 +220,7 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
         d_output: &Array3<T>,
         d_final: Option<&State<T>>,
         grad: &mut Self,
-    ) -> Result<(Array3<T>, State<T>)> {
+    ) -> Result<(Option<Array3<T>>, State<T>)> {
         let (d_x, d_initial, _) = self.backward_with(tape, d_output, d_final, grad, false)?;
         Ok((d_x, d_initial))
     }
@@ -232,7 +233,7 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
         d_output: &Array3<T>,
         d_final: Option<&State<T>>,
         grad: &mut Self,
-    ) -> Result<(Array3<T>, State<T>, StepGradients<T>)> {
+    ) -> Result<(Option<Array3<T>>, State<T>, StepGradients<T>)> {
         self.backward_with(tape, d_output, d_final, grad, true)
     }
 
@@ -243,7 +244,7 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
         d_final: Option<&State<T>>,
         grad: &mut Self,
         record: bool,
-    ) -> Result<(Array3<T>, State<T>, StepGradients<T>)> {
+    ) -> Result<(Option<Array3<T>>, State<T>, StepGradients<T>)> {
         check_same_structure("grad", self, grad)?;
         let Tape { learned_initial, drop_seed, .. } = tape;
         let gradients = Gradients { d_output, d_final, record };

@@ -7,7 +7,7 @@ use crate::cell::Cell;
 use crate::error::Result;
 use crate::float::Float;
 use crate::sequence::Recurrent;
-use crate::sequence::network::ENGINE;
+use crate::sequence::engine::ENGINE;
 use crate::sequence::state::State;
 use crate::sequence::step_tape::{StepInput, StepTape, StepTapeBack};
 use crate::sequences::Input;

@@ -6,8 +6,9 @@ use crate::error::Result;
 use crate::float::Float;
 use crate::sequence::Recompute;
 use crate::sequence::direction::Weights;
+use crate::sequence::engine::{Call, ENGINE};
 use crate::sequence::lengths::Order;
-use crate::sequence::network::{Call, ENGINE, Network, Pass};
+use crate::sequence::network::{Network, Pass};
 use crate::sequence::state::State;
 use crate::sequences::{Input, Sequences};
 

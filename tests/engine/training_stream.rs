@@ -44,7 +44,7 @@ struct Problem<C: Cell> {
 /// All that a pass gives: output, final states, gradients of the inputs, initial states and parameters.
 type Results<C> = (
     (Array3<<C as Arrays>::Elem>, State<<C as Arrays>::Elem>),
-    ((Array3<<C as Arrays>::Elem>, State<<C as Arrays>::Elem>), Recurrent<C>),
+    ((Option<Array3<<C as Arrays>::Elem>>, State<<C as Arrays>::Elem>), Recurrent<C>),
 );
 
 impl<T: Float, C: Cell<Elem = T>> Problem<C> {
@@ -83,13 +83,15 @@ impl<T: Float, C: Cell<Elem = T>> Problem<C> {
         assert_eq!(stream.steps(), x.time());
         let last = stream.state().clone();
         let mut backward = stream.backward(self.d_final.as_ref()).unwrap();
-        let width = if x.tokens().is_some() { 0 } else { x.features() };
-        let mut d_x = Array3::zeros((x.time(), x.batch(), width));
+        let dense = x.tokens().is_none();
+        let mut d_x = dense.then(|| Array3::zeros(x.values().dim()));
         for t in (0..x.time()).rev() {
             assert_eq!(backward.left(), t + 1);
             let d_x_t = backward.step(self.d_output.index_axis(Axis(0), t)).unwrap();
-            assert_eq!(d_x_t.is_none(), x.tokens().is_some());
-            d_x_t.iter().for_each(|d| d_x.index_axis_mut(Axis(0), t).assign(d));
+            assert_eq!(d_x_t.is_some(), dense);
+            if let (Some(d_x), Some(d_x_t)) = (&mut d_x, d_x_t) {
+                d_x.index_axis_mut(Axis(0), t).assign(&d_x_t);
+            }
         }
         let d_initial = backward.finish(&mut grad).unwrap();
         ((output, last), ((d_x, d_initial), grad))
