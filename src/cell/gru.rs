@@ -32,8 +32,8 @@ use ndarray::{Array1, ArrayView2, Axis, Slice};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
+use super::weights::{gate_weights, named_arrays};
 use super::{BackwardStep, Cell, CellConfig, ForwardStep, GateWeights, Steps};
-use crate::arrays::{Arrays, Visit, VisitMut};
 use crate::compiled;
 use crate::error::Result;
 use crate::float::Float;
@@ -105,13 +105,7 @@ impl<T: Float> Cell for GruCell<T> {
         Ok(Self { reset: options.reset, weights })
     }
 
-    fn weights(&self) -> &GateWeights<T> {
-        &self.weights
-    }
-
-    fn weights_mut(&mut self) -> &mut GateWeights<T> {
-        &mut self.weights
-    }
+    gate_weights!();
 
     /// q of [`Reset::After`], or p of [`Reset::Before`].
     fn saved_size(&self) -> usize {
@@ -325,14 +319,4 @@ fn reset_before_backward_on<S: Simd, T: Float>(
     }
 }
 
-impl<T: Float> Arrays for GruCell<T> {
-    type Elem = T;
-
-    fn for_each<'a>(&'a self, f: &mut Visit<'_, 'a, T>) {
-        self.weights.for_each(f);
-    }
-
-    fn for_each_mut<'a>(&'a mut self, f: &mut VisitMut<'_, 'a, T>) {
-        self.weights.for_each_mut(f);
-    }
-}
+named_arrays!(GruCell { weights });

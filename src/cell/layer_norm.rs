@@ -35,8 +35,8 @@ use ndarray::Array1;
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
+use super::weights::{gate_weights, named_arrays, set_forget_bias};
 use super::{BackwardStep, Cell, CellConfig, ForwardStep, GateWeights, Steps};
-use crate::arrays::{Arrays, Visit, VisitMut};
 use crate::compiled;
 use crate::error::{Error, Result};
 use crate::float::Float;
@@ -181,25 +181,13 @@ impl<T: Float> Cell for LayerNormLstmCell<T> {
         let without_bias = CellConfig { bias: false, ..config.clone() };
         let weights = GateWeights::new(&without_bias, 4, hidden, rng)?;
         let mut bias = config.bias(4, rng)?;
-        if let Some(value) = options.forget_bias {
-            let (Some(bias), true) = (&mut bias, value.is_finite()) else {
-                let expected = "a finite value, in a cell with bias";
-                return Err(Error::argument("forget_bias", expected, value));
-            };
-            bias.iter_mut().skip(hidden).take(hidden).for_each(|b| *b = T::from_f64(value));
-        }
+        set_forget_bias(options.forget_bias, [&mut bias], (1, 4))?;
         let (ln_ih, ln_c) =
             (Affine::new(4 * hidden, config.bias), Affine::new(hidden, config.bias));
         Ok(Self { epsilon, weights, bias, ln_hh: ln_ih.clone(), ln_ih, ln_c })
     }
 
-    fn weights(&self) -> &GateWeights<T> {
-        &self.weights
-    }
-
-    fn weights_mut(&mut self) -> &mut GateWeights<T> {
-        &mut self.weights
-    }
+    gate_weights!();
 
     fn saved_size(&self) -> usize {
         18 * self.hidden_size() + 3
@@ -314,27 +302,12 @@ fn backward_on<S: Simd, T: Float>(simd: S, norms: Norms<'_, T>, step: BackwardSt
     }
 }
 
-impl<T: Float> Arrays for LayerNormLstmCell<T> {
-    type Elem = T;
-
-    fn for_each<'a>(&'a self, f: &mut Visit<'_, 'a, T>) {
-        self.weights.for_each(f);
-        self.bias.for_each(&mut |_, bias| f("bias", bias));
-        let norms = [("ln_ih", &self.ln_ih), ("ln_hh", &self.ln_hh), ("ln_c", &self.ln_c)];
-        for (name, norm) in norms {
-            f(&format!("{name}_weight"), norm.weight.view().into_dyn());
-            norm.bias.for_each(&mut |_, bias| f(&format!("{name}_bias"), bias));
-        }
-    }
-
-    fn for_each_mut<'a>(&'a mut self, f: &mut VisitMut<'_, 'a, T>) {
-        self.weights.for_each_mut(f);
-        self.bias.for_each_mut(&mut |_, bias| f("bias", bias));
-        let norms =
-            [("ln_ih", &mut self.ln_ih), ("ln_hh", &mut self.ln_hh), ("ln_c", &mut self.ln_c)];
-        for (name, norm) in norms {
-            f(&format!("{name}_weight"), norm.weight.view_mut().into_dyn());
-            norm.bias.for_each_mut(&mut |_, bias| f(&format!("{name}_bias"), bias));
-        }
-    }
-}
+named_arrays!(LayerNormLstmCell { weights;
+    "bias" => bias,
+    "ln_ih_weight" => ln_ih.weight,
+    "ln_ih_bias" => ln_ih.bias,
+    "ln_hh_weight" => ln_hh.weight,
+    "ln_hh_bias" => ln_hh.bias,
+    "ln_c_weight" => ln_c.weight,
+    "ln_c_bias" => ln_c.bias,
+});

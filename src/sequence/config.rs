@@ -156,6 +156,34 @@ impl<T: Float, C: Cell<Elem = T>> RecurrentBuilder<C> {
     /// # Errors
     /// Where an option lies outside its range.
     pub fn build(self, rng: &mut dyn Rng) -> Result<Recurrent<C>> {
+        self.check()?;
+        let of_state = |s| self.zoneout.get(s).copied().unwrap_or(0.0);
+        let zoneout = Some(std::array::from_fn(of_state)).filter(|p| *p != [0.0; MAX_STATES]);
+        let directions = 1 + usize::from(self.bidirectional);
+        let cells = self.cells(directions, rng)?;
+        let widths = |cell: &C| (0..C::STATE.len()).map(|s| cell.state_size(s)).collect();
+        let no_sequences = State::of_none(C::STATE, directions, cells.iter().map(widths));
+        let initial = self.learned_initial_state.then(|| no_sequences.zeros(1));
+        let Self { dropout, recurrent_dropout, residual, .. } = self;
+        let network = Recurrent {
+            cells,
+            directions,
+            dropout,
+            recurrent_dropout,
+            residual,
+            zoneout,
+            no_sequences,
+            initial,
+        };
+        if recurrent_dropout > 0.0 && !network.has_columns() {
+            let expected = "0 of a cell without weight_hh";
+            return Err(Error::argument("recurrent_dropout", expected, recurrent_dropout));
+        }
+        Ok(network)
+    }
+
+    /// Fails where an option lies outside its range, whatever the cell.
+    fn check(&self) -> Result<()> {
         check_size("input_size", &[self.input_size])?;
         check_size("num_layers", &[self.num_layers])?;
         check_size("hidden_sizes", &[self.hidden_sizes.len()])?;
@@ -182,9 +210,11 @@ impl<T: Float, C: Cell<Elem = T>> RecurrentBuilder<C> {
         if let Some(p) = self.zoneout.iter().find(|p| !(0.0..1.0).contains(*p)) {
             return Err(Error::argument("zoneout", "0 ≤ p < 1", p));
         }
-        let of_state = |s| self.zoneout.get(s).copied().unwrap_or(0.0);
-        let zoneout = Some(std::array::from_fn(of_state)).filter(|p| *p != [0.0; MAX_STATES]);
-        let directions = 1 + usize::from(self.bidirectional);
+        Ok(())
+    }
+
+    /// Returns the cells, layer by layer and direction by direction.
+    fn cells(&self, directions: usize, rng: &mut dyn Rng) -> Result<Vec<C>> {
         let mut cells: Vec<C> = Vec::new();
         let mut input_size = self.input_size;
         for &hidden_size in self.hidden_sizes.iter().cycle().take(self.num_layers) {
@@ -205,24 +235,6 @@ impl<T: Float, C: Cell<Elem = T>> RecurrentBuilder<C> {
             }
             input_size = output_size;
         }
-        let widths = |cell: &C| (0..C::STATE.len()).map(|s| cell.state_size(s)).collect();
-        let no_sequences = State::of_none(C::STATE, directions, cells.iter().map(widths));
-        let initial = self.learned_initial_state.then(|| no_sequences.zeros(1));
-        let Self { dropout, recurrent_dropout, residual, .. } = self;
-        let network = Recurrent {
-            cells,
-            directions,
-            dropout,
-            recurrent_dropout,
-            residual,
-            zoneout,
-            no_sequences,
-            initial,
-        };
-        if recurrent_dropout > 0.0 && !network.has_columns() {
-            let expected = "0 of a cell without weight_hh";
-            return Err(Error::argument("recurrent_dropout", expected, recurrent_dropout));
-        }
-        Ok(network)
+        Ok(cells)
     }
 }

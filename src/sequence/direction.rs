@@ -20,7 +20,7 @@ use crate::cell::any::{AnyCell, Sizes};
 use crate::cell::step::{Noise, reborrow};
 use crate::cell::{BackwardStep, ForwardStep, MAX_STATES};
 use crate::float::Float;
-use crate::sequence::io::{BackwardIo, ForwardIo, step_rows, step_tokens};
+use crate::sequence::io::{BackwardIo, ForwardIo, add_chunk, step_rows, step_tokens};
 use crate::sequence::lengths::{Block, Order};
 use crate::sequence::tape::{BlockTape, StepRows};
 use crate::sequences::Input;
@@ -156,7 +156,7 @@ impl<'m, T: Float> Direction<'_, 'm, T> {
         for chunk in self.pieces(tape.span.clone(), chunk_steps) {
             let gates = tape.begin_chunk(&chunk);
             if fused.is_none() {
-                let inputs = gather_inputs(x, &block, (&chunk, chunk_steps), &mut inputs);
+                let inputs = gather_inputs(x, &block, &chunk, chunk_steps, &mut inputs);
                 weights.input.product(inputs, gates);
             }
             for t in self.steps(chunk) {
@@ -211,19 +211,18 @@ impl<'m, T: Float> Direction<'_, 'm, T> {
         let block = tape.block.clone();
         let steps = steps.start.min(tape.span.end)..steps.end.min(tape.span.end);
         let chunk_steps = self.chunk_steps(&block);
-        let width = if io.d_x.is_some() { self.sizes.input } else { 0 };
-        let mut d_inputs = Aligned::stale(block.offset(chunk_steps) * width);
+        let width = self.sizes.input;
+        let rows = if io.d_x.is_some() { block.offset(chunk_steps) } else { 0 };
+        let mut d_inputs = Aligned::stale(rows * width);
         for chunk in self.pieces(steps, chunk_steps).rev() {
             for t in self.steps(chunk.clone()).rev() {
                 self.backward_at(weights, t, &mut io, tape);
             }
-            if width == 0 {
-                continue;
-            }
+            let Some(d_x) = &mut io.d_x else { continue };
             let d_gates = tape.gates_of(&chunk);
             let d_inputs = &mut d_inputs[..d_gates.count() * width];
             weights.input.product(Input::Dense(d_gates), RowsMut::new(d_inputs, width));
-            io.add_to_d_x(chunk, &block, Rows::new(d_inputs, width));
+            add_chunk(d_x, chunk, &block, Rows::new(d_inputs, width));
         }
     }
 
@@ -246,12 +245,13 @@ impl<'m, T: Float> Direction<'_, 'm, T> {
     }
 }
 
-/// Returns the inputs of a chunk, of as many steps as given at most, one below the other: as they stand
-/// in `x` if they do, else copied. Of tokens a chunk is one step.
+/// Returns the inputs of a chunk of at most `most` steps, one step after the other. Where their rows are not
+/// contiguous in `x`, they are copied to `to`. A chunk of tokens is one step.
 fn gather_inputs<'a, T: Float>(
     x: LayerInput<'a, T>,
     block: &Block,
-    (chunk, most): (&Range<usize>, usize),
+    chunk: &Range<usize>,
+    most: usize,
     to: &'a mut Aligned<T>,
 ) -> Input<Rows<'a, T>, &'a [usize]> {
     let x = match x {

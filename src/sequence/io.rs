@@ -103,16 +103,20 @@ impl<T: Float> BackwardIo<'_, T> {
             write(to, t, 0, rows.first_mut(block.alive(t)).as_rows());
         }
     }
+}
 
-    /// Adds the rows of a chunk of steps to ∂L/∂x.
-    pub(crate) fn add_to_d_x(&mut self, chunk: Range<usize>, block: &Block, rows: Rows<'_, T>) {
-        let Some(d_x) = &mut self.d_x else { return };
-        let mut rows = rows.iter();
-        for t in chunk {
-            let mut to = step_rows_mut(d_x, t);
-            for (r, from) in (0..block.alive(t)).zip(&mut rows) {
-                to.row_mut(r).iter_mut().zip(from).for_each(|(to, &from)| *to += from);
-            }
+/// Adds the rows of a chunk of steps to `steps` [time, batch of the block, width].
+pub(crate) fn add_chunk<T: Float>(
+    steps: &mut ArrayViewMut3<'_, T>,
+    chunk: Range<usize>,
+    block: &Block,
+    rows: Rows<'_, T>,
+) {
+    let mut rows = rows.iter();
+    for t in chunk {
+        let mut to = step_rows_mut(steps, t);
+        for (r, from) in (0..block.alive(t)).zip(&mut rows) {
+            to.row_mut(r).iter_mut().zip(from).for_each(|(to, &from)| *to += from);
         }
     }
 }

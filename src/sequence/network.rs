@@ -127,8 +127,7 @@ impl<'m, T: Float> Network<'m, T> {
         let expected = [time, batch, self.input_size()];
         check_shape("x", "time, batch, input", &expected, &[time, batch, x.features()])?;
         check_size("output [time, batch, output]", &[time, batch, self.output_size()])?;
-        let Some(initial) = initial else { return Ok(()) };
-        initial.check_like("initial", self.no_sequences, batch)
+        initial.map_or(Ok(()), |state| state.check_like("initial", self.no_sequences, batch))
     }
 
     /// Fails unless the network walks in one direction alone.
@@ -259,7 +258,8 @@ impl<'m, T: Float> Network<'m, T> {
                 order.copy_steps(x.view(), to.view_mut(), false);
             }
             // The first layer reads the caller's array.
-            _ => {}
+            (_, None) => {}
+            _ => unreachable!("a pass is made for one kind of input"),
         }
         let seeds = rng.map_or(Seeds::default(), |rng| self.draw_seeds(rng));
         for layer in 0..layers.len() {
@@ -268,7 +268,8 @@ impl<'m, T: Float> Network<'m, T> {
             let x = below.as_ref().map_or(x, Input::as_ref);
             let (output, mask) = match above.first_mut() {
                 Some(LayerTape { x: Some(Input::Dense(next)), mask, .. }) => (next, Some(mask)),
-                _ => (&mut *output, None),
+                Some(_) => unreachable!("the first layer alone reads tokens"),
+                None => (&mut *output, None),
             };
             for (k, tape) in (layer * self.directions..).zip(directions) {
                 tape.noise = seeds.noise.map(|seed| seed.wrapping_add(k as u64));

@@ -89,7 +89,7 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
 
     /// Values per step of the input.
     pub fn input_size(&self) -> usize {
-        self.cells.first().map_or(0, |cell| cell.weights().weight_ih.ncols())
+        self.cells[0].weights().weight_ih.ncols()
     }
 
     /// Values per step of the output: the last layer's width, of both directions together.

@@ -128,7 +128,7 @@ impl<T: Float> State<T> {
 
     /// How many sequences the state is of.
     pub fn batch(&self) -> usize {
-        self.parts.first().and_then(|part| part.first()).map_or(0, Array2::nrows)
+        self.parts[0][0].nrows()
     }
 
     /// Fails unless `self`, the argument `argument`, fits `batch` sequences of a network whose

@@ -64,10 +64,13 @@ impl<'m, T: Float> StepTape<'m, T> {
     ) -> Result<Self> {
         network.check_one_direction()?;
         network.check_batch(batch)?;
-        if let Some(initial) = initial {
-            initial.check_like("initial", network.no_sequences, batch)?;
-        }
-        let state = initial.cloned().unwrap_or_else(|| network.initial_state(batch));
+        let state = match initial {
+            Some(initial) => {
+                initial.check_like("initial", network.no_sequences, batch)?;
+                initial.clone()
+            }
+            None => network.initial_state(batch),
+        };
         let Seeds { noise, dropout } = network.draw_seeds(rng);
         let last = network.num_layers() - 1;
         let of_layer = |seed: u64| (0..last).map(move |layer| dropout_rng(seed, layer));
@@ -157,12 +160,13 @@ impl<'m, T: Float> StepTape<'m, T> {
 
     /// Turns round, with the gradient of the states after the last step, or zeros.
     pub(crate) fn backward(self, d_final: Option<&State<T>>) -> Result<StepTapeBack<'m, T>> {
-        if let Some(d_final) = d_final {
-            d_final.check_like("d_final", self.state(), self.state().batch())?;
-        }
+        let (state, batch) = (self.state(), self.state().batch());
         let d_states = match d_final {
-            Some(d_final) => d_final.clone(),
-            None => self.state().zeros(self.state().batch()),
+            Some(d_final) => {
+                d_final.check_like("d_final", state, batch)?;
+                d_final.clone()
+            }
+            None => state.zeros(batch),
         };
         let layers = 0..self.network.num_layers();
         let weights = layers.map(|k| self.network.direction(k).pack_backward()).collect();

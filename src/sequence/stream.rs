@@ -201,13 +201,14 @@ impl<'m, T: Float> Stream<'m, T> {
             direction.step_forward(&weights.recurrent, &mut step);
             let h = Rows::of(&next[0]);
             x = Input::Dense(match (x, output) {
+                (_, None) => h,
                 (Input::Dense(below), Some(sums)) => {
                     let (h, below) = (h.contiguous(), below.contiguous());
                     let sums_and_values = sums.iter_mut().zip(h).zip(below);
                     sums_and_values.for_each(|((sum, &h), &x)| *sum = h + x);
                     Rows::of(&*sums)
                 }
-                _ => h,
+                (Input::Tokens(_), Some(_)) => unreachable!("the first layer adds no input"),
             });
         }
     }

@@ -4,6 +4,7 @@
 
 mod checkpoint;
 mod determinism;
+mod equations;
 mod errors;
 mod gradients;
 mod init;
