@@ -13,7 +13,7 @@ use crate::float::Float;
 /// Values [time, batch, features], or [one-hot](Sequences::one_hot) vectors by their tokens, with the
 /// length of each sequence, in any order.
 ///
-/// What stands past a sequence's end is padding. It never changes a result, by one bit.
+/// Values after the end of a sequence are padding. They never change a bit of a result.
 ///
 /// ```
 /// use ndarray::Array3;
@@ -63,7 +63,7 @@ pub enum Input<D, I> {
 }
 
 impl<D, I> Input<D, I> {
-    /// The same by reference.
+    /// Returns the same by reference.
     pub fn as_ref(&self) -> Input<&D, &I> {
         match self {
             Self::Dense(values) => Input::Dense(values),
@@ -72,7 +72,7 @@ impl<D, I> Input<D, I> {
     }
 }
 
-/// The array [time, batch, classes] of one-hot vectors; zero where a token is none of the classes.
+/// Returns one-hot vectors as an array [time, batch, classes]. It is zero where a token is no class.
 pub(crate) fn one_hot_values<T: Float>(tokens: &Array2<usize>, classes: usize) -> Array3<T> {
     let (time, batch) = tokens.dim();
     let mut values = Array3::zeros((time, batch, classes));
@@ -100,8 +100,8 @@ pub(crate) fn check_tokens<P: Debug>(
     }
 }
 
-/// The same for `tokens` [time, batch] of the given `lengths`, which are checked as well. What stands
-/// in the padding may be anything.
+/// Fails unless `lengths` fits and each of `tokens` [time, batch] is less than `most`. The padding is not
+/// read.
 pub(crate) fn check_token_sequences(
     tokens: ArrayView2<'_, usize>,
     lengths: &[usize],
@@ -126,7 +126,7 @@ pub(crate) fn check_lengths(lengths: &[usize], time: usize, batch: usize) -> Res
     }
 }
 
-/// What the axis "batch" is called in an error about `got` entries: with a hint where values of the
+/// Returns the name of the axis "batch" in an error about `got` entries. It gives a hint if values of the
 /// shape [batch, time, features] look like the cause.
 pub(crate) fn batch_axis(time: usize, batch: usize, got: usize) -> &'static str {
     if got == time && got != batch {
@@ -137,11 +137,11 @@ pub(crate) fn batch_axis(time: usize, batch: usize, got: usize) -> &'static str 
 }
 
 impl<T: Float> Sequences<T> {
-    /// A batch of `values` [time, batch, features], of which sequence b has the first `lengths[b]`
-    /// steps, from none to all.
+    /// Creates a batch from `values` [time, batch, features]. Sequence b has the first `lengths[b]` steps,
+    /// from none to all.
     ///
     /// # Errors
-    /// Where a size is zero, or `lengths` has not one entry of at most `time` per sequence.
+    /// If a size is zero, or `lengths` does not have one entry of at most `time` for each sequence.
     pub fn new(values: Array3<T>, lengths: Vec<usize>) -> Result<Self> {
         let (time, batch, _) = values.dim();
         check_size("values [time, batch, features]", values.shape())?;
@@ -227,14 +227,14 @@ impl<T: Float> Sequences<T> {
         Self::new(values.permuted_axes([1, 0, 2]).to_owned(), lengths)
     }
 
-    /// A batch from one array [time, features] per sequence, padded with zeros to the longest.
+    /// Creates a batch from one array [time, features] for each sequence, padded with zeros to the longest.
     pub fn from_list(sequences: &[Array2<T>]) -> Result<Self> {
         let views: Vec<ArrayView2<'_, T>> =
             sequences.iter().map(|sequence| sequence.view()).collect();
         Self::from_views(&views)
     }
 
-    /// The same from views.
+    /// Creates a batch from views, as [`from_list`](Self::from_list) does from arrays.
     pub fn from_views(sequences: &[ArrayView2<'_, T>]) -> Result<Self> {
         let features = sequences.first().map_or(0, |sequence| sequence.ncols());
         let lengths: Vec<usize> = sequences.iter().map(|sequence| sequence.nrows()).collect();
@@ -252,7 +252,7 @@ impl<T: Float> Sequences<T> {
         Self::new(values, lengths)
     }
 
-    /// A batch of one-hot vectors, as of [`one_hot`](Self::one_hot), from the tokens of each sequence.
+    /// Creates a batch of one-hot vectors, as [`one_hot`](Self::one_hot) does, from the tokens of each sequence.
     ///
     /// # Errors
     /// If there is no token, or one is not less than `vocabulary_size`.
@@ -267,14 +267,14 @@ impl<T: Float> Sequences<T> {
         Self::one_hot(tokens.view(), vocabulary_size, lengths)
     }
 
-    /// A batch of the same lengths with other values [time, batch, any width].
+    /// Returns a batch of the same lengths with other values [time, batch, any width].
     pub fn with_values(&self, values: Array3<T>) -> Result<Self> {
         let expected = [self.time(), self.batch(), values.dim().2];
         check_shape("values", "time, batch, features", &expected, values.shape())?;
         Self::new(values, self.lengths.clone())
     }
 
-    /// The given steps, with what falls into them of each sequence's length.
+    /// Returns the given steps, with the part of each sequence's length that falls into them.
     pub(crate) fn part(&self, steps: Range<usize>) -> Result<Self> {
         let lengths = self.lengths.iter();
         let lengths = lengths.map(|&length| length.min(steps.end).saturating_sub(steps.start));
@@ -345,27 +345,27 @@ impl<T: Float> Sequences<T> {
         }
     }
 
-    /// The length of each sequence.
+    /// Returns the length of each sequence.
     pub fn lengths(&self) -> &[usize] {
         &self.lengths
     }
 
-    /// Steps of the longest sequence that would fit.
+    /// Returns the number of steps of the values, which no sequence exceeds.
     pub fn time(&self) -> usize {
         self.dim().0
     }
 
-    /// How many sequences there are.
+    /// Returns the number of sequences.
     pub fn batch(&self) -> usize {
         self.dim().1
     }
 
-    /// Values per step.
+    /// Returns the number of values per step.
     pub fn features(&self) -> usize {
         self.dim().2
     }
 
-    /// Steps of all sequences together.
+    /// Returns the number of steps of all sequences together.
     pub fn steps(&self) -> usize {
         self.lengths.iter().sum()
     }

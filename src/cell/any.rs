@@ -28,18 +28,18 @@ impl Sizes {
         Self { input, gates, gate_count, saved, state, state_count }
     }
 
-    /// The widths of the states.
+    /// Returns the widths of the states.
     pub(crate) fn states(&self) -> &[usize] {
         &self.state[..self.state_count]
     }
 
-    /// The widest row.
+    /// Returns the width of the widest row.
     pub(crate) fn widest(&self) -> usize {
         let widths = [self.input, self.gates, self.saved].into_iter().chain(self.state);
         widths.max().unwrap_or(0)
     }
 
-    /// The width of the output: of the first state.
+    /// Returns the width of the output, which is the first state.
     pub(crate) fn output(&self) -> usize {
         self.state[0]
     }
@@ -107,7 +107,7 @@ impl<'m, T: Float, C: Cell<Elem = T>> AnyCell<'m, T> for Typed<'m, C> {
 
 /// A cell with its gradient, without their type.
 pub(crate) trait AnyGradient<T: Float> {
-    /// [`Cell::accumulate`].
+    /// Runs [`Cell::accumulate`].
     fn accumulate(&mut self, steps: &Steps<'_, T>);
 }
 

@@ -94,7 +94,7 @@ impl<T: Float> Affine<T> {
         Self { weight: Array1::ones(width), bias: bias.then(|| Array1::zeros(width)) }
     }
 
-    /// To a gradient: d_α += Σ d ∘ x̂ and d_β += Σ d.
+    /// Adds Σ d ∘ x̂ to d_α and Σ d to d_β. This is the gradient of a normalisation.
     fn accumulate(&mut self, level: Level, d: &RowRefs<'_, T>, normalized: &RowRefs<'_, T>) {
         add_column_products(level, d, normalized, self.weight.view_mut());
         if let Some(bias) = &mut self.bias {
@@ -107,7 +107,7 @@ impl<T: Float> Affine<T> {
 /// factors of û, v̂ and ĉ follow.
 const ENDS: [usize; 6] = [4, 8, 12, 16, 17, 18];
 
-/// The parts of a row of `saved`, and the factors.
+/// Returns the six parts of a row of `saved`, and the factors behind them.
 #[inline(always)]
 fn parts_of<T>(row: &mut [T], hidden: usize) -> ([&mut [T]; 6], &mut [T]) {
     let (mut rest, mut start) = (row, 0);
@@ -130,7 +130,7 @@ struct Norms<'a, T> {
 }
 
 impl<T: Float> Norms<'_, T> {
-    /// b + β_ih + β_hh.
+    /// Returns b + β_ih + β_hh.
     #[inline(always)]
     fn shift<S: Simd>(&self, l: Lanes<S, T>) -> Vector<S, T> {
         match self.shifts {
@@ -139,7 +139,7 @@ impl<T: Float> Norms<'_, T> {
         }
     }
 
-    /// y = α_c ∘ ĉ + β_c.
+    /// Returns y = α_c ∘ ĉ + β_c.
     #[inline(always)]
     fn y<S: Simd>(&self, l: Lanes<S, T>, c: &[T]) -> Vector<S, T> {
         let shift = self.shifts.map_or(l.splat(0.0), |(_, shift)| l.load(shift));

@@ -56,7 +56,7 @@ pub struct ProjectedLstmOptions {
 }
 
 impl ProjectedLstmOptions {
-    /// A cell whose output has `proj_size` values.
+    /// Creates options for an output of `proj_size` values.
     pub fn new(proj_size: usize) -> Self {
         Self { proj_size, forget_bias: None }
     }
@@ -86,7 +86,7 @@ impl<T: Float> Cell for ProjectedLstmCell<T> {
         if index == 0 { self.weight_hr.nrows() } else { self.weight_hr.ncols() }
     }
 
-    /// m, then d_h.
+    /// Returns the width of m and d_h together.
     fn saved_size(&self) -> usize {
         self.weight_hr.ncols() + self.weight_hr.nrows()
     }

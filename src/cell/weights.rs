@@ -93,7 +93,7 @@ pub struct GateWeights<T> {
 }
 
 impl<T: Float> GateWeights<T> {
-    /// Fresh weights of `gates` gates that see a recurrent state of width `state_size`.
+    /// Creates fresh weights of `gates` gates that read a recurrent state of width `state_size`.
     pub fn new(
         config: &CellConfig,
         gates: usize,
@@ -109,7 +109,7 @@ impl<T: Float> GateWeights<T> {
         })
     }
 
-    /// b_ih + b_hh, where there are any: what is added to W_ih x if both act alike.
+    /// Returns b_ih + b_hh, if there are biases.
     pub fn bias(&self) -> Option<Array1<T>> {
         Some(self.bias_ih.as_ref()? + self.bias_hh.as_ref()?)
     }
@@ -120,8 +120,8 @@ impl<T: Float> GateWeights<T> {
         set_forget_bias(value, [&mut self.bias_ih, &mut self.bias_hh], (gate, gates))
     }
 
-    /// To a gradient: adds those of all four, where `d_gates` is the gradient of both halves of the sum
-    /// W_ih x + b_ih + W_hh h' + b_hh: dW_ih = Σ d_a ⊗ x, dW_hh = Σ d_a ⊗ h', db = Σ d_a.
+    /// Adds the gradients of all four to this gradient: dW_ih = Σ d_a ⊗ x, dW_hh = Σ d_a ⊗ h', db = Σ d_a.
+    /// Here `d_gates` is the gradient of the whole sum W_ih x + b_ih + W_hh h' + b_hh.
     pub fn accumulate(&mut self, steps: &Steps<'_, T>) {
         let (level, d_gates, h_prev) = (steps.level(), steps.d_gates(), steps.prev(0));
         let (weight_ih, weight_hh) = (self.weight_ih.view_mut(), self.weight_hh.view_mut());
@@ -140,7 +140,7 @@ impl<T: Float> GateWeights<T> {
         add_column_sums(level, &d_gates, biases.map(|bias| bias.view_mut()).collect());
     }
 
-    /// To a gradient: dW_ih += Σ d_a ⊗ x and db_ih += Σ d_a.
+    /// Adds Σ d_a ⊗ x to dW_ih and Σ d_a to db_ih. This bundle is a gradient.
     pub fn add_input(&mut self, steps: &Steps<'_, T>) {
         let d_gates = steps.d_gates();
         steps.x().add_outer_products(steps.level(), &d_gates, self.weight_ih.view_mut());
@@ -149,8 +149,8 @@ impl<T: Float> GateWeights<T> {
         }
     }
 
-    /// To a gradient, in `rows` of W_hh and b_hh: dW_hh += Σ d_a ⊗ h' and db_hh += Σ d_a, where
-    /// `d_gates` is as wide as there are rows.
+    /// Adds Σ d_a ⊗ h' to the given rows of dW_hh and Σ d_a to those of db_hh. This bundle is a gradient,
+    /// and `d_gates` is as wide as there are rows.
     pub fn add_recurrent(
         &mut self,
         level: Level,

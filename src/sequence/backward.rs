@@ -7,6 +7,7 @@ use crate::float::Float;
 use crate::sequence::direction::LayerInput;
 use crate::sequence::engine::{Back, Gradients, Grads};
 use crate::sequence::io::{BackwardIo, ForwardIo, for_blocks, state_rows_mut};
+use crate::sequence::lengths::Towards;
 use crate::sequence::network::{Network, Walk};
 use crate::sequence::state::State;
 use crate::sequence::step_gradients::StepGradients;
@@ -33,7 +34,7 @@ impl<T: Float> Network<'_, T> {
         let mut d_states = self.no_sequences.zeros(batch);
         if let Some(d_final) = d_final {
             d_final.check_like("d_final", &d_states, batch)?;
-            d_states.copy(Some(d_final), &order, false);
+            d_states.copy(Some(d_final), &order, Towards::Walk);
         }
         let walk = Walk { order: &order, keep: Some(keep) };
         let recorded = vec![Vec::new(); self.cells.len()];

@@ -1,15 +1,15 @@
 //! One layer in one direction, forward and backward through time: the heart of the engine.
 //!
-//! Forward, for the sequences of a block in chunks of steps: one product W_ih x + b for the whole
-//! chunk, then the cell's step for each t, whose product alone depends on the step before. Where a
-//! step has rows enough to use W_ih well, a chunk is one step and both products are one sum
-//! ([`ForwardStep::sum_gates`]). Backward is forward read upwards: the cell's backward step for each t,
-//! then one product d_x = W_ihᵀ d_a for each chunk. The gradients of the weights are one product each,
-//! at the end, over all steps ([`sums`](super::sums)).
+//! Forward, a block takes its steps in chunks. One product computes W_ih x + b for the whole chunk. Then
+//! the cell computes each step, whose product W_hh h' depends on the step before. In a large block each
+//! step has enough rows to use W_ih well. There a chunk is one step, and both products are one sum
+//! ([`ForwardStep::sum_gates`]). Backward takes the chunks and steps from the last: the cell's backward
+//! step for each t, then one product d_x = W_ihᵀ d_a for each chunk. The gradients of the weights are one
+//! product each over all steps of a part ([`sums`](super::sums)).
 //!
-//! A sequence enters the walk with its initial state and leaves it with its final state: forward in
-//! time all enter at step 0 and each leaves after its own last step; backward in time each enters
-//! at its own last step and all leave after step 0.
+//! A sequence enters the walk with its initial state and leaves it with its final state. Forward in time
+//! all enter at step 0, and each leaves after its own last step. Backward in time each enters at its own
+//! last step, and all leave after step 0.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -174,8 +174,8 @@ impl<'m, T: Float> Direction<'_, 'm, T> {
         tape.leave(&mut io.states);
     }
 
-    /// Whether W_ih x is part of a step's own product: where the step has rows enough, and the cell
-    /// sums all gates in its first product.
+    /// Returns whether W_ih x is part of a step's own product. This takes enough rows, and a cell whose first
+    /// product sums all gates.
     fn fuses(&self, weights: &Weights<'_, T>, block: &Block) -> bool {
         let whole = weights.recurrent.first().is_some_and(|weight| weight.n() == self.sizes.gates);
         whole && block.batch() >= FUSED_ROWS

@@ -13,9 +13,9 @@ use crate::tensor::{Level, Rows, RowsMut, threads};
 
 /// What a walk forward writes for its sequences.
 pub(crate) struct ForwardIo<'a, T> {
-    /// The output [time, batch, width], unless it is known already.
+    /// The output [time, batch, width], unless it has been written before.
     pub(crate) output: Option<ArrayViewMut3<'a, T>>,
-    /// Where this direction begins in a row of the output.
+    /// The column at which this direction begins in a row of the output.
     pub(crate) column: usize,
     /// The states before the span, which become those after it.
     pub(crate) states: [RowsMut<'a, T>; MAX_STATES],
@@ -27,19 +27,19 @@ pub(crate) struct ForwardIo<'a, T> {
 pub(crate) struct BackwardIo<'a, T> {
     /// ∂L/∂output [time, batch, width], of all sequences.
     pub(crate) d_output: ArrayView3<'a, T>,
-    /// Where this direction begins in a row of the output.
+    /// The column at which this direction begins in a row of the output.
     pub(crate) column: usize,
     /// ∂L/∂x [time, batch, width], to add to; none of tokens.
     pub(crate) d_x: Option<ArrayViewMut3<'a, T>>,
     /// The gradients of the states after the span, which become those of the states before it.
     pub(crate) d_states: [RowsMut<'a, T>; MAX_STATES],
-    /// For each state, where to write each step's gradient of the state after it, if asked for.
+    /// For each state, the gradients of the state after each step, if they are recorded.
     pub(crate) recorded: Vec<ArrayViewMut3<'a, T>>,
     /// The seed of the noise of this call.
     pub(crate) noise: Option<u64>,
 }
 
-/// Something that can be split between the first `count` sequences and the others.
+/// A bundle of arrays that can be split between the first `count` sequences and the others.
 pub(crate) trait SplitBatch: Send + Sized {
     fn split_at(self, count: usize) -> (Self, Self);
 }

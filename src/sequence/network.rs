@@ -13,7 +13,7 @@ use crate::float::Float;
 use crate::sequence::direction::{Direction, LayerInput, Weights};
 use crate::sequence::engine::{Call, Trained};
 use crate::sequence::io::{ForwardIo, for_blocks, state_rows_mut};
-use crate::sequence::lengths::Order;
+use crate::sequence::lengths::{Order, Towards};
 use crate::sequence::state::State;
 use crate::sequence::step_tape::StepInput;
 use crate::sequence::tape::{DirectionTape, LayerTape, Recompute, Tape};
@@ -116,7 +116,7 @@ impl<'m, T: Float> Network<'m, T> {
         self.sizes.iter().rev().take(self.directions).map(Sizes::output).sum()
     }
 
-    /// Whether the input of a layer is added to its output.
+    /// Returns whether the input of a layer is added to its output.
     pub(crate) fn adds_input(&self, layer: usize) -> bool {
         self.residual && layer > 0
     }
@@ -170,7 +170,7 @@ impl<'m, T: Float> Network<'m, T> {
     /// Returns the initial states of `batch` sequences: the learned ones, or zeros.
     pub(crate) fn initial_state(&self, batch: usize) -> State<T> {
         let mut state = self.no_sequences.zeros(batch);
-        state.copy(self.initial, &Order::new(0, &vec![0; batch]), false);
+        state.copy(self.initial, &Order::new(0, &vec![0; batch]), Towards::Walk);
         state
     }
 
@@ -248,14 +248,14 @@ impl<'m, T: Float> Network<'m, T> {
     ) {
         let Pass { order, keep, layers, output, states } = pass;
         let walk = Walk { order, keep: *keep };
-        states.copy(call.initial.or(self.initial), order, false);
+        states.copy(call.initial.or(self.initial), order, Towards::Walk);
         let x = call.x.input();
         match (x, &mut layers[0].x) {
             (Input::Tokens(x), Some(Input::Tokens(to))) => {
-                order.copy(x.view(), to.view_mut(), (Axis(1), false));
+                order.copy(x.view(), to.view_mut(), Axis(1), Towards::Walk);
             }
             (Input::Dense(x), Some(Input::Dense(to))) => {
-                order.copy_steps(x.view(), to.view_mut(), false);
+                order.copy_steps(x.view(), to.view_mut(), Towards::Walk);
             }
             // The first layer reads the caller's array.
             (_, None) => {}
@@ -312,7 +312,7 @@ impl<'m, T: Float> Network<'m, T> {
         blocks.iter_mut().for_each(|tape| tape.release(walk.keep));
     }
 
-    /// Where a direction begins in a row of its layer's output.
+    /// Returns the column at which a direction begins in a row of its layer's output.
     pub(crate) fn column(&self, k: usize) -> usize {
         self.sizes[k - k % self.directions..k].iter().map(Sizes::output).sum()
     }

@@ -27,8 +27,8 @@ use crate::tensor::Level;
 /// As a bundle of arrays it has PyTorch's names: `weight_ih_l0`, `weight_hh_l0`, `bias_ih_l0`,
 /// `bias_hh_l0`, `weight_ih_l0_reverse`, … A gradient is another network (`zeros_like`).
 ///
-/// All calls take `&self`: one network serves many threads. What changes lives in [`Tape`] and
-/// [`Stream`].
+/// All calls take `&self`, so one network serves many threads. A [`Tape`] or a [`Stream`] holds what
+/// changes.
 ///
 /// ```
 /// use ndarray::Array3;
@@ -81,49 +81,50 @@ pub type ProjectedLstm<T> = Recurrent<ProjectedLstmCell<T>>;
 pub type LayerNormLstm<T> = Recurrent<LayerNormLstmCell<T>>;
 
 impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
-    /// Begins a network of one layer; see [`RecurrentBuilder`] for what else can be set.
+    /// Begins a network of one layer. [`RecurrentBuilder`] lists the options.
     pub fn builder(input_size: usize, hidden_size: usize) -> RecurrentBuilder<C> {
         const { assert!(C::STATE.len() <= MAX_STATES && !C::STATE.is_empty()) };
         RecurrentBuilder::new(input_size, hidden_size)
     }
 
-    /// Values per step of the input.
+    /// Returns the number of values per step of the input.
     pub fn input_size(&self) -> usize {
         self.cells[0].weights().weight_ih.ncols()
     }
 
-    /// Values per step of the output: the last layer's width, of both directions together.
+    /// Returns the number of values per step of the output: the last layer's width, of both directions
+    /// together.
     pub fn output_size(&self) -> usize {
         self.cells.iter().rev().take(self.directions).map(|cell| cell.state_size(0)).sum()
     }
 
-    /// How many layers there are.
+    /// Returns the number of layers.
     pub fn num_layers(&self) -> usize {
         self.cells.len() / self.directions
     }
 
-    /// Whether each layer walks in both directions.
+    /// Returns whether each layer walks in both directions.
     pub fn bidirectional(&self) -> bool {
         self.directions == 2
     }
 
-    /// A state of zeros for `batch` sequences.
+    /// Returns a state of zeros for `batch` sequences.
     ///
     /// # Errors
-    /// Where `batch` is zero, or so large that a step could not be addressed.
+    /// If `batch` is zero, or so large that a step could not be addressed.
     pub fn zero_state(&self, batch: usize) -> Result<State<T>> {
         self.network().check_batch(batch)?;
         Ok(self.no_sequences.zeros(batch))
     }
 
-    /// The whole sequence from `x` [time, batch, input], beginning with `initial` (the learned
-    /// initial state or zeros where none is given): the output of the last layer at each step,
-    /// [time, batch, output], zero in the padding, and each sequence's own final state.
+    /// Runs the network over `x` [time, batch, input], from `initial` (the learned initial state or zeros
+    /// if none is given), without dropout.
     ///
-    /// Dropout is off.
+    /// Returns the output of the last layer at each step, [time, batch, output], and the final state of
+    /// each sequence after its own last step. The output is zero in the padding.
     ///
     /// # Errors
-    /// Where `x` or `initial` does not fit the network.
+    /// If `x` or `initial` does not fit the network.
     pub fn forward(
         &self,
         x: &Sequences<T>,
@@ -132,7 +133,7 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
         self.workspace().into_results(x, initial)
     }
 
-    /// A workspace for [`forward`](Recurrent::forward), called again and again.
+    /// Returns a workspace, for many calls of [`forward`](Recurrent::forward).
     ///
     /// ```
     /// use ndarray::Array3;
@@ -152,8 +153,8 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
         (Self::engine().workspace)(self.network())
     }
 
-    /// [`forward`](Recurrent::forward) with dropout, drawn from `rng`, and a tape for
-    /// [`backward`](Recurrent::backward), which stores every step.
+    /// Runs [`forward`](Recurrent::forward) with dropout and other noise from `rng`, and returns a tape for
+    /// [`backward`](Recurrent::backward) as well. The tape stores every step.
     pub fn forward_train(
         &self,
         x: &Sequences<T>,
@@ -163,8 +164,8 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
         self.forward_train_with(x, initial, rng, Recompute::Store)
     }
 
-    /// [`forward_train`](Recurrent::forward_train) with a smaller tape; backward then walks forward
-    /// again, a window of k steps at a time. Results and gradients are the same, bit for bit.
+    /// Runs [`forward_train`](Recurrent::forward_train) with a smaller tape. Backward then walks forward
+    /// again, a span of k steps at a time. Results and gradients are the same, bit for bit.
     ///
     /// Values kept for each step of each sequence, layer and direction, where the states together
     /// are S wide and a cell has gates G wide and saves V values beside them (LSTM with hidden size
@@ -190,7 +191,7 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
     /// | `Every(10)` | 26.1 ms | 1.0 MB | 370 ms | 31 MB |
     ///
     /// # Errors
-    /// Where k is zero, or `x` or `initial` does not fit the network.
+    /// If k is zero, or `x` or `initial` does not fit the network.
     pub fn forward_train_with(
         &self,
         x: &Sequences<T>,
@@ -205,15 +206,16 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
         Ok((output, last, Tape { drop_seed, ..tape }))
     }
 
-    /// Backpropagation through time: from ∂L/∂output [time, batch, output] and ∂L/∂(final state)
-    /// (zero where none is given) to ∂L/∂x [time, batch, input] and ∂L/∂(initial state). The
-    /// gradients of the parameters are added to `grad`, which is a network like this one
-    /// (`zeros_like`). What stands in the padding of `d_output` is not read. A one-hot x has no
-    /// gradient: ∂L/∂x is then none.
+    /// Runs backpropagation through time, from ∂L/∂output [time, batch, output] and ∂L/∂(final state)
+    /// (zeros if none is given).
+    ///
+    /// Returns ∂L/∂x [time, batch, input] and ∂L/∂(initial state). One-hot inputs have no gradient. The
+    /// gradients of the parameters are added to `grad`, a network like this one (`zeros_like`). The
+    /// padding of `d_output` is not read.
     ///
     /// # Errors
-    /// Where an argument does not fit the network or the tape; `grad` is then as before. The tape is
-    /// spent in any case.
+    /// If an argument does not fit the network or the tape. `grad` is then as before, but the tape is
+    /// consumed.
     pub fn backward(
         &self,
         tape: Tape<T>,
@@ -225,8 +227,8 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
         Ok((d_x, d_initial))
     }
 
-    /// [`backward`](Recurrent::backward), with the gradients by the states at each step as well:
-    /// how far back the loss reaches.
+    /// Runs [`backward`](Recurrent::backward) and also returns the gradients of the states after each step,
+    /// which show how far back the loss reaches.
     pub fn backward_steps(
         &self,
         tape: Tape<T>,
@@ -288,10 +290,10 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
         }
     }
 
-    /// A stream of `batch` sequences, from the learned initial state or zeros.
+    /// Returns a stream of `batch` sequences, from the learned initial state or zeros.
     ///
     /// # Errors
-    /// Where the network is bidirectional, or `batch` is zero or so large that a step could not be
+    /// If the network is bidirectional, or `batch` is zero or so large that a step could not be
     /// addressed.
     pub fn stream(&self, batch: usize) -> Result<Stream<'_, T>> {
         (Self::engine().stream)(self.network(), batch)
@@ -317,9 +319,9 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
         Ok(TrainingStream { network: self, tape, origin: Origin { learned_initial, drop_seed } })
     }
 
-    /// A walk over `x` in windows of `k1` steps, each with a backward pass through at most `k2`
-    /// steps, from `initial` (the learned initial state or zeros where none is given; a learned one
-    /// gets no gradient).
+    /// Begins a walk over `x` in windows of `k1` steps, each with a backward pass through at most `k2`
+    /// steps. It starts from `initial` (the learned initial state or zeros if none is given). A learned
+    /// initial state gets no gradient.
     ///
     /// ```
     /// use ndarray::Array3;
@@ -341,8 +343,7 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
     /// ```
     ///
     /// # Errors
-    /// Where 1 ≤ k1 ≤ k2 does not hold, an argument does not fit the network, or it is
-    /// bidirectional.
+    /// If 1 ≤ k1 ≤ k2 does not hold, an argument does not fit the network, or the network is bidirectional.
     pub fn truncated<'x>(
         &self,
         x: &'x Sequences<T>,
@@ -355,7 +356,7 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
         Truncated::new(x, state, (k1, k2), self.bidirectional())
     }
 
-    /// The cells, layer by layer, in each layer the direction forward in time first.
+    /// Returns the cells, layer by layer. In each layer the direction forward in time comes first.
     pub fn cells(&self) -> &[C] {
         &self.cells
     }

@@ -19,9 +19,9 @@ use crate::tensor::{Rows, RowsMut};
 /// A network that reads its sequences step by step, made by
 /// [`Recurrent::stream`](super::Recurrent::stream).
 ///
-/// Its outputs equal those of [`forward`](super::Recurrent::forward) over the whole sequence, bit
-/// for bit. A step allocates nothing. [`snapshot`](Stream::snapshot) and
-/// [`restore`](Stream::restore) copy the state alone; a [`fork`](Stream::fork) goes on by itself.
+/// Its outputs equal those of [`forward`](super::Recurrent::forward) over the whole sequence, bit for bit.
+/// A step allocates nothing. [`snapshot`](Stream::snapshot) and [`restore`](Stream::restore) copy the
+/// state. A [`fork`](Stream::fork) is a second stream that continues from the same state.
 pub struct Stream<'m, T: Float> {
     plan: Arc<Plan<'m, T>>,
     state: State<T>,
@@ -68,10 +68,10 @@ impl<'m, T: Float> Stream<'m, T> {
         })
     }
 
-    /// One step of all layers: from `x_t` [batch, input] to the output [batch, hidden].
+    /// Computes one step of all layers, from `x_t` [batch, input] to the output [batch, hidden].
     ///
     /// # Errors
-    /// Where the shape of `x_t` does not fit; the state is then as before.
+    /// If the shape of `x_t` does not fit. The state is then as before.
     pub fn step(&mut self, x_t: ArrayView2<'_, T>) -> Result<ArrayView2<'_, T>> {
         self.plan.network.check_step(Input::Dense(x_t), self.state.batch())?;
         let rows = x_t.to_slice();
@@ -81,11 +81,11 @@ impl<'m, T: Float> Stream<'m, T> {
         Ok(self.advance(rows.map(Input::Dense)))
     }
 
-    /// [`step`](Stream::step) of one-hot inputs, by one token for each sequence: the place of its one.
+    /// Computes one step of one-hot inputs, given by one token for each sequence.
     ///
     /// # Errors
-    /// Where there is not one token for each sequence, or one is not less than the input's width; the
-    /// state is then as before.
+    /// If there is not one token for each sequence, or one is not less than the input's width. The state
+    /// is then as before.
     pub fn step_tokens(&mut self, tokens: &[usize]) -> Result<ArrayView2<'_, T>> {
         self.plan.network.check_step(Input::Tokens(tokens), self.state.batch())?;
         Ok(self.advance(Some(Input::Tokens(tokens))))
@@ -98,22 +98,22 @@ impl<'m, T: Float> Stream<'m, T> {
         self.output()
     }
 
-    /// The output of the last step, [batch, hidden]; before the first, the initial state, or zeros of a
-    /// residual network.
+    /// Returns the output of the last step, [batch, hidden]. Before the first step this is the initial
+    /// state, or zeros if the network is residual.
     pub fn output(&self) -> ArrayView2<'_, T> {
         let last = self.outputs.len() - 1;
         self.outputs[last].as_ref().unwrap_or(&self.state.parts()[last][0]).view()
     }
 
-    /// A copy of the state, to go back to.
+    /// Returns a copy of the state, for [`restore`](Self::restore).
     pub fn snapshot(&self) -> State<T> {
         self.state.clone()
     }
 
-    /// Goes on from `state`: a [`snapshot`](Stream::snapshot), or the final state of a sequence.
+    /// Replaces the state by a [`snapshot`](Stream::snapshot), or by the final state of a sequence.
     ///
     /// # Errors
-    /// Where it is the state of another network or batch; this one's is then as before.
+    /// If it does not fit this network or batch. The state is then as before.
     pub fn restore(&mut self, state: &State<T>) -> Result<()> {
         state.check_like("state", &self.state, self.state.batch())?;
         let states = self.state.parts_mut().iter_mut().flatten();
@@ -121,8 +121,8 @@ impl<'m, T: Float> Stream<'m, T> {
         Ok(())
     }
 
-    /// Goes on with the sequences `rows`, in this order. A sequence may come more than once, and there may
-    /// be more or fewer than before: the beams of a search, or sequences that have not ended.
+    /// Selects the sequences `rows`, in this order, to continue with. A sequence may come more than once, as
+    /// in a beam search. There may be more or fewer than before.
     ///
     /// ```
     /// use ndarray::array;
@@ -141,7 +141,7 @@ impl<'m, T: Float> Stream<'m, T> {
     ///
     /// # Errors
     /// If there is no row, one is not less than the number of sequences, or there are so many that a step
-    /// could not be addressed; the stream is then as before.
+    /// could not be addressed. The stream is then as before.
     pub fn select(&mut self, rows: &[usize]) -> Result<()> {
         let network = &self.plan.network;
         let state = self.state.select(rows)?;
@@ -161,7 +161,7 @@ impl<'m, T: Float> Stream<'m, T> {
         Ok(())
     }
 
-    /// Another stream that goes on from here by itself; it shares the packed weights.
+    /// Returns a second stream that continues from the same state. It shares the packed weights.
     pub fn fork(&self) -> Self {
         Self {
             plan: self.plan.clone(),
