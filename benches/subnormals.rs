@@ -110,7 +110,7 @@ fn gradient<C: Cell<Elem = f32>>(keep: Keep, last_alone: bool) -> Result<(f64, f
         let start = Instant::now();
         let (d_x, _) = network.backward(tape, &d_output, None, &mut grad)?;
         best = best.min(start.elapsed().as_secs_f64());
-        subnormal = share(d_x.iter());
+        subnormal = share(d_x.expect("dense inputs").iter());
     }
     Ok((best, subnormal))
 }

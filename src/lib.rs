@@ -69,9 +69,9 @@ pub use error::{Error, Result};
 pub use float::Float;
 
 pub use sequence::{
-    CoupledLstm, Gru, LayerNormLstm, Lstm, PeepholeLstm, ProjectedLstm, Recompute, Recurrent,
-    RecurrentBuilder, Rnn, State, StepGradients, Stream, Tape, Truncated, TruncatedWindow,
-    Workspace,
+    BackwardStream, CoupledLstm, Gru, LayerNormLstm, Lstm, PeepholeLstm, ProjectedLstm, Recompute,
+    Recurrent, RecurrentBuilder, Rnn, State, StepGradients, Stream, Tape, TrainingStream,
+    Truncated, TruncatedWindow, Workspace,
 };
 pub use sequences::Sequences;
 

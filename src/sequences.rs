@@ -13,7 +13,7 @@ use crate::float::Float;
 /// Values [time, batch, features], or [one-hot](Sequences::one_hot) vectors by their tokens, with the
 /// length of each sequence, in any order.
 ///
-/// What stands past a sequence's end is padding. It never changes a result, by one bit.
+/// Values after the end of a sequence are padding. They never change a bit of a result.
 ///
 /// ```
 /// use ndarray::Array3;
@@ -25,9 +25,8 @@ use crate::float::Float;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Sequences<T> {
-    /// [time, batch, features]; of one-hot vectors [time, batch, 0].
-    values: Array3<T>,
-    one_hot: Option<OneHot<T>>,
+    /// Values [time, batch, features], or one-hot vectors.
+    input: Input<Array3<T>, OneHot<T>>,
     lengths: Vec<usize>,
 }
 
@@ -37,8 +36,21 @@ struct OneHot<T> {
     /// Where the one stands, [time, batch]; `classes`, which is nowhere, in the padding.
     tokens: Array2<usize>,
     classes: usize,
-    /// The same as an array, made when first asked for.
+    /// The same as an array, made when it is first needed.
     values: OnceLock<Array3<T>>,
+}
+
+impl<T: Float> OneHot<T> {
+    /// Returns the vectors as an array [time, batch, classes].
+    fn values(&self) -> &Array3<T> {
+        self.values.get_or_init(|| one_hot_values(&self.tokens, self.classes))
+    }
+
+    /// Returns the same array, made now if it has not been made before.
+    fn into_values(self) -> Array3<T> {
+        let Self { tokens, classes, values } = self;
+        values.into_inner().unwrap_or_else(|| one_hot_values(&tokens, classes))
+    }
 }
 
 /// Dense values, or one-hot vectors by their tokens: the places of their ones.
@@ -51,7 +63,7 @@ pub enum Input<D, I> {
 }
 
 impl<D, I> Input<D, I> {
-    /// The same by reference.
+    /// Returns the same by reference.
     pub fn as_ref(&self) -> Input<&D, &I> {
         match self {
             Self::Dense(values) => Input::Dense(values),
@@ -60,7 +72,7 @@ impl<D, I> Input<D, I> {
     }
 }
 
-/// The array [time, batch, classes] of one-hot vectors; zero where a token is none of the classes.
+/// Returns one-hot vectors as an array [time, batch, classes]. It is zero where a token is no class.
 pub(crate) fn one_hot_values<T: Float>(tokens: &Array2<usize>, classes: usize) -> Array3<T> {
     let (time, batch) = tokens.dim();
     let mut values = Array3::zeros((time, batch, classes));
@@ -88,8 +100,8 @@ pub(crate) fn check_tokens<P: Debug>(
     }
 }
 
-/// The same for `tokens` [time, batch] of the given `lengths`, which are checked as well. What stands
-/// in the padding may be anything.
+/// Fails unless `lengths` fits and each of `tokens` [time, batch] is less than `most`. The padding is not
+/// read.
 pub(crate) fn check_token_sequences(
     tokens: ArrayView2<'_, usize>,
     lengths: &[usize],
@@ -114,7 +126,7 @@ pub(crate) fn check_lengths(lengths: &[usize], time: usize, batch: usize) -> Res
     }
 }
 
-/// What the axis "batch" is called in an error about `got` entries: with a hint where values of the
+/// Returns the name of the axis "batch" in an error about `got` entries. It gives a hint if values of the
 /// shape [batch, time, features] look like the cause.
 pub(crate) fn batch_axis(time: usize, batch: usize, got: usize) -> &'static str {
     if got == time && got != batch {
@@ -125,19 +137,18 @@ pub(crate) fn batch_axis(time: usize, batch: usize, got: usize) -> &'static str 
 }
 
 impl<T: Float> Sequences<T> {
-    /// A batch of `values` [time, batch, features], of which sequence b has the first `lengths[b]`
-    /// steps, from none to all.
+    /// Creates a batch from `values` [time, batch, features]. Sequence b has the first `lengths[b]` steps,
+    /// from none to all.
     ///
     /// # Errors
-    /// Where a size is zero, or `lengths` has not one entry of at most `time` per sequence.
+    /// If a size is zero, or `lengths` does not have one entry of at most `time` for each sequence.
     pub fn new(values: Array3<T>, lengths: Vec<usize>) -> Result<Self> {
         let (time, batch, _) = values.dim();
         check_size("values [time, batch, features]", values.shape())?;
         check_lengths(&lengths, time, batch)?;
-        if values.is_standard_layout() {
-            return Ok(Self { values, one_hot: None, lengths });
-        }
-        Ok(Self { values: values.as_standard_layout().into_owned(), one_hot: None, lengths })
+        let standard = values.is_standard_layout();
+        let values = if standard { values } else { values.as_standard_layout().into_owned() };
+        Ok(Self { input: Input::Dense(values), lengths })
     }
 
     /// Creates a batch of one-hot vectors of `vocabulary_size` values from `tokens` [time, batch]: each
@@ -163,7 +174,7 @@ impl<T: Float> Sequences<T> {
     /// let (output, _, tape) = lstm.forward_train(&x, None, &mut rng)?;
     /// let mut grad = lstm.zeros_like();
     /// let (d_x, _) = lstm.backward(tape, &Array3::ones(output.values().dim()), None, &mut grad)?;
-    /// assert_eq!(d_x.dim(), (2, 2, 0)); // tokens have no gradient
+    /// assert!(d_x.is_none()); // tokens have no gradient
     /// # Ok::<(), recurrent::Error>(())
     /// ```
     ///
@@ -181,8 +192,8 @@ impl<T: Float> Sequences<T> {
         check_token_sequences(tokens, &lengths, vocabulary_size, "vocabulary_size")?;
         let token = |(t, b)| if t < lengths[b] { tokens[[t, b]] } else { vocabulary_size };
         let tokens = Array2::from_shape_fn((time, batch), token);
-        let one_hot = Some(OneHot { tokens, classes: vocabulary_size, values: OnceLock::new() });
-        Ok(Self { values: Array3::zeros((time, batch, 0)), one_hot, lengths })
+        let one_hot = OneHot { tokens, classes: vocabulary_size, values: OnceLock::new() };
+        Ok(Self { input: Input::Tokens(one_hot), lengths })
     }
 
     /// Creates a batch in which every sequence has all steps of `values` [time, batch, features].
@@ -216,14 +227,14 @@ impl<T: Float> Sequences<T> {
         Self::new(values.permuted_axes([1, 0, 2]).to_owned(), lengths)
     }
 
-    /// A batch from one array [time, features] per sequence, padded with zeros to the longest.
+    /// Creates a batch from one array [time, features] for each sequence, padded with zeros to the longest.
     pub fn from_list(sequences: &[Array2<T>]) -> Result<Self> {
         let views: Vec<ArrayView2<'_, T>> =
             sequences.iter().map(|sequence| sequence.view()).collect();
         Self::from_views(&views)
     }
 
-    /// The same from views.
+    /// Creates a batch from views, as [`from_list`](Self::from_list) does from arrays.
     pub fn from_views(sequences: &[ArrayView2<'_, T>]) -> Result<Self> {
         let features = sequences.first().map_or(0, |sequence| sequence.ncols());
         let lengths: Vec<usize> = sequences.iter().map(|sequence| sequence.nrows()).collect();
@@ -241,7 +252,7 @@ impl<T: Float> Sequences<T> {
         Self::new(values, lengths)
     }
 
-    /// A batch of one-hot vectors, as of [`one_hot`](Self::one_hot), from the tokens of each sequence.
+    /// Creates a batch of one-hot vectors, as [`one_hot`](Self::one_hot) does, from the tokens of each sequence.
     ///
     /// # Errors
     /// If there is no token, or one is not less than `vocabulary_size`.
@@ -256,82 +267,105 @@ impl<T: Float> Sequences<T> {
         Self::one_hot(tokens.view(), vocabulary_size, lengths)
     }
 
-    /// A batch of the same lengths with other values [time, batch, any width].
+    /// Returns a batch of the same lengths with other values [time, batch, any width].
     pub fn with_values(&self, values: Array3<T>) -> Result<Self> {
         let expected = [self.time(), self.batch(), values.dim().2];
         check_shape("values", "time, batch, features", &expected, values.shape())?;
         Self::new(values, self.lengths.clone())
     }
 
-    /// The given steps, with what falls into them of each sequence's length.
+    /// Returns the given steps, with the part of each sequence's length that falls into them.
     pub(crate) fn part(&self, steps: Range<usize>) -> Result<Self> {
         let lengths = self.lengths.iter();
         let lengths = lengths.map(|&length| length.min(steps.end).saturating_sub(steps.start));
         let (lengths, steps) = (lengths.collect(), Slice::from(steps));
-        match &self.one_hot {
-            None => Self::new(self.values.slice_axis(Axis(0), steps).to_owned(), lengths),
-            Some(OneHot { tokens, classes, .. }) => {
+        match &self.input {
+            Input::Dense(values) => {
+                Self::new(values.slice_axis(Axis(0), steps).to_owned(), lengths)
+            }
+            Input::Tokens(OneHot { tokens, classes, .. }) => {
                 Self::one_hot(tokens.slice_axis(Axis(0), steps), *classes, lengths)
             }
         }
     }
 
-    /// The values [time, batch, features].
+    /// Returns the values [time, batch, features].
     pub fn values(&self) -> &Array3<T> {
-        self.one_hot.as_ref().map_or(&self.values, |OneHot { tokens, classes, values }| {
-            values.get_or_init(|| one_hot_values(tokens, *classes))
-        })
+        match &self.input {
+            Input::Dense(values) => values,
+            Input::Tokens(one_hot) => one_hot.values(),
+        }
     }
 
-    /// The tokens [time, batch] of one-hot vectors; in the padding stands what is no token. None of
-    /// other values.
+    /// Returns the tokens [time, batch] of one-hot vectors. In the padding each is the size of the
+    /// vocabulary, which is no token. Other values have no tokens.
     pub fn tokens(&self) -> Option<ArrayView2<'_, usize>> {
-        self.one_hot.as_ref().map(|one_hot| one_hot.tokens.view())
+        match &self.input {
+            Input::Dense(_) => None,
+            Input::Tokens(one_hot) => Some(one_hot.tokens.view()),
+        }
     }
 
-    /// The values, to change: one-hot vectors become values like any others.
+    /// Returns the values, to change. One-hot vectors become values like any others.
     pub(crate) fn values_mut(&mut self) -> &mut Array3<T> {
-        if let Some(OneHot { tokens, classes, values }) = self.one_hot.take() {
-            let values = values.into_inner();
-            self.values = values.unwrap_or_else(|| one_hot_values(&tokens, classes));
+        if let Input::Tokens(one_hot) = &mut self.input {
+            let OneHot { tokens, classes, values } = one_hot;
+            let made = values.take().unwrap_or_else(|| one_hot_values(tokens, *classes));
+            self.input = Input::Dense(made);
         }
-        &mut self.values
+        match &mut self.input {
+            Input::Dense(values) => values,
+            Input::Tokens(_) => unreachable!("one-hot vectors have become values"),
+        }
     }
 
-    /// The values, without the lengths.
-    pub fn into_values(mut self) -> Array3<T> {
-        std::mem::take(self.values_mut())
+    /// Returns the values without the lengths.
+    pub fn into_values(self) -> Array3<T> {
+        match self.input {
+            Input::Dense(values) => values,
+            Input::Tokens(one_hot) => one_hot.into_values(),
+        }
     }
 
-    /// What a network reads.
+    /// Returns what a network reads.
     pub(crate) fn input(&self) -> Input<&Array3<T>, &Array2<usize>> {
-        match &self.one_hot {
-            Some(one_hot) => Input::Tokens(&one_hot.tokens),
-            None => Input::Dense(&self.values),
+        match &self.input {
+            Input::Dense(values) => Input::Dense(values),
+            Input::Tokens(one_hot) => Input::Tokens(&one_hot.tokens),
         }
     }
 
-    /// The length of each sequence.
+    /// Returns the sizes of the values: time, batch, features.
+    fn dim(&self) -> (usize, usize, usize) {
+        match &self.input {
+            Input::Dense(values) => values.dim(),
+            Input::Tokens(OneHot { tokens, classes, .. }) => {
+                (tokens.nrows(), tokens.ncols(), *classes)
+            }
+        }
+    }
+
+    /// Returns the length of each sequence.
     pub fn lengths(&self) -> &[usize] {
         &self.lengths
     }
 
-    /// Steps of the longest sequence that would fit.
+    /// Returns the number of steps of the values, which no sequence exceeds.
     pub fn time(&self) -> usize {
-        self.values.dim().0
+        self.dim().0
     }
 
-    /// How many sequences there are.
+    /// Returns the number of sequences.
     pub fn batch(&self) -> usize {
-        self.values.dim().1
+        self.dim().1
     }
 
-    /// Values per step.
+    /// Returns the number of values per step.
     pub fn features(&self) -> usize {
-        self.one_hot.as_ref().map_or(self.values.dim().2, |one_hot| one_hot.classes)
+        self.dim().2
     }
 
-    /// Steps of all sequences together.
+    /// Returns the number of steps of all sequences together.
     pub fn steps(&self) -> usize {
         self.lengths.iter().sum()
     }
@@ -341,8 +375,10 @@ impl<T: Float> Sequences<T> {
 impl<T: Float> PartialEq for Sequences<T> {
     fn eq(&self, other: &Self) -> bool {
         self.lengths == other.lengths
-            && match (&self.one_hot, &other.one_hot) {
-                (Some(a), Some(b)) => (&a.tokens, a.classes) == (&b.tokens, b.classes),
+            && match (&self.input, &other.input) {
+                (Input::Tokens(a), Input::Tokens(b)) => {
+                    (&a.tokens, a.classes) == (&b.tokens, b.classes)
+                }
                 _ => self.values() == other.values(),
             }
     }

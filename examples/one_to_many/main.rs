@@ -217,6 +217,7 @@ impl Model for Teller<f32> {
         let d_output = self.head.backward_sequences(&output, d_logits.view(), &mut grad.head)?;
         let (d_x, d_initial) =
             self.lstm.backward(tape, &(d_output * kept), None, &mut grad.lstm)?;
+        let d_x = d_x.expect("dense inputs have a gradient");
         let (d_words, d_steps) = d_x.view().split_at(Axis(2), EMBEDDING);
         self.words.backward_sequences(&before, d_words, &mut grad.words)?;
         let d_vector = d_steps.sum_axis(Axis(0)) + d_initial.part("h", 0, false)?;

@@ -28,18 +28,18 @@ impl Sizes {
         Self { input, gates, gate_count, saved, state, state_count }
     }
 
-    /// The widths of the states.
+    /// Returns the widths of the states.
     pub(crate) fn states(&self) -> &[usize] {
         &self.state[..self.state_count]
     }
 
-    /// The widest row.
+    /// Returns the width of the widest row.
     pub(crate) fn widest(&self) -> usize {
         let widths = [self.input, self.gates, self.saved].into_iter().chain(self.state);
         widths.max().unwrap_or(0)
     }
 
-    /// The width of the output: of the first state.
+    /// Returns the width of the output, which is the first state.
     pub(crate) fn output(&self) -> usize {
         self.state[0]
     }
@@ -62,41 +62,52 @@ pub(crate) trait AnyCell<'m, T: Float>: Send + Sync {
 }
 
 /// A cell as [`AnyCell`].
-pub(crate) struct Typed<'m, C>(pub(crate) &'m C);
+pub(crate) struct Typed<'m, C> {
+    pub(crate) cell: &'m C,
+    /// The cell as a call of training sees it, where that differs in the recurrent weights.
+    pub(crate) dropped: Option<C>,
+}
+
+impl<C> Typed<'_, C> {
+    /// Returns the cell as the call sees it.
+    fn seen(&self) -> &C {
+        self.dropped.as_ref().unwrap_or(self.cell)
+    }
+}
 
 impl<'m, T: Float, C: Cell<Elem = T>> AnyCell<'m, T> for Typed<'m, C> {
     fn sizes(&self) -> Sizes {
-        Sizes::of(self.0)
+        Sizes::of(self.cell)
     }
 
     fn weight_ih(&self) -> ArrayView2<'m, T> {
-        self.0.weights().weight_ih.view()
+        self.cell.weights().weight_ih.view()
     }
 
     fn input_bias(&self) -> Option<Array1<T>> {
-        self.0.input_bias()
+        self.seen().input_bias()
     }
 
     fn pack_forward(&self, level: Level) -> Vec<Packed<T>> {
-        self.0.pack_forward(level)
+        self.seen().pack_forward(level)
     }
 
     fn pack_backward(&self, level: Level) -> Vec<Packed<T>> {
-        self.0.pack_backward(level)
+        self.seen().pack_backward(level)
     }
 
     fn forward(&self, packed: &[Packed<T>], step: &mut ForwardStep<'_, T>) {
-        self.0.forward(packed, step);
+        self.seen().forward(packed, step);
     }
 
     fn backward(&self, packed: &[Packed<T>], step: &mut BackwardStep<'_, T>) {
-        self.0.backward(packed, step);
+        self.seen().backward(packed, step);
     }
 }
 
 /// A cell with its gradient, without their type.
 pub(crate) trait AnyGradient<T: Float> {
-    /// [`Cell::accumulate`].
+    /// Runs [`Cell::accumulate`].
     fn accumulate(&mut self, steps: &Steps<'_, T>);
 }
 

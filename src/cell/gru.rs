@@ -32,8 +32,8 @@ use ndarray::{Array1, ArrayView2, Axis, Slice};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
+use super::weights::{gate_weights, named_arrays};
 use super::{BackwardStep, Cell, CellConfig, ForwardStep, GateWeights, Steps};
-use crate::arrays::{Arrays, Visit, VisitMut};
 use crate::compiled;
 use crate::error::Result;
 use crate::float::Float;
@@ -55,7 +55,7 @@ pub struct GruOptions {
 }
 
 impl GruOptions {
-    /// A GRU whose reset gate acts at `reset`.
+    /// Creates options for a reset gate that acts at `reset`.
     pub fn new(reset: Reset) -> Self {
         Self { reset }
     }
@@ -73,13 +73,13 @@ pub enum Reset {
 }
 
 impl<T: Float> GruCell<T> {
-    /// Columns of r and z, and of n, in a row of the gates; rows of W_hh too.
+    /// Returns the columns of r and z, and those of n, in a row of the gates. Rows of W_hh are cut alike.
     fn columns(&self) -> (Range<usize>, Range<usize>) {
         let hidden = self.hidden_size();
         (0..2 * hidden, 2 * hidden..3 * hidden)
     }
 
-    /// b_hn where it acts inside r ∘ (W_hn h' + b_hn), else zero.
+    /// Returns the first value of q: b_hn, or zero without biases.
     fn start_of_q(&self) -> Accumulate<'_, T> {
         match Accumulate::bias(self.weights.bias_hh.as_ref()) {
             Accumulate::Bias(bias) => Accumulate::Bias(&bias[self.columns().1]),
@@ -87,7 +87,7 @@ impl<T: Float> GruCell<T> {
         }
     }
 
-    /// The rows of W_hh of r and z, and those of n, which act on their own.
+    /// Returns the rows of W_hh for r and z, and those for n. Each is multiplied on its own.
     fn weight_parts(&self) -> [ArrayView2<'_, T>; 2] {
         let (rz, n) = self.columns();
         [rz, n].map(|rows| self.weights.weight_hh.slice_axis(Axis(0), Slice::from(rows)))
@@ -105,15 +105,9 @@ impl<T: Float> Cell for GruCell<T> {
         Ok(Self { reset: options.reset, weights })
     }
 
-    fn weights(&self) -> &GateWeights<T> {
-        &self.weights
-    }
+    gate_weights!();
 
-    fn weights_mut(&mut self) -> &mut GateWeights<T> {
-        &mut self.weights
-    }
-
-    /// q of [`Reset::After`], or p of [`Reset::Before`].
+    /// Returns the width of q for [`Reset::After`], or of p for [`Reset::Before`].
     fn saved_size(&self) -> usize {
         self.hidden_size()
     }
@@ -195,20 +189,20 @@ impl<T: Float> Cell for GruCell<T> {
 }
 
 compiled! {
-    /// r, z = σ(r), σ(z), n = n + r ∘ q.
+    /// Computes r, z = σ(r), σ(z), n = n + r ∘ q.
     fn reset_after<'a, T>(gates: RowsMut<'a, T>, q: Rows<'a, T>) = reset_after_on;
-    /// r, z = σ(r), σ(z), p = r ∘ h'.
+    /// Computes r, z = σ(r), σ(z), p = r ∘ h'.
     fn reset_before<'a, T>(h_prev: Rows<'a, T>, gates: RowsMut<'a, T>, p: RowsMut<'a, T>) =
         reset_before_on;
-    /// n = tanh(n), h = (1 − z) ∘ n + z ∘ h'.
+    /// Computes n = tanh(n), h = (1 − z) ∘ n + z ∘ h'.
     fn blend<'a, T>(h_prev: Rows<'a, T>, gates: RowsMut<'a, T>, h: RowsMut<'a, T>) = blend_on;
-    /// The derivative of [`blend`]: z and n become d_a_z and d_a_n, d_h becomes d_h ∘ z.
+    /// Computes the derivative of [`blend`]: z and n become d_a_z and d_a_n, d_h becomes d_h ∘ z.
     fn blend_backward<'a, T>(h_prev: Rows<'a, T>, gates: RowsMut<'a, T>, d_h: RowsMut<'a, T>) =
         blend_backward_on;
-    /// The derivative of [`reset_after`]: r becomes d_a_r, q becomes d_q.
+    /// Computes the derivative of [`reset_after`]: r becomes d_a_r, q becomes d_q.
     fn reset_after_backward<'a, T>(gates: RowsMut<'a, T>, q: RowsMut<'a, T>) =
         reset_after_backward_on;
-    /// The derivative of [`reset_before`]: r becomes d_a_r, d_p becomes p again.
+    /// Computes the derivative of [`reset_before`]: r becomes d_a_r, d_p becomes p again.
     fn reset_before_backward<'a, T>(
         h_prev: Rows<'a, T>,
         gates: RowsMut<'a, T>,
@@ -325,14 +319,4 @@ fn reset_before_backward_on<S: Simd, T: Float>(
     }
 }
 
-impl<T: Float> Arrays for GruCell<T> {
-    type Elem = T;
-
-    fn for_each<'a>(&'a self, f: &mut Visit<'_, 'a, T>) {
-        self.weights.for_each(f);
-    }
-
-    fn for_each_mut<'a>(&'a mut self, f: &mut VisitMut<'_, 'a, T>) {
-        self.weights.for_each_mut(f);
-    }
-}
+named_arrays!(GruCell { weights });

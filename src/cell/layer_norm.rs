@@ -35,8 +35,8 @@ use ndarray::Array1;
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
+use super::weights::{gate_weights, named_arrays, set_forget_bias};
 use super::{BackwardStep, Cell, CellConfig, ForwardStep, GateWeights, Steps};
-use crate::arrays::{Arrays, Visit, VisitMut};
 use crate::compiled;
 use crate::error::{Error, Result};
 use crate::float::Float;
@@ -94,7 +94,7 @@ impl<T: Float> Affine<T> {
         Self { weight: Array1::ones(width), bias: bias.then(|| Array1::zeros(width)) }
     }
 
-    /// To a gradient: d_α += Σ d ∘ x̂ and d_β += Σ d.
+    /// Adds Σ d ∘ x̂ to d_α and Σ d to d_β. This is the gradient of a normalisation.
     fn accumulate(&mut self, level: Level, d: &RowRefs<'_, T>, normalized: &RowRefs<'_, T>) {
         add_column_products(level, d, normalized, self.weight.view_mut());
         if let Some(bias) = &mut self.bias {
@@ -107,7 +107,7 @@ impl<T: Float> Affine<T> {
 /// factors of û, v̂ and ĉ follow.
 const ENDS: [usize; 6] = [4, 8, 12, 16, 17, 18];
 
-/// The parts of a row of `saved`, and the factors.
+/// Returns the six parts of a row of `saved`, and the factors behind them.
 #[inline(always)]
 fn parts_of<T>(row: &mut [T], hidden: usize) -> ([&mut [T]; 6], &mut [T]) {
     let (mut rest, mut start) = (row, 0);
@@ -130,7 +130,7 @@ struct Norms<'a, T> {
 }
 
 impl<T: Float> Norms<'_, T> {
-    /// b + β_ih + β_hh.
+    /// Returns b + β_ih + β_hh.
     #[inline(always)]
     fn shift<S: Simd>(&self, l: Lanes<S, T>) -> Vector<S, T> {
         match self.shifts {
@@ -139,7 +139,7 @@ impl<T: Float> Norms<'_, T> {
         }
     }
 
-    /// y = α_c ∘ ĉ + β_c.
+    /// Returns y = α_c ∘ ĉ + β_c.
     #[inline(always)]
     fn y<S: Simd>(&self, l: Lanes<S, T>, c: &[T]) -> Vector<S, T> {
         let shift = self.shifts.map_or(l.splat(0.0), |(_, shift)| l.load(shift));
@@ -181,25 +181,13 @@ impl<T: Float> Cell for LayerNormLstmCell<T> {
         let without_bias = CellConfig { bias: false, ..config.clone() };
         let weights = GateWeights::new(&without_bias, 4, hidden, rng)?;
         let mut bias = config.bias(4, rng)?;
-        if let Some(value) = options.forget_bias {
-            let (Some(bias), true) = (&mut bias, value.is_finite()) else {
-                let expected = "a finite value, in a cell with bias";
-                return Err(Error::argument("forget_bias", expected, value));
-            };
-            bias.iter_mut().skip(hidden).take(hidden).for_each(|b| *b = T::from_f64(value));
-        }
+        set_forget_bias(options.forget_bias, [&mut bias], (1, 4))?;
         let (ln_ih, ln_c) =
             (Affine::new(4 * hidden, config.bias), Affine::new(hidden, config.bias));
         Ok(Self { epsilon, weights, bias, ln_hh: ln_ih.clone(), ln_ih, ln_c })
     }
 
-    fn weights(&self) -> &GateWeights<T> {
-        &self.weights
-    }
-
-    fn weights_mut(&mut self) -> &mut GateWeights<T> {
-        &mut self.weights
-    }
+    gate_weights!();
 
     fn saved_size(&self) -> usize {
         18 * self.hidden_size() + 3
@@ -314,27 +302,12 @@ fn backward_on<S: Simd, T: Float>(simd: S, norms: Norms<'_, T>, step: BackwardSt
     }
 }
 
-impl<T: Float> Arrays for LayerNormLstmCell<T> {
-    type Elem = T;
-
-    fn for_each<'a>(&'a self, f: &mut Visit<'_, 'a, T>) {
-        self.weights.for_each(f);
-        self.bias.for_each(&mut |_, bias| f("bias", bias));
-        let norms = [("ln_ih", &self.ln_ih), ("ln_hh", &self.ln_hh), ("ln_c", &self.ln_c)];
-        for (name, norm) in norms {
-            f(&format!("{name}_weight"), norm.weight.view().into_dyn());
-            norm.bias.for_each(&mut |_, bias| f(&format!("{name}_bias"), bias));
-        }
-    }
-
-    fn for_each_mut<'a>(&'a mut self, f: &mut VisitMut<'_, 'a, T>) {
-        self.weights.for_each_mut(f);
-        self.bias.for_each_mut(&mut |_, bias| f("bias", bias));
-        let norms =
-            [("ln_ih", &mut self.ln_ih), ("ln_hh", &mut self.ln_hh), ("ln_c", &mut self.ln_c)];
-        for (name, norm) in norms {
-            f(&format!("{name}_weight"), norm.weight.view_mut().into_dyn());
-            norm.bias.for_each_mut(&mut |_, bias| f(&format!("{name}_bias"), bias));
-        }
-    }
-}
+named_arrays!(LayerNormLstmCell { weights;
+    "bias" => bias,
+    "ln_ih_weight" => ln_ih.weight,
+    "ln_ih_bias" => ln_ih.bias,
+    "ln_hh_weight" => ln_hh.weight,
+    "ln_hh_bias" => ln_hh.bias,
+    "ln_c_weight" => ln_c.weight,
+    "ln_c_bias" => ln_c.bias,
+});

@@ -78,7 +78,7 @@ pub const MAX_STATES: usize = 4;
 /// [`compiled!`](crate::compiled). `tests/engine/user_cell.rs` in the repository is a worked example,
 /// a minimal gated unit.
 pub trait Cell: Arrays + Send + Sync {
-    /// What distinguishes cells of this type beside their sizes.
+    /// The options of a cell beside its sizes.
     type Options: Clone + Default + std::fmt::Debug + Send + Sync;
 
     /// The cell's name in the files of models, unlike any other's.
@@ -151,16 +151,17 @@ pub struct CellConfig {
     pub hidden_size: usize,
     /// Whether the cell has the bias vectors `bias_ih` and `bias_hh`.
     pub bias: bool,
-    /// First values of W_ih, gate by gate.
+    /// The initialiser of W_ih, gate by gate.
     pub weight_ih: Init,
-    /// First values of W_hh, gate by gate.
+    /// The initialiser of W_hh, gate by gate.
     pub weight_hh: Init,
-    /// First values of both biases.
+    /// The initialiser of both biases.
     pub bias_init: Init,
 }
 
 impl CellConfig {
-    /// PyTorch's defaults: with bias, everything uniform on ±1/√hidden_size.
+    /// Creates a configuration with PyTorch's defaults: with biases, and all parameters uniform on
+    /// ±1/√hidden_size.
     pub fn new(input_size: usize, hidden_size: usize) -> Self {
         let uniform = Init::Uniform(1.0 / (hidden_size as f64).sqrt());
         Self {
@@ -173,7 +174,7 @@ impl CellConfig {
         }
     }
 
-    /// A weight [gates·rows, columns], filled gate by gate.
+    /// Creates a weight [gates·rows, columns] and fills it gate by gate.
     pub fn weight<T: Float>(
         &self,
         init: Init,
@@ -190,7 +191,7 @@ impl CellConfig {
         Ok(weight)
     }
 
-    /// A bias [gates·hidden], or none where the configuration has none.
+    /// Creates a bias [gates·hidden], if the configuration has biases.
     pub fn bias<T: Float>(&self, gates: usize, rng: &mut dyn Rng) -> Result<Option<Array1<T>>> {
         if !self.bias {
             return Ok(None);

@@ -28,14 +28,14 @@
 use ndarray::Array1;
 use rand::Rng;
 
+use super::weights::{gate_weights, named_arrays};
 use super::{BackwardStep, Block, Cell, CellConfig, ForwardStep, GateWeights, LstmOptions, Steps};
-use crate::arrays::{Arrays, Visit, VisitMut};
 use crate::compiled;
 use crate::error::Result;
 use crate::float::Float;
 use crate::tensor::activation::{sigmoid, tanh};
 use crate::tensor::reduce::add_column_products;
-use crate::tensor::{Accumulate, Packed, Simd, lanes, product};
+use crate::tensor::{Packed, Simd, lanes};
 
 /// An LSTM cell with peepholes; equations in the [module](self).
 ///
@@ -44,17 +44,16 @@ use crate::tensor::{Accumulate, Packed, Simd, lanes, product};
 #[derive(Clone, Debug)]
 pub struct PeepholeLstmCell<T> {
     weights: GateWeights<T>,
-    /// w_ci, w_cf, w_co.
-    peepholes: [Array1<T>; 3],
+    weight_ci: Array1<T>,
+    weight_cf: Array1<T>,
+    weight_co: Array1<T>,
 }
 
-/// Names of the peepholes, in order.
-const PEEPHOLES: [&str; 3] = ["weight_ci", "weight_cf", "weight_co"];
-
 impl<T: Float> PeepholeLstmCell<T> {
-    /// w_ci, w_cf, w_co.
+    /// Returns w_ci, w_cf, w_co.
     fn peepholes(&self) -> [&[T]; 3] {
-        self.peepholes.each_ref().map(|weight| weight.as_slice().expect("a contiguous vector"))
+        [&self.weight_ci, &self.weight_cf, &self.weight_co]
+            .map(|weight| weight.as_slice().expect("a contiguous vector"))
     }
 }
 
@@ -71,16 +70,11 @@ impl<T: Float> Cell for PeepholeLstmCell<T> {
             let column = config.weight(config.weight_hh, 1, (config.hidden_size, 1), rng)?;
             Ok(column.into_iter().collect())
         };
-        Ok(Self { weights, peepholes: [peephole()?, peephole()?, peephole()?] })
+        let (weight_ci, weight_cf) = (peephole()?, peephole()?);
+        Ok(Self { weights, weight_ci, weight_cf, weight_co: peephole()? })
     }
 
-    fn weights(&self) -> &GateWeights<T> {
-        &self.weights
-    }
-
-    fn weights_mut(&mut self) -> &mut GateWeights<T> {
-        &mut self.weights
-    }
+    gate_weights!();
 
     fn forward(&self, packed: &[Packed<T>], step: &mut ForwardStep<'_, T>) {
         let peepholes = self.peepholes();
@@ -91,15 +85,15 @@ impl<T: Float> Cell for PeepholeLstmCell<T> {
 
     fn backward(&self, packed: &[Packed<T>], step: &mut BackwardStep<'_, T>) {
         backward(step.level, self.peepholes(), step.reborrow());
-        let d_h = step.d_state[0].reborrow();
-        product(step.gates.as_rows(), &packed[0], Accumulate::Zero, d_h);
+        step.multiply_gates(&packed[0]);
     }
 
     fn accumulate(&self, steps: &Steps<'_, T>, grad: &mut Self) {
         grad.weights.accumulate(steps);
         let (hidden, d_gates) = (self.hidden_size(), steps.d_gates());
         let seen = [(0, steps.prev(1)), (1, steps.prev(1)), (3, steps.next(1))];
-        for ((gate, c), d_w) in seen.iter().zip(&mut grad.peepholes) {
+        let peepholes = [&mut grad.weight_ci, &mut grad.weight_cf, &mut grad.weight_co];
+        for ((gate, c), d_w) in seen.iter().zip(peepholes) {
             let d_a = d_gates.columns(gate * hidden..(gate + 1) * hidden);
             add_column_products(steps.level(), &d_a, c, d_w.view_mut());
         }
@@ -160,20 +154,8 @@ fn backward_on<S: Simd, T: Float>(simd: S, peepholes: [&[T]; 3], step: BackwardS
     }
 }
 
-impl<T: Float> Arrays for PeepholeLstmCell<T> {
-    type Elem = T;
-
-    fn for_each<'a>(&'a self, f: &mut Visit<'_, 'a, T>) {
-        self.weights.for_each(f);
-        for (name, weight) in PEEPHOLES.into_iter().zip(&self.peepholes) {
-            f(name, weight.view().into_dyn());
-        }
-    }
-
-    fn for_each_mut<'a>(&'a mut self, f: &mut VisitMut<'_, 'a, T>) {
-        self.weights.for_each_mut(f);
-        for (name, weight) in PEEPHOLES.into_iter().zip(&mut self.peepholes) {
-            f(name, weight.view_mut().into_dyn());
-        }
-    }
-}
+named_arrays!(PeepholeLstmCell { weights;
+    "weight_ci" => weight_ci,
+    "weight_cf" => weight_cf,
+    "weight_co" => weight_co,
+});

@@ -30,8 +30,8 @@ use ndarray::Array2;
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
+use super::weights::{gate_weights, named_arrays};
 use super::{BackwardStep, Block, Cell, CellConfig, ForwardStep, GateWeights, Steps};
-use crate::arrays::{Arrays, Visit, VisitMut};
 use crate::compiled;
 use crate::error::{Error, Result};
 use crate::float::Float;
@@ -56,7 +56,7 @@ pub struct ProjectedLstmOptions {
 }
 
 impl ProjectedLstmOptions {
-    /// A cell whose output has `proj_size` values.
+    /// Creates options for an output of `proj_size` values.
     pub fn new(proj_size: usize) -> Self {
         Self { proj_size, forget_bias: None }
     }
@@ -80,19 +80,13 @@ impl<T: Float> Cell for ProjectedLstmCell<T> {
         Ok(Self { weights, weight_hr })
     }
 
-    fn weights(&self) -> &GateWeights<T> {
-        &self.weights
-    }
-
-    fn weights_mut(&mut self) -> &mut GateWeights<T> {
-        &mut self.weights
-    }
+    gate_weights!();
 
     fn state_size(&self, index: usize) -> usize {
         if index == 0 { self.weight_hr.nrows() } else { self.weight_hr.ncols() }
     }
 
-    /// m, then d_h.
+    /// Returns the width of m and d_h together.
     fn saved_size(&self) -> usize {
         self.weight_hr.ncols() + self.weight_hr.nrows()
     }
@@ -117,8 +111,7 @@ impl<T: Float> Cell for ProjectedLstmCell<T> {
         let d_m = step.saved.columns_mut(0..self.hidden_size());
         product(step.d_state[0].as_rows(), &packed[1], Accumulate::Zero, d_m);
         backward(step.level, step.reborrow());
-        let d_h = step.d_state[0].reborrow();
-        product(step.gates.as_rows(), &packed[0], Accumulate::Zero, d_h);
+        step.multiply_gates(&packed[0]);
     }
 
     fn accumulate(&self, steps: &Steps<'_, T>, grad: &mut Self) {
@@ -180,16 +173,4 @@ fn backward_on<S: Simd, T: Float>(simd: S, step: BackwardStep<'_, T>) {
     }
 }
 
-impl<T: Float> Arrays for ProjectedLstmCell<T> {
-    type Elem = T;
-
-    fn for_each<'a>(&'a self, f: &mut Visit<'_, 'a, T>) {
-        self.weights.for_each(f);
-        f("weight_hr", self.weight_hr.view().into_dyn());
-    }
-
-    fn for_each_mut<'a>(&'a mut self, f: &mut VisitMut<'_, 'a, T>) {
-        self.weights.for_each_mut(f);
-        f("weight_hr", self.weight_hr.view_mut().into_dyn());
-    }
-}
+named_arrays!(ProjectedLstmCell { weights; "weight_hr" => weight_hr });

@@ -15,13 +15,13 @@
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
+use super::weights::{gate_weights, named_arrays};
 use super::{BackwardStep, Block, Cell, CellConfig, ForwardStep, GateWeights};
-use crate::arrays::{Arrays, Visit, VisitMut};
 use crate::compiled;
 use crate::error::Result;
 use crate::float::Float;
 use crate::tensor::activation::{relu, tanh};
-use crate::tensor::{Accumulate, Packed, Select, Simd, SimdBase, lanes, product};
+use crate::tensor::{Packed, Select, Simd, SimdBase, lanes};
 
 /// A vanilla recurrent cell; equations in the [module](self).
 #[derive(Clone, Debug)]
@@ -51,13 +51,7 @@ impl<T: Float> Cell for RnnCell<T> {
         Ok(Self { nonlinearity, weights })
     }
 
-    fn weights(&self) -> &GateWeights<T> {
-        &self.weights
-    }
-
-    fn weights_mut(&mut self) -> &mut GateWeights<T> {
-        &mut self.weights
-    }
+    gate_weights!();
 
     fn forward(&self, packed: &[Packed<T>], step: &mut ForwardStep<'_, T>) {
         step.sum_gates(&packed[0], |level, block| forward(level, self.nonlinearity, block));
@@ -65,8 +59,7 @@ impl<T: Float> Cell for RnnCell<T> {
 
     fn backward(&self, packed: &[Packed<T>], step: &mut BackwardStep<'_, T>) {
         backward(step.level, self.nonlinearity, step.reborrow());
-        let d_h = step.d_state[0].reborrow();
-        product(step.gates.as_rows(), &packed[0], Accumulate::Zero, d_h);
+        step.multiply_gates(&packed[0]);
     }
 }
 
@@ -107,14 +100,4 @@ fn backward_on<S: Simd, T: Float>(simd: S, nonlinearity: Nonlinearity, step: Bac
     }
 }
 
-impl<T: Float> Arrays for RnnCell<T> {
-    type Elem = T;
-
-    fn for_each<'a>(&'a self, f: &mut Visit<'_, 'a, T>) {
-        self.weights.for_each(f);
-    }
-
-    fn for_each_mut<'a>(&'a mut self, f: &mut VisitMut<'_, 'a, T>) {
-        self.weights.for_each_mut(f);
-    }
-}
+named_arrays!(RnnCell { weights });

@@ -130,6 +130,13 @@ pub struct BackwardStep<'a, T> {
 }
 
 impl<T: Float> BackwardStep<'_, T> {
+    /// Writes W_hhᵀ d_a to `d_state[0]`, where d_a are the gates' gradients in `gates`. It is ∂L/∂`prev[0]`
+    /// if h' acts through W_hh alone.
+    pub fn multiply_gates(&mut self, weight_hh: &Packed<T>) {
+        let Self { gates, d_state: [d_h, ..], .. } = self;
+        product(gates.as_rows(), weight_hh, Accumulate::Zero, d_h.reborrow());
+    }
+
     /// Returns the same rows, for a shorter time.
     pub fn reborrow(&mut self) -> BackwardStep<'_, T> {
         let Self { gates, saved, d_state, .. } = self;

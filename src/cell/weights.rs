@@ -6,12 +6,76 @@ use ndarray::{Array1, Array2, Axis, Slice};
 use rand::Rng;
 
 use super::{CellConfig, Steps};
-use crate::arrays::{Arrays, Visit, VisitMut};
 use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::sequences::Input;
 use crate::tensor::reduce::add_column_sums;
 use crate::tensor::{Level, RowRefs, add_outer_products};
+
+/// Implements [`Arrays`](crate::Arrays) for a bundle: the arrays of its fields before the semicolon, under
+/// their own names, and those after it, each array or option under the name given.
+macro_rules! named_arrays {
+    ($bundle:ident {
+        $($inner:ident)? $(;
+            $($name:literal => $field:ident $(.$part:ident)?),+ $(,)?
+        )?
+    }) => {
+        impl<T: $crate::Float> $crate::Arrays for $bundle<T> {
+            type Elem = T;
+
+            fn for_each<'a>(&'a self, f: &mut $crate::arrays::Visit<'_, 'a, T>) {
+                $($crate::Arrays::for_each(&self.$inner, f);)?
+                $($($crate::Arrays::for_each(
+                    &self.$field $(.$part)?,
+                    &mut |_, array| f($name, array),
+                );)+)?
+            }
+
+            fn for_each_mut<'a>(&'a mut self, f: &mut $crate::arrays::VisitMut<'_, 'a, T>) {
+                $($crate::Arrays::for_each_mut(&mut self.$inner, f);)?
+                $($($crate::Arrays::for_each_mut(
+                    &mut self.$field $(.$part)?,
+                    &mut |_, array| f($name, array),
+                );)+)?
+            }
+        }
+    };
+}
+pub(crate) use named_arrays;
+
+/// Implements [`Cell::weights`](super::Cell::weights) and `weights_mut` by the field `weights`.
+macro_rules! gate_weights {
+    () => {
+        fn weights(&self) -> &GateWeights<T> {
+            &self.weights
+        }
+
+        fn weights_mut(&mut self) -> &mut GateWeights<T> {
+            &mut self.weights
+        }
+    };
+}
+pub(crate) use gate_weights;
+
+/// Sets the bias of a forget gate, which is `gate` of `gates` equal parts: `value` in the first of the
+/// biases and zero in the others. Without a value it stays like the other biases.
+pub(crate) fn set_forget_bias<T: Float, const N: usize>(
+    value: Option<f64>,
+    biases: [&mut Option<Array1<T>>; N],
+    (gate, gates): (usize, usize),
+) -> Result<()> {
+    let (Some(value), mut part) = (value, value) else { return Ok(()) };
+    for bias in biases {
+        let (Some(bias), true) = (bias, value.is_finite()) else {
+            let expected = "a finite value, in a cell with bias";
+            return Err(Error::argument("forget_bias", expected, value));
+        };
+        let hidden = bias.len() / gates;
+        let rows = Slice::from(gate * hidden..(gate + 1) * hidden);
+        bias.slice_axis_mut(Axis(0), rows).fill(T::from_f64(part.take().unwrap_or(0.0)));
+    }
+    Ok(())
+}
 
 /// W_ih, W_hh, b_ih and b_hh of all gates, one below the other.
 ///
@@ -29,7 +93,7 @@ pub struct GateWeights<T> {
 }
 
 impl<T: Float> GateWeights<T> {
-    /// Fresh weights of `gates` gates that see a recurrent state of width `state_size`.
+    /// Creates fresh weights of `gates` gates that read a recurrent state of width `state_size`.
     pub fn new(
         config: &CellConfig,
         gates: usize,
@@ -45,7 +109,7 @@ impl<T: Float> GateWeights<T> {
         })
     }
 
-    /// b_ih + b_hh, where there are any: what is added to W_ih x if both act alike.
+    /// Returns b_ih + b_hh, if there are biases.
     pub fn bias(&self) -> Option<Array1<T>> {
         Some(self.bias_ih.as_ref()? + self.bias_hh.as_ref()?)
     }
@@ -53,22 +117,11 @@ impl<T: Float> GateWeights<T> {
     /// Sets the bias of the forget gate, which is `gate` of `gates` equal parts: `value` in `bias_ih` and
     /// zero in `bias_hh`. Without a value it stays as the other biases.
     pub fn set_forget_bias(&mut self, value: Option<f64>, gates: usize, gate: usize) -> Result<()> {
-        let Some(value) = value else { return Ok(()) };
-        let (Some(bias_ih), Some(bias_hh), true) =
-            (&mut self.bias_ih, &mut self.bias_hh, value.is_finite())
-        else {
-            let expected = "a finite value, in a cell with bias";
-            return Err(Error::argument("forget_bias", expected, value));
-        };
-        let hidden = bias_ih.len() / gates;
-        let rows = Slice::from(gate * hidden..(gate + 1) * hidden);
-        bias_ih.slice_axis_mut(Axis(0), rows).fill(T::from_f64(value));
-        bias_hh.slice_axis_mut(Axis(0), rows).fill(T::zero());
-        Ok(())
+        set_forget_bias(value, [&mut self.bias_ih, &mut self.bias_hh], (gate, gates))
     }
 
-    /// To a gradient: adds those of all four, where `d_gates` is the gradient of both halves of the sum
-    /// W_ih x + b_ih + W_hh h' + b_hh: dW_ih = Σ d_a ⊗ x, dW_hh = Σ d_a ⊗ h', db = Σ d_a.
+    /// Adds the gradients of all four to this gradient: dW_ih = Σ d_a ⊗ x, dW_hh = Σ d_a ⊗ h', db = Σ d_a.
+    /// Here `d_gates` is the gradient of the whole sum W_ih x + b_ih + W_hh h' + b_hh.
     pub fn accumulate(&mut self, steps: &Steps<'_, T>) {
         let (level, d_gates, h_prev) = (steps.level(), steps.d_gates(), steps.prev(0));
         let (weight_ih, weight_hh) = (self.weight_ih.view_mut(), self.weight_hh.view_mut());
@@ -87,7 +140,7 @@ impl<T: Float> GateWeights<T> {
         add_column_sums(level, &d_gates, biases.map(|bias| bias.view_mut()).collect());
     }
 
-    /// To a gradient: dW_ih += Σ d_a ⊗ x and db_ih += Σ d_a.
+    /// Adds Σ d_a ⊗ x to dW_ih and Σ d_a to db_ih. This bundle is a gradient.
     pub fn add_input(&mut self, steps: &Steps<'_, T>) {
         let d_gates = steps.d_gates();
         steps.x().add_outer_products(steps.level(), &d_gates, self.weight_ih.view_mut());
@@ -96,8 +149,8 @@ impl<T: Float> GateWeights<T> {
         }
     }
 
-    /// To a gradient, in `rows` of W_hh and b_hh: dW_hh += Σ d_a ⊗ h' and db_hh += Σ d_a, where
-    /// `d_gates` is as wide as there are rows.
+    /// Adds Σ d_a ⊗ h' to the given rows of dW_hh and Σ d_a to those of db_hh. This bundle is a gradient,
+    /// and `d_gates` is as wide as there are rows.
     pub fn add_recurrent(
         &mut self,
         level: Level,
@@ -114,20 +167,10 @@ impl<T: Float> GateWeights<T> {
     }
 }
 
-impl<T: Float> Arrays for GateWeights<T> {
-    type Elem = T;
-
-    fn for_each<'a>(&'a self, f: &mut Visit<'_, 'a, T>) {
-        f("weight_ih", self.weight_ih.view().into_dyn());
-        f("weight_hh", self.weight_hh.view().into_dyn());
-        self.bias_ih.for_each(&mut |_, bias| f("bias_ih", bias));
-        self.bias_hh.for_each(&mut |_, bias| f("bias_hh", bias));
-    }
-
-    fn for_each_mut<'a>(&'a mut self, f: &mut VisitMut<'_, 'a, T>) {
-        f("weight_ih", self.weight_ih.view_mut().into_dyn());
-        f("weight_hh", self.weight_hh.view_mut().into_dyn());
-        self.bias_ih.for_each_mut(&mut |_, bias| f("bias_ih", bias));
-        self.bias_hh.for_each_mut(&mut |_, bias| f("bias_hh", bias));
-    }
-}
+named_arrays!(GateWeights {
+    ;
+    "weight_ih" => weight_ih,
+    "weight_hh" => weight_hh,
+    "bias_ih" => bias_ih,
+    "bias_hh" => bias_hh,
+});

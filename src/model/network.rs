@@ -90,6 +90,7 @@ impl<T: Float, C: Cell<Elem = T>> Network<C> {
     ) -> Result<State<T>> {
         let (d_x, d_initial) = self.recurrent.backward(tape, d_h, None, &mut grad.recurrent)?;
         if let (Some(embedding), Some(grad)) = (&self.embedding, &mut grad.embedding) {
+            let d_x = d_x.expect("the rows of an embedding are dense");
             embedding.backward_sequences(x, d_x.view(), grad)?;
         }
         Ok(d_initial)

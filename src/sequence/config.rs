@@ -10,7 +10,7 @@ use crate::sequence::Recurrent;
 use crate::sequence::state::State;
 use crate::tensor::Init;
 
-/// What a [`Recurrent`] network is to be; [`build`](RecurrentBuilder::build) checks it.
+/// The sizes and options of a [`Recurrent`] network. [`build`](RecurrentBuilder::build) checks them.
 ///
 /// | option | default | range |
 /// |---|---|---|
@@ -29,7 +29,7 @@ use crate::tensor::Init;
 #[serde(bound(serialize = "C::Options: Serialize", deserialize = "C::Options: Deserialize<'de>"))]
 pub struct RecurrentBuilder<C: Cell> {
     pub(crate) input_size: usize,
-    /// The widths of the layers in turn, again from the first where there are more layers.
+    /// The widths of the layers in turn. They repeat if there are more layers.
     hidden_sizes: Vec<usize>,
     pub(crate) num_layers: usize,
     bidirectional: bool,
@@ -66,96 +66,124 @@ impl<T: Float, C: Cell<Elem = T>> RecurrentBuilder<C> {
         }
     }
 
-    /// How many layers, each as wide as the first.
+    /// Sets the number of layers, each as wide as the first.
     pub fn num_layers(mut self, num_layers: usize) -> Self {
         self.hidden_sizes.truncate(1);
         self.num_layers = num_layers;
         self
     }
 
-    /// The width of each layer, in place of `hidden_size` and `num_layers`.
+    /// Sets the width of each layer, in place of `hidden_size` and `num_layers`.
     pub fn hidden_sizes(mut self, hidden_sizes: &[usize]) -> Self {
         self.hidden_sizes = hidden_sizes.to_vec();
         self.num_layers = hidden_sizes.len();
         self
     }
 
-    /// Whether each layer also walks backward in time; its output is then [forward, backward].
+    /// Lets each layer also walk backward in time. Its output is then [forward, backward].
     pub fn bidirectional(mut self, bidirectional: bool) -> Self {
         self.bidirectional = bidirectional;
         self
     }
 
-    /// Whether the cells have biases.
+    /// Gives the cells biases, or none.
     pub fn bias(mut self, bias: bool) -> Self {
         self.bias = bias;
         self
     }
 
-    /// The probability with which training drops each output of a layer before the next layer.
-    /// The others are scaled by 1 / (1 − p).
+    /// Sets the probability with which training drops each output of a layer before the next layer. The
+    /// others are scaled by 1 / (1 − p).
     pub fn dropout(mut self, p: f64) -> Self {
         self.dropout = p;
         self
     }
 
-    /// The probability with which training drops each unit of h' from what the recurrent weights see,
-    /// the same at all steps of a call (Gal and Ghahramani, 2016). The others are scaled by 1 / (1 − p).
+    /// Sets the probability with which training hides each unit of h' from the recurrent weights, at all
+    /// steps of a call (Gal and Ghahramani, 2016). The others are scaled by 1 / (1 − p).
     pub fn recurrent_dropout(mut self, p: f64) -> Self {
         self.recurrent_dropout = p;
         self
     }
 
-    /// The probability with which each value of a state stays as it was at a step of training, one for
-    /// each of the cell's states: h, and c of an LSTM (Krueger et al., 2017). In use the states are the
-    /// means of that.
+    /// Sets the probability with which each value of a state keeps its old value at a step of training
+    /// (Krueger et al., 2017). There is one for each of the cell's states: h, and c of an LSTM. Inference
+    /// takes the mean.
     pub fn zoneout(mut self, p: &[f64]) -> Self {
         self.zoneout = p.to_vec();
         self
     }
 
-    /// Whether each layer after the first adds its input, after dropout, to its output; they must be
-    /// equally wide (He et al., 2016; in recurrent stacks Wu et al., 2016).
+    /// Lets each layer after the first add its input, after dropout, to its output. Both must be equally
+    /// wide (He et al., 2016; in recurrent stacks Wu et al., 2016).
     pub fn residual(mut self, residual: bool) -> Self {
         self.residual = residual;
         self
     }
 
-    /// Whether the initial state, where none is given, is a parameter; it starts at zero.
+    /// Makes the initial state a parameter, for calls without a given one. It starts at zero.
     pub fn learned_initial_state(mut self, learned: bool) -> Self {
         self.learned_initial_state = learned;
         self
     }
 
-    /// First values of W_ih, gate by gate.
+    /// Sets the initialiser of W_ih, gate by gate.
     pub fn weight_ih(mut self, init: Init) -> Self {
         self.weight_ih = Some(init);
         self
     }
 
-    /// First values of W_hh, gate by gate.
+    /// Sets the initialiser of W_hh, gate by gate.
     pub fn weight_hh(mut self, init: Init) -> Self {
         self.weight_hh = Some(init);
         self
     }
 
-    /// First values of both biases.
+    /// Sets the initialiser of both biases.
     pub fn bias_init(mut self, init: Init) -> Self {
         self.bias_init = Some(init);
         self
     }
 
-    /// The cell's own options.
+    /// Sets the cell's own options.
     pub fn options(mut self, options: C::Options) -> Self {
         self.options = options;
         self
     }
 
-    /// The network, with parameters drawn from `rng`.
+    /// Builds the network with parameters drawn from `rng`.
     ///
     /// # Errors
-    /// Where an option lies outside its range.
+    /// If an option is outside its range.
     pub fn build(self, rng: &mut dyn Rng) -> Result<Recurrent<C>> {
+        self.check()?;
+        let of_state = |s| self.zoneout.get(s).copied().unwrap_or(0.0);
+        let zoneout = Some(std::array::from_fn(of_state)).filter(|p| *p != [0.0; MAX_STATES]);
+        let directions = 1 + usize::from(self.bidirectional);
+        let cells = self.cells(directions, rng)?;
+        let widths = |cell: &C| (0..C::STATE.len()).map(|s| cell.state_size(s)).collect();
+        let no_sequences = State::of_none(C::STATE, directions, cells.iter().map(widths));
+        let initial = self.learned_initial_state.then(|| no_sequences.zeros(1));
+        let Self { dropout, recurrent_dropout, residual, .. } = self;
+        let network = Recurrent {
+            cells,
+            directions,
+            dropout,
+            recurrent_dropout,
+            residual,
+            zoneout,
+            no_sequences,
+            initial,
+        };
+        if recurrent_dropout > 0.0 && !network.has_columns() {
+            let expected = "0 of a cell without weight_hh";
+            return Err(Error::argument("recurrent_dropout", expected, recurrent_dropout));
+        }
+        Ok(network)
+    }
+
+    /// Fails where an option lies outside its range, whatever the cell.
+    fn check(&self) -> Result<()> {
         check_size("input_size", &[self.input_size])?;
         check_size("num_layers", &[self.num_layers])?;
         check_size("hidden_sizes", &[self.hidden_sizes.len()])?;
@@ -182,9 +210,11 @@ impl<T: Float, C: Cell<Elem = T>> RecurrentBuilder<C> {
         if let Some(p) = self.zoneout.iter().find(|p| !(0.0..1.0).contains(*p)) {
             return Err(Error::argument("zoneout", "0 ≤ p < 1", p));
         }
-        let of_state = |s| self.zoneout.get(s).copied().unwrap_or(0.0);
-        let zoneout = Some(std::array::from_fn(of_state)).filter(|p| *p != [0.0; MAX_STATES]);
-        let directions = 1 + usize::from(self.bidirectional);
+        Ok(())
+    }
+
+    /// Returns the cells, layer by layer and direction by direction.
+    fn cells(&self, directions: usize, rng: &mut dyn Rng) -> Result<Vec<C>> {
         let mut cells: Vec<C> = Vec::new();
         let mut input_size = self.input_size;
         for &hidden_size in self.hidden_sizes.iter().cycle().take(self.num_layers) {
@@ -205,24 +235,6 @@ impl<T: Float, C: Cell<Elem = T>> RecurrentBuilder<C> {
             }
             input_size = output_size;
         }
-        let widths = |cell: &C| (0..C::STATE.len()).map(|s| cell.state_size(s)).collect();
-        let no_sequences = State::of_none(C::STATE, directions, cells.iter().map(widths));
-        let initial = self.learned_initial_state.then(|| no_sequences.zeros(1));
-        let Self { dropout, recurrent_dropout, residual, .. } = self;
-        let network = Recurrent {
-            cells,
-            directions,
-            dropout,
-            recurrent_dropout,
-            residual,
-            zoneout,
-            no_sequences,
-            initial,
-        };
-        if recurrent_dropout > 0.0 && !network.has_columns() {
-            let expected = "0 of a cell without weight_hh";
-            return Err(Error::argument("recurrent_dropout", expected, recurrent_dropout));
-        }
-        Ok(network)
+        Ok(cells)
     }
 }

@@ -1,15 +1,15 @@
 //! One layer in one direction, forward and backward through time: the heart of the engine.
 //!
-//! Forward, for the sequences of a block in chunks of steps: one product W_ih x + b for the whole
-//! chunk, then the cell's step for each t, whose product alone depends on the step before. Where a
-//! step has rows enough to use W_ih well, a chunk is one step and both products are one sum
-//! ([`ForwardStep::sum_gates`]). Backward is forward read upwards: the cell's backward step for each t,
-//! then one product d_x = W_ihᵀ d_a for each chunk. The gradients of the weights are one product each,
-//! at the end, over all steps ([`sums`](super::sums)).
+//! Forward, a block takes its steps in chunks. One product computes W_ih x + b for the whole chunk. Then
+//! the cell computes each step, whose product W_hh h' depends on the step before. In a large block each
+//! step has enough rows to use W_ih well. There a chunk is one step, and both products are one sum
+//! ([`ForwardStep::sum_gates`]). Backward takes the chunks and steps from the last: the cell's backward
+//! step for each t, then one product d_x = W_ihᵀ d_a for each chunk. The gradients of the weights are one
+//! product each over all steps of a part ([`sums`](super::sums)).
 //!
-//! A sequence enters the walk with its initial state and leaves it with its final state: forward in
-//! time all enter at step 0 and each leaves after its own last step; backward in time each enters
-//! at its own last step and all leave after step 0.
+//! A sequence enters the walk with its initial state and leaves it with its final state. Forward in time
+//! all enter at step 0, and each leaves after its own last step. Backward in time each enters at its own
+//! last step, and all leave after step 0.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::cell::any::{AnyCell, Sizes};
 use crate::cell::step::{Noise, reborrow};
 use crate::cell::{BackwardStep, ForwardStep, MAX_STATES};
 use crate::float::Float;
-use crate::sequence::io::{BackwardIo, ForwardIo, step_rows, step_tokens};
+use crate::sequence::io::{BackwardIo, ForwardIo, add_chunk, step_rows, step_tokens};
 use crate::sequence::lengths::{Block, Order};
 use crate::sequence::tape::{BlockTape, StepRows};
 use crate::sequences::Input;
@@ -156,7 +156,7 @@ impl<'m, T: Float> Direction<'_, 'm, T> {
         for chunk in self.pieces(tape.span.clone(), chunk_steps) {
             let gates = tape.begin_chunk(&chunk);
             if fused.is_none() {
-                let inputs = gather_inputs(x, &block, (&chunk, chunk_steps), &mut inputs);
+                let inputs = gather_inputs(x, &block, &chunk, chunk_steps, &mut inputs);
                 weights.input.product(inputs, gates);
             }
             for t in self.steps(chunk) {
@@ -174,8 +174,8 @@ impl<'m, T: Float> Direction<'_, 'm, T> {
         tape.leave(&mut io.states);
     }
 
-    /// Whether W_ih x is part of a step's own product: where the step has rows enough, and the cell
-    /// sums all gates in its first product.
+    /// Returns whether W_ih x is part of a step's own product. This takes enough rows, and a cell whose first
+    /// product sums all gates.
     fn fuses(&self, weights: &Weights<'_, T>, block: &Block) -> bool {
         let whole = weights.recurrent.first().is_some_and(|weight| weight.n() == self.sizes.gates);
         whole && block.batch() >= FUSED_ROWS
@@ -185,6 +185,12 @@ impl<'m, T: Float> Direction<'_, 'm, T> {
     pub(crate) fn step_forward(&self, packed: &[Packed<T>], step: &mut ForwardStep<'_, T>) {
         self.cell.forward(packed, step);
         self.flush(&mut step.next);
+    }
+
+    /// Computes one step of the cell backward, at whose end no gradient of a state is subnormal.
+    pub(crate) fn step_backward(&self, packed: &[Packed<T>], step: &mut BackwardStep<'_, T>) {
+        self.cell.backward(packed, step);
+        self.flush(&mut step.d_state);
     }
 
     /// Ends the decay of states, or of their gradients, before it reaches the subnormal numbers.
@@ -205,23 +211,23 @@ impl<'m, T: Float> Direction<'_, 'm, T> {
         let block = tape.block.clone();
         let steps = steps.start.min(tape.span.end)..steps.end.min(tape.span.end);
         let chunk_steps = self.chunk_steps(&block);
-        let width = if io.d_x.is_some() { self.sizes.input } else { 0 };
-        let mut d_inputs = Aligned::stale(block.offset(chunk_steps) * width);
+        let width = self.sizes.input;
+        let rows = if io.d_x.is_some() { block.offset(chunk_steps) } else { 0 };
+        let mut d_inputs = Aligned::stale(rows * width);
         for chunk in self.pieces(steps, chunk_steps).rev() {
             for t in self.steps(chunk.clone()).rev() {
-                self.step_backward(weights, t, &mut io, tape);
+                self.backward_at(weights, t, &mut io, tape);
             }
-            if width == 0 {
-                continue;
-            }
+            let Some(d_x) = &mut io.d_x else { continue };
             let d_gates = tape.gates_of(&chunk);
             let d_inputs = &mut d_inputs[..d_gates.count() * width];
             weights.input.product(Input::Dense(d_gates), RowsMut::new(d_inputs, width));
-            io.add_to_d_x(chunk, &block, Rows::new(d_inputs, width));
+            add_chunk(d_x, chunk, &block, Rows::new(d_inputs, width));
         }
     }
 
-    fn step_backward(
+    /// Computes step `t` of a walk backward.
+    fn backward_at(
         &self,
         weights: &Weights<'_, T>,
         t: usize,
@@ -235,17 +241,17 @@ impl<'m, T: Float> Direction<'_, 'm, T> {
         let StepRows { prev, next, gates, saved } = tape.rows_of(t);
         let next: [Rows<'_, T>; MAX_STATES] = std::array::from_fn(|s| next[s].as_rows());
         let mut step = BackwardStep { level: self.level, prev, next, gates, saved, d_state, noise };
-        self.cell.backward(&weights.recurrent, &mut step);
-        self.flush(&mut step.d_state);
+        self.step_backward(&weights.recurrent, &mut step);
     }
 }
 
-/// Returns the inputs of a chunk, of as many steps as given at most, one below the other: as they stand
-/// in `x` if they do, else copied. Of tokens a chunk is one step.
+/// Returns the inputs of a chunk of at most `most` steps, one step after the other. Where their rows are not
+/// contiguous in `x`, they are copied to `to`. A chunk of tokens is one step.
 fn gather_inputs<'a, T: Float>(
     x: LayerInput<'a, T>,
     block: &Block,
-    (chunk, most): (&Range<usize>, usize),
+    chunk: &Range<usize>,
+    most: usize,
     to: &'a mut Aligned<T>,
 ) -> Input<Rows<'a, T>, &'a [usize]> {
     let x = match x {

@@ -1,4 +1,4 @@
-//! A look into a [`Tape`]: what the network did at each step, and how much memory that takes.
+//! Inspection of a [`Tape`]: gates, states and inputs of each step, and the memory they take.
 
 use ndarray::{Array2, Array3, Axis};
 
@@ -10,8 +10,8 @@ use crate::sequences::{Input, one_hot_values};
 use crate::tensor::Rows;
 
 impl<T: Float> Tape<T> {
-    /// Bytes of the values that the tape holds: the layers' inputs, factors of dropout, and what
-    /// [`Recompute`] says.
+    /// Returns the bytes of all values on the tape: the layers' inputs, the factors of dropout, and what
+    /// [`Recompute`] keeps.
     pub fn bytes(&self) -> usize {
         let (mut values, mut tokens) = (0, 0);
         for LayerTape { x, mask, directions } in &self.layers {
@@ -29,11 +29,11 @@ impl<T: Float> Tape<T> {
         values * size_of::<T>() + tokens * size_of::<usize>()
     }
 
-    /// The activated gate `name` (`i f g o` of an LSTM, `r z n` of a GRU) of one layer and
-    /// direction at each step, [time, batch, hidden]; zero in the padding.
+    /// Returns the activated gate `name` (`i f g o` of an LSTM, `r z n` of a GRU) of one layer and
+    /// direction at each step, [time, batch, hidden]. It is zero in the padding.
     ///
     /// # Errors
-    /// Where there is no such gate, layer or direction, or the tape has checkpoints instead.
+    /// If there is no such gate, layer or direction, or the tape does not store every step.
     pub fn gate(&self, name: &str, layer: usize, reverse: bool) -> Result<Array3<T>> {
         let (names, gate) = (self.gate_names, index_of(self.gate_names, name)?);
         self.collect(layer, reverse, |tape, t| {
@@ -43,17 +43,17 @@ impl<T: Float> Tape<T> {
         })
     }
 
-    /// The state `name` (`h`, or `c` of an LSTM) of one layer and direction after each step,
-    /// [time, batch, width]; zero in the padding.
+    /// Returns the state `name` (`h`, or `c` of an LSTM) of one layer and direction after each step,
+    /// [time, batch, width]. It is zero in the padding.
     ///
     /// # Errors
-    /// Where there is no such state, layer or direction, or the tape has checkpoints instead.
+    /// If there is no such state, layer or direction, or the tape does not store every step.
     pub fn state(&self, name: &str, layer: usize, reverse: bool) -> Result<Array3<T>> {
         let s = index_of(self.state_names, name)?;
         self.collect(layer, reverse, |tape, t| tape.next(t, s))
     }
 
-    /// The input of `layer` [time, batch, width], after dropout.
+    /// Returns the input of `layer` [time, batch, width], after dropout.
     pub fn input(&self, layer: usize) -> Result<Array3<T>> {
         let x = match &self.layer(layer)?.x {
             Some(Input::Tokens(tokens)) => one_hot_values(tokens, self.sizes[0].input),

@@ -13,9 +13,9 @@ use crate::tensor::{Level, Rows, RowsMut, threads};
 
 /// What a walk forward writes for its sequences.
 pub(crate) struct ForwardIo<'a, T> {
-    /// The output [time, batch, width], unless it is known already.
+    /// The output [time, batch, width], unless it has been written before.
     pub(crate) output: Option<ArrayViewMut3<'a, T>>,
-    /// Where this direction begins in a row of the output.
+    /// The column at which this direction begins in a row of the output.
     pub(crate) column: usize,
     /// The states before the span, which become those after it.
     pub(crate) states: [RowsMut<'a, T>; MAX_STATES],
@@ -27,19 +27,19 @@ pub(crate) struct ForwardIo<'a, T> {
 pub(crate) struct BackwardIo<'a, T> {
     /// ∂L/∂output [time, batch, width], of all sequences.
     pub(crate) d_output: ArrayView3<'a, T>,
-    /// Where this direction begins in a row of the output.
+    /// The column at which this direction begins in a row of the output.
     pub(crate) column: usize,
     /// ∂L/∂x [time, batch, width], to add to; none of tokens.
     pub(crate) d_x: Option<ArrayViewMut3<'a, T>>,
     /// The gradients of the states after the span, which become those of the states before it.
     pub(crate) d_states: [RowsMut<'a, T>; MAX_STATES],
-    /// For each state, where to write each step's gradient of the state after it, if asked for.
+    /// For each state, the gradients of the state after each step, if they are recorded.
     pub(crate) recorded: Vec<ArrayViewMut3<'a, T>>,
     /// The seed of the noise of this call.
     pub(crate) noise: Option<u64>,
 }
 
-/// Something that can be split between the first `count` sequences and the others.
+/// A bundle of arrays that can be split between the first `count` sequences and the others.
 pub(crate) trait SplitBatch: Send + Sized {
     fn split_at(self, count: usize) -> (Self, Self);
 }
@@ -103,16 +103,20 @@ impl<T: Float> BackwardIo<'_, T> {
             write(to, t, 0, rows.first_mut(block.alive(t)).as_rows());
         }
     }
+}
 
-    /// Adds the rows of a chunk of steps to ∂L/∂x.
-    pub(crate) fn add_to_d_x(&mut self, chunk: Range<usize>, block: &Block, rows: Rows<'_, T>) {
-        let Some(d_x) = &mut self.d_x else { return };
-        let mut rows = rows.iter();
-        for t in chunk {
-            let mut to = step_rows_mut(d_x, t);
-            for (r, from) in (0..block.alive(t)).zip(&mut rows) {
-                to.row_mut(r).iter_mut().zip(from).for_each(|(to, &from)| *to += from);
-            }
+/// Adds the rows of a chunk of steps to `steps` [time, batch of the block, width].
+pub(crate) fn add_chunk<T: Float>(
+    steps: &mut ArrayViewMut3<'_, T>,
+    chunk: Range<usize>,
+    block: &Block,
+    rows: Rows<'_, T>,
+) {
+    let mut rows = rows.iter();
+    for t in chunk {
+        let mut to = step_rows_mut(steps, t);
+        for (r, from) in (0..block.alive(t)).zip(&mut rows) {
+            to.row_mut(r).iter_mut().zip(from).for_each(|(to, &from)| *to += from);
         }
     }
 }
@@ -135,7 +139,16 @@ pub(crate) fn for_blocks<T: Float, Io: SplitBatch>(
 }
 
 /// Returns the rows of each state, of [batch, width].
-pub(crate) fn state_rows<T: Float>(states: &mut [Array2<T>]) -> [RowsMut<'_, T>; MAX_STATES] {
+pub(crate) fn state_rows<T: Float>(states: &[Array2<T>]) -> [Rows<'_, T>; MAX_STATES] {
+    let mut rows = [Rows::default(); MAX_STATES];
+    for (rows, array) in rows.iter_mut().zip(states) {
+        *rows = Rows::of(array);
+    }
+    rows
+}
+
+/// Returns the same rows, to write.
+pub(crate) fn state_rows_mut<T: Float>(states: &mut [Array2<T>]) -> [RowsMut<'_, T>; MAX_STATES] {
     let mut rows: [RowsMut<'_, T>; MAX_STATES] = Default::default();
     for (rows, array) in rows.iter_mut().zip(states) {
         *rows = RowsMut::of(array);

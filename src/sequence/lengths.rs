@@ -9,8 +9,7 @@ use ndarray::{
 use crate::float::Float;
 use crate::tensor::threads;
 
-/// Rows below which a product runs clearly slower per row, by more than a second thread gains: a
-/// block has at least as many.
+/// The fewest rows of a block. With fewer a product loses more per row than a second thread gains.
 const MIN_BLOCK_ROWS: usize = 4;
 
 /// The order of a batch from long to short; sequences of equal length keep their order.
@@ -21,6 +20,15 @@ pub(crate) struct Order {
     /// For each place, its length.
     lengths: Vec<usize>,
     time: usize,
+}
+
+/// The order that a copy puts sequences in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Towards {
+    /// From long to short, from the caller's order.
+    Walk,
+    /// The caller's, from long to short.
+    Caller,
 }
 
 impl Order {
@@ -39,17 +47,17 @@ impl Order {
         self.time
     }
 
-    /// The sequence, in the caller's numbering, at `place`.
+    /// Returns the sequence at `place`, in the caller's numbering.
     pub(crate) fn sequence(&self, place: usize) -> usize {
         self.sequences[place]
     }
 
-    /// The longest length.
+    /// Returns the greatest length.
     pub(crate) fn longest(&self) -> usize {
         self.lengths.first().copied().unwrap_or(0)
     }
 
-    /// Steps of all sequences together.
+    /// Returns the number of steps of all sequences together.
     pub(crate) fn steps(&self) -> usize {
         self.lengths.iter().sum()
     }
@@ -58,64 +66,68 @@ impl Order {
         self.sequences.is_sorted()
     }
 
-    /// Copies `from`, whose axis `batch` is in the caller's order, to `to` in this order; or with
-    /// `back` the other way round. What `from` has of one sequence alone is copied for each.
+    /// Copies `from` to `to`, from one order of the axis `batch` to the other. If `from` has one sequence
+    /// alone, it is copied for each.
     pub(crate) fn copy<T: Clone, D: RemoveAxis>(
         &self,
         from: ArrayView<'_, T, D>,
         mut to: ArrayViewMut<'_, T, D>,
-        (batch, back): (Axis, bool),
+        batch: Axis,
+        towards: Towards,
     ) {
         if self.is_caller_order() || from.len_of(batch) == 1 {
             return to.assign(&from);
         }
         for (place, &b) in self.sequences.iter().enumerate() {
-            let (source, target) = if back { (place, b) } else { (b, place) };
+            let (source, target) = match towards {
+                Towards::Walk => (b, place),
+                Towards::Caller => (place, b),
+            };
             to.index_axis_mut(batch, target).assign(&from.index_axis(batch, source));
         }
     }
 
-    /// The same for values [time, batch, width]; threads take steps.
+    /// Copies values [time, batch, width] in the same way. Threads share the steps.
     pub(crate) fn copy_steps<T: Float>(
         &self,
         from: ArrayView3<'_, T>,
         to: ArrayViewMut3<'_, T>,
-        back: bool,
+        towards: Towards,
     ) {
         let time = from.len_of(Axis(0));
         if threads::parts(time, 1, from.len() * threads::COPY_WORK) <= 1 {
-            return self.copy(from, to, (Axis(1), back));
+            return self.copy(from, to, Axis(1), towards);
         }
         let (first, last) = from.split_at(Axis(0), time / 2);
         let (to_first, to_last) = to.split_at(Axis(0), time / 2);
         threads::join(
-            || self.copy_steps(first, to_first, back),
-            || self.copy_steps(last, to_last, back),
+            || self.copy_steps(first, to_first, towards),
+            || self.copy_steps(last, to_last, towards),
         );
     }
 
-    /// `values` [time, batch, width], whose batch is in the caller's order, in this order.
+    /// Returns `values` [time, batch, width], given in the caller's order, in this order.
     pub(crate) fn sorted<'a, T: Float>(&self, values: ArrayView3<'a, T>) -> CowArray<'a, T, Ix3> {
         if self.is_caller_order() && values.is_standard_layout() {
             return values.into();
         }
         let mut sorted = Array3::zeros(values.dim());
-        self.copy_steps(values, sorted.view_mut(), false);
+        self.copy_steps(values, sorted.view_mut(), Towards::Walk);
         sorted.into()
     }
 
-    /// `values` [time, batch, width], whose batch is in this order, in the caller's order.
+    /// Returns `values` [time, batch, width], given in this order, in the caller's order.
     pub(crate) fn unsorted<T: Float>(&self, values: Array3<T>) -> Array3<T> {
         if self.is_caller_order() {
             return values;
         }
         let mut unsorted = Array3::zeros(values.dim());
-        self.copy_steps(values.view(), unsorted.view_mut(), true);
+        self.copy_steps(values.view(), unsorted.view_mut(), Towards::Caller);
         unsorted
     }
 
-    /// The order cut into blocks of neighbouring places for up to as many threads, balanced by the
-    /// steps in them. `work` is the multiply-adds of the whole call.
+    /// Cuts the order into blocks of neighbouring places, at most one for each thread. Their numbers of steps
+    /// are about equal. `work` is the number of multiply-adds of the whole call.
     pub(crate) fn blocks(&self, work: usize) -> Vec<Block> {
         let parts = threads::parts(self.batch(), MIN_BLOCK_ROWS, work);
         let share = self.steps().div_ceil(parts).max(1);
@@ -155,27 +167,27 @@ impl Block {
         Self { places, alive, offset }
     }
 
-    /// How many sequences there are, the empty ones included.
+    /// Returns the number of sequences, empty ones included.
     pub(crate) fn batch(&self) -> usize {
         self.places.len()
     }
 
-    /// The longest length.
+    /// Returns the greatest length.
     pub(crate) fn time(&self) -> usize {
         self.alive.len()
     }
 
-    /// How many sequences have a step `t`.
+    /// Returns how many sequences have a step `t`.
     pub(crate) fn alive(&self, t: usize) -> usize {
         self.alive.get(t).copied().unwrap_or(0)
     }
 
-    /// The length of the sequence in row `r`.
+    /// Returns the length of the sequence in row `r`.
     pub(crate) fn length(&self, r: usize) -> usize {
         self.alive.partition_point(|&alive| alive > r)
     }
 
-    /// Rows of the steps before `t`, where each step has one row per sequence alive.
+    /// Returns the number of rows of the steps before `t`. Each step has one row for each sequence alive.
     pub(crate) fn offset(&self, t: usize) -> usize {
         self.offset[t.min(self.time())]
     }

@@ -1,26 +1,67 @@
 //! Over time: lengths, directions, layers, streaming and truncation. Knows no equation.
 //!
+//! # How time and batch are cut
+//!
+//! A call orders its sequences from long to short, so that those alive at a step are the first rows. The
+//! batch is cut into blocks, one for each thread, and each block walks through time on its own. A walk
+//! takes the spans in turn. If every step is stored there is one span. Otherwise backward walks each span
+//! forward again from the states before it. Forward takes a span in chunks, whose inputs are multiplied by
+//! W_ih in one product, and a chunk in steps. Backward takes the chunks and steps of a part from the last to
+//! the first, and then sums the gradients of the weights over the part.
+//!
+//! ```text
+//! boundary         0   1   2   3   4   5   6   7   8      time →
+//! step             │ 0 │ 1 │ 2 │ 3 │ 4 │ 5 │ 6 │ 7 │
+//!                  ├───┴───┴───┴───┼───┴───┴───┴───┤
+//! block 0  longest │ ■   ■   ■   ■ │ ■   ■   ■   ■ │
+//!                  │ ■   ■   ■   ■ │ ■   ■   ■     │
+//!                  ├───────────────┼───────────────┤
+//! block 1          │ ■   ■   ■   ■ │ ■             │
+//!         shortest │ ■   ■         │               │
+//!                  └───────────────┴───────────────┘
+//! span             │←      0      →│←      1      →│      Recompute::Every(4)
+//! chunk            │←  0  →│←  1  →│←  2  →│←  3  →│      forward: one W_ih x each
+//! part             │←      0      →│←  1  →│←  2  →│      backward: one sum of gradients each
+//! ```
+//!
+//! | word | meaning |
+//! |---|---|
+//! | step | one point in time, of all sequences of a block that are alive there |
+//! | boundary | a place between steps, where states are stored: boundary t is before step t |
+//! | block | neighbouring sequences of the order that one thread walks through time |
+//! | span | steps whose rows are on the tape together |
+//! | chunk | steps whose products with W_ih are one product; its rows stay in the second-level cache |
+//! | part | steps of a span whose weight gradients are one sum; its rows stay in the cache until then |
+//!
+//! # The files
+//!
 //! | file | duty |
 //! |---|---|
 //! | `recurrent` | [`Recurrent`], the network of a cell |
 //! | `config` | [`RecurrentBuilder`] |
-//! | `network` | layers × directions, forward and backward; the table of the engine's entry points |
+//! | `engine` | the table of the entry points, compiled once for each element type |
+//! | `network` | layers × directions, without the type of the cell: the forward pass |
+//! | `backward` | the backward pass |
 //! | `direction` | one layer in one direction, forward and backward: the heart |
 //! | `sums` | the gradients of a layer's weights |
 //! | `io` | the arrays that a walk reads and writes, and their split over threads |
 //! | `tape` | [`Tape`]: the rows of a walk; [`Recompute`] |
-//! | `inspect` | what a tape shows of each step |
-//! | `lengths` | ragged rows: which sequences are alive at a step |
+//! | `inspect` | gates, states and memory of a tape |
+//! | `lengths` | the order of the sequences, and its blocks |
 //! | `state` | [`State`]: zeros, given or learned |
-//! | `zoneout` | a cell whose states stay as they were, at random |
-//! | `recurrent_dropout` | units of h' that W_hh does not see, at random |
+//! | `zoneout` | a cell whose states keep some old values |
+//! | `recurrent_dropout` | dropout of the units of h' that W_hh reads |
 //! | `workspace` | [`Workspace`]: memory for the next call |
-//! | `stream` | [`Stream`]: step by step |
+//! | `stream` | [`Stream`]: inference step by step |
+//! | `training_stream` | [`TrainingStream`], [`BackwardStream`]: training step by step |
+//! | `step_tape` | the tape of a training stream |
 //! | `truncated` | truncated backpropagation through time |
-//! | `step_gradients` | [`StepGradients`]: gradients by the states at each step |
+//! | `step_gradients` | [`StepGradients`]: the gradients of the states after each step |
 
+mod backward;
 mod config;
 mod direction;
+mod engine;
 mod inspect;
 mod io;
 mod lengths;
@@ -29,9 +70,11 @@ mod recurrent;
 mod recurrent_dropout;
 mod state;
 mod step_gradients;
+mod step_tape;
 mod stream;
 mod sums;
 mod tape;
+mod training_stream;
 pub mod truncated;
 mod workspace;
 mod zoneout;
@@ -44,5 +87,6 @@ pub use state::State;
 pub use step_gradients::StepGradients;
 pub use stream::Stream;
 pub use tape::{Recompute, Tape};
+pub use training_stream::{BackwardStream, TrainingStream};
 pub use truncated::{Truncated, TruncatedWindow};
 pub use workspace::Workspace;

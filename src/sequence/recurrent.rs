@@ -4,15 +4,17 @@ use ndarray::Array3;
 use rand::{Rng, RngExt};
 
 use crate::arrays::{Arrays, Visit, VisitMut, check_same_structure};
-use crate::cell::any::{AnyCell, AnyGradient, Gradient, Sizes, Typed};
+use crate::cell::any::{AnyCell, AnyGradient, Gradient, Typed};
 use crate::cell::{
     Cell, CoupledLstmCell, GruCell, LayerNormLstmCell, LstmCell, MAX_STATES, PeepholeLstmCell,
     ProjectedLstmCell, RnnCell,
 };
-use crate::error::{Result, check_size};
+use crate::error::Result;
 use crate::float::Float;
-use crate::sequence::network::{Call, ENGINE, Engine, Gradients, Network};
+use crate::sequence::engine::{Call, ENGINE, Engine, Gradients, Grads};
+use crate::sequence::network::Network;
 use crate::sequence::state::{State, suffix};
+use crate::sequence::training_stream::{Origin, TrainingStream};
 use crate::sequence::zoneout::Zoneout;
 use crate::sequence::{
     Recompute, RecurrentBuilder, StepGradients, Stream, Tape, Truncated, Workspace,
@@ -25,8 +27,8 @@ use crate::tensor::Level;
 /// As a bundle of arrays it has PyTorch's names: `weight_ih_l0`, `weight_hh_l0`, `bias_ih_l0`,
 /// `bias_hh_l0`, `weight_ih_l0_reverse`, … A gradient is another network (`zeros_like`).
 ///
-/// All calls take `&self`: one network serves many threads. What changes lives in [`Tape`] and
-/// [`Stream`].
+/// All calls take `&self`, so one network serves many threads. A [`Tape`] or a [`Stream`] holds what
+/// changes.
 ///
 /// ```
 /// use ndarray::Array3;
@@ -44,7 +46,7 @@ use crate::tensor::Level;
 /// let d_output = Array3::ones((5, 2, 16)); // of the loss Σ output
 /// let mut grad = lstm.zeros_like();
 /// let (d_x, _) = lstm.backward(tape, &d_output, None, &mut grad)?;
-/// assert_eq!(d_x.dim(), (5, 2, 3));
+/// assert_eq!(d_x.expect("dense inputs have a gradient").dim(), (5, 2, 3));
 /// # Ok::<(), recurrent::Error>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -79,49 +81,50 @@ pub type ProjectedLstm<T> = Recurrent<ProjectedLstmCell<T>>;
 pub type LayerNormLstm<T> = Recurrent<LayerNormLstmCell<T>>;
 
 impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
-    /// Begins a network of one layer; see [`RecurrentBuilder`] for what else can be set.
+    /// Begins a network of one layer. [`RecurrentBuilder`] lists the options.
     pub fn builder(input_size: usize, hidden_size: usize) -> RecurrentBuilder<C> {
         const { assert!(C::STATE.len() <= MAX_STATES && !C::STATE.is_empty()) };
         RecurrentBuilder::new(input_size, hidden_size)
     }
 
-    /// Values per step of the input.
+    /// Returns the number of values per step of the input.
     pub fn input_size(&self) -> usize {
-        self.cells.first().map_or(0, |cell| cell.weights().weight_ih.ncols())
+        self.cells[0].weights().weight_ih.ncols()
     }
 
-    /// Values per step of the output: the last layer's width, of both directions together.
+    /// Returns the number of values per step of the output: the last layer's width, of both directions
+    /// together.
     pub fn output_size(&self) -> usize {
         self.cells.iter().rev().take(self.directions).map(|cell| cell.state_size(0)).sum()
     }
 
-    /// How many layers there are.
+    /// Returns the number of layers.
     pub fn num_layers(&self) -> usize {
         self.cells.len() / self.directions
     }
 
-    /// Whether each layer walks in both directions.
+    /// Returns whether each layer walks in both directions.
     pub fn bidirectional(&self) -> bool {
         self.directions == 2
     }
 
-    /// A state of zeros for `batch` sequences.
+    /// Returns a state of zeros for `batch` sequences.
     ///
     /// # Errors
-    /// Where `batch` is zero, or so large that a step could not be addressed.
+    /// If `batch` is zero, or so large that a step could not be addressed.
     pub fn zero_state(&self, batch: usize) -> Result<State<T>> {
-        self.check_batch(batch)?;
+        self.network().check_batch(batch)?;
         Ok(self.no_sequences.zeros(batch))
     }
 
-    /// The whole sequence from `x` [time, batch, input], beginning with `initial` (the learned
-    /// initial state or zeros where none is given): the output of the last layer at each step,
-    /// [time, batch, output], zero in the padding, and each sequence's own final state.
+    /// Runs the network over `x` [time, batch, input], from `initial` (the learned initial state or zeros
+    /// if none is given), without dropout.
     ///
-    /// Dropout is off.
+    /// Returns the output of the last layer at each step, [time, batch, output], and the final state of
+    /// each sequence after its own last step. The output is zero in the padding.
     ///
     /// # Errors
-    /// Where `x` or `initial` does not fit the network.
+    /// If `x` or `initial` does not fit the network.
     pub fn forward(
         &self,
         x: &Sequences<T>,
@@ -130,7 +133,7 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
         self.workspace().into_results(x, initial)
     }
 
-    /// A workspace for [`forward`](Recurrent::forward), called again and again.
+    /// Returns a workspace, for many calls of [`forward`](Recurrent::forward).
     ///
     /// ```
     /// use ndarray::Array3;
@@ -150,8 +153,8 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
         (Self::engine().workspace)(self.network())
     }
 
-    /// [`forward`](Recurrent::forward) with dropout, drawn from `rng`, and a tape for
-    /// [`backward`](Recurrent::backward), which stores every step.
+    /// Runs [`forward`](Recurrent::forward) with dropout and other noise from `rng`, and returns a tape for
+    /// [`backward`](Recurrent::backward) as well. The tape stores every step.
     pub fn forward_train(
         &self,
         x: &Sequences<T>,
@@ -161,8 +164,8 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
         self.forward_train_with(x, initial, rng, Recompute::Store)
     }
 
-    /// [`forward_train`](Recurrent::forward_train) with a smaller tape; backward then walks forward
-    /// again, a window of k steps at a time. Results and gradients are the same, bit for bit.
+    /// Runs [`forward_train`](Recurrent::forward_train) with a smaller tape. Backward then walks forward
+    /// again, a span of k steps at a time. Results and gradients are the same, bit for bit.
     ///
     /// Values kept for each step of each sequence, layer and direction, where the states together
     /// are S wide and a cell has gates G wide and saves V values beside them (LSTM with hidden size
@@ -188,7 +191,7 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
     /// | `Every(10)` | 26.1 ms | 1.0 MB | 370 ms | 31 MB |
     ///
     /// # Errors
-    /// Where k is zero, or `x` or `initial` does not fit the network.
+    /// If k is zero, or `x` or `initial` does not fit the network.
     pub fn forward_train_with(
         &self,
         x: &Sequences<T>,
@@ -196,42 +199,43 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
         rng: &mut dyn Rng,
         recompute: Recompute,
     ) -> Result<(Sequences<T>, State<T>, Tape<T>)> {
-        let drop_seed = (self.recurrent_dropout > 0.0).then(|| rng.random());
+        let drop_seed = self.drop_seed(rng);
         let network = self.dropped(drop_seed);
         let call = Call { x, initial, recompute };
         let (output, last, tape) = (Self::engine().forward_train)(&network.network(), &call, rng)?;
         Ok((output, last, Tape { drop_seed, ..tape }))
     }
 
-    /// Backpropagation through time: from ∂L/∂output [time, batch, output] and ∂L/∂(final state)
-    /// (zero where none is given) to ∂L/∂x [time, batch, input] and ∂L/∂(initial state). The
-    /// gradients of the parameters are added to `grad`, which is a network like this one
-    /// (`zeros_like`). What stands in the padding of `d_output` is not read. A one-hot x has no
-    /// gradient: ∂L/∂x is [time, batch, 0].
+    /// Runs backpropagation through time, from ∂L/∂output [time, batch, output] and ∂L/∂(final state)
+    /// (zeros if none is given).
+    ///
+    /// Returns ∂L/∂x [time, batch, input] and ∂L/∂(initial state). One-hot inputs have no gradient. The
+    /// gradients of the parameters are added to `grad`, a network like this one (`zeros_like`). The
+    /// padding of `d_output` is not read.
     ///
     /// # Errors
-    /// Where an argument does not fit the network or the tape; `grad` is then as before. The tape is
-    /// spent in any case.
+    /// If an argument does not fit the network or the tape. `grad` is then as before, but the tape is
+    /// consumed.
     pub fn backward(
         &self,
         tape: Tape<T>,
         d_output: &Array3<T>,
         d_final: Option<&State<T>>,
         grad: &mut Self,
-    ) -> Result<(Array3<T>, State<T>)> {
+    ) -> Result<(Option<Array3<T>>, State<T>)> {
         let (d_x, d_initial, _) = self.backward_with(tape, d_output, d_final, grad, false)?;
         Ok((d_x, d_initial))
     }
 
-    /// [`backward`](Recurrent::backward), with the gradients by the states at each step as well:
-    /// how far back the loss reaches.
+    /// Runs [`backward`](Recurrent::backward) and also returns the gradients of the states after each step,
+    /// which show how far back the loss reaches.
     pub fn backward_steps(
         &self,
         tape: Tape<T>,
         d_output: &Array3<T>,
         d_final: Option<&State<T>>,
         grad: &mut Self,
-    ) -> Result<(Array3<T>, State<T>, StepGradients<T>)> {
+    ) -> Result<(Option<Array3<T>>, State<T>, StepGradients<T>)> {
         self.backward_with(tape, d_output, d_final, grad, true)
     }
 
@@ -242,42 +246,82 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
         d_final: Option<&State<T>>,
         grad: &mut Self,
         record: bool,
-    ) -> Result<(Array3<T>, State<T>, StepGradients<T>)> {
+    ) -> Result<(Option<Array3<T>>, State<T>, StepGradients<T>)> {
         check_same_structure("grad", self, grad)?;
         let Tape { learned_initial, drop_seed, .. } = tape;
+        let gradients = Gradients { d_output, d_final, record };
+        let back = self.add_gradients(grad, drop_seed, |network, grads| {
+            (Self::engine().backward)(&network.network(), tape, &gradients, grads)
+        })?;
+        grad.add_initial(learned_initial, &back.1)?;
+        Ok(back)
+    }
+
+    /// Calls `add` with this network as training with `drop_seed` saw it and the gradients of its cells,
+    /// which are then added to `grad`.
+    pub(super) fn add_gradients<R>(
+        &self,
+        grad: &mut Self,
+        drop_seed: Option<u64>,
+        add: impl FnOnce(&Self, Grads<'_, '_, T>) -> Result<R>,
+    ) -> Result<R> {
         let (network, mut own) = (self.dropped(drop_seed), drop_seed.map(|_| self.zeros_like()));
         let to = own.as_mut().unwrap_or(&mut *grad);
         let pairs = network.cells.iter().zip(&mut to.cells);
         let mut grads: Vec<Box<dyn AnyGradient<T> + '_>> = pairs
             .map(|(cell, grad)| Box::new(Gradient { cell, grad }) as Box<dyn AnyGradient<T> + '_>)
             .collect();
-        let gradients = Gradients { d_output, d_final, record };
-        let (d_x, d_initial, steps) =
-            (Self::engine().backward)(&network.network(), tape, &gradients, &mut grads)?;
+        let result = add(&network, &mut grads)?;
         drop(grads);
         if let (Some(seed), Some(mut own)) = (drop_seed, own) {
             own.drop_columns(seed);
             grad.zip_mut("grad", &own, &mut |_, mut sum, d| sum += &d)?;
         }
-        if let (true, Some(initial)) = (learned_initial, &mut grad.initial) {
-            initial.zip_mut("initial", &d_initial.summed(), &mut |_, mut sum, d| sum += &d)?;
-        }
-        Ok((d_x, d_initial, steps))
+        Ok(result)
     }
 
-    /// A stream of `batch` sequences, from the learned initial state or zeros.
+    /// Adds the gradient of the initial states of all sequences to this gradient, if they were learned.
+    pub(super) fn add_initial(&mut self, learned: bool, d_initial: &State<T>) -> Result<()> {
+        match &mut self.initial {
+            Some(initial) if learned => {
+                initial.zip_mut("initial", &d_initial.summed(), &mut |_, mut sum, d| sum += &d)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns a stream of `batch` sequences, from the learned initial state or zeros.
     ///
     /// # Errors
-    /// Where the network is bidirectional, or `batch` is zero or so large that a step could not be
+    /// If the network is bidirectional, or `batch` is zero or so large that a step could not be
     /// addressed.
     pub fn stream(&self, batch: usize) -> Result<Stream<'_, T>> {
-        self.check_batch(batch)?;
         (Self::engine().stream)(self.network(), batch)
     }
 
-    /// A walk over `x` in windows of `k1` steps, each with a backward pass through at most `k2`
-    /// steps, from `initial` (the learned initial state or zeros where none is given; a learned one
-    /// gets no gradient).
+    /// Begins training on `batch` sequences step by step, from `initial` (the learned initial state or
+    /// zeros where none is given). All noise comes from one draw of `rng`, here.
+    ///
+    /// # Errors
+    /// If the network is bidirectional, `initial` does not fit, or `batch` is zero or so large that a step
+    /// could not be addressed.
+    pub fn training_stream(
+        &self,
+        batch: usize,
+        initial: Option<&State<T>>,
+        rng: &mut dyn Rng,
+    ) -> Result<TrainingStream<'_, C>> {
+        let drop_seed = self.drop_seed(rng);
+        let learned_initial = initial.is_none() && self.initial.is_some();
+        let network =
+            self.erased(drop_seed.map(|seed| self.dropped(Some(seed)).into_owned().cells));
+        let tape = (Self::engine().step_tape)(network, batch, initial, rng)?;
+        Ok(TrainingStream { network: self, tape, origin: Origin { learned_initial, drop_seed } })
+    }
+
+    /// Begins a walk over `x` in windows of `k1` steps, each with a backward pass through at most `k2`
+    /// steps. It starts from `initial` (the learned initial state or zeros if none is given). A learned
+    /// initial state gets no gradient.
     ///
     /// ```
     /// use ndarray::Array3;
@@ -299,8 +343,7 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
     /// ```
     ///
     /// # Errors
-    /// Where 1 ≤ k1 ≤ k2 does not hold, an argument does not fit the network, or it is
-    /// bidirectional.
+    /// If 1 ≤ k1 ≤ k2 does not hold, an argument does not fit the network, or the network is bidirectional.
     pub fn truncated<'x>(
         &self,
         x: &'x Sequences<T>,
@@ -313,7 +356,7 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
         Truncated::new(x, state, (k1, k2), self.bidirectional())
     }
 
-    /// The cells, layer by layer, in each layer the direction forward in time first.
+    /// Returns the cells, layer by layer. In each layer the direction forward in time comes first.
     pub fn cells(&self) -> &[C] {
         &self.cells
     }
@@ -322,10 +365,22 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
         T::pick(&ENGINE)
     }
 
-    /// This network as the engine sees it.
+    /// Draws the seed of recurrent dropout, if there is any.
+    fn drop_seed(&self, rng: &mut dyn Rng) -> Option<u64> {
+        (self.recurrent_dropout > 0.0).then(|| rng.random())
+    }
+
+    /// Returns this network as the engine sees it.
     fn network(&self) -> Network<'_, T> {
+        self.erased(None)
+    }
+
+    /// Returns this network as the engine sees it, with the recurrent weights of the cells `dropped` if
+    /// there are any.
+    fn erased(&self, dropped: Option<Vec<C>>) -> Network<'_, T> {
+        let mut dropped = dropped.into_iter().flatten();
         let erased = |cell| -> Box<dyn AnyCell<'_, T> + '_> {
-            let cell = Box::new(Typed(cell));
+            let cell = Box::new(Typed { cell, dropped: dropped.next() });
             match self.zoneout {
                 Some(p) => Box::new(Zoneout::new(cell, p)),
                 None => cell,
@@ -344,15 +399,6 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
             no_sequences: &self.no_sequences,
             initial: self.initial.as_ref(),
         }
-    }
-
-    /// Fails unless the states, gates and kept values of a step of `batch` sequences can be
-    /// addressed.
-    fn check_batch(&self, batch: usize) -> Result<()> {
-        check_size("batch", &[batch])?;
-        let widest = self.network().sizes.iter().map(Sizes::widest).max().unwrap_or(0);
-        check_size("step [batch, width]", &[batch, widest])?;
-        Ok(())
     }
 }
 

@@ -21,11 +21,11 @@ use crate::float::Float;
 use crate::sequence::Recurrent;
 use crate::tensor::random::dropout_mask;
 
-/// What the names of the weights begin with that h' is multiplied by.
+/// The prefix of the names of recurrent weights.
 const WEIGHT_HH: &str = "weight_hh";
 
 impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
-    /// This network as training with the given seed sees it; without a seed as it is.
+    /// Returns this network as training with the given seed sees it. Without a seed it is unchanged.
     pub(crate) fn dropped(&self, seed: Option<u64>) -> Cow<'_, Self> {
         let Some(seed) = seed else { return Cow::Borrowed(self) };
         let mut dropped = self.clone();
@@ -47,7 +47,7 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
         });
     }
 
-    /// Whether there is anything to drop.
+    /// Returns whether there are weights to drop columns of.
     pub(crate) fn has_columns(&self) -> bool {
         self.names().iter().any(|name| name.starts_with(WEIGHT_HH))
     }

@@ -1,11 +1,11 @@
-//! [`State`]: what a network carries from step to step, for each layer and direction.
+//! [`State`]: the values that a network carries from step to step, for each layer and direction.
 
 use ndarray::{Array2, Array3, ArrayView2, Axis};
 
 use crate::arrays::{Arrays, Visit, VisitMut};
-use crate::error::{Error, Result, check_shape};
+use crate::error::{Error, Result, check_shape, check_size};
 use crate::float::Float;
-use crate::sequence::lengths::Order;
+use crate::sequence::lengths::{Order, Towards};
 
 /// The states of all layers and directions for each sequence of a batch: h, and c for an LSTM.
 ///
@@ -19,20 +19,20 @@ pub struct State<T> {
     parts: Vec<Vec<Array2<T>>>,
 }
 
-/// `l0`, `l0_reverse`, `l1`, …: the suffix of layer and direction in PyTorch's names.
+/// Returns the suffix of a layer and direction in PyTorch's names: `l0`, `l0_reverse`, `l1`, …
 pub(crate) fn suffix(index: usize, directions: usize) -> String {
     let reverse = if index % directions == 1 { "_reverse" } else { "" };
     format!("l{}{reverse}", index / directions)
 }
 
-/// The place of `name` among `names`.
+/// Returns the place of `name` among `names`.
 pub(crate) fn index_of(names: &[&str], name: &str) -> Result<usize> {
     let expected = || format!("one of {names:?}");
     let place = names.iter().position(|&n| n == name);
     place.ok_or_else(|| Error::argument("name", expected(), name))
 }
 
-/// The one of `parts`, which stand layer by layer, of the given layer and direction.
+/// Returns the one of `parts` that belongs to the given layer and direction.
 pub(crate) fn part_of<P>(
     parts: &[P],
     directions: usize,
@@ -46,8 +46,20 @@ pub(crate) fn part_of<P>(
     })
 }
 
+/// Fails unless `rows` names at least one of `batch` sequences, and no other.
+pub(crate) fn check_rows(rows: &[usize], batch: usize) -> Result<()> {
+    check_size("rows", &[rows.len()])?;
+    match rows.iter().position(|&row| row >= batch) {
+        None => Ok(()),
+        Some(place) => {
+            let expected = format!("less than {batch} (batch)");
+            Err(Error::argument(format!("rows[{place}]"), expected, rows[place]))
+        }
+    }
+}
+
 impl<T: Float> State<T> {
-    /// The states of no sequences: for each layer and direction, the width of each.
+    /// Creates the states of no sequences, from the widths of the states of each layer and direction.
     pub(crate) fn of_none(
         names: &'static [&'static str],
         directions: usize,
@@ -59,7 +71,7 @@ impl<T: Float> State<T> {
         Self { names, directions, parts: widths.map(part).collect() }
     }
 
-    /// States like these of `batch` sequences, all zero.
+    /// Returns states like these for `batch` sequences, all zero.
     pub(crate) fn zeros(&self, batch: usize) -> Self {
         self.map(|values| Array2::zeros((batch, values.ncols())))
     }
@@ -79,11 +91,11 @@ impl<T: Float> State<T> {
         Ok(())
     }
 
-    /// State `name` of all layers and directions, [layers·directions, batch, hidden], as in
+    /// Returns state `name` of all layers and directions, [layers·directions, batch, hidden], as in
     /// PyTorch's `h_n` and `c_n`.
     ///
     /// # Errors
-    /// Where there is no state of this name, or layers differ in width.
+    /// If there is no state of this name, or layers differ in width.
     pub fn get(&self, name: &str) -> Result<Array3<T>> {
         let state = index_of(self.names, name)?;
         let views: Vec<_> = self.parts.iter().map(|part| part[state].view()).collect();
@@ -93,20 +105,30 @@ impl<T: Float> State<T> {
         })
     }
 
-    /// State `name` of one layer and direction, [batch, width].
+    /// Returns state `name` of one layer and direction, [batch, width].
     pub fn part(&self, name: &str, layer: usize, reverse: bool) -> Result<ArrayView2<'_, T>> {
         let state = index_of(self.names, name)?;
         Ok(part_of(&self.parts, self.directions, layer, reverse)?[state].view())
     }
 
-    /// The states' names, the output first.
+    /// Returns the names of the states. The first is the output.
     pub fn state_names(&self) -> &'static [&'static str] {
         self.names
     }
 
-    /// How many sequences the state is of.
+    /// Returns the states of the sequences `rows`, in this order. A sequence may come more than once, as
+    /// when a beam search goes on from one hypothesis in several ways.
+    ///
+    /// # Errors
+    /// If there is no row, or one is not less than the number of sequences.
+    pub fn select(&self, rows: &[usize]) -> Result<Self> {
+        check_rows(rows, self.batch())?;
+        Ok(self.map(|values| values.select(Axis(0), rows)))
+    }
+
+    /// Returns the number of sequences.
     pub fn batch(&self) -> usize {
-        self.parts.first().and_then(|part| part.first()).map_or(0, Array2::nrows)
+        self.parts[0][0].nrows()
     }
 
     /// Fails unless `self`, the argument `argument`, fits `batch` sequences of a network whose
@@ -143,25 +165,24 @@ impl<T: Float> State<T> {
         &mut self.parts
     }
 
-    /// Becomes the states `from`, whose sequences are in the caller's order, in `order`, or with
-    /// `back` the other way round; the same for each sequence where `from` is of one, and zeros
-    /// where there are none.
-    pub(crate) fn copy(&mut self, from: Option<&Self>, order: &Order, back: bool) {
+    /// Copies the states `from` here, from one order to the other, or zeros if there are none. If `from` has
+    /// one sequence alone, it is copied for each.
+    pub(crate) fn copy(&mut self, from: Option<&Self>, order: &Order, towards: Towards) {
         let values = self.parts.iter_mut().flatten();
         let Some(from) = from else { return values.for_each(|values| values.fill(T::zero())) };
         for (to, from) in values.zip(from.parts.iter().flatten()) {
-            order.copy(from.view(), to.view_mut(), (Axis(0), back));
+            order.copy(from.view(), to.view_mut(), Axis(0), towards);
         }
     }
 
-    /// The states, whose sequences are in `order`, in the caller's order.
+    /// Returns the states, given in `order`, in the caller's order.
     pub(crate) fn unsorted(self, order: &Order) -> Self {
         let mut unsorted = self.zeros(self.batch());
-        unsorted.copy(Some(&self), order, true);
+        unsorted.copy(Some(&self), order, Towards::Caller);
         unsorted
     }
 
-    /// The sum over sequences, as states of one sequence.
+    /// Returns the sum over the sequences, as states of one sequence.
     pub(crate) fn summed(&self) -> Self {
         self.map(|values| values.sum_axis(Axis(0)).insert_axis(Axis(0)))
     }

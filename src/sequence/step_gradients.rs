@@ -1,4 +1,4 @@
-//! [`StepGradients`]: the gradients of the loss by the states at each step.
+//! [`StepGradients`]: the gradients of the states after each step.
 
 use ndarray::Array3;
 
@@ -6,11 +6,11 @@ use crate::error::Result;
 use crate::float::Float;
 use crate::sequence::state::{index_of, part_of};
 
-/// The gradients of the loss by each layer's states after each step.
+/// The gradients of each layer's states after each step.
 ///
-/// At step t, ∂L/∂h_t and ∂L/∂c_t are those by the state handed from step t to the next — what
-/// [`backward`](super::Recurrent::backward) would return for the initial state if the sequence began
-/// after t — where ∂L/∂h_t also has what the output of step t contributes.
+/// ∂L/∂h_t and ∂L/∂c_t belong to the state that step t hands to the next. They are what
+/// [`backward`](super::Recurrent::backward) would return for the initial state of a sequence that begins
+/// after t. ∂L/∂h_t also contains the gradient of the output of step t.
 #[derive(Clone, Debug)]
 pub struct StepGradients<T> {
     pub(crate) names: &'static [&'static str],
@@ -20,8 +20,8 @@ pub struct StepGradients<T> {
 }
 
 impl<T: Float> StepGradients<T> {
-    /// ∂L/∂`name`_t of one layer and direction at each step, [time, batch, width]; zero in the
-    /// padding.
+    /// Returns ∂L/∂`name`_t of one layer and direction at each step, [time, batch, width]. It is zero in
+    /// the padding.
     pub fn get(&self, name: &str, layer: usize, reverse: bool) -> Result<&Array3<T>> {
         let s = index_of(self.names, name)?;
         Ok(&part_of(&self.values, self.directions, layer, reverse)?[s])

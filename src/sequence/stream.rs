@@ -2,25 +2,26 @@
 
 use std::sync::Arc;
 
-use ndarray::{Array2, ArrayView2};
+use ndarray::{Array2, ArrayView2, Axis};
 
+use crate::cell::ForwardStep;
 use crate::cell::step::Noise;
-use crate::cell::{ForwardStep, MAX_STATES};
-use crate::error::{Error, Result, check_shape};
+use crate::error::Result;
 use crate::float::Float;
 use crate::sequence::direction::Weights;
-use crate::sequence::io::state_rows;
-use crate::sequence::network::{ENGINE, Network};
+use crate::sequence::engine::ENGINE;
+use crate::sequence::io::{state_rows, state_rows_mut};
+use crate::sequence::network::Network;
 use crate::sequence::state::State;
-use crate::sequences::{Input, check_tokens};
+use crate::sequences::Input;
 use crate::tensor::{Rows, RowsMut};
 
 /// A network that reads its sequences step by step, made by
 /// [`Recurrent::stream`](super::Recurrent::stream).
 ///
-/// Its outputs equal those of [`forward`](super::Recurrent::forward) over the whole sequence, bit
-/// for bit. A step allocates nothing. [`snapshot`](Stream::snapshot) and
-/// [`restore`](Stream::restore) copy the state alone; a [`fork`](Stream::fork) goes on by itself.
+/// Its outputs equal those of [`forward`](super::Recurrent::forward) over the whole sequence, bit for bit.
+/// A step allocates nothing. [`snapshot`](Stream::snapshot) and [`restore`](Stream::restore) copy the
+/// state. A [`fork`](Stream::fork) is a second stream that continues from the same state.
 pub struct Stream<'m, T: Float> {
     plan: Arc<Plan<'m, T>>,
     state: State<T>,
@@ -47,10 +48,8 @@ impl<T: Float> std::fmt::Debug for Stream<'_, T> {
 
 impl<'m, T: Float> Stream<'m, T> {
     pub(crate) fn new(network: Network<'m, T>, batch: usize) -> Result<Self> {
-        if network.directions != 1 {
-            let expected = "a network of one direction: backward in time needs the whole sequence";
-            return Err(Error::argument("bidirectional", expected, true));
-        }
+        network.check_one_direction()?;
+        network.check_batch(batch)?;
         let weights = network.pack();
         weights.iter().for_each(|weights| _ = weights.input.packed());
         let rows = |width: usize| vec![T::zero(); batch * width];
@@ -69,13 +68,12 @@ impl<'m, T: Float> Stream<'m, T> {
         })
     }
 
-    /// One step of all layers: from `x_t` [batch, input] to the output [batch, hidden].
+    /// Computes one step of all layers, from `x_t` [batch, input] to the output [batch, hidden].
     ///
     /// # Errors
-    /// Where the shape of `x_t` does not fit; the state is then as before.
+    /// If the shape of `x_t` does not fit. The state is then as before.
     pub fn step(&mut self, x_t: ArrayView2<'_, T>) -> Result<ArrayView2<'_, T>> {
-        let expected = [self.state.batch(), self.plan.network.input_size()];
-        check_shape("x_t", "batch, input", &expected, x_t.shape())?;
+        self.plan.network.check_step(Input::Dense(x_t), self.state.batch())?;
         let rows = x_t.to_slice();
         if rows.is_none() {
             self.x.iter_mut().zip(&x_t).for_each(|(to, &from)| *to = from);
@@ -83,15 +81,13 @@ impl<'m, T: Float> Stream<'m, T> {
         Ok(self.advance(rows.map(Input::Dense)))
     }
 
-    /// [`step`](Stream::step) of one-hot inputs, by one token for each sequence: the place of its one.
+    /// Computes one step of one-hot inputs, given by one token for each sequence.
     ///
     /// # Errors
-    /// Where there is not one token for each sequence, or one is not less than the input's width; the
-    /// state is then as before.
+    /// If there is not one token for each sequence, or one is not less than the input's width. The state
+    /// is then as before.
     pub fn step_tokens(&mut self, tokens: &[usize]) -> Result<ArrayView2<'_, T>> {
-        check_shape("tokens", "batch", &[self.state.batch()], &[tokens.len()])?;
-        let places = tokens.iter().enumerate().map(|(b, &token)| ([b], token));
-        check_tokens(places, self.plan.network.input_size(), "input")?;
+        self.plan.network.check_step(Input::Tokens(tokens), self.state.batch())?;
         Ok(self.advance(Some(Input::Tokens(tokens))))
     }
 
@@ -102,22 +98,22 @@ impl<'m, T: Float> Stream<'m, T> {
         self.output()
     }
 
-    /// The output of the last step, [batch, hidden]; before the first, the initial state, or zeros of a
-    /// residual network.
+    /// Returns the output of the last step, [batch, hidden]. Before the first step this is the initial
+    /// state, or zeros if the network is residual.
     pub fn output(&self) -> ArrayView2<'_, T> {
         let last = self.outputs.len() - 1;
         self.outputs[last].as_ref().unwrap_or(&self.state.parts()[last][0]).view()
     }
 
-    /// A copy of the state, to go back to.
+    /// Returns a copy of the state, for [`restore`](Self::restore).
     pub fn snapshot(&self) -> State<T> {
         self.state.clone()
     }
 
-    /// Goes on from `state`: a [`snapshot`](Stream::snapshot), or the final state of a sequence.
+    /// Replaces the state by a [`snapshot`](Stream::snapshot), or by the final state of a sequence.
     ///
     /// # Errors
-    /// Where it is the state of another network or batch; this one's is then as before.
+    /// If it does not fit this network or batch. The state is then as before.
     pub fn restore(&mut self, state: &State<T>) -> Result<()> {
         state.check_like("state", &self.state, self.state.batch())?;
         let states = self.state.parts_mut().iter_mut().flatten();
@@ -125,7 +121,47 @@ impl<'m, T: Float> Stream<'m, T> {
         Ok(())
     }
 
-    /// Another stream that goes on from here by itself; it shares the packed weights.
+    /// Selects the sequences `rows`, in this order, to continue with. A sequence may come more than once, as
+    /// in a beam search. There may be more or fewer than before.
+    ///
+    /// ```
+    /// use ndarray::array;
+    /// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+    /// use recurrent::Gru;
+    ///
+    /// let gru = Gru::<f32>::builder(2, 4).build(&mut ChaCha8Rng::seed_from_u64(1))?;
+    /// let mut stream = gru.stream(1)?;
+    /// stream.step(array![[1.0, 0.0]].view())?;
+    /// stream.select(&[0, 0, 0])?; // three beams from one
+    /// stream.step_tokens(&[0, 1, 1])?;
+    /// stream.select(&[2, 0])?; // the best two
+    /// assert_eq!(stream.output().dim(), (2, 4));
+    /// # Ok::<(), recurrent::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If there is no row, one is not less than the number of sequences, or there are so many that a step
+    /// could not be addressed. The stream is then as before.
+    pub fn select(&mut self, rows: &[usize]) -> Result<()> {
+        let network = &self.plan.network;
+        let state = self.state.select(rows)?;
+        network.check_batch(rows.len())?;
+        for output in self.outputs.iter_mut().flatten() {
+            *output = output.select(Axis(0), rows);
+        }
+        if rows.len() != self.state.batch() {
+            self.next = state.clone();
+            self.x.resize(rows.len() * network.input_size(), T::zero());
+            for (k, sizes) in network.sizes.iter().enumerate() {
+                self.gates[k].resize(rows.len() * sizes.gates, T::zero());
+                self.saved[k].resize(rows.len() * sizes.saved, T::zero());
+            }
+        }
+        self.state = state;
+        Ok(())
+    }
+
+    /// Returns a second stream that continues from the same state. It shares the packed weights.
     pub fn fork(&self) -> Self {
         Self {
             plan: self.plan.clone(),
@@ -153,14 +189,10 @@ impl<'m, T: Float> Stream<'m, T> {
             let direction = network.direction(k);
             let sizes = direction.sizes;
             weights.input.product(x, RowsMut::new(gates, sizes.gates));
-            let mut prev = [Rows::default(); MAX_STATES];
-            for s in 0..state.len() {
-                prev[s] = Rows::of(&state[s]);
-            }
             let mut step = ForwardStep {
                 level: network.level,
-                prev,
-                next: state_rows(next),
+                prev: state_rows(state),
+                next: state_rows_mut(next),
                 gates: RowsMut::new(gates, sizes.gates),
                 saved: RowsMut::new(saved, sizes.saved),
                 product: None,
@@ -169,13 +201,14 @@ impl<'m, T: Float> Stream<'m, T> {
             direction.step_forward(&weights.recurrent, &mut step);
             let h = Rows::of(&next[0]);
             x = Input::Dense(match (x, output) {
+                (_, None) => h,
                 (Input::Dense(below), Some(sums)) => {
                     let (h, below) = (h.contiguous(), below.contiguous());
                     let sums_and_values = sums.iter_mut().zip(h).zip(below);
                     sums_and_values.for_each(|((sum, &h), &x)| *sum = h + x);
                     Rows::of(&*sums)
                 }
-                _ => h,
+                (Input::Tokens(_), Some(_)) => unreachable!("the first layer adds no input"),
             });
         }
     }

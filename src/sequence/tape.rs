@@ -1,9 +1,10 @@
-//! What a walk through time keeps: for backward when training, for the next step alone otherwise.
+//! [`Tape`]: the rows that a walk through time keeps. Training keeps them for backward, inference only for
+//! the next step.
 //!
-//! A block's states stand at the boundaries between its steps: boundary 0 has a row for each
+//! The states of a block are stored at the boundaries between its steps. Boundary 0 has a row for each
 //! sequence, boundary t + 1 a row for each sequence alive at step t. A walk forward in time reads
 //! boundary t and writes t + 1 at step t; a walk backward in time reads t + 1 and writes t. So one
-//! layout serves both directions, and all states before all steps are slices of it.
+//! layout serves both directions, and the states before or after any step are a slice of it.
 //!
 //! A tape holds a span of steps, all of them or those between two checkpoints. Its first boundary
 //! has a row for each sequence; those that have no step in the span keep their state there.
@@ -23,11 +24,11 @@ use crate::sequences::Input;
 use crate::tensor::aligned::{self, Aligned};
 use crate::tensor::{Rows, RowsMut};
 
-/// What training keeps of each layer for [`backward`](super::Recurrent::backward), beside the
-/// layer's input; see [`forward_train_with`](super::Recurrent::forward_train_with).
+/// The choice of what training keeps of each layer for [`backward`](super::Recurrent::backward), beside the
+/// layer's input. [`forward_train_with`](super::Recurrent::forward_train_with) compares the costs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Recompute {
-    /// The gates, the states and what else the cell saves, of every step.
+    /// The gates, the states and the cell's saved values of every step.
     #[default]
     Store,
     /// The states before every k-th step; backward walks k steps forward again at a time.
@@ -37,7 +38,7 @@ pub enum Recompute {
 }
 
 impl Recompute {
-    /// The same for sequences of at most `time` steps, without `Sqrt`.
+    /// Returns the equal of this without `Sqrt`, for sequences of at most `time` steps.
     pub(crate) fn resolved(self, time: usize) -> Result<Self> {
         match self {
             Self::Every(0) => Err(Error::argument("recompute", "at least every step", 0)),
@@ -47,7 +48,7 @@ impl Recompute {
     }
 }
 
-/// What one direction of one layer keeps of one block of sequences.
+/// The rows that one direction of one layer keeps of one block of sequences.
 #[derive(Debug)]
 pub(crate) struct BlockTape<T: Float> {
     pub(crate) block: Arc<Block>,
@@ -92,7 +93,7 @@ impl<T: Float> Buffer<T> {
         RowsMut::strided(&mut self.data[range], self.width, self.stride)
     }
 
-    /// Two ranges of rows that do not overlap, the first to read and the second to write.
+    /// Returns two ranges of rows that do not overlap, the first to read and the second to write.
     fn pair(&mut self, read: Range<usize>, write: Range<usize>) -> (Rows<'_, T>, RowsMut<'_, T>) {
         let (width, stride) = (self.width, self.stride);
         let (read, write) = (self.range(read), self.range(write));
@@ -116,7 +117,7 @@ pub(crate) struct StepRows<'a, T> {
 }
 
 impl<T: Float> BlockTape<T> {
-    /// A tape for `block` that keeps spans of up to `keep` steps, or where none is given at most
+    /// Creates a tape for `block` that keeps spans of up to `keep` steps. If none is given, it keeps at most
     /// `chunk_rows` rows at a time.
     pub(crate) fn new(
         sizes: &Sizes,
@@ -141,7 +142,7 @@ impl<T: Float> BlockTape<T> {
         }
     }
 
-    /// Gives back the memory that backward does not need, if there is to be one.
+    /// Releases the memory that backward does not need, if there will be a backward pass.
     pub(crate) fn release(&mut self, keep: Option<Recompute>) {
         if keep.is_some() {
             self.inputs = Aligned::default();
@@ -152,19 +153,19 @@ impl<T: Float> BlockTape<T> {
         }
     }
 
-    /// How many values are kept.
+    /// Returns how many values are kept.
     pub(crate) fn len(&self) -> usize {
         let buffers = [&self.gates, &self.saved].into_iter().chain(&self.states);
         buffers.map(|buffer| buffer.data.len()).sum()
     }
 
-    /// The rows of step `t` among those of the span, or of the chunk at hand.
+    /// Returns the rows of step `t` among those of the span, or of the current chunk.
     fn step(&self, t: usize) -> Range<usize> {
         let start = self.block.offset(t) - self.base;
         start..start + self.block.alive(t)
     }
 
-    /// The first row of boundary `k`.
+    /// Returns the first row of boundary `k`.
     fn boundary(&self, k: usize) -> usize {
         match (self.keep, k) {
             (true, k) if k == self.span.start => 0,
@@ -173,14 +174,14 @@ impl<T: Float> BlockTape<T> {
         }
     }
 
-    /// The rows of the states before and after step `t`, in the order of the walk.
+    /// Returns the rows of the states before and after step `t`, in the order of the walk.
     fn boundaries(&self, t: usize) -> (Range<usize>, Range<usize>) {
         let rows = |k: usize| self.boundary(k)..self.boundary(k) + self.block.alive(t);
         if self.reverse { (rows(t + 1), rows(t)) } else { (rows(t), rows(t + 1)) }
     }
 
-    /// Where the state of the sequence in row `r` stands as the walk passes boundary `k`, of the
-    /// span's two ends: there, or where the sequence ends.
+    /// Returns the row that holds the state of sequence `r` as the walk passes boundary `k`, an end of the
+    /// span: at this boundary, or where the sequence ends.
     fn place(&self, r: usize, k: usize) -> usize {
         self.boundary(self.block.length(r).clamp(self.span.start, k)) + r
     }
@@ -225,7 +226,7 @@ impl<T: Float> BlockTape<T> {
         self.gates.rows_mut(rows.start - self.base..rows.end - self.base)
     }
 
-    /// What a cell sees of step `t`.
+    /// Returns the rows of step `t` that a cell reads and writes.
     pub(crate) fn rows_of(&mut self, t: usize) -> StepRows<'_, T> {
         let (step, (before, after)) = (self.step(t), self.boundaries(t));
         let (mut prev, mut next) = ([Rows::default(); MAX_STATES], Default::default());
@@ -237,28 +238,28 @@ impl<T: Float> BlockTape<T> {
         StepRows { prev, next, gates, saved }
     }
 
-    /// Step `t`'s gates, or after backward their gradients.
+    /// Returns the gates of step `t`, or after backward their gradients.
     pub(crate) fn gates(&self, t: usize) -> Rows<'_, T> {
         self.gates.rows(self.step(t))
     }
 
-    /// The gates of several steps.
+    /// Returns the gates of several steps.
     pub(crate) fn gates_of(&self, steps: &Range<usize>) -> Rows<'_, T> {
         let rows = self.block.offset(steps.start)..self.block.offset(steps.end);
         self.gates.rows(rows.start - self.base..rows.end - self.base)
     }
 
-    /// What step `t` saved beside the gates.
+    /// Returns what step `t` saved beside the gates.
     pub(crate) fn saved(&self, t: usize) -> Rows<'_, T> {
         self.saved.rows(self.step(t))
     }
 
-    /// State `s` before step `t`.
+    /// Returns state `s` before step `t`.
     pub(crate) fn prev(&self, t: usize, s: usize) -> Rows<'_, T> {
         self.states[s].rows(self.boundaries(t).0)
     }
 
-    /// State `s` after step `t`.
+    /// Returns state `s` after step `t`.
     pub(crate) fn next(&self, t: usize, s: usize) -> Rows<'_, T> {
         self.states[s].rows(self.boundaries(t).1)
     }
@@ -286,11 +287,10 @@ pub(crate) struct DirectionTape<T: Float> {
     pub(crate) checkpoints: Vec<Vec<Array2<T>>>,
 }
 
-/// What [`forward_train`](super::Recurrent::forward_train) keeps for
-/// [`backward`](super::Recurrent::backward), which consumes it.
+/// The record of a [`forward_train`](super::Recurrent::forward_train), which
+/// [`backward`](super::Recurrent::backward) consumes.
 ///
-/// Where every step is stored it also answers what the network did at each of them:
-/// [`gate`](Tape::gate) and [`state`](Tape::state).
+/// If it stores every step, [`gate`](Tape::gate) and [`state`](Tape::state) show what the network did.
 #[derive(Debug)]
 pub struct Tape<T: Float> {
     pub(crate) order: Order,

@@ -18,7 +18,7 @@ use crate::float::Float;
 use crate::sequence::{Recurrent, State, Tape};
 use crate::sequences::Sequences;
 
-/// A walk over long sequences window by window, made by
+/// A walk over long sequences, window by window, made by
 /// [`Recurrent::truncated`](super::Recurrent::truncated).
 #[derive(Clone, Debug)]
 pub struct Truncated<'x, T> {
@@ -33,8 +33,8 @@ pub struct Truncated<'x, T> {
     state: State<T>,
 }
 
-/// One window of a [`Truncated`] walk: the output of its own k1 steps, and what its backward pass
-/// through up to k2 steps needs.
+/// One window of a [`Truncated`] walk: the output of its own k1 steps, and the tape for its backward pass
+/// through up to k2 steps.
 #[derive(Debug)]
 pub struct TruncatedWindow<T: Float> {
     steps: Range<usize>,
@@ -64,12 +64,12 @@ impl<'x, T: Float> Truncated<'x, T> {
         Ok(Self { x, k1, k2, own: 0, start: 0, state })
     }
 
-    /// The next window under the parameters that `network` has now, or none after the last step.
+    /// Runs the next window with the current parameters of `network`. Returns none after the last step.
     ///
-    /// With dropout, steps that an earlier window has seen already get new masks.
+    /// Steps that an earlier window has already run get new dropout masks.
     ///
     /// # Errors
-    /// Where `network` has other sizes than the one that the walk began with.
+    /// If `network` has other sizes than the one that the walk began with.
     pub fn next<C: Cell<Elem = T>>(
         &mut self,
         network: &Recurrent<C>,
@@ -93,18 +93,18 @@ impl<'x, T: Float> Truncated<'x, T> {
 }
 
 impl<T: Float> TruncatedWindow<T> {
-    /// The window's own steps, among those of the whole sequences.
+    /// Returns the window's own steps, as steps of the whole sequences.
     pub fn steps(&self) -> Range<usize> {
         self.steps.clone()
     }
 
-    /// The output of the window's own steps, with what is left of each sequence's length.
+    /// Returns the output of the window's own steps, with the rest of each sequence's length.
     pub fn output(&self) -> &Sequences<T> {
         &self.output
     }
 
-    /// Backward through the window, from ∂L/∂output of its own steps [steps, batch, output].
-    /// Gradients of parameters are added to `grad`.
+    /// Runs backward through the window, from ∂L/∂output of its own steps [steps, batch, output]. The
+    /// gradients of the parameters are added to `grad`.
     pub fn backward<C: Cell<Elem = T>>(
         self,
         network: &Recurrent<C>,

@@ -1,4 +1,4 @@
-//! [`Workspace`]: whole sequences, again and again, from weights that are packed once.
+//! [`Workspace`]: many calls of forward, with weights that are packed once.
 
 use ndarray::Array3;
 
@@ -6,17 +6,17 @@ use crate::error::Result;
 use crate::float::Float;
 use crate::sequence::Recompute;
 use crate::sequence::direction::Weights;
-use crate::sequence::lengths::Order;
-use crate::sequence::network::{Call, ENGINE, Network, Pass};
+use crate::sequence::engine::{Call, ENGINE};
+use crate::sequence::lengths::{Order, Towards};
+use crate::sequence::network::{Network, Pass};
 use crate::sequence::state::State;
 use crate::sequences::{Input, Sequences};
 
-/// The packed weights and the memory of [`Recurrent::forward`](super::Recurrent::forward), kept for the
-/// next call; made by [`Recurrent::workspace`](super::Recurrent::workspace).
+/// The packed weights and the memory of [`Recurrent::forward`](super::Recurrent::forward), reused by the
+/// next call. [`Recurrent::workspace`](super::Recurrent::workspace) makes it.
 ///
-/// It borrows the network, so the weights, which it packs once, cannot change under it. A call over
-/// sequences of the same lengths as the call before allocates nothing on one thread. It holds the
-/// output of each layer.
+/// It borrows the network, so the packed weights cannot become stale. On one thread, a call with the same
+/// lengths as the call before allocates nothing. The workspace holds the output of each layer.
 pub struct Workspace<'m, T: Float> {
     network: Network<'m, T>,
     weights: Vec<Weights<'m, T>>,
@@ -42,11 +42,11 @@ impl<'m, T: Float> Workspace<'m, T> {
         Self { weights: network.pack(), network, results: None }
     }
 
-    /// [`Recurrent::forward`](super::Recurrent::forward); the results stand in the workspace until the
+    /// Runs [`Recurrent::forward`](super::Recurrent::forward). The results stay in the workspace until the
     /// next call.
     ///
     /// # Errors
-    /// Where `x` or `initial` does not fit the network.
+    /// If `x` or `initial` does not fit the network.
     pub fn forward(
         &mut self,
         x: &Sequences<T>,
@@ -106,9 +106,9 @@ impl<'m, T: Float> Workspace<'m, T> {
             std::mem::swap(output.values_mut(), &mut pass.output);
         } else {
             let to = output.values_mut().view_mut();
-            pass.order.copy_steps(pass.output.view(), to, true);
+            pass.order.copy_steps(pass.output.view(), to, Towards::Caller);
         }
-        last.copy(Some(&pass.states), &pass.order, true);
+        last.copy(Some(&pass.states), &pass.order, Towards::Caller);
         Ok(results)
     }
 }

@@ -1,14 +1,14 @@
-//! Zoneout: some values of a state stay as they were.
+//! Zoneout: some values of a state keep their old value.
 //!
-//! With ŝ what the cell makes of the state s':
+//! With ŝ the new state that the cell computes from s':
 //!
 //! ```text
-//! s = m ∘ s' + (1 − m) ∘ ŝ        m = 1 with probability p, else 0; in use m = p
+//! s = m ∘ s' + (1 − m) ∘ ŝ        m = 1 with probability p, else 0; in inference m = p
 //! d_ŝ = (1 − m) ∘ d_s             d_s' = m ∘ d_s + what comes back through the cell
 //! ```
 //!
-//! m is drawn anew for each call, layer, direction, state, sequence, step and value, from a stream that
-//! these name: backward draws the same again, on any number of threads. Source: Krueger et al.,
+//! m is drawn anew for each call, layer, direction, state, sequence, step and value. Together these are
+//! the key of a random stream, so backward draws the same numbers again, on any number of threads. Source: Krueger et al.,
 //! *Zoneout: Regularizing RNNs by Randomly Preserving Hidden Activations*, 2017.
 
 use ndarray::{Array1, ArrayView2};
@@ -24,7 +24,7 @@ use crate::sequences::Input;
 use crate::tensor::activation::flush_tiny_rows;
 use crate::tensor::{Level, Packed, RowRefs, Rows};
 
-/// A cell whose states zone out. It saves ŝ behind the values that the cell itself saves.
+/// A cell with zoneout. It saves ŝ behind the values that the cell itself saves.
 pub(crate) struct Zoneout<'m, T: Float> {
     cell: Box<dyn AnyCell<'m, T> + 'm>,
     /// The sizes of the cell itself.

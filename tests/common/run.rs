@@ -21,7 +21,8 @@ pub(crate) struct Problem<C: Cell<Elem = f32>> {
 pub(crate) struct Results<C: Cell<Elem = f32>> {
     pub(crate) output: Array3<f32>,
     pub(crate) last: State<f32>,
-    pub(crate) d_x: Array3<f32>,
+    /// None of tokens.
+    pub(crate) d_x: Option<Array3<f32>>,
     pub(crate) d_initial: State<f32>,
     pub(crate) grad: Recurrent<C>,
 }

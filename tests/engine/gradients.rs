@@ -141,7 +141,8 @@ fn worst<C: Cell<Elem = f64>>(
     let (d_x, d_initial) = net.backward(tape, &w, Some(&v), &mut grad)?;
 
     let learned = case.initial == Initial::Learned;
-    let gradient = ((grad, x.with_values(d_x)?), (!learned).then_some(d_initial));
+    let gradient =
+        ((grad, x.with_values(d_x.expect("dense inputs"))?), (!learned).then_some(d_initial));
     let point: Point<C> = ((net, x), (!learned).then_some(initial));
     let home = if kinks { piece(&point.0, point.1.as_ref())? } else { Vec::new() };
     let met_a_kink = Flag::new(false);

@@ -4,6 +4,7 @@
 
 mod checkpoint;
 mod determinism;
+mod equations;
 mod errors;
 mod gradients;
 mod init;
@@ -15,6 +16,7 @@ mod properties;
 mod regularisation;
 mod residual;
 mod streaming;
+mod training_stream;
 mod truncated;
 mod user_cell;
 

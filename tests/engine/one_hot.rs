@@ -48,7 +48,7 @@ fn check_pass<C: Cell<Elem = f32>>(
     let mut problem = Problem::random(net, TIME, lengths.to_vec(), &mut rng);
     problem.x = one_hot(TIME, lengths);
     let mut got = problem.run_with(checkpoint);
-    assert_eq!(got.d_x.dim(), (TIME, lengths.len(), 0));
+    assert!(got.d_x.is_none());
 
     problem.x = dense(&problem.x);
     let expected = problem.run_with(checkpoint);
@@ -232,7 +232,7 @@ fn a_training_step_over_a_million_classes_never_makes_the_array() {
     assert!(tape.bytes() < 1 << 20, "{} bytes", tape.bytes());
     let mut grad = net.zeros_like();
     let (d_x, _) = net.backward(tape, output.values(), None, &mut grad).unwrap();
-    assert_eq!(d_x.dim(), (time, batch, 0));
+    assert!(d_x.is_none());
     let mut seen = vec![false; classes];
     tokens.iter().for_each(|&token| seen[token] = true);
     grad.for_each(&mut |name, array| {

@@ -159,7 +159,7 @@ impl Variant {
 
         let mut ours = HashMap::from([
             ("output".to_owned(), output.into_values().into_dyn()),
-            ("d_x".to_owned(), d_x.into_dyn()),
+            ("d_x".to_owned(), d_x.expect("dense inputs").into_dyn()),
         ]);
         for name in C::STATE {
             ours.insert(format!("{name}_n"), last.get(name)?.into_dyn());

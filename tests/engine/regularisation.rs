@@ -46,7 +46,7 @@ fn gradients<C: Cell<Elem = f64>>(options: C::Options) {
             let (_, _, tape) = network.forward_train_with(&x, None, &mut rng(), keep).unwrap();
             let mut grad = network.zeros_like();
             let (d_x, _) = network.backward(tape, &w, None, &mut grad).unwrap();
-            (grad, x.with_values(d_x).unwrap())
+            (grad, x.with_values(d_x.unwrap()).unwrap())
         };
         let gradient = run(Recompute::Store);
         let loss = |(network, x): &(Recurrent<C>, Sequences<f64>)| {

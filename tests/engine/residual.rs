@@ -34,7 +34,7 @@ fn gradients<C: Cell<Elem = f64>>() {
             let mut w = w.clone();
             w.slice_mut(s![2.., 0, ..]).fill(f64::NAN);
             let (d_x, _) = network.backward(tape, &w, None, &mut grad).unwrap();
-            (output, d_x, grad)
+            (output, d_x.unwrap(), grad)
         };
         let (_, d_x, grad) = run(&network, &x, Recompute::Store);
         let loss = |(network, x): &(Recurrent<C>, Sequences<f64>)| {

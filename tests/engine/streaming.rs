@@ -191,3 +191,45 @@ fn a_wrong_input_or_state_is_refused_and_changes_nothing() {
         assert_eq!(stream.snapshot(), before);
     }
 }
+
+#[test]
+fn a_stream_goes_on_with_the_sequences_that_are_selected() {
+    let (x, rows) = (inputs(6, 3), [2, 0, 0, 2, 1]);
+    for (residual, rows) in [(false, &rows[..]), (true, &rows), (true, &[1]), (false, &[1, 2, 0])] {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let builder = Lstm::<f32>::builder(INPUT, 19).num_layers(2).residual(residual);
+        let net = builder.build(&mut rng).unwrap();
+        let select = |t: usize| x.index_axis(Axis(0), t).select(Axis(0), rows);
+        let (mut stream, mut expected) = (net.stream(3).unwrap(), net.stream(rows.len()).unwrap());
+        for t in 0..3 {
+            stream.step(x.index_axis(Axis(0), t)).unwrap();
+            expected.step(select(t).view()).unwrap();
+        }
+        let before = stream.snapshot();
+        stream.select(rows).unwrap();
+        assert_eq!(before.select(rows).unwrap(), stream.snapshot());
+        assert_eq!(stream.output(), expected.output());
+        for t in 3..6 {
+            // Columns first, so that the stream copies it.
+            let x_t = select(t).t().as_standard_layout().into_owned();
+            assert_eq!(stream.step(x_t.t()).unwrap(), expected.step(select(t).view()).unwrap());
+        }
+        assert_eq!(stream.snapshot(), expected.snapshot());
+    }
+}
+
+#[test]
+fn rows_that_are_not_there_are_refused_and_change_nothing() {
+    let net = network::<LstmCell<f32>>();
+    let mut stream = net.stream(2).unwrap();
+    stream.step(inputs(1, 2).index_axis(Axis(0), 0)).unwrap();
+    let before = stream.snapshot();
+    for (rows, expected) in [
+        (&[0, 1, 2][..], "rows[2]: expected less than 2 (batch), got 2"),
+        (&[], "rows: expected at least 1, got 0"),
+    ] {
+        assert_eq!(before.select(rows).unwrap_err().to_string(), expected);
+        assert_eq!(stream.select(rows).unwrap_err().to_string(), expected);
+        assert_eq!(stream.snapshot(), before);
+    }
+}

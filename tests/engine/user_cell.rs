@@ -4,7 +4,7 @@
 #[path = "../user_cell/src/cell.rs"]
 mod cell;
 
-use cell::MinimalGatedUnit;
+pub(crate) use cell::MinimalGatedUnit;
 use ndarray::{Array3, Axis};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -56,7 +56,7 @@ fn check_gradients(initial: Option<State<f64>>) {
     let (d_x, d_initial) = net.backward(tape, &d_output, Some(&d_final), &mut grad).unwrap();
 
     let d_given = initial.is_some().then_some(d_initial);
-    let gradient = ((grad, x.with_values(d_x).unwrap()), d_given);
+    let gradient = ((grad, x.with_values(d_x.unwrap()).unwrap()), d_given);
     let report = GradientCheck::default()
         .run(&((net, x), initial), &gradient, |((net, x), initial)| {
             let (output, last) = net.forward(x, initial.as_ref())?;

@@ -57,6 +57,7 @@ impl<T: Float> CharLm<T> {
         let d_output =
             model.linear.backward_sequences(&output, d_logits.view(), &mut grad.linear)?;
         let (d_x, _) = model.lstm.backward(tape, &d_output, None, &mut grad.lstm)?;
+        let d_x = d_x.expect("the rows of an embedding are dense");
         model.embedding.backward(tokens.view(), &lengths, d_x.view(), &mut grad.embedding)?;
         let norm = clip_global_norm(&mut grad, 1.0)?;
         adam.step(model, &grad)?;

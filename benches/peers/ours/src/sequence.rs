@@ -131,6 +131,7 @@ impl<T: Float, C: Cell<Elem = T>> Train<C> {
         let mut grad = network.zeros_like();
         let (d_x, d_initial) =
             network.backward(tape, &self.d_output, Some(&self.d_final), &mut grad)?;
+        let d_x = d_x.expect("dense inputs");
         Ok(Trained { output, last, d_x, d_initial, grad })
     }
 }

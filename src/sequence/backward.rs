@@ -1,0 +1,149 @@
+//! The backward pass of a [`Network`]: layer by layer from the last, span by span and part by part.
+
+use ndarray::{Array2, Array3, ArrayView3, CowArray, Ix3};
+
+use crate::error::{Error, Result, check_shape};
+use crate::float::Float;
+use crate::sequence::direction::LayerInput;
+use crate::sequence::engine::{Back, Gradients, Grads};
+use crate::sequence::io::{BackwardIo, ForwardIo, for_blocks, state_rows_mut};
+use crate::sequence::lengths::Towards;
+use crate::sequence::network::{Network, Walk};
+use crate::sequence::state::State;
+use crate::sequence::step_gradients::StepGradients;
+use crate::sequence::tape::{DirectionTape, LayerTape, Tape};
+use crate::sequences::Input;
+
+impl<T: Float> Network<'_, T> {
+    /// Runs [`Recurrent::backward_steps`](super::Recurrent::backward_steps).
+    pub(crate) fn backward(
+        &self,
+        tape: Tape<T>,
+        gradients: &Gradients<'_, T>,
+        grads: Grads<'_, '_, T>,
+    ) -> Result<Back<T>> {
+        let Tape { order, sizes, keep, mut layers, .. } = tape;
+        if sizes != self.sizes {
+            let expected = "a tape of this network's own forward pass";
+            return Err(Error::argument("tape", expected, "one of other sizes"));
+        }
+        let &Gradients { d_output, d_final, record } = gradients;
+        let (time, batch) = (order.time(), order.batch());
+        let expected = [time, batch, self.output_size()];
+        check_shape("d_output", "time, batch, output", &expected, d_output.shape())?;
+        let mut d_states = self.no_sequences.zeros(batch);
+        if let Some(d_final) = d_final {
+            d_final.check_like("d_final", &d_states, batch)?;
+            d_states.copy(Some(d_final), &order, Towards::Walk);
+        }
+        let walk = Walk { order: &order, keep: Some(keep) };
+        let recorded = vec![Vec::new(); self.cells.len()];
+        let mut backward = Backward { network: self, walk, record, d_states, recorded, grads };
+        let mut d_x = Some(order.sorted(d_output.view()));
+        while let Some(layer) = layers.pop() {
+            let d_output = d_x.expect("the first layer alone reads tokens");
+            d_x = backward.layer(layers.len(), layer, d_output);
+        }
+        let Backward { d_states, recorded, .. } = backward;
+        let unsorted = |states: Vec<_>| states.into_iter().map(|d| order.unsorted(d)).collect();
+        let steps = StepGradients {
+            names: self.no_sequences.state_names(),
+            directions: self.directions,
+            values: recorded.into_iter().map(unsorted).collect(),
+        };
+        let d_x = d_x.map(|d_x| order.unsorted(d_x.into_owned()));
+        Ok((d_x, d_states.unsorted(&order), steps))
+    }
+}
+
+/// A backward pass, and what it hands from layer to layer or collects.
+struct Backward<'a, 'm, 'g, 'c, T: Float> {
+    network: &'a Network<'m, T>,
+    walk: Walk<'a>,
+    /// Whether to record the gradients of the states after each step.
+    record: bool,
+    /// The gradients of the final states, which become those of the initial states.
+    d_states: State<T>,
+    /// For each cell, for each state: [time, batch, width], if they are recorded.
+    recorded: Vec<Vec<Array3<T>>>,
+    grads: Grads<'g, 'c, T>,
+}
+
+/// The input of a layer, the gradient of its output, and that of its input, which tokens do not have.
+struct LayerGradients<'a, T> {
+    x: LayerInput<'a, T>,
+    d_output: ArrayView3<'a, T>,
+    d_x: Option<Array3<T>>,
+}
+
+impl<T: Float> Backward<'_, '_, '_, '_, T> {
+    /// Walks one layer backward and returns the gradient of its input.
+    fn layer(
+        &mut self,
+        layer: usize,
+        tape: LayerTape<T>,
+        d_output: CowArray<'_, T, Ix3>,
+    ) -> Option<CowArray<'static, T, Ix3>> {
+        let LayerTape { x, mask, directions } = tape;
+        let x = x.as_ref().expect("training keeps the input").as_ref();
+        let d_x = match x {
+            Input::Tokens(_) => None,
+            Input::Dense(_) if self.network.adds_input(layer) => Some(d_output.to_owned()),
+            Input::Dense(x) => Some(Array3::zeros(x.dim())),
+        };
+        let mut gradients = LayerGradients { x, d_output: d_output.view(), d_x };
+        for (k, tape) in (layer * self.network.directions..).zip(directions) {
+            self.direction(k, tape, &mut gradients);
+        }
+        let mut d_x = gradients.d_x?;
+        if let Some(mask) = &mask {
+            d_x *= mask;
+        }
+        Some(d_x.into())
+    }
+
+    /// Walks one direction of a layer backward, span by span, and within a span part by part.
+    fn direction(&mut self, k: usize, tape: DirectionTape<T>, layer: &mut LayerGradients<'_, T>) {
+        let (network, walk) = (self.network, self.walk);
+        let (direction, column) = (network.direction(k), network.column(k));
+        let (x, d_output, order) = (layer.x, layer.d_output, walk.order);
+        let DirectionTape { mut blocks, noise, mut checkpoints } = tape;
+        let weights = direction.pack_backward();
+        let again = walk.recomputes().then(|| direction.pack_forward());
+        [&weights].into_iter().chain(&again).for_each(|weights| weights.prepare(x));
+        for block in blocks.iter_mut().filter(|_| again.is_some()) {
+            *block = direction.tape(block.block.clone(), Some(walk.span_steps()));
+        }
+        let d_states = &mut self.d_states.parts_mut()[k];
+        let recorded = &mut self.recorded[k];
+        if self.record {
+            let zeros = |d: &Array2<T>| Array3::zeros((order.time(), order.batch(), d.ncols()));
+            *recorded = d_states.iter().map(zeros).collect();
+        }
+        for span in direction.pieces(0..order.longest(), walk.span_steps()).rev() {
+            if let Some(weights) = &again {
+                let mut states = checkpoints.pop().expect("the states before each span");
+                let states = state_rows_mut(&mut states);
+                let io = ForwardIo { output: None, column, states, noise };
+                for_blocks(&mut blocks, io, &|tape, io| {
+                    direction.forward(weights, x, &span, io, tape);
+                });
+            }
+            let part = direction.part_steps(order, blocks.len());
+            for part in direction.pieces(span, part).rev() {
+                let io = BackwardIo {
+                    d_output,
+                    column,
+                    d_x: layer.d_x.as_mut().map(|d_x| d_x.view_mut()),
+                    d_states: state_rows_mut(d_states),
+                    recorded: recorded.iter_mut().map(|steps| steps.view_mut()).collect(),
+                    noise,
+                };
+                for_blocks(&mut blocks, io, &|tape, io| {
+                    direction.backward(&weights, &part, io, tape);
+                });
+                direction.accumulate(x, &part, &blocks, &mut *self.grads[k]);
+            }
+        }
+    }
+}
