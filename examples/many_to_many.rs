@@ -9,8 +9,8 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use recurrent::data::{Scaler, Source, Table};
 use recurrent::io::{Reader, Writer};
-use recurrent::layer::Linear;
-use recurrent::loss::Mse;
+use recurrent::layer::{Layer, Linear};
+use recurrent::loss::{Loss, Mse};
 use recurrent::optim::Adam;
 use recurrent::train::metrics::Regression;
 use recurrent::train::{Model, Trainer};
@@ -57,7 +57,7 @@ impl Forecast<f32> {
 
     /// The scaled change from each day to the next, [time, batch, 1].
     fn predict(&self, x: &Sequences<f32>) -> recurrent::Result<Sequences<f32>> {
-        self.head.forward_sequences(&self.lstm.forward(x, None)?.0)
+        self.head.forward(&self.lstm.forward(x, None)?.0)
     }
 }
 
@@ -72,10 +72,11 @@ impl Model for Forecast<f32> {
         rng: &mut dyn Rng,
     ) -> recurrent::Result<f64> {
         let (h, _, tape) = self.lstm.forward_train(x, None, rng)?;
-        let (loss, d_y) = Mse.sequences(&self.head.forward_sequences(&h)?, y)?;
-        let d_h = self.head.backward_sequences(&h, d_y.view(), &mut grad.head)?;
-        self.lstm.backward(tape, &d_h, None, &mut grad.lstm)?;
-        Ok(f64::from(loss))
+        let (predicted, head_tape) = self.head.forward_train(&h, rng)?;
+        let (loss, d_y) = Mse.loss(&predicted, y)?;
+        let d_h: Sequences<f32> = self.head.backward(head_tape, &d_y, &mut grad.head)?;
+        self.lstm.backward(tape, d_h.values(), None, &mut grad.lstm)?;
+        Ok(loss)
     }
 
     fn score_batch(&self, (x, y): &Windows, score: &mut Regression) -> recurrent::Result<()> {

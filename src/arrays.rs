@@ -45,6 +45,11 @@ pub type VisitPair<'f, T> = dyn FnMut(&str, ArrayViewMutD<'_, T>, ArrayViewD<'_,
 /// assert_eq!(affine.names(), ["weight", "bias"]);
 /// assert_eq!(affine.count(), 9);
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a bundle of arrays",
+    label = "`Arrays` is not implemented for `{Self}`",
+    note = "`recurrent::arrays!({Self} {{ field, … }})` implements `Arrays` for a struct of bundles"
+)]
 pub trait Arrays: Clone {
     /// The type of the elements.
     type Elem: Float;
@@ -108,9 +113,7 @@ pub trait Arrays: Clone {
         other.for_each(&mut |_, array| others.push(array));
         let mut others = others.into_iter();
         self.for_each_mut(&mut |name, array| {
-            if let Some(other) = others.next() {
-                f(name, array, other);
-            }
+            f(name, array, others.next().expect("as many arrays, as was checked"));
         });
         Ok(())
     }
@@ -190,52 +193,116 @@ impl<T: Float, A: Arrays<Elem = T>> Arrays for Option<A> {
     }
 }
 
-/// Two bundles together, under the prefixes `0.` and `1.`.
-impl<T: Float, A: Arrays<Elem = T>, B: Arrays<Elem = T>> Arrays for (A, B) {
-    type Elem = T;
-
-    fn for_each<'a>(&'a self, f: &mut Visit<'_, 'a, T>) {
-        self.0.for_each(&mut |name, array| f(&format!("0.{name}"), array));
-        self.1.for_each(&mut |name, array| f(&format!("1.{name}"), array));
-    }
-
-    fn for_each_mut<'a>(&'a mut self, f: &mut VisitMut<'_, 'a, T>) {
-        self.0.for_each_mut(&mut |name, array| f(&format!("0.{name}"), array));
-        self.1.for_each_mut(&mut |name, array| f(&format!("1.{name}"), array));
-    }
-}
-
-/// Implements [`Arrays`] for a struct, generic over its element type, whose named fields are
-/// bundles themselves; each field's name becomes the prefix of its arrays.
-///
-/// ```
-/// use ndarray::Array2;
-/// use recurrent::{Arrays, Float, arrays};
-///
-/// #[derive(Clone)]
-/// struct Model<T> { encoder: Array2<T>, decoder: Array2<T> }
-/// arrays!(Model { encoder, decoder });
-///
-/// let model = Model { encoder: Array2::<f64>::zeros((2, 3)), decoder: Array2::zeros((3, 2)) };
-/// assert_eq!(model.names(), ["encoder.value", "decoder.value"]);
-/// ```
-#[macro_export]
-macro_rules! arrays {
-    ($model:ident { $($field:ident),+ $(,)? }) => {
-        impl<T: $crate::Float> $crate::Arrays for $model<T> {
+/// Implements [`Arrays`] for tuples of bundles, under the prefixes `0.`, `1.` and so on.
+macro_rules! tuples {
+    ($(($($bundle:ident $place:tt)+))+) => {$(
+        impl<T: Float, $($bundle: Arrays<Elem = T>),+> Arrays for ($($bundle,)+) {
             type Elem = T;
 
-            fn for_each<'a>(&'a self, f: &mut $crate::arrays::Visit<'_, 'a, T>) {
-                $($crate::Arrays::for_each(&self.$field, &mut |name, array| {
-                    f(&format!(concat!(stringify!($field), ".{}"), name), array)
+            fn for_each<'a>(&'a self, f: &mut Visit<'_, 'a, T>) {
+                $(self.$place.for_each(&mut |name, array| {
+                    f(&format!(concat!($place, ".{}"), name), array)
                 });)+
             }
 
-            fn for_each_mut<'a>(&'a mut self, f: &mut $crate::arrays::VisitMut<'_, 'a, T>) {
-                $($crate::Arrays::for_each_mut(&mut self.$field, &mut |name, array| {
-                    f(&format!(concat!(stringify!($field), ".{}"), name), array)
+            fn for_each_mut<'a>(&'a mut self, f: &mut VisitMut<'_, 'a, T>) {
+                $(self.$place.for_each_mut(&mut |name, array| {
+                    f(&format!(concat!($place, ".{}"), name), array)
                 });)+
             }
         }
+    )+};
+}
+
+tuples! {
+    (A 0 B 1)
+    (A 0 B 1 C 2)
+    (A 0 B 1 C 2 D 3)
+    (A 0 B 1 C 2 D 3 E 4)
+    (A 0 B 1 C 2 D 3 E 4 F 5)
+}
+
+/// Implements [`Arrays`] for a struct whose fields are bundles themselves.
+///
+/// Each field is listed in one of three ways. Fields that are not listed, such as options, have no
+/// arrays.
+///
+/// | listed as | names of its arrays |
+/// |---|---|
+/// | `field` | the field's name, a dot, the array's own name |
+/// | `..field` | the array's own name |
+/// | `field: array` | the field's name, for a field that is one array, or an `Option` of one |
+///
+/// ```
+/// use ndarray::{Array1, Array2};
+/// use recurrent::{Arrays, Float, arrays};
+///
+/// #[derive(Clone)]
+/// struct Affine<T> { weight: Array2<T>, bias: Option<Array1<T>>, inputs: usize }
+/// arrays!(Affine { weight: array, bias: array });
+///
+/// #[derive(Clone)]
+/// struct Model<T> { encoder: Affine<T>, decoder: Affine<T> }
+/// arrays!(Model { ..encoder, decoder });
+///
+/// let affine = Affine { weight: Array2::<f64>::zeros((2, 3)), bias: None, inputs: 3 };
+/// let model = Model { encoder: affine.clone(), decoder: affine };
+/// assert_eq!(model.names(), ["weight", "decoder.weight"]);
+/// assert_eq!(model.encoder.inputs, 3);
+/// ```
+///
+/// A struct whose only parameter is not its element type names its parameters, its type and the type
+/// of the elements:
+///
+/// ```
+/// use recurrent::cell::{Cell, LstmCell};
+/// use recurrent::layer::Linear;
+/// use recurrent::{Arrays, Float, Recurrent, arrays};
+///
+/// #[derive(Clone)]
+/// struct Plain { head: Linear<f32> }
+/// arrays!([] Plain: f32 { head });
+///
+/// #[derive(Clone)]
+/// struct Tagger<C: Cell> { layers: Recurrent<C>, head: Linear<C::Elem> }
+/// arrays!([T: Float, C: Cell<Elem = T>] Tagger<C>: T { layers, head });
+/// # fn is_bundle<A: Arrays>() {}
+/// # is_bundle::<Plain>();
+/// # is_bundle::<Tagger<LstmCell<f64>>>();
+/// ```
+#[macro_export]
+macro_rules! arrays {
+    (@walk $call:ident $f:ident ($($of:tt)+)) => {};
+    (@walk $call:ident $f:ident ($($of:tt)+) .. $field:tt $(, $($rest:tt)*)?) => {
+        $crate::Arrays::$call($($of)+.$field, $f);
+        $crate::arrays!(@walk $call $f ($($of)+) $($($rest)*)?);
+    };
+    (@walk $call:ident $f:ident ($($of:tt)+) $field:tt : array $(, $($rest:tt)*)?) => {
+        $crate::Arrays::$call($($of)+.$field, &mut |_, array| $f(stringify!($field), array));
+        $crate::arrays!(@walk $call $f ($($of)+) $($($rest)*)?);
+    };
+    (@walk $call:ident $f:ident ($($of:tt)+) $field:tt $(, $($rest:tt)*)?) => {
+        $crate::Arrays::$call($($of)+.$field, &mut |name, array| {
+            $f(&format!(concat!(stringify!($field), ".{}"), name), array)
+        });
+        $crate::arrays!(@walk $call $f ($($of)+) $($($rest)*)?);
+    };
+    ([$($parameters:tt)*] $bundle:ty : $elem:ty { $($fields:tt)* }) => {
+        impl<$($parameters)*> $crate::Arrays for $bundle {
+            type Elem = $elem;
+
+            #[allow(unused_variables, reason = "a bundle may have no arrays")]
+            fn for_each<'a>(&'a self, f: &mut $crate::arrays::Visit<'_, 'a, $elem>) {
+                $crate::arrays!(@walk for_each f (&self) $($fields)*);
+            }
+
+            #[allow(unused_variables, reason = "a bundle may have no arrays")]
+            fn for_each_mut<'a>(&'a mut self, f: &mut $crate::arrays::VisitMut<'_, 'a, $elem>) {
+                $crate::arrays!(@walk for_each_mut f (&mut self) $($fields)*);
+            }
+        }
+    };
+    ($bundle:ident { $($fields:tt)* }) => {
+        $crate::arrays!([T: $crate::Float] $bundle<T>: T { $($fields)* });
     };
 }

@@ -4,7 +4,8 @@
 //! ```
 //! use ndarray::Array3;
 //! use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
-//! use recurrent::{Arrays, Lstm, Sequences, loss::Mse, optim::Adam};
+//! use recurrent::loss::{Loss, Mse};
+//! use recurrent::{Arrays, Lstm, Sequences, optim::Adam};
 //!
 //! let mut rng = ChaCha8Rng::seed_from_u64(1);
 //! let mut lstm = Lstm::<f32>::builder(3, 8).build(&mut rng)?;
@@ -12,9 +13,9 @@
 //! let target = x.with_values(Array3::zeros((10, 4, 8)))?;
 //!
 //! let (output, _, tape) = lstm.forward_train(&x, None, &mut rng)?;
-//! let (loss, d_output) = Mse.sequences(&output, &target)?;
+//! let (loss, d_output) = Mse.loss(&output, &target)?;
 //! let mut grad = lstm.zeros_like();
-//! lstm.backward(tape, &d_output, None, &mut grad)?;
+//! lstm.backward(tape, d_output.values(), None, &mut grad)?;
 //! Adam::new(1e-3)?.step(&mut lstm, &grad)?;
 //! # assert!(loss > 0.0);
 //! # Ok::<(), recurrent::Error>(())
@@ -34,8 +35,8 @@
 //! | [`tensor`] | products, activations, sums, initialisers; knows no network |
 //! | [`cell`] | one step, forward and backward: the equations; knows no time |
 //! | [`sequence`] | over time: lengths, directions, layers, streaming; knows no equation |
-//! | [`layer`] | linear, embedding, dropout, pooling |
-//! | [`loss`] | each returns its value and its gradient together |
+//! | [`layer`] | [`Layer`](layer::Layer): linear, embedding, dropout, pooling, and their compositions |
+//! | [`loss`] | [`Loss`](loss::Loss): each returns its value and its gradient together |
 //! | [`optim`] | SGD, Adam and their kin, clipping, schedules, moving averages |
 //! | [`data`] | data sets, windows, scaling, vocabularies, batches |
 //! | [`decode`] | from logits to tokens |

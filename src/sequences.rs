@@ -274,6 +274,13 @@ impl<T: Float> Sequences<T> {
         Self::new(values, self.lengths.clone())
     }
 
+    /// Returns what stands for the gradient with respect to tokens, which have none: a batch of the same
+    /// lengths without features.
+    pub fn no_gradient(&self) -> Self {
+        let values = Array3::zeros((self.time(), self.batch(), 0));
+        Self { input: Input::Dense(values), lengths: self.lengths.clone() }
+    }
+
     /// Returns the given steps, with the part of each sequence's length that falls into them.
     pub(crate) fn part(&self, steps: Range<usize>) -> Result<Self> {
         let lengths = self.lengths.iter();

@@ -11,8 +11,8 @@ use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use recurrent::data::Source;
 use recurrent::decode::Sampling;
-use recurrent::layer::{Dropout, Embedding, Linear};
-use recurrent::loss::CrossEntropy;
+use recurrent::layer::{Activation, Dropout, Embedding, Layer, Linear};
+use recurrent::loss::{CrossEntropy, Loss};
 use recurrent::optim::Adam;
 use recurrent::train::metrics::Likelihood;
 use recurrent::train::{Model, Trainer};
@@ -55,26 +55,21 @@ const TEMPERATURE: f64 = 1.0;
 
 #[derive(Clone)]
 struct Teller<T: Float> {
-    look: Linear<T>,
-    recognise: Linear<T>,
-    understand: Linear<T>,
+    look: Look<T>,
+    understand: Understand<T>,
     words: Embedding<T>,
     lstm: Lstm<T>,
     head: Linear<T>,
 }
-arrays!(Teller { look, recognise, understand, words, lstm, head });
+arrays!(Teller { look, understand, words, lstm, head });
 
-/// What the network saw of a batch of pictures.
-struct Seen {
-    /// [batch·glimpses, pixels]
-    glimpses: Array2<f32>,
-    /// [batch·glimpses, 128]
-    parts: Array2<f32>,
-    /// [batch, glimpses·features]
-    features: Array2<f32>,
-    /// [batch, hidden]
-    vector: Array2<f32>,
-}
+/// From a glimpse to what is noted of it.
+type Look<T> = (Linear<T>, Activation<T>, Linear<T>, Activation<T>);
+/// From the notes of all glimpses to one vector.
+type Understand<T> = (Linear<T>, Activation<T>);
+/// The tapes of both.
+type Seen =
+    (<Look<f32> as Layer<Array2<f32>>>::Tape, <Understand<f32> as Layer<Array2<f32>>>::Tape);
 
 /// The overlapping squares of each picture, one a row.
 fn glimpses(pixels: &Array2<f32>) -> Array2<f32> {
@@ -87,50 +82,41 @@ fn glimpses(pixels: &Array2<f32>) -> Array2<f32> {
     })
 }
 
-fn relu(a: f32) -> f32 {
-    a.max(0.0)
-}
-
-/// The slope of relu where its value is `y`.
-fn relu_slope(y: f32) -> f32 {
-    if y > 0.0 { 1.0 } else { 0.0 }
-}
-
 impl Teller<f32> {
     fn new(rng: &mut dyn Rng) -> Result<Self> {
         Ok(Self {
-            look: Linear::new(GLIMPSE * GLIMPSE, 128, rng)?,
-            recognise: Linear::new(128, FEATURES, rng)?,
-            understand: Linear::new(GLIMPSES * FEATURES, HIDDEN, rng)?,
+            look: (
+                Linear::new(GLIMPSE * GLIMPSE, 128, rng)?,
+                Activation::relu(),
+                Linear::new(128, FEATURES, rng)?,
+                Activation::relu(),
+            ),
+            understand: (Linear::new(GLIMPSES * FEATURES, HIDDEN, rng)?, Activation::tanh()),
             words: Embedding::new(WORDS.len(), EMBEDDING, rng)?,
             lstm: Lstm::builder(EMBEDDING + HIDDEN, HIDDEN).build(rng)?,
             head: Linear::new(HIDDEN, WORDS.len(), rng)?,
         })
     }
 
-    /// What is seen of each picture: the same two layers look at each of its glimpses, a third one
-    /// joins what they found.
-    fn see(&self, pixels: &Array2<f32>) -> Result<Seen> {
-        let glimpses = glimpses(pixels);
-        let parts = self.look.forward(glimpses.view())?.mapv(relu);
-        let features = self.recognise.forward(parts.view())?.mapv(relu);
+    /// The vector of each picture, and the tapes: the same layers look at each of its glimpses, others
+    /// join what they found.
+    fn see(&self, pixels: &Array2<f32>, rng: &mut dyn Rng) -> Result<(Array2<f32>, Seen)> {
+        let (features, look) = self.look.forward_train(&glimpses(pixels), rng)?;
         let features = reshaped(features, (pixels.nrows(), GLIMPSES * FEATURES))?;
-        let vector = self.understand.forward(features.view())?.mapv(f32::tanh);
-        Ok(Seen { glimpses, parts, features, vector })
+        let (vector, understand) = self.understand.forward_train(&features, rng)?;
+        Ok((vector, (look, understand)))
     }
 
-    /// The way back from the gradient by the vectors.
-    fn see_back(&self, seen: &Seen, d_vector: Array2<f32>, grad: &mut Self) -> Result<()> {
-        let Seen { glimpses, parts, features, vector } = seen;
-        let d_sum = d_vector * vector.mapv(|v| 1.0 - v * v);
-        let d_features =
-            self.understand.backward(features.view(), d_sum.view(), &mut grad.understand)?;
-        let d_features =
-            reshaped(d_features * features.mapv(relu_slope), (parts.nrows(), FEATURES))?;
-        let d_parts =
-            self.recognise.backward(parts.view(), d_features.view(), &mut grad.recognise)?;
-        let d_parts = d_parts * parts.mapv(relu_slope);
-        self.look.backward(glimpses.view(), d_parts.view(), &mut grad.look)?;
+    /// Adds the gradients of the layers that see, from that with respect to the vectors.
+    fn see_back(
+        &self,
+        (look, understand): Seen,
+        d_vector: &Array2<f32>,
+        grad: &mut Self,
+    ) -> Result<()> {
+        let d_features = self.understand.backward(understand, d_vector, &mut grad.understand)?;
+        let d_features = reshaped(d_features, (d_vector.nrows() * GLIMPSES, FEATURES))?;
+        let _: Array2<f32> = self.look.backward(look, &d_features, &mut grad.look)?;
         Ok(())
     }
 
@@ -141,9 +127,8 @@ impl Teller<f32> {
         Ok(state)
     }
 
-    /// What the network hears: at each step the word before, and the vector.
-    fn heard(&self, before: &Sequences<f32>, vector: &Array2<f32>) -> Result<Sequences<f32>> {
-        let words = self.words.forward_sequences(before)?;
+    /// The input at each step: the word before, of the embedded `words`, and the vector.
+    fn input(words: &Sequences<f32>, vector: &Array2<f32>) -> Result<Sequences<f32>> {
         let (time, batch, _) = words.values().dim();
         let values =
             ndarray::Array3::from_shape_fn((time, batch, EMBEDDING + HIDDEN), |(t, b, j)| {
@@ -160,7 +145,7 @@ impl Teller<f32> {
         rng: &mut dyn Rng,
     ) -> Result<Vec<Vec<usize>>> {
         let batch = pixels.nrows();
-        let Seen { vector, .. } = self.see(pixels)?;
+        let (vector, _) = self.see(pixels, rng)?;
         let mut stream = self.lstm.stream(batch)?;
         stream.restore(&self.initial(&vector)?)?;
         let mut captions = vec![Vec::new(); batch];
@@ -168,8 +153,8 @@ impl Teller<f32> {
         for _ in 0..LONGEST {
             let before: Vec<[usize; 1]> = last.iter().map(|&word| [word]).collect();
             let before = Sequences::one_hot_from_list(&before, WORDS.len())?;
-            let x = self.heard(&before, &vector)?.into_values();
-            let scores = self.head.forward(stream.step(x.index_axis(Axis(0), 0))?)?;
+            let x = Self::input(&self.words.forward(&before)?, &vector)?.into_values();
+            let scores = self.head.forward(&stream.step(x.index_axis(Axis(0), 0))?.to_owned())?;
             for ((caption, last), scores) in captions.iter_mut().zip(&mut last).zip(scores.rows()) {
                 if caption.last() != Some(&END) {
                     *last = sampling.pick(scores, rng)?;
@@ -205,34 +190,40 @@ impl Model for Teller<f32> {
 
     fn loss_and_grad(&self, lesson: &Lesson, grad: &mut Self, rng: &mut dyn Rng) -> Result<f64> {
         let (before, next) = lesson.words()?;
-        let seen = self.see(&lesson.pixels)?;
-        let (vector, mask) = Dropout::new(VECTOR_DROPOUT)?.forward_train(&seen.vector, rng);
-        let x = self.heard(&before, &vector)?;
+        let (vector, seen) = self.see(&lesson.pixels, rng)?;
+        let (vector_dropout, output_dropout) =
+            (Dropout::new(VECTOR_DROPOUT)?, Dropout::new(OUTPUT_DROPOUT)?);
+        let (vector, vector_mask) = vector_dropout.forward_train(&vector, rng)?;
+        let (words, words_tape) = self.words.forward_train(&before, rng)?;
+        let x = Self::input(&words, &vector)?;
         let (output, _, tape) = self.lstm.forward_train(&x, Some(&self.initial(&vector)?), rng)?;
-        let (dropped, kept) = Dropout::new(OUTPUT_DROPOUT)?.forward_train(output.values(), rng);
-        let output = output.with_values(dropped)?;
-        let logits = self.head.forward_sequences(&output)?;
-        let (loss, d_logits) = CrossEntropy::default().sequences(&logits, next.view())?;
+        let (dropped, output_mask) = output_dropout.forward_train(&output, rng)?;
+        let (logits, head_tape) = self.head.forward_train(&dropped, rng)?;
+        let (loss, d_logits) = CrossEntropy::default().loss(&logits, &next)?;
 
-        let d_output = self.head.backward_sequences(&output, d_logits.view(), &mut grad.head)?;
-        let (d_x, d_initial) =
-            self.lstm.backward(tape, &(d_output * kept), None, &mut grad.lstm)?;
+        let d_dropped: Sequences<f32> = self.head.backward(head_tape, &d_logits, &mut grad.head)?;
+        let d_output: Sequences<f32> =
+            output_dropout.backward(output_mask, &d_dropped, &mut output_dropout.clone())?;
+        let (d_x, d_initial) = self.lstm.backward(tape, d_output.values(), None, &mut grad.lstm)?;
         let d_x = d_x.expect("dense inputs have a gradient");
         let (d_words, d_steps) = d_x.view().split_at(Axis(2), EMBEDDING);
-        self.words.backward_sequences(&before, d_words, &mut grad.words)?;
+        let d_words = words.with_values(d_words.to_owned())?;
+        self.words.backward(words_tape, &d_words, &mut grad.words)?;
         let d_vector = d_steps.sum_axis(Axis(0)) + d_initial.part("h", 0, false)?;
-        self.see_back(&seen, d_vector * mask, grad)?;
-        Ok(f64::from(loss))
+        let d_vector: Array2<f32> =
+            vector_dropout.backward(vector_mask, &d_vector, &mut vector_dropout.clone())?;
+        self.see_back(seen, &d_vector, grad)?;
+        Ok(loss)
     }
 
     fn score_batch(&self, lesson: &Lesson, score: &mut Likelihood) -> Result<()> {
         let (before, next) = lesson.words()?;
-        let Seen { vector, .. } = self.see(&lesson.pixels)?;
-        let x = self.heard(&before, &vector)?;
+        let (vector, _) = self.see(&lesson.pixels, &mut ChaCha8Rng::seed_from_u64(0))?;
+        let x = Self::input(&self.words.forward(&before)?, &vector)?;
         let (output, _) = self.lstm.forward(&x, Some(&self.initial(&vector)?))?;
-        let logits = self.head.forward_sequences(&output)?;
-        let (loss, _) = CrossEntropy::default().sequences(&logits, next.view())?;
-        score.add(f64::from(loss), before.steps());
+        let logits = self.head.forward(&output)?;
+        let (loss, _) = CrossEntropy::default().loss(&logits, &next)?;
+        score.add(loss, before.steps());
         Ok(())
     }
 }

@@ -4,11 +4,12 @@
 use ndarray::{Array2, Array3, Axis};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use recurrent::Sequences;
 use recurrent::cell::Cell;
 use recurrent::check::GradientFlow;
-use recurrent::loss::CrossEntropy;
+use recurrent::layer::Layer;
+use recurrent::loss::{CrossEntropy, Loss};
 use recurrent::model::SequenceClassifier;
+use recurrent::{Arrays, Sequences};
 
 use crate::common::options::Failure;
 use crate::corpus::{self, Batch, CITIES};
@@ -33,7 +34,7 @@ fn vectors<C: Cell<Elem = f32>>(
     (x, _): &Batch,
 ) -> Result<Sequences<f32>, Failure> {
     let embedding = reader.embedding().ok_or_else(|| Failure::new("no word vectors"))?;
-    Ok(embedding.forward_sequences(x)?)
+    Ok(embedding.forward(x)?)
 }
 
 /// How the gradient of the loss at the last word flows back through `batch`, whose sentences are
@@ -46,9 +47,10 @@ pub(crate) fn flow<C: Cell<Elem = f32>>(
     let x = vectors(reader, batch)?;
     let flows = GradientFlow::measure(reader.recurrent(), &x, rng, |output, state| {
         let (last, head) = (state.part("h", 0, false)?, reader.head());
-        let (_, d_logits) = CrossEntropy::default().rows(head.forward(last)?.view(), &batch.1)?;
-        let d_last =
-            head.backward(last, d_logits.view(), &mut recurrent::Arrays::zeros_like(head))?;
+        let (logits, tape) =
+            head.forward_train(&last.to_owned(), &mut ChaCha8Rng::seed_from_u64(0))?;
+        let (_, d_logits) = CrossEntropy::default().loss(&logits, &batch.1)?;
+        let d_last: Array2<f32> = head.backward(tape, &d_logits, &mut head.zeros_like())?;
         Ok((at_the_end(output, &d_last), None))
     })?;
     Ok(flows)

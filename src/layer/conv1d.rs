@@ -9,14 +9,14 @@
 //! values are those of `torch.nn.Conv1d`. The windows of all steps become rows, of which one product
 //! with W makes y.
 
-use ndarray::{Array2, Array3, ArrayView3, Axis};
+use ndarray::{Array2, Array3, Axis};
 use rand::Rng;
 
 use crate::arrays::{Arrays, Visit, VisitMut, check_same_structure};
 use crate::error::{Result, check_shape, check_size};
 use crate::float::Float;
-use crate::layer::Linear;
-use crate::layer::steps::{alive, spread};
+use crate::layer::steps::{alive, check, spread};
+use crate::layer::{Layer, Linear};
 use crate::sequences::Sequences;
 
 /// Where a step's window lies.
@@ -34,18 +34,18 @@ pub enum Padding {
 /// ```
 /// use ndarray::Array3;
 /// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
-/// use recurrent::layer::{Conv1d, Padding};
+/// use recurrent::layer::{Conv1d, Layer, Padding};
 /// use recurrent::{Arrays, Sequences};
 ///
 /// let mut rng = ChaCha8Rng::seed_from_u64(1);
 /// let conv = Conv1d::<f32>::new(3, 8, 5, &mut rng)?.padding(Padding::Causal).dilation(2)?;
 /// let x = Sequences::new(Array3::ones((20, 2, 3)), vec![20, 7])?; // [time, batch, in]
-/// let y = conv.forward(&x)?;
+/// let (y, tape) = conv.forward_train(&x, &mut rng)?;
 /// assert_eq!((y.values().dim(), y.lengths()), ((20, 2, 8), x.lengths()));
 ///
 /// let mut grad = conv.zeros_like();
-/// let d_x = conv.backward(&x, y.values().view(), &mut grad)?;
-/// assert_eq!(d_x.dim(), (20, 2, 3));
+/// let d_x = conv.backward(tape, &y, &mut grad)?;
+/// assert_eq!(d_x.values().dim(), (20, 2, 3));
 /// # Ok::<(), recurrent::Error>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -92,37 +92,6 @@ impl<T: Float> Conv1d<T> {
         Ok(self)
     }
 
-    /// y [time, batch, out] of `x` [time, batch, in], with the same lengths; zero in the padding.
-    ///
-    /// # Errors
-    /// Where `x` has other features.
-    pub fn forward(&self, x: &Sequences<T>) -> Result<Sequences<T>> {
-        let y = self.linear.forward(self.windows(x)?.view())?;
-        x.with_values(spread(x, y))
-    }
-
-    /// d_x [time, batch, in] from `d_y` [time, batch, out] at `x`; zero in the padding, where `d_y` is
-    /// not read. Adds dW and db to `grad`.
-    ///
-    /// # Errors
-    /// Where a shape does not fit.
-    pub fn backward(
-        &self,
-        x: &Sequences<T>,
-        d_y: ArrayView3<'_, T>,
-        grad: &mut Self,
-    ) -> Result<Array3<T>> {
-        let windows = self.windows(x)?;
-        let expected = [x.time(), x.batch(), self.linear.output_size()];
-        check_shape("d_y", "time, batch, out", &expected, d_y.shape())?;
-        check_same_structure("grad", self, grad)?;
-        let d_windows =
-            self.linear.backward(windows.view(), alive(x, d_y).view(), &mut grad.linear)?;
-        let mut d_x = Array3::zeros(x.values().dim());
-        self.each_place(x, |row, place, at| d_x[place] += d_windows[[row, at]]);
-        Ok(d_x)
-    }
-
     /// The window of each step, [steps, in·kernel_size].
     fn windows(&self, x: &Sequences<T>) -> Result<Array2<T>> {
         let expected = [x.time(), x.batch(), self.in_channels];
@@ -152,6 +121,42 @@ impl<T: Float> Conv1d<T> {
     }
 }
 
+/// y [time, batch, out] of `x` [time, batch, in], with the same lengths; zero in the padding.
+impl<T: Float> Layer<Sequences<T>> for Conv1d<T> {
+    type Output = Sequences<T>;
+    type Tape = Sequences<T>;
+
+    fn forward(&self, x: &Sequences<T>) -> Result<Sequences<T>> {
+        let y = self.linear.forward_rows(self.windows(x)?.view())?;
+        x.with_values(spread(x, y))
+    }
+
+    fn forward_train(
+        &self,
+        x: &Sequences<T>,
+        _: &mut dyn Rng,
+    ) -> Result<(Sequences<T>, Sequences<T>)> {
+        Ok((self.forward(x)?, x.clone()))
+    }
+
+    fn backward(
+        &self,
+        x: Sequences<T>,
+        d_y: &Sequences<T>,
+        grad: &mut Self,
+    ) -> Result<Sequences<T>> {
+        let windows = self.windows(&x)?;
+        check("d_y", &x, (self.linear.output_size(), "time, batch, out"), d_y)?;
+        check_same_structure("grad", self, grad)?;
+        let d_rows = alive(&x, d_y.values().view());
+        let d_windows =
+            self.linear.backward_rows(windows.view(), d_rows.view(), &mut grad.linear)?;
+        let mut d_x = Array3::zeros(x.values().dim());
+        self.each_place(&x, |row, place, at| d_x[place] += d_windows[[row, at]]);
+        x.with_values(d_x)
+    }
+}
+
 impl<T: Float> Arrays for Conv1d<T> {
     type Elem = T;
 
@@ -160,9 +165,8 @@ impl<T: Float> Arrays for Conv1d<T> {
             2 => {
                 // The axis in·kernel_size of a contiguous array, in two.
                 let shape = (array.len_of(Axis(0)), self.in_channels, self.kernel_size);
-                if let Ok(weight) = array.into_shape_with_order(shape) {
-                    f(name, weight.into_dyn());
-                }
+                let weight = array.into_shape_with_order(shape);
+                f(name, weight.expect("a contiguous weight").into_dyn());
             }
             _ => f(name, array),
         });
@@ -173,9 +177,8 @@ impl<T: Float> Arrays for Conv1d<T> {
         self.linear.for_each_mut(&mut |name, array| match array.ndim() {
             2 => {
                 let shape = (array.len_of(Axis(0)), in_channels, kernel_size);
-                if let Ok(weight) = array.into_shape_with_order(shape) {
-                    f(name, weight.into_dyn());
-                }
+                let weight = array.into_shape_with_order(shape);
+                f(name, weight.expect("a contiguous weight").into_dyn());
             }
             _ => f(name, array),
         });

@@ -8,56 +8,116 @@
 //! factor. Variational dropout, with the same m at every step of a sequence: Gal and Ghahramani, *A
 //! Theoretically Grounded Application of Dropout in Recurrent Neural Networks*, 2016.
 
-use ndarray::{Array, Array2, Array3, ArrayView3, Dimension};
+use std::marker::PhantomData;
+
+use ndarray::{Array, Array2, Array3, Dimension};
 use rand::Rng;
 
 use crate::error::{Error, Result, check_shape};
 use crate::float::Float;
+use crate::layer::Layer;
+use crate::layer::steps::{check, zero_padding, zip_map};
 use crate::sequences::Sequences;
 use crate::tensor::random::dropout_mask;
 
-/// Zeros at random; see the [module](self).
+/// Zeros at random, on arrays of any dimension and on sequences; see the [module](self).
 ///
 /// ```
 /// use ndarray::Array2;
 /// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
-/// use recurrent::layer::Dropout;
+/// use recurrent::layer::{Dropout, Layer};
 ///
-/// let x = Array2::<f32>::ones((4, 6));
-/// let (y, mask) = Dropout::new(0.5)?.forward_train(&x, &mut ChaCha8Rng::seed_from_u64(1));
+/// let (x, dropout) = (Array2::<f32>::ones((4, 6)), Dropout::new(0.5)?);
+/// let (y, mask) = dropout.forward_train(&x, &mut ChaCha8Rng::seed_from_u64(1))?;
 /// assert!(y.iter().all(|&value| value == 0.0 || value == 2.0));
-/// let d_y = Array2::<f32>::ones((4, 6));
-/// let d_x = &mask * &d_y;
-/// # assert_eq!(d_x, y);
+/// let d_x: Array2<f32> = dropout.backward(mask, &x, &mut dropout.clone())?;
+/// assert_eq!(d_x, y);
+/// assert_eq!(dropout.forward(&x)?, x); // in use
 /// # Ok::<(), recurrent::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Dropout {
+pub struct Dropout<T> {
     p: f64,
+    elem: PhantomData<T>,
+}
+crate::arrays!(Dropout {});
+
+/// Fails unless `p` is the probability of dropout.
+pub(super) fn check_probability(p: f64) -> Result<()> {
+    match (0.0..1.0).contains(&p) {
+        true => Ok(()),
+        false => Err(Error::argument("p", "0 ≤ p < 1", p)),
+    }
 }
 
-impl Dropout {
-    /// Dropout with probability `p`.
+impl<T: Float> Dropout<T> {
+    /// Returns dropout with probability `p`.
     ///
     /// # Errors
     /// Unless 0 ≤ p < 1.
     pub fn new(p: f64) -> Result<Self> {
-        if (0.0..1.0).contains(&p) {
-            return Ok(Self { p });
-        }
-        Err(Error::argument("p", "0 ≤ p < 1", p))
+        check_probability(p)?;
+        Ok(Self { p, elem: PhantomData })
     }
 
-    /// y and the factors m, both of the shape of `x`. d_x is m ∘ d_y.
-    pub fn forward_train<T: Float, D: Dimension>(
+    /// Returns the factors m for an array like `x`.
+    pub(crate) fn mask<D: Dimension>(self, x: &Array<T, D>, rng: &mut dyn Rng) -> Array<T, D> {
+        let mut factors = dropout_mask(rng, self.p, x.len()).into_iter();
+        let factor = || factors.next().expect("a factor for each value");
+        Array::from_shape_simple_fn(x.raw_dim(), factor)
+    }
+}
+
+/// The tape is the factors m.
+impl<T: Float, D: Dimension> Layer<Array<T, D>> for Dropout<T> {
+    type Output = Array<T, D>;
+    type Tape = Array<T, D>;
+
+    fn forward(&self, x: &Array<T, D>) -> Result<Array<T, D>> {
+        Ok(x.clone())
+    }
+
+    fn forward_train(
         &self,
         x: &Array<T, D>,
         rng: &mut dyn Rng,
-    ) -> (Array<T, D>, Array<T, D>) {
-        let mut factors = dropout_mask(rng, self.p, x.len()).into_iter();
-        let mask =
-            Array::from_shape_simple_fn(x.raw_dim(), || factors.next().unwrap_or_else(T::one));
-        (x * &mask, mask)
+    ) -> Result<(Array<T, D>, Array<T, D>)> {
+        let mask = self.mask(x, rng);
+        Ok((x * &mask, mask))
+    }
+
+    fn backward(&self, mask: Array<T, D>, d_y: &Array<T, D>, _: &mut Self) -> Result<Array<T, D>> {
+        check_shape("d_y", "as x", mask.shape(), d_y.shape())?;
+        Ok(mask * d_y)
+    }
+}
+
+/// The tape is the factors m.
+impl<T: Float> Layer<Sequences<T>> for Dropout<T> {
+    type Output = Sequences<T>;
+    type Tape = Sequences<T>;
+
+    fn forward(&self, x: &Sequences<T>) -> Result<Sequences<T>> {
+        Ok(x.clone())
+    }
+
+    fn forward_train(
+        &self,
+        x: &Sequences<T>,
+        rng: &mut dyn Rng,
+    ) -> Result<(Sequences<T>, Sequences<T>)> {
+        let mask = self.mask(x.values(), rng);
+        Ok((zip_map(x, &mask, |x, m| x * m)?, x.with_values(mask)?))
+    }
+
+    fn backward(
+        &self,
+        mask: Sequences<T>,
+        d_y: &Sequences<T>,
+        _: &mut Self,
+    ) -> Result<Sequences<T>> {
+        check("d_y", &mask, (mask.features(), "time, batch, features"), d_y)?;
+        zip_map(&mask, d_y.values(), |m, d| m * d)
     }
 }
 
@@ -66,52 +126,58 @@ impl Dropout {
 /// ```
 /// use ndarray::{Array3, Axis};
 /// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
-/// use recurrent::{Sequences, layer::VariationalDropout};
+/// use recurrent::Sequences;
+/// use recurrent::layer::{Layer, VariationalDropout};
 ///
 /// let x = Sequences::full(Array3::<f32>::ones((4, 2, 6)))?; // [time, batch, features]
 /// let dropout = VariationalDropout::new(0.5)?;
-/// let (y, mask) = dropout.forward_train(&x, &mut ChaCha8Rng::seed_from_u64(1));
+/// let (y, mask) = dropout.forward_train(&x, &mut ChaCha8Rng::seed_from_u64(1))?;
 /// assert_eq!(y.values().index_axis(Axis(0), 0), y.values().index_axis(Axis(0), 3));
-/// let d_x = dropout.backward(&mask, x.values().view())?;
-/// # assert_eq!(&d_x, y.values());
+/// assert_eq!(dropout.backward(mask, &x, &mut dropout.clone())?, y);
 /// # Ok::<(), recurrent::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct VariationalDropout(Dropout);
+pub struct VariationalDropout<T>(Dropout<T>);
+crate::arrays!(VariationalDropout {});
 
-impl VariationalDropout {
-    /// Dropout with probability `p`.
+impl<T: Float> VariationalDropout<T> {
+    /// Returns dropout with probability `p`.
     ///
     /// # Errors
     /// Unless 0 ≤ p < 1.
     pub fn new(p: f64) -> Result<Self> {
         Dropout::new(p).map(Self)
     }
+}
 
-    /// y, and the factors m [batch, features].
-    pub fn forward_train<T: Float>(
+/// The tape is the factors m [batch, features].
+impl<T: Float> Layer<Sequences<T>> for VariationalDropout<T> {
+    type Output = Sequences<T>;
+    type Tape = Array2<T>;
+
+    fn forward(&self, x: &Sequences<T>) -> Result<Sequences<T>> {
+        Ok(x.clone())
+    }
+
+    fn forward_train(
         &self,
         x: &Sequences<T>,
         rng: &mut dyn Rng,
-    ) -> (Sequences<T>, Array2<T>) {
-        let ones = Array2::ones((x.batch(), x.features()));
-        let (mask, _) = self.0.forward_train(&ones, rng);
-        let mut y = x.clone();
-        *y.values_mut() *= &mask;
-        (y, mask)
+    ) -> Result<(Sequences<T>, Array2<T>)> {
+        let mask = self.0.mask(&Array2::zeros((x.batch(), x.features())), rng);
+        Ok((masked(x, &mask)?, mask))
     }
 
-    /// d_x from `d_y` [time, batch, features] and the factors m [batch, features].
-    ///
-    /// # Errors
-    /// Where their shapes do not fit each other.
-    pub fn backward<T: Float>(
-        &self,
-        mask: &Array2<T>,
-        d_y: ArrayView3<'_, T>,
-    ) -> Result<Array3<T>> {
-        let (_, batch, features) = d_y.dim();
-        check_shape("mask", "batch, features", &[batch, features], mask.shape())?;
-        Ok(&d_y * mask)
+    fn backward(&self, mask: Array2<T>, d_y: &Sequences<T>, _: &mut Self) -> Result<Sequences<T>> {
+        let expected = [d_y.batch(), d_y.features()];
+        check_shape("mask", "batch, features", &expected, mask.shape())?;
+        masked(d_y, &mask)
     }
+}
+
+/// Every step of `x` times `mask`; zero in the padding.
+fn masked<T: Float>(x: &Sequences<T>, mask: &Array2<T>) -> Result<Sequences<T>> {
+    let mut values: Array3<T> = x.values() * mask;
+    zero_padding(&mut values, x.lengths());
+    x.with_values(values)
 }

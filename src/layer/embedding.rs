@@ -8,29 +8,34 @@
 //! A gather, not a product. Name, layout and first values (normal, deviation 1) are those of
 //! `torch.nn.Embedding`.
 
-use ndarray::{Array2, Array3, ArrayView2, ArrayView3, Axis};
+use ndarray::{Array2, Array3, ArrayView2, Axis};
 use rand::Rng;
 
-use crate::arrays::{Arrays, Visit, VisitMut, check_same_structure};
+use crate::arrays::{Arrays, check_same_structure};
 use crate::error::{Error, Result, check_shape, check_size};
 use crate::float::Float;
+use crate::layer::Layer;
+use crate::layer::steps::check;
 use crate::sequences::{Sequences, check_token_sequences};
 use crate::tensor::Init;
 
 /// A row for each token; see the [module](self).
 ///
 /// ```
-/// use ndarray::{Array3, array};
+/// use ndarray::array;
 /// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
-/// use recurrent::{Arrays, layer::Embedding};
+/// use recurrent::layer::{Embedding, Layer};
+/// use recurrent::{Arrays, Sequences};
 ///
-/// let words = Embedding::<f32>::new(100, 8, &mut ChaCha8Rng::seed_from_u64(1))?;
+/// let mut rng = ChaCha8Rng::seed_from_u64(1);
+/// let words = Embedding::<f32>::new(100, 8, &mut rng)?;
 /// let tokens = array![[4, 17], [99, 0]]; // [time, batch]; the second sequence has one step
-/// let x = words.forward(tokens.view(), &[2, 1])?;
-/// assert_eq!(x.values().dim(), (2, 2, 8));
+/// let x = Sequences::one_hot(tokens.view(), 100, vec![2, 1])?;
+/// let (y, tape) = words.forward_train(&x, &mut rng)?;
+/// assert_eq!(y.values().dim(), (2, 2, 8));
 ///
-/// let (mut grad, d_x) = (words.zeros_like(), Array3::ones((2, 2, 8)));
-/// words.backward(tokens.view(), &[2, 1], d_x.view(), &mut grad)?;
+/// let mut grad = words.zeros_like();
+/// words.backward(tape, &y, &mut grad)?;
 /// # Ok::<(), recurrent::Error>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -100,18 +105,18 @@ impl<T: Float> Embedding<T> {
         self.weight.view()
     }
 
-    /// Sequences [time, batch, embedding_dim] of the given `lengths`, of `tokens` [time, batch].
-    /// What stands in the padding of `tokens` is not read.
+    /// Returns the row of each of `tokens` [time, batch], in which the padding past `lengths` is not
+    /// read.
     ///
     /// # Errors
-    /// Where a token is not less than `num_embeddings`, or a length does not fit.
-    pub fn forward(
+    /// If a token is not less than `num_embeddings`, or a length does not fit.
+    pub(crate) fn rows_of(
         &self,
         tokens: ArrayView2<'_, usize>,
         lengths: &[usize],
     ) -> Result<Sequences<T>> {
         let (time, batch) = tokens.dim();
-        self.check_tokens(tokens, lengths)?;
+        check_token_sequences(tokens, lengths, self.weight.nrows(), "num_embeddings")?;
         let mut values = Array3::zeros((time, batch, self.weight.ncols()));
         for ((t, b), &token) in tokens.indexed_iter() {
             if t < lengths[b] {
@@ -122,51 +127,28 @@ impl<T: Float> Embedding<T> {
         Sequences::new(values, lengths.to_vec())
     }
 
-    /// Adds dW to `grad`, from `d_y` [time, batch, embedding_dim], which is not read in the
-    /// padding.
-    pub fn backward(
+    /// Adds dW to `grad`, from `d_y` [time, batch, embedding_dim] at one-hot sequences `x`, which the
+    /// caller keeps.
+    pub(crate) fn add_gradient(
         &self,
-        tokens: ArrayView2<'_, usize>,
-        lengths: &[usize],
-        d_y: ArrayView3<'_, T>,
+        x: &Sequences<T>,
+        d_y: &Array3<T>,
         grad: &mut Self,
     ) -> Result<()> {
-        let (time, batch) = tokens.dim();
-        let expected = [time, batch, self.weight.ncols()];
+        let tokens = self.tokens_of(x)?;
+        let expected = [x.time(), x.batch(), self.weight.ncols()];
         check_shape("d_y", "time, batch, embedding", &expected, d_y.shape())?;
         check_same_structure("grad", self, grad)?;
-        self.check_tokens(tokens, lengths)?;
         if self.frozen {
             return Ok(());
         }
         for ((t, b), &token) in tokens.indexed_iter() {
-            if t < lengths[b] && Some(token) != self.padding_index {
+            if t < x.lengths()[b] && Some(token) != self.padding_index {
                 let mut row = grad.weight.row_mut(token);
                 row += &d_y.index_axis(Axis(0), t).row(b);
             }
         }
         Ok(())
-    }
-
-    /// The same as [`forward`](Self::forward) of one-hot sequences `x`.
-    ///
-    /// # Errors
-    /// Where `x` is not one-hot or has other classes.
-    pub fn forward_sequences(&self, x: &Sequences<T>) -> Result<Sequences<T>> {
-        self.forward(self.tokens_of(x)?, x.lengths())
-    }
-
-    /// The same as [`backward`](Self::backward) at one-hot sequences `x`.
-    ///
-    /// # Errors
-    /// Where `x` is not one-hot or has other classes, or a shape does not fit.
-    pub fn backward_sequences(
-        &self,
-        x: &Sequences<T>,
-        d_y: ArrayView3<'_, T>,
-        grad: &mut Self,
-    ) -> Result<()> {
-        self.backward(self.tokens_of(x)?, x.lengths(), d_y, grad)
     }
 
     fn tokens_of<'x>(&self, x: &'x Sequences<T>) -> Result<ArrayView2<'x, usize>> {
@@ -176,20 +158,36 @@ impl<T: Float> Embedding<T> {
         let tokens = x.tokens();
         tokens.ok_or_else(|| Error::argument("x", "tokens (Sequences::one_hot)", "values"))
     }
+}
 
-    fn check_tokens(&self, tokens: ArrayView2<'_, usize>, lengths: &[usize]) -> Result<()> {
-        check_token_sequences(tokens, lengths, self.weight.nrows(), "num_embeddings")
+/// The rows [time, batch, embedding_dim] of one-hot sequences. Tokens have no gradient: `backward`
+/// returns [`no_gradient`](Sequences::no_gradient).
+impl<T: Float> Layer<Sequences<T>> for Embedding<T> {
+    type Output = Sequences<T>;
+    type Tape = Sequences<T>;
+
+    fn forward(&self, x: &Sequences<T>) -> Result<Sequences<T>> {
+        self.rows_of(self.tokens_of(x)?, x.lengths())
+    }
+
+    fn forward_train(
+        &self,
+        x: &Sequences<T>,
+        _: &mut dyn Rng,
+    ) -> Result<(Sequences<T>, Sequences<T>)> {
+        Ok((self.forward(x)?, x.clone()))
+    }
+
+    fn backward(
+        &self,
+        x: Sequences<T>,
+        d_y: &Sequences<T>,
+        grad: &mut Self,
+    ) -> Result<Sequences<T>> {
+        check("d_y", &x, (self.weight.ncols(), "time, batch, embedding"), d_y)?;
+        self.add_gradient(&x, d_y.values(), grad)?;
+        Ok(x.no_gradient())
     }
 }
 
-impl<T: Float> Arrays for Embedding<T> {
-    type Elem = T;
-
-    fn for_each<'a>(&'a self, f: &mut Visit<'_, 'a, T>) {
-        f("weight", self.weight.view().into_dyn());
-    }
-
-    fn for_each_mut<'a>(&'a mut self, f: &mut VisitMut<'_, 'a, T>) {
-        f("weight", self.weight.view_mut().into_dyn());
-    }
-}
+crate::arrays!(Embedding { weight: array });

@@ -1,4 +1,4 @@
-//! Layer normalisation of rows, or of every step of sequences.
+//! Layer normalisation, of rows, or of every step of sequences.
 //!
 //! ```text
 //! x̂ = (x − mean(x)) / √(variance(x) + ε)        y = w ∘ x̂ + b
@@ -9,13 +9,12 @@
 //! Names, ε and first values (1 and 0) are those of `torch.nn.LayerNorm`. Source: Ba, Kiros and
 //! Hinton, *Layer Normalization*, 2016.
 
-use ndarray::{Array1, Array2, Array3, ArrayView2, ArrayView3, Zip};
+use ndarray::{Array1, Array2, ArrayView2, Zip};
 
-use crate::arrays::{Arrays, Visit, VisitMut, check_same_structure};
+use crate::arrays::check_same_structure;
 use crate::error::{Error, Result, check_shape, check_size};
 use crate::float::Float;
-use crate::layer::steps::{self, Axes};
-use crate::sequences::Sequences;
+use crate::layer::steps::row_layer;
 use crate::tensor::Level;
 use crate::tensor::reduce::{normalize_rows, normalize_rows_backward};
 
@@ -23,16 +22,18 @@ use crate::tensor::reduce::{normalize_rows, normalize_rows_backward};
 /// [module](self).
 ///
 /// ```
-/// use ndarray::array;
-/// use recurrent::{Arrays, layer::LayerNorm};
+/// use ndarray::{Array2, array};
+/// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+/// use recurrent::Arrays;
+/// use recurrent::layer::{Layer, LayerNorm};
 ///
 /// let norm = LayerNorm::<f64>::new(2)?;
 /// let x = array![[1.0, 3.0]]; // [rows, features]
-/// let y = norm.forward(x.view())?;
+/// let (y, tape) = norm.forward_train(&x, &mut ChaCha8Rng::seed_from_u64(1))?;
 /// assert!((y[[0, 0]] + 1.0).abs() < 1e-5 && (y[[0, 1]] - 1.0).abs() < 1e-5);
 ///
 /// let mut grad = norm.zeros_like();
-/// let d_x = norm.backward(x.view(), array![[1.0, 1.0]].view(), &mut grad)?;
+/// let d_x: Array2<f64> = norm.backward(tape, &array![[1.0, 1.0]], &mut grad)?;
 /// assert!(d_x.sum().abs() < 1e-12);
 /// # Ok::<(), recurrent::Error>(())
 /// ```
@@ -65,11 +66,8 @@ impl<T: Float> LayerNorm<T> {
         Ok(self)
     }
 
-    /// y of `x`, both [rows, features].
-    ///
-    /// # Errors
-    /// Where `x` has other features.
-    pub fn forward(&self, x: ArrayView2<'_, T>) -> Result<Array2<T>> {
+    /// Returns y of `x`, both [rows, features].
+    fn forward_rows(&self, x: ArrayView2<'_, T>) -> Result<Array2<T>> {
         check_shape("x", "rows, features", &[x.nrows(), self.weight.len()], x.shape())?;
         let (mut y, _) = self.normalized(x);
         for mut row in y.rows_mut() {
@@ -81,11 +79,8 @@ impl<T: Float> LayerNorm<T> {
         Ok(y)
     }
 
-    /// d_x from `d_y` at `x`, all [rows, features]. Adds dw and db to `grad`.
-    ///
-    /// # Errors
-    /// Where a shape does not fit.
-    pub fn backward(
+    /// Returns d_x from `d_y` at `x`, all [rows, features]. Adds dw and db to `grad`.
+    fn backward_rows(
         &self,
         x: ArrayView2<'_, T>,
         d_y: ArrayView2<'_, T>,
@@ -110,30 +105,8 @@ impl<T: Float> LayerNorm<T> {
         Ok(d_x)
     }
 
-    /// y [time, batch, features] of every step of `x`; zero in the padding.
-    ///
-    /// # Errors
-    /// Where `x` has other features.
-    pub fn forward_sequences(&self, x: &Sequences<T>) -> Result<Sequences<T>> {
-        steps::forward(x, self.axes(), |rows| self.forward(rows))
-    }
-
-    /// d_x [time, batch, features] from `d_y` [time, batch, features] at `x`; zero in the padding,
-    /// where `d_y` is not read. Adds dw and db to `grad`.
-    ///
-    /// # Errors
-    /// Where a shape does not fit.
-    pub fn backward_sequences(
-        &self,
-        x: &Sequences<T>,
-        d_y: ArrayView3<'_, T>,
-        grad: &mut Self,
-    ) -> Result<Array3<T>> {
-        steps::backward((x, self.axes()), (d_y, self.axes()), |x, d_y| self.backward(x, d_y, grad))
-    }
-
-    fn axes(&self) -> Axes {
-        (self.weight.len(), "time, batch, features")
+    fn features(&self) -> usize {
+        self.weight.len()
     }
 
     /// x̂ and 1 / √(variance + ε) of each row.
@@ -146,16 +119,5 @@ impl<T: Float> LayerNorm<T> {
     }
 }
 
-impl<T: Float> Arrays for LayerNorm<T> {
-    type Elem = T;
-
-    fn for_each<'a>(&'a self, f: &mut Visit<'_, 'a, T>) {
-        f("weight", self.weight.view().into_dyn());
-        f("bias", self.bias.view().into_dyn());
-    }
-
-    fn for_each_mut<'a>(&'a mut self, f: &mut VisitMut<'_, 'a, T>) {
-        f("weight", self.weight.view_mut().into_dyn());
-        f("bias", self.bias.view_mut().into_dyn());
-    }
-}
+row_layer!(LayerNorm, features "features", features "features");
+crate::arrays!(LayerNorm { weight: array, bias: array });

@@ -1,4 +1,4 @@
-//! A linear layer, on rows or on every step of sequences.
+//! Linear layer, on rows or on every step of sequences.
 //!
 //! ```text
 //! y = W x + b                 W [output, input], b [output]
@@ -7,15 +7,14 @@
 //!
 //! Names, layout and first values are those of `torch.nn.Linear`.
 
-use ndarray::{Array1, Array2, Array3, ArrayView2, ArrayView3};
+use ndarray::{Array1, Array2, ArrayView2, CowArray, Ix2};
 use rand::Rng;
 use rayon::prelude::*;
 
-use crate::arrays::{Arrays, Visit, VisitMut, check_same_structure};
+use crate::arrays::check_same_structure;
 use crate::error::{Result, check_shape, check_size};
 use crate::float::Float;
-use crate::layer::steps::{self, Axes};
-use crate::sequences::Sequences;
+use crate::layer::steps::row_layer;
 use crate::tensor::reduce::add_column_sums;
 use crate::tensor::threads;
 use crate::tensor::{
@@ -28,17 +27,22 @@ const MIN_ROWS: usize = 24;
 /// y = W x + b; see the [module](self).
 ///
 /// ```
-/// use ndarray::Array2;
+/// use ndarray::{Array2, Array3};
 /// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
-/// use recurrent::{Arrays, layer::Linear};
+/// use recurrent::layer::{Layer, Linear};
+/// use recurrent::{Arrays, Sequences};
 ///
-/// let head = Linear::<f32>::new(3, 2, &mut ChaCha8Rng::seed_from_u64(1))?;
+/// let mut rng = ChaCha8Rng::seed_from_u64(1);
+/// let head = Linear::<f32>::new(3, 2, &mut rng)?;
 /// let x = Array2::ones((5, 3)); // [rows, input]
-/// assert_eq!(head.forward(x.view())?.dim(), (5, 2));
-///
-/// let (mut grad, d_y) = (head.zeros_like(), Array2::ones((5, 2)));
-/// let d_x = head.backward(x.view(), d_y.view(), &mut grad)?;
+/// let (y, tape) = head.forward_train(&x, &mut rng)?;
+/// assert_eq!(y.dim(), (5, 2));
+/// let mut grad = head.zeros_like();
+/// let d_x: Array2<f32> = head.backward(tape, &Array2::ones((5, 2)), &mut grad)?;
 /// assert_eq!(d_x.dim(), (5, 3));
+///
+/// let x = Sequences::new(Array3::ones((4, 2, 3)), vec![4, 1])?; // every step of sequences
+/// assert_eq!(head.forward(&x)?.values().dim(), (4, 2, 2));
 /// # Ok::<(), recurrent::Error>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -48,13 +52,13 @@ pub struct Linear<T> {
 }
 
 impl<T: Float> Linear<T> {
-    /// A layer with bias; both parameters uniform on ±1/√input_size.
+    /// Returns a layer with bias; both parameters are uniform on ±1/√input_size.
     pub fn new(input_size: usize, output_size: usize, rng: &mut dyn Rng) -> Result<Self> {
         let init = Init::Uniform(1.0 / (input_size as f64).sqrt());
         Self::with_options(input_size, output_size, true, init, rng)
     }
 
-    /// A layer with or without bias, whose weight begins as `init` says, and its bias uniform on
+    /// Returns a layer with or without bias. The weight is initialised by `init`, the bias uniformly on
     /// ±1/√input_size.
     ///
     /// # Errors
@@ -78,26 +82,31 @@ impl<T: Float> Linear<T> {
         Ok(Self { weight, bias })
     }
 
-    /// Values of a row of the input.
+    /// Returns the number of values in a row of the input.
     pub fn input_size(&self) -> usize {
         self.weight.ncols()
     }
 
-    /// Values of a row of the output.
+    /// Returns the number of values in a row of the output.
     pub fn output_size(&self) -> usize {
         self.weight.nrows()
     }
 
-    /// y [rows, output] of `x` [rows, input].
-    pub fn forward(&self, x: ArrayView2<'_, T>) -> Result<Array2<T>> {
+    /// Returns y [rows, output] of `x` [rows, input].
+    pub(crate) fn forward_rows(&self, x: ArrayView2<'_, T>) -> Result<Array2<T>> {
         check_shape("x", "rows, input", &[x.nrows(), self.input_size()], x.shape())?;
         let mut y = Array2::zeros((x.nrows(), self.output_size()));
-        self.product(x.as_standard_layout().as_slice(), y.as_slice_mut());
+        let x = x.as_standard_layout();
+        let rows = Rows::new(slice(&x), self.input_size());
+        let weight = Packed::new(Level::new(), self.weight.t());
+        let start = Accumulate::bias(self.bias.as_ref());
+        product_of_rows(rows, &weight, start, slice_mut(&mut y));
         Ok(y)
     }
 
-    /// d_x [rows, input] from `d_y` [rows, output] at `x` [rows, input]. Adds dW and db to `grad`.
-    pub fn backward(
+    /// Returns d_x [rows, input] from `d_y` [rows, output] at `x` [rows, input]. Adds dW and db to
+    /// `grad`.
+    pub(crate) fn backward_rows(
         &self,
         x: ArrayView2<'_, T>,
         d_y: ArrayView2<'_, T>,
@@ -108,54 +117,11 @@ impl<T: Float> Linear<T> {
         check_shape("d_y", "rows, output", &[rows, self.output_size()], d_y.shape())?;
         check_same_structure("grad", self, grad)?;
         let (x, d_y) = (x.as_standard_layout(), d_y.as_standard_layout());
-        let (x, d_y) = (
-            Rows::new(slice(x.as_slice()), x.ncols()),
-            Rows::new(slice(d_y.as_slice()), d_y.ncols()),
-        );
+        let (x, d_y) = (Rows::new(slice(&x), x.ncols()), Rows::new(slice(&d_y), d_y.ncols()));
         let mut d_x = Array2::zeros((rows, self.input_size()));
-        self.backward_rows(x, d_y, &mut d_x, grad);
-        Ok(d_x)
-    }
-
-    /// y [time, batch, output] of every step of `x`; zero in the padding.
-    pub fn forward_sequences(&self, x: &Sequences<T>) -> Result<Sequences<T>> {
-        steps::forward(x, self.input_axes(), |rows| self.forward(rows))
-    }
-
-    /// d_x [time, batch, input] from `d_y` [time, batch, output] at `x`; zero in the padding, where
-    /// `d_y` is not read. Adds dW and db to `grad`.
-    pub fn backward_sequences(
-        &self,
-        x: &Sequences<T>,
-        d_y: ArrayView3<'_, T>,
-        grad: &mut Self,
-    ) -> Result<Array3<T>> {
-        let output = (self.output_size(), "time, batch, output");
-        steps::backward((x, self.input_axes()), (d_y, output), |x, d_y| self.backward(x, d_y, grad))
-    }
-
-    fn input_axes(&self) -> Axes {
-        (self.input_size(), "time, batch, input")
-    }
-
-    fn product(&self, x: Option<&[T]>, y: Option<&mut [T]>) {
-        let start = Accumulate::bias(self.bias.as_ref());
-        let x = Rows::new(slice(x), self.input_size());
-        let weight = Packed::new(Level::new(), self.weight.t());
-        product_of_rows(x, &weight, start, y.unwrap_or_default());
-    }
-
-    fn backward_rows(
-        &self,
-        x: Rows<'_, T>,
-        d_y: Rows<'_, T>,
-        d_x: &mut Array2<T>,
-        grad: &mut Self,
-    ) {
         let level = Level::new();
         let weight = Packed::new(level, self.weight.view());
-        let d_x = d_x.as_slice_mut().unwrap_or_default();
-        product_of_rows(d_y, &weight, Accumulate::Zero, d_x);
+        product_of_rows(d_y, &weight, Accumulate::Zero, slice_mut(&mut d_x));
         let (x, d_y) = (
             RowRefs::new(x.iter().collect(), x.width()),
             RowRefs::new(d_y.iter().collect(), d_y.width()),
@@ -164,8 +130,12 @@ impl<T: Float> Linear<T> {
         if let Some(bias) = &mut grad.bias {
             add_column_sums(level, &d_y, vec![bias.view_mut()]);
         }
+        Ok(d_x)
     }
 }
+
+row_layer!(Linear, input_size "input", output_size "output");
+crate::arrays!(Linear { weight: array, bias: array });
 
 /// `y = start + x · weight`, for `x` without gaps. Threads take rows.
 fn product_of_rows<T: Float>(
@@ -186,20 +156,10 @@ fn product_of_rows<T: Float>(
     });
 }
 
-fn slice<T>(values: Option<&[T]>) -> &[T] {
-    values.unwrap_or_default()
+fn slice<'a, T>(rows: &'a CowArray<'_, T, Ix2>) -> &'a [T] {
+    rows.as_slice().expect("rows in standard layout")
 }
 
-impl<T: Float> Arrays for Linear<T> {
-    type Elem = T;
-
-    fn for_each<'a>(&'a self, f: &mut Visit<'_, 'a, T>) {
-        f("weight", self.weight.view().into_dyn());
-        self.bias.for_each(&mut |_, bias| f("bias", bias));
-    }
-
-    fn for_each_mut<'a>(&'a mut self, f: &mut VisitMut<'_, 'a, T>) {
-        f("weight", self.weight.view_mut().into_dyn());
-        self.bias.for_each_mut(&mut |_, bias| f("bias", bias));
-    }
+fn slice_mut<T>(rows: &mut Array2<T>) -> &mut [T] {
+    rows.as_slice_mut().expect("new rows are in standard layout")
 }

@@ -1,29 +1,79 @@
-//! What stands before and after the recurrent layers.
+//! Layers: what stands before, between and after the recurrent layers.
+//!
+//! [`Layer`] is the one trait of all of them, [`Recurrent`](crate::Recurrent) included. Layers are
+//! composed without a backward pass by hand:
+//!
+//! | composition | input | output |
+//! |---|---|---|
+//! | a tuple `(A, B, …)` of up to six layers | X | one layer after the other |
+//! | [`Residual`] | X | x + layer(x) |
+//! | [`Heads`] | X | a pair: both layers on the same input |
+//! | [`Branches`] | a pair | a pair: each layer on its own input |
+//! | [`Concat`], [`Add`] | a pair of equal types | the features side by side, or their sum |
+//!
+//! ```
+//! use ndarray::{Array2, Array3};
+//! use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+//! use recurrent::layer::{Activation, Branches, Concat, Layer, Linear, Pooling, TimePooling};
+//! use recurrent::{Arrays, Lstm, Sequences};
+//!
+//! // An LSTM over a day and a linear layer over static features, joined.
+//! let mut rng = ChaCha8Rng::seed_from_u64(1);
+//! let day = (
+//!     Lstm::<f32>::builder(3, 8).build(&mut rng)?,
+//!     TimePooling::new(Pooling::Last, 8, 1, &mut rng)?,
+//! );
+//! let fixed = (Linear::new(5, 4, &mut rng)?, Activation::tanh());
+//! let head = Linear::new(8 + 4, 1, &mut rng)?;
+//! let model = (Branches::new(day, fixed), Concat::new(), head);
+//!
+//! let x = (Sequences::full(Array3::ones((24, 2, 3)))?, Array2::ones((2, 5)));
+//! let (y, tape) = model.forward_train(&x, &mut rng)?;
+//! assert_eq!(y.dim(), (2, 1)); // [batch, output]
+//! let mut grad = model.zeros_like();
+//! let (d_day, d_fixed) = model.backward(tape, &Array2::ones((2, 1)), &mut grad)?;
+//! assert_eq!((d_day.values().dim(), d_fixed.dim()), ((24, 2, 3), (2, 5)));
+//! # Ok::<(), recurrent::Error>(())
+//! ```
 //!
 //! | file | layer |
 //! |---|---|
+//! | `traits` | [`Layer`] |
 //! | `linear` | [`Linear`]: y = W x + b |
 //! | `embedding` | [`Embedding`]: a row for each token |
 //! | `layer_norm` | [`LayerNorm`]: mean 0 and variance 1 over the features |
 //! | `conv1d` | [`Conv1d`]: a convolution over time |
+//! | `activation` | [`Activation`]: tanh, sigmoid or relu |
 //! | `dropout` | [`Dropout`]: zeros at random; [`VariationalDropout`]: the same at every step |
-//! | `weight_drop` | [`WeightDrop`]: zeros at random in weights |
 //! | `pooling` | [`TimePooling`]: one vector for a sequence |
+//! | `recurrent` | [`Recurrent`](crate::Recurrent) as a layer |
+//! | `compose` | tuples, [`Residual`], [`Heads`], [`Branches`] |
+//! | `merge` | [`Concat`], [`Add`] |
+//! | `weight_drop` | [`WeightDrop`]: zeros at random in weights; wraps a whole call, is no layer |
 //! | `steps` | the steps of sequences as rows |
 
+pub mod activation;
+pub mod compose;
 pub mod conv1d;
 pub mod dropout;
 pub mod embedding;
 pub mod layer_norm;
 pub mod linear;
+pub mod merge;
 pub mod pooling;
+mod recurrent;
 mod steps;
+mod traits;
 pub mod weight_drop;
 
+pub use activation::Activation;
+pub use compose::{Branches, Heads, Residual};
 pub use conv1d::{Conv1d, Padding};
 pub use dropout::{Dropout, VariationalDropout};
 pub use embedding::Embedding;
 pub use layer_norm::LayerNorm;
 pub use linear::Linear;
+pub use merge::{Add, Concat, Features};
 pub use pooling::{Pooling, TimePooling};
+pub use traits::Layer;
 pub use weight_drop::WeightDrop;

@@ -16,9 +16,10 @@ use ndarray::{Array1, Array2, Array3, ArrayView2, Axis, Zip};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
-use crate::arrays::{Arrays, Visit, VisitMut, check_same_structure};
+use crate::arrays::check_same_structure;
 use crate::error::{Error, Result, check_shape, check_size};
 use crate::float::Float;
+use crate::layer::Layer;
 use crate::sequences::Sequences;
 use crate::tensor::reduce::softmax;
 use crate::tensor::{Init, Level};
@@ -44,17 +45,18 @@ pub enum Pooling {
 /// ```
 /// use ndarray::array;
 /// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
-/// use recurrent::layer::{Pooling, TimePooling};
+/// use recurrent::layer::{Layer, Pooling, TimePooling};
 /// use recurrent::{Arrays, Sequences};
 ///
 /// let x = Sequences::from_list(&[array![[1.0], [3.0]], array![[5.0]]])?;
-/// let mean = TimePooling::new(Pooling::Mean, 1, 1, &mut ChaCha8Rng::seed_from_u64(1))?;
-/// let y = mean.forward(&x)?;
+/// let mut rng = ChaCha8Rng::seed_from_u64(1);
+/// let mean = TimePooling::new(Pooling::Mean, 1, 1, &mut rng)?;
+/// let (y, tape) = mean.forward_train(&x, &mut rng)?;
 /// assert_eq!(y, array![[2.0], [5.0]]); // [batch, features]
 ///
 /// let mut grad = mean.zeros_like();
-/// let d_x = mean.backward(&x, array![[1.0], [1.0]].view(), &mut grad)?;
-/// assert_eq!(d_x, array![[[0.5], [1.0]], [[0.5], [0.0]]]); // [time, batch, features]
+/// let d_x = mean.backward(tape, &array![[1.0], [1.0]], &mut grad)?;
+/// assert_eq!(d_x.values(), array![[[0.5], [1.0]], [[0.5], [0.0]]]); // [time, batch, features]
 /// # Ok::<(), recurrent::Error>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -95,11 +97,8 @@ impl<T: Float> TimePooling<T> {
         self.kind
     }
 
-    /// y [batch, features] of `x` [time, batch, features].
-    ///
-    /// # Errors
-    /// Where a sequence is empty or the features differ.
-    pub fn forward(&self, x: &Sequences<T>) -> Result<Array2<T>> {
+    /// Returns y [batch, features] of `x` [time, batch, features].
+    pub(crate) fn pool(&self, x: &Sequences<T>) -> Result<Array2<T>> {
         self.check(x)?;
         let mut pool = Running::new(self, x.batch());
         for (t, step) in x.values().outer_iter().enumerate() {
@@ -116,12 +115,9 @@ impl<T: Float> TimePooling<T> {
         Ok(pool.value())
     }
 
-    /// d_x [time, batch, features] from `d_y` [batch, features] at `x`; zero in the padding. Adds what
-    /// is the query's to `grad`.
-    ///
-    /// # Errors
-    /// Where a sequence is empty or a shape does not fit.
-    pub fn backward(
+    /// Returns d_x [time, batch, features] from `d_y` [batch, features] at `x`, which the caller keeps;
+    /// zero in the padding. Adds the query's gradient to `grad`.
+    pub(crate) fn gradient_at(
         &self,
         x: &Sequences<T>,
         d_y: ArrayView2<'_, T>,
@@ -166,7 +162,8 @@ impl<T: Float> TimePooling<T> {
                             .for_each(|d, &d_y, &q| *d = weight * d_y + d_score * q);
                     }
                 }
-                (Pooling::Mean | Pooling::Attention, _) => {
+                (Pooling::Attention, None) => unreachable!("attention has a query"),
+                (Pooling::Mean, _) => {
                     let share = &d_y / T::from_f64(length as f64);
                     d_steps.rows_mut().into_iter().take(length).for_each(|mut d| d.assign(&share));
                 }
@@ -188,7 +185,7 @@ impl<T: Float> TimePooling<T> {
     }
 }
 
-/// Pooling step by step: what [`TimePooling::forward`] and a stream share. The latter has one
+/// Pooling step by step: the part that a forward pass and a stream share. The latter has one
 /// direction.
 #[derive(Clone, Debug)]
 pub(crate) struct Running<T> {
@@ -242,7 +239,8 @@ impl<T: Float> Running<T> {
                     *weight += share;
                     continue;
                 }
-                (Pooling::Mean | Pooling::Attention, _) => sum += &row,
+                (Pooling::Attention, None) => unreachable!("attention has a query"),
+                (Pooling::Mean, _) => sum += &row,
             }
             *weight += T::one();
         }
@@ -260,18 +258,29 @@ impl<T: Float> Running<T> {
     }
 }
 
-impl<T: Float> Arrays for TimePooling<T> {
-    type Elem = T;
+crate::arrays!(TimePooling { query: array });
 
-    fn for_each<'a>(&'a self, f: &mut Visit<'_, 'a, T>) {
-        if let Some(query) = &self.query {
-            f("query", query.view().into_dyn());
-        }
+/// A vector [batch, features] for each sequence.
+///
+/// # Errors
+/// If a sequence is empty.
+impl<T: Float> Layer<Sequences<T>> for TimePooling<T> {
+    type Output = Array2<T>;
+    type Tape = Sequences<T>;
+
+    fn forward(&self, x: &Sequences<T>) -> Result<Array2<T>> {
+        self.pool(x)
     }
 
-    fn for_each_mut<'a>(&'a mut self, f: &mut VisitMut<'_, 'a, T>) {
-        if let Some(query) = &mut self.query {
-            f("query", query.view_mut().into_dyn());
-        }
+    fn forward_train(
+        &self,
+        x: &Sequences<T>,
+        _: &mut dyn Rng,
+    ) -> Result<(Array2<T>, Sequences<T>)> {
+        Ok((self.pool(x)?, x.clone()))
+    }
+
+    fn backward(&self, x: Sequences<T>, d_y: &Array2<T>, grad: &mut Self) -> Result<Sequences<T>> {
+        x.with_values(self.gradient_at(&x, d_y.view(), grad)?)
     }
 }

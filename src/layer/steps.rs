@@ -1,46 +1,105 @@
 //! The steps of sequences as rows, without the padding, and back.
 
-use ndarray::{Array2, Array3, ArrayView2, ArrayView3, CowArray, Ix2};
+use ndarray::{Array2, Array3, ArrayView3, CowArray, Ix2, Zip};
 
-use crate::error::{Result, check_shape};
+use crate::error::{Error, Result, check_shape};
 use crate::float::Float;
 use crate::sequences::Sequences;
 
-/// The width of an array of sequences, and what its axes mean.
-pub(super) type Axes = (usize, &'static str);
+/// Implements [`Layer`](crate::layer::Layer) for a layer of rows, by its methods `forward_rows(x)` and
+/// `backward_rows(x, d_y, grad)`: on rows, and on every step of sequences. `$input` and `$output` are
+/// methods that return the widths, with the names that errors give to the axes.
+macro_rules! row_layer {
+    ($layer:ident, $input:ident $of_x:literal, $output:ident $of_y:literal) => {
+        impl<T: $crate::Float> $crate::layer::Layer<ndarray::Array2<T>> for $layer<T> {
+            type Output = ndarray::Array2<T>;
+            type Tape = ndarray::Array2<T>;
 
-/// y of every step of `x` by a layer that makes it of rows; zero in the padding.
-pub(super) fn forward<T: Float>(
-    x: &Sequences<T>,
-    of_x: Axes,
-    layer: impl FnOnce(ArrayView2<'_, T>) -> Result<Array2<T>>,
-) -> Result<Sequences<T>> {
-    check("x", x, of_x, x.values().view())?;
-    let y = layer(alive(x, x.values().view()).view())?;
-    x.with_values(spread(x, y))
+            fn forward(&self, x: &ndarray::Array2<T>) -> $crate::Result<ndarray::Array2<T>> {
+                self.forward_rows(x.view())
+            }
+
+            fn forward_train(
+                &self,
+                x: &ndarray::Array2<T>,
+                _: &mut dyn rand::Rng,
+            ) -> $crate::Result<(ndarray::Array2<T>, ndarray::Array2<T>)> {
+                Ok((self.forward_rows(x.view())?, x.clone()))
+            }
+
+            fn backward(
+                &self,
+                x: ndarray::Array2<T>,
+                d_y: &ndarray::Array2<T>,
+                grad: &mut Self,
+            ) -> $crate::Result<ndarray::Array2<T>> {
+                self.backward_rows(x.view(), d_y.view(), grad)
+            }
+        }
+
+        impl<T: $crate::Float> $crate::layer::Layer<$crate::Sequences<T>> for $layer<T> {
+            type Output = $crate::Sequences<T>;
+            type Tape = $crate::Sequences<T>;
+
+            fn forward(&self, x: &$crate::Sequences<T>) -> $crate::Result<$crate::Sequences<T>> {
+                let width = self.$input();
+                $crate::layer::steps::check("x", x, (width, concat!("time, batch, ", $of_x)), x)?;
+                let rows = $crate::layer::steps::alive(x, x.values().view());
+                let y = self.forward_rows(rows.view())?;
+                x.with_values($crate::layer::steps::spread(x, y))
+            }
+
+            fn forward_train(
+                &self,
+                x: &$crate::Sequences<T>,
+                _: &mut dyn rand::Rng,
+            ) -> $crate::Result<($crate::Sequences<T>, $crate::Sequences<T>)> {
+                Ok(($crate::layer::Layer::forward(self, x)?, x.clone()))
+            }
+
+            fn backward(
+                &self,
+                x: $crate::Sequences<T>,
+                d_y: &$crate::Sequences<T>,
+                grad: &mut Self,
+            ) -> $crate::Result<$crate::Sequences<T>> {
+                self.backward_sequences(&x, d_y, grad)
+            }
+        }
+
+        impl<T: $crate::Float> $layer<T> {
+            /// Returns the gradient at `x`, which the caller keeps, of every step. Adds to `grad`.
+            pub(crate) fn backward_sequences(
+                &self,
+                x: &$crate::Sequences<T>,
+                d_y: &$crate::Sequences<T>,
+                grad: &mut Self,
+            ) -> $crate::Result<$crate::Sequences<T>> {
+                use $crate::layer::steps::{alive, check, spread};
+                check("x", x, (self.$input(), concat!("time, batch, ", $of_x)), x)?;
+                check("d_y", x, (self.$output(), concat!("time, batch, ", $of_y)), d_y)?;
+                let (rows, d_rows) = (alive(x, x.values().view()), alive(x, d_y.values().view()));
+                x.with_values(spread(x, self.backward_rows(rows.view(), d_rows.view(), grad)?))
+            }
+        }
+    };
 }
+pub(super) use row_layer;
 
-/// d_x from `d_y` at `x` by the backward pass of such a layer; zero in the padding, where `d_y` is not
-/// read.
-pub(super) fn backward<T: Float>(
-    (x, of_x): (&Sequences<T>, Axes),
-    (d_y, of_y): (ArrayView3<'_, T>, Axes),
-    layer: impl FnOnce(ArrayView2<'_, T>, ArrayView2<'_, T>) -> Result<Array2<T>>,
-) -> Result<Array3<T>> {
-    check("x", x, of_x, x.values().view())?;
-    check("d_y", x, of_y, d_y)?;
-    let (rows, d_rows) = (alive(x, x.values().view()), alive(x, d_y));
-    Ok(spread(x, layer(rows.view(), d_rows.view())?))
-}
-
-/// Fails unless `values` has a row of the given width for each step of `x`.
-fn check<T: Float>(
+/// Fails unless `values` has the lengths of `x` and the given width.
+pub(super) fn check<T: Float>(
     argument: &'static str,
     x: &Sequences<T>,
-    (width, axes): Axes,
-    values: ArrayView3<'_, T>,
+    (width, axes): (usize, &'static str),
+    values: &Sequences<T>,
 ) -> Result<()> {
-    check_shape(argument, axes, &[x.time(), x.batch(), width], values.shape())
+    let got = [values.time(), values.batch(), values.features()];
+    check_shape(argument, axes, &[x.time(), x.batch(), width], &got)?;
+    if x.lengths() != values.lengths() {
+        let expected = format!("the lengths {:?} of x", x.lengths());
+        return Err(Error::argument(argument, expected, format!("{:?}", values.lengths())));
+    }
+    Ok(())
 }
 
 /// The rows of `values` [time, batch, width] that are steps of `x`, in the order of time; borrowed
@@ -58,32 +117,52 @@ pub(super) fn alive<'a, T: Float>(
     let mut rows = Vec::with_capacity(x.steps() * width);
     let values = values.as_standard_layout();
     for (t, step) in values.outer_iter().enumerate() {
-        let steps = step.to_slice().unwrap_or_default().chunks_exact(width);
+        let step = step.to_slice().expect("a step in standard layout");
+        let steps = step.chunks_exact(width);
         for (row, _) in steps.zip(x.lengths()).filter(|(_, length)| t < **length) {
             rows.extend_from_slice(row);
         }
     }
-    Array2::from_shape_vec((x.steps(), width), rows).unwrap_or_default().into()
+    let rows = Array2::from_shape_vec((x.steps(), width), rows);
+    rows.expect("a row for each step").into()
 }
 
 /// The inverse of [`alive`], with zeros in the padding.
 pub(super) fn spread<T: Float>(x: &Sequences<T>, rows: Array2<T>) -> Array3<T> {
     let shape = (x.time(), x.batch(), rows.ncols());
     if is_full(x) {
-        return rows.into_shape_with_order(shape).unwrap_or_default();
+        return rows.into_shape_with_order(shape).expect("a row for each step");
     }
     let mut values = Array3::zeros(shape);
     let mut rows = rows.rows().into_iter();
     for (t, mut step) in values.outer_iter_mut().enumerate() {
         for (mut to, &length) in step.rows_mut().into_iter().zip(x.lengths()) {
-            if t < length
-                && let Some(from) = rows.next()
-            {
-                to.assign(&from);
+            if t < length {
+                to.assign(&rows.next().expect("a row for each step"));
             }
         }
     }
     values
+}
+
+/// The values of `f` at each value of `x` and the one of `d` at its place; zero in the padding.
+pub(super) fn zip_map<T: Float>(
+    x: &Sequences<T>,
+    d: &Array3<T>,
+    f: impl Fn(T, T) -> T,
+) -> Result<Sequences<T>> {
+    let mut values = Zip::from(x.values()).and(d).map_collect(|&x, &d| f(x, d));
+    zero_padding(&mut values, x.lengths());
+    x.with_values(values)
+}
+
+/// Sets the values past the end of each sequence to zero.
+pub(super) fn zero_padding<T: Float>(values: &mut Array3<T>, lengths: &[usize]) {
+    for (t, mut step) in values.outer_iter_mut().enumerate() {
+        for (mut row, _) in step.rows_mut().into_iter().zip(lengths).filter(|x| t >= *x.1) {
+            row.fill(T::zero());
+        }
+    }
 }
 
 /// Whether no sequence has padding.

@@ -13,7 +13,7 @@ use rand::Rng;
 use crate::arrays::{Arrays, matches};
 use crate::error::{Error, Result};
 use crate::float::Float;
-use crate::layer::Dropout;
+use crate::layer::dropout::check_probability;
 use crate::tensor::random::dropout_mask;
 
 /// Drops entries of the weights of a given name while training; see the [module](self).
@@ -21,7 +21,9 @@ use crate::tensor::random::dropout_mask;
 /// ```
 /// use ndarray::Array3;
 /// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
-/// use recurrent::{Arrays, Lstm, Sequences, layer::WeightDrop, loss::Mse};
+/// use recurrent::layer::WeightDrop;
+/// use recurrent::loss::{Loss, Mse};
+/// use recurrent::{Arrays, Lstm, Sequences};
 ///
 /// let mut rng = ChaCha8Rng::seed_from_u64(1);
 /// let lstm = Lstm::<f32>::builder(3, 8).num_layers(2).build(&mut rng)?;
@@ -31,8 +33,8 @@ use crate::tensor::random::dropout_mask;
 /// let mut grad = lstm.zeros_like();
 /// let loss = WeightDrop::new(0.5, "weight_hh*")?.loss_and_grad(&lstm, &mut grad, &mut rng, |lstm, grad, rng| {
 ///     let (output, _, tape) = lstm.forward_train(&x, None, rng)?;
-///     let (loss, d_output) = Mse.sequences(&output, &target)?;
-///     lstm.backward(tape, &d_output, None, grad)?;
+///     let (loss, d_output) = Mse.loss(&output, &target)?;
+///     lstm.backward(tape, d_output.values(), None, grad)?;
 ///     Ok(loss)
 /// })?;
 /// # assert!(loss > 0.0);
@@ -51,7 +53,7 @@ impl WeightDrop {
     /// # Errors
     /// Unless 0 ≤ p < 1.
     pub fn new(p: f64, pattern: impl Into<String>) -> Result<Self> {
-        Dropout::new(p)?;
+        check_probability(p)?;
         Ok(Self { p, pattern: pattern.into() })
     }
 
@@ -85,7 +87,7 @@ impl WeightDrop {
         let mut masks = masks.into_iter();
         own.for_each_mut(&mut |name, mut array| {
             if matches(&self.pattern, name) {
-                let mask = masks.next().unwrap_or_default();
+                let mask = masks.next().expect("a mask for each array of the same names");
                 array.iter_mut().zip(mask).for_each(|(d, m)| *d *= m);
             }
         });

@@ -7,6 +7,8 @@
 //!
 //! The form that does not overflow, as in `torch.nn.BCEWithLogitsLoss`; w is the weight of a yes.
 
+use serde::{Deserialize, Serialize};
+
 use super::elementwise_loss;
 use crate::error::{Error, Result, check_shape};
 
@@ -14,18 +16,33 @@ use crate::error::{Error, Result, check_shape};
 ///
 /// ```
 /// use ndarray::array;
-/// use recurrent::loss::BceWithLogits;
+/// use recurrent::loss::{BceWithLogits, Loss};
 ///
 /// let (logits, target) = (array![[0.0_f64, 0.0]], array![[1.0, 0.0]]); // [rows, labels]
-/// let (loss, d_logits) = BceWithLogits::default().rows(logits.view(), target.view())?;
+/// let (loss, d_logits) = BceWithLogits::default().loss(&logits, &target)?;
 /// assert!((loss - 2_f64.ln()).abs() < 1e-12);
 /// assert_eq!(d_logits, array![[-0.25, 0.25]]);
 /// # Ok::<(), recurrent::Error>(())
 /// ```
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Vec<f64>", into = "Vec<f64>")]
 pub struct BceWithLogits {
     /// w of each feature; none stands for 1 of all.
     positive_weight: Vec<f64>,
+}
+
+impl TryFrom<Vec<f64>> for BceWithLogits {
+    type Error = Error;
+
+    fn try_from(weight: Vec<f64>) -> Result<Self> {
+        Self::default().positive_weight(weight)
+    }
+}
+
+impl From<BceWithLogits> for Vec<f64> {
+    fn from(loss: BceWithLogits) -> Self {
+        loss.positive_weight
+    }
 }
 
 impl BceWithLogits {

@@ -13,12 +13,12 @@
 //! Softmax, loss and gradient of a row are made together while the row is in the cache. A term of
 //! weight zero is left out, whatever its logit. The gradient is all that is written.
 
-use ndarray::{Array2, Array3, ArrayView2};
+use ndarray::{Array2, Array3};
 use serde::{Deserialize, Serialize};
 
-use super::finite;
 use crate::error::{Error, Result, check_shape};
 use crate::float::Float;
+use crate::loss::{Loss, finite};
 use crate::sequences::Sequences;
 use crate::tensor::cross_entropy::cross_entropy;
 use crate::tensor::{Aligned, Level, Rows};
@@ -36,15 +36,15 @@ const WIDEST: usize = 64;
 ///
 /// ```
 /// use ndarray::array;
-/// use recurrent::loss::CrossEntropy;
+/// use recurrent::loss::{CrossEntropy, Loss};
 ///
 /// let logits = array![[0.0, 3_f64.ln()], [1.0, 1.0]]; // softmax: [1/4, 3/4], [1/2, 1/2]
-/// let (loss, d_logits) = CrossEntropy::default().rows(logits.view(), &[0, 1])?;
+/// let (loss, d_logits) = CrossEntropy::default().loss(&logits, &vec![0, 1])?;
 /// assert!((loss - (4_f64.ln() + 2_f64.ln()) / 2.0).abs() < 1e-12);
 /// assert!((d_logits[[0, 0]] + 0.375).abs() < 1e-12); // (1/4 − 1) / 2
 ///
 /// let smooth = CrossEntropy::default().label_smoothing(0.1)?.ignore_index(1);
-/// assert_eq!(smooth.rows(logits.view(), &[0, 1])?.1.row(1), array![0.0, 0.0]);
+/// assert_eq!(smooth.loss(&logits, &vec![0, 1])?.1.row(1), array![0.0, 0.0]);
 /// # Ok::<(), recurrent::Error>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -89,49 +89,6 @@ impl CrossEntropy {
         }
     }
 
-    /// The loss and ∂L/∂logits, of `logits` [rows, classes] and the class of each row.
-    ///
-    /// # Errors
-    /// Where a class is out of range, the rows' weights have no finite sum above 0, or the loss is
-    /// not finite.
-    pub fn rows<T: Float>(
-        &self,
-        logits: ArrayView2<'_, T>,
-        classes: &[usize],
-    ) -> Result<(T, Array2<T>)> {
-        check_shape("classes", "rows", &[logits.nrows()], &[classes.len()])?;
-        let classes: Vec<_> = classes.iter().copied().map(Some).collect();
-        let place = |r: usize| format!("classes[{r}]");
-        let rows = logits.as_standard_layout();
-        let rows = Rows::new(rows.as_slice().unwrap_or_default(), logits.ncols());
-        let (loss, gradient) = self.reduce(rows, logits.ncols(), &classes, place)?;
-        let gradient = Array2::from_shape_vec(logits.dim(), gradient);
-        finite(loss, gradient.map_err(|error| Error::argument("logits", "rows", error))?)
-    }
-
-    /// The loss and ∂L/∂logits, of `logits` [time, batch, classes] and `classes` [time, batch],
-    /// with the lengths of `logits`.
-    ///
-    /// # Errors
-    /// Where a class is out of range, the steps' weights have no finite sum above 0, or the loss is
-    /// not finite.
-    pub fn sequences<T: Float>(
-        &self,
-        logits: &Sequences<T>,
-        classes: ArrayView2<'_, usize>,
-    ) -> Result<(T, Array3<T>)> {
-        let (time, batch, width) = logits.values().dim();
-        check_shape("classes", "time, batch", &[time, batch], classes.shape())?;
-        let lengths = logits.lengths();
-        let real = |((t, b), &class): ((usize, usize), &usize)| (t < lengths[b]).then_some(class);
-        let classes: Vec<_> = classes.indexed_iter().map(real).collect();
-        let place = |r: usize| format!("classes[{}, {}]", r / batch, r % batch);
-        let rows = Rows::new(logits.values().as_slice().unwrap_or_default(), width);
-        let (loss, gradient) = self.reduce(rows, width, &classes, place)?;
-        let gradient = Array3::from_shape_vec((time, batch, width), gradient);
-        finite(loss, gradient.map_err(|error| Error::argument("logits", "sequences", error))?)
-    }
-
     /// The loss of rows of logits, and its gradient; a row without a class counts nothing. `place`
     /// names a row's class in an error.
     fn reduce<T: Float>(
@@ -168,12 +125,57 @@ impl CrossEntropy {
     }
 
     /// Σ w_y over the rows of these classes.
-    pub(super) fn total(&self, classes: impl Iterator<Item = usize>) -> f64 {
+    fn total(&self, classes: impl Iterator<Item = usize>) -> f64 {
         classes.filter(|&class| self.counts(class)).map(|class| self.weight(class)).sum()
     }
 
     fn weight(&self, class: usize) -> f64 {
         self.class_weights.as_ref().map_or(1.0, |weights| weights[class])
+    }
+}
+
+/// The class of each row of `logits` [rows, classes].
+impl<T: Float> Loss<Array2<T>> for CrossEntropy {
+    type Target = Vec<usize>;
+
+    fn loss(&self, logits: &Array2<T>, classes: &Vec<usize>) -> Result<(f64, Array2<T>)> {
+        check_shape("classes", "rows", &[logits.nrows()], &[classes.len()])?;
+        let classes: Vec<_> = classes.iter().copied().map(Some).collect();
+        let place = |r: usize| format!("classes[{r}]");
+        let rows = logits.as_standard_layout();
+        let values = rows.as_slice().expect("rows in standard layout");
+        let rows = Rows::new(values, logits.ncols());
+        let (loss, gradient) = self.reduce(rows, logits.ncols(), &classes, place)?;
+        let gradient = Array2::from_shape_vec(logits.dim(), gradient);
+        finite::<T, _>(loss, gradient.expect("a value for each logit"))
+    }
+
+    fn terms(&self, _: &Array2<T>, classes: &Vec<usize>) -> f64 {
+        self.total(classes.iter().copied())
+    }
+}
+
+/// The class [time, batch] of each step of `logits` [time, batch, classes]. In the padding it is not
+/// read.
+impl<T: Float> Loss<Sequences<T>> for CrossEntropy {
+    type Target = Array2<usize>;
+
+    fn loss(&self, logits: &Sequences<T>, classes: &Array2<usize>) -> Result<(f64, Sequences<T>)> {
+        let (time, batch, width) = logits.values().dim();
+        check_shape("classes", "time, batch", &[time, batch], classes.shape())?;
+        let lengths = logits.lengths();
+        let real = |((t, b), &class): ((usize, usize), &usize)| (t < lengths[b]).then_some(class);
+        let classes: Vec<_> = classes.indexed_iter().map(real).collect();
+        let place = |r: usize| format!("classes[{}, {}]", r / batch, r % batch);
+        let values = logits.values().as_slice().expect("sequences in standard layout");
+        let (loss, gradient) = self.reduce(Rows::new(values, width), width, &classes, place)?;
+        let gradient = Array3::from_shape_vec((time, batch, width), gradient);
+        finite::<T, _>(loss, logits.with_values(gradient.expect("a value for each logit"))?)
+    }
+
+    fn terms(&self, logits: &Sequences<T>, classes: &Array2<usize>) -> f64 {
+        let real = classes.indexed_iter().filter(|((t, b), _)| *t < logits.lengths()[*b]);
+        self.total(real.map(|(_, &class)| class))
     }
 }
 

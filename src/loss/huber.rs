@@ -16,10 +16,10 @@ use crate::error::{Error, Result};
 ///
 /// ```
 /// use ndarray::array;
-/// use recurrent::loss::Huber;
+/// use recurrent::loss::{Huber, Loss};
 ///
 /// let (predicted, target) = (array![[1.0, 2.0]], array![[0.0, 5.0]]); // [rows, features]
-/// let (loss, d_predicted) = Huber::new(1.0)?.rows(predicted.view(), target.view())?;
+/// let (loss, d_predicted) = Huber::new(1.0)?.loss(&predicted, &target)?;
 /// assert_eq!((loss, d_predicted), (1.5, array![[0.5, -0.5]]));
 /// # Ok::<(), recurrent::Error>(())
 /// ```

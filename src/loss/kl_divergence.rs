@@ -10,80 +10,63 @@
 //! 0·ln 0 is 0. As `torch.nn.functional.kl_div` of log-softmax with reduction "batchmean". Source:
 //! Kullback and Leibler, *On Information and Sufficiency*, 1951.
 
-use ndarray::{Array2, Array3, ArrayView1, ArrayView2, Axis};
+use ndarray::{Array3, ArrayView1, Axis};
+use serde::{Deserialize, Serialize};
 
-use super::{as_sequences, check_pair, finite};
-use crate::error::{Error, Result, check_shape};
+use crate::error::{Error, Result};
 use crate::float::Float;
-use crate::sequences::Sequences;
+use crate::loss::{Batch, Loss, check_pair, finite};
 
 /// The mean divergence over rows; see the [module](self).
 ///
 /// ```
 /// use ndarray::array;
-/// use recurrent::loss::KlDivergence;
+/// use recurrent::loss::{KlDivergence, Loss};
 ///
 /// let (logits, target) = (array![[0.0_f64, 0.0]], array![[0.5, 0.5]]); // [rows, classes]
-/// let (loss, d_logits) = KlDivergence.rows(logits.view(), target.view())?;
+/// let (loss, d_logits) = KlDivergence.loss(&logits, &target)?;
 /// assert!(loss.abs() < 1e-15);
 /// assert_eq!(d_logits, array![[0.0, 0.0]]);
 /// # Ok::<(), recurrent::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KlDivergence;
 
-impl KlDivergence {
-    /// The loss and ∂L/∂logits, of `logits` and the distributions `target`, both [rows, classes].
-    ///
-    /// # Errors
-    /// Where the shapes differ, a probability is negative or not finite, there is no row, or the loss is
-    /// not finite.
-    pub fn rows<T: Float>(
-        &self,
-        logits: ArrayView2<'_, T>,
-        target: ArrayView2<'_, T>,
-    ) -> Result<(T, Array2<T>)> {
-        check_shape("target", "rows, classes", logits.shape(), target.shape())?;
-        let (loss, gradient) = self.sequences(&as_sequences(logits)?, &as_sequences(target)?)?;
-        Ok((loss, gradient.index_axis_move(Axis(0), 0)))
-    }
+/// `target` has the shape and the lengths of the logits.
+impl<P: Batch> Loss<P> for KlDivergence {
+    type Target = P;
 
-    /// The loss and ∂L/∂logits, of `logits` and the distributions `target`, both
-    /// [time, batch, classes], with the same lengths; each step counts alike.
-    ///
-    /// # Errors
-    /// Where shapes or lengths differ, a probability is negative or not finite, there is no step, or the
-    /// loss is not finite.
-    pub fn sequences<T: Float>(
-        &self,
-        logits: &Sequences<T>,
-        target: &Sequences<T>,
-    ) -> Result<(T, Array3<T>)> {
+    fn loss(&self, logits: &P, target: &P) -> Result<(f64, P)> {
         check_pair(logits, target)?;
-        let rows = logits.steps() as f64;
-        let mut gradient = Array3::zeros(logits.values().dim());
+        let (rows, of_x, of_y) = (logits.steps() as f64, logits.values(), target.values());
+        let mut gradient = Array3::zeros(of_x.dim());
         let mut sum = 0.0;
         for (t, mut d_step) in gradient.outer_iter_mut().enumerate() {
             for (b, mut d) in d_step.rows_mut().into_iter().enumerate() {
-                if t >= logits.lengths()[b] {
+                if !logits.has_step(t, b) {
                     continue;
                 }
-                let row = |of: &Sequences<T>| of.values().index_axis(Axis(0), t).row(b).to_owned();
-                let (x, y) = (row(logits), row(target));
-                if let Some(c) = y.iter().position(|y| !(y.is_finite() && *y >= T::zero())) {
+                let (x, y) = (of_x.index_axis(Axis(0), t), of_y.index_axis(Axis(0), t));
+                let (x, y) = (x.index_axis_move(Axis(0), b), y.index_axis_move(Axis(0), b));
+                if let Some(c) =
+                    y.iter().position(|y| !(y.as_f64().is_finite() && y.as_f64() >= 0.0))
+                {
                     let argument = format!("target[{t}, {b}, {c}]");
                     return Err(Error::argument(argument, "a probability", y[c]));
                 }
-                let (log_sum, mass) =
-                    (log_sum_exp(x.view()), y.iter().map(|y| y.as_f64()).sum::<f64>());
-                for ((d, x), y) in d.iter_mut().zip(&x).zip(&y) {
+                let (log_sum, mass) = (log_sum_exp(x), y.iter().map(|y| y.as_f64()).sum::<f64>());
+                for ((d, x), y) in d.iter_mut().zip(x).zip(y) {
                     let (log_p, y) = (x.as_f64() - log_sum, y.as_f64());
                     sum += if y > 0.0 { y * (y.ln() - log_p) } else { 0.0 };
-                    *d = T::from_f64((log_p.exp() * mass - y) / rows);
+                    *d = P::Elem::from_f64((log_p.exp() * mass - y) / rows);
                 }
             }
         }
-        finite(sum / rows, gradient)
+        finite::<P::Elem, _>(sum / rows, logits.with_gradient(gradient)?)
+    }
+
+    fn terms(&self, logits: &P, _: &P) -> f64 {
+        logits.steps() as f64
     }
 }
 

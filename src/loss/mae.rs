@@ -6,20 +6,22 @@
 //!
 //! As `torch.nn.L1Loss`.
 
+use serde::{Deserialize, Serialize};
+
 use super::elementwise_loss;
 
 /// The mean absolute error; see the [module](self).
 ///
 /// ```
 /// use ndarray::array;
-/// use recurrent::loss::Mae;
+/// use recurrent::loss::{Loss, Mae};
 ///
 /// let (predicted, target) = (array![[1.0, 2.0]], array![[0.0, 4.0]]); // [rows, features]
-/// let (loss, d_predicted) = Mae.rows(predicted.view(), target.view())?;
+/// let (loss, d_predicted) = Mae.loss(&predicted, &target)?;
 /// assert_eq!((loss, d_predicted), (1.5, array![[0.5, -0.5]]));
 /// # Ok::<(), recurrent::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mae;
 
 elementwise_loss!(Mae);

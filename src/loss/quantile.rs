@@ -6,13 +6,11 @@
 //!
 //! Source: Koenker and Bassett, *Regression Quantiles*, 1978.
 
-use ndarray::{Array2, Array3, ArrayView2, Axis};
+use ndarray::Array3;
 use serde::{Deserialize, Serialize};
 
-use super::{as_sequences, elementwise};
 use crate::error::{Error, Result, check_shape};
-use crate::float::Float;
-use crate::sequences::Sequences;
+use crate::loss::{Batch, Loss, check_steps, elementwise};
 
 /// The mean pinball loss over one or more levels; see the [module](self).
 ///
@@ -20,11 +18,11 @@ use crate::sequences::Sequences;
 ///
 /// ```
 /// use ndarray::array;
-/// use recurrent::loss::Quantile;
+/// use recurrent::loss::{Loss, Quantile};
 ///
 /// let loss = Quantile::new(vec![0.1, 0.5, 0.9])?;
 /// let (predicted, target) = (array![[0.0, 2.0, 4.0]], array![[3.0]]); // [rows, features]
-/// let (value, d_predicted) = loss.rows(predicted.view(), target.view())?;
+/// let (value, d_predicted) = loss.loss(&predicted, &target)?;
 /// assert!((value - (0.3 + 0.5 + 0.1) / 3.0_f64).abs() < 1e-12);
 /// assert!((d_predicted[[0, 2]] - 0.1 / 3.0_f64).abs() < 1e-12);
 /// # Ok::<(), recurrent::Error>(())
@@ -65,42 +63,23 @@ impl Quantile {
     pub fn levels(&self) -> &[f64] {
         &self.levels
     }
+}
 
-    /// The loss and ∂L/∂predicted, of `predicted` [rows, targets · levels] and `target`
-    /// [rows, targets].
-    ///
-    /// # Errors
-    /// Where the shapes do not fit, there is nothing, or the loss is not finite.
-    pub fn rows<T: Float>(
-        &self,
-        predicted: ArrayView2<'_, T>,
-        target: ArrayView2<'_, T>,
-    ) -> Result<(T, Array2<T>)> {
-        let expected = [target.nrows(), target.ncols() * self.levels.len()];
-        check_shape("predicted", "rows, targets · levels", &expected, predicted.shape())?;
-        let (loss, gradient) = self.sequences(&as_sequences(predicted)?, &as_sequences(target)?)?;
-        Ok((loss, gradient.index_axis_move(Axis(0), 0)))
-    }
+/// `predicted` has targets · levels features, `target` has those of the targets.
+impl<P: Batch> Loss<P> for Quantile {
+    type Target = P;
 
-    /// The loss and ∂L/∂predicted, of `predicted` [time, batch, targets · levels] and `target`
-    /// [time, batch, targets], with the same lengths.
-    ///
-    /// # Errors
-    /// Where shapes or lengths do not fit, there is no step, or the loss is not finite.
-    pub fn sequences<T: Float>(
-        &self,
-        predicted: &Sequences<T>,
-        target: &Sequences<T>,
-    ) -> Result<(T, Array3<T>)> {
-        let (time, batch, targets) = target.values().dim();
-        let levels = self.levels.len();
-        let expected = [time, batch, targets * levels];
-        let axes = "time, batch, targets · levels";
-        check_shape("predicted", axes, &expected, predicted.values().shape())?;
+    fn loss(&self, predicted: &P, target: &P) -> Result<(f64, P)> {
+        let (values, levels) = (target.values(), self.levels.len());
+        let (time, batch, targets) = values.dim();
+        let mut expected = target.shape().to_vec();
+        *expected.last_mut().expect("an axis of features") *= levels;
+        check_shape("predicted", P::AXES, &expected, predicted.shape())?;
+        check_steps(predicted, target)?;
         let wide = Array3::from_shape_fn((time, batch, targets * levels), |(t, b, j)| {
-            target.values()[[t, b, j / levels]]
+            values[[t, b, j / levels]]
         });
-        elementwise(predicted, &target.with_values(wide)?, |j, p, y| {
+        elementwise(predicted, wide.view(), |j, p, y| {
             let (error, q) = (y - p, self.levels[j % levels]);
             match error {
                 e if e > 0.0 => (q * e, -q),
@@ -108,5 +87,9 @@ impl Quantile {
                 e => (e.abs(), 0.0),
             }
         })
+    }
+
+    fn terms(&self, predicted: &P, _: &P) -> f64 {
+        (predicted.steps() * predicted.values().dim().2) as f64
     }
 }

@@ -13,12 +13,12 @@ use crate::loss::CrossEntropy;
 use crate::model::config::{Config, ModelBuilder, Shape, shape_calls};
 use crate::model::network::Step;
 use crate::model::pooled::{Pooled, PooledStream};
+use crate::model::scored::{Objective, Scored};
 use crate::model::{check_batch, classes_of, likeliest, needed, probabilities_of};
 use crate::sequences::Sequences;
 use crate::train::Model;
-use crate::train::metrics::Classification;
 
-/// A class for each sequence, of values or of tokens.
+/// A classifier of sequences of values or of tokens.
 ///
 /// ```text
 /// embedding → recurrent layers → pooling over time → dropout → linear → softmax
@@ -59,31 +59,51 @@ use crate::train::metrics::Classification;
 /// # Ok::<(), recurrent::Error>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct SequenceClassifier<C: Cell = LstmCell<f32>> {
-    config: Arc<Config<C, CrossEntropy>>,
+pub struct SequenceClassifier<C: Cell = LstmCell<f32>, L = CrossEntropy> {
+    config: Arc<Config<C, Objective<L>>>,
     body: Pooled<C>,
 }
-shape_calls!(SequenceClassifier, body.network, body);
+shape_calls!([L: Scored<Array2<T>, Target = Vec<usize>>] SequenceClassifier<C, L>, [L], body.network, body);
 
-impl<T: Float, C: Cell<Elem = T>> ModelBuilder<SequenceClassifier<C>> {
-    /// How the steps of a sequence become one; as long as nothing is said the last of them, for the
-    /// direction backward in time the first.
+impl<T, C, L> ModelBuilder<SequenceClassifier<C, L>>
+where
+    T: Float,
+    C: Cell<Elem = T>,
+    L: Scored<Array2<T>, Target = Vec<usize>>,
+{
+    /// Sets how the outputs over time are pooled into one vector. Default: the final hidden state of
+    /// each direction.
     pub fn pooling(mut self, pooling: Pooling) -> Self {
         self.config.pooling = pooling;
         self
     }
 
-    /// What it learns by: cross entropy with class weights or label smoothing.
-    pub fn loss(mut self, loss: CrossEntropy) -> Self {
-        self.config.own = loss;
-        self
+    /// Sets the loss of logits [batch, classes]. Default: cross entropy.
+    pub fn loss<N>(self, loss: N) -> ModelBuilder<SequenceClassifier<C, N>>
+    where
+        N: Scored<Array2<T>, Target = Vec<usize>>,
+    {
+        ModelBuilder { config: self.config.map_own(|_| Objective::new(loss)) }
     }
 }
 
 impl<T: Float, C: Cell<Elem = T>> SequenceClassifier<C> {
-    /// Begins a classifier of sequences of `input_size` features, or tokens, into `classes`.
+    /// Returns a builder for a classifier of sequences of `input_size` features, or tokens, into
+    /// `classes`.
     pub fn builder(input_size: usize, classes: usize) -> ModelBuilder<Self> {
-        ModelBuilder::new(input_size, classes)
+        ModelBuilder::new(input_size, classes, Objective::new::<Array2<T>>(CrossEntropy::default()))
+    }
+}
+
+impl<T, C, L> SequenceClassifier<C, L>
+where
+    T: Float,
+    C: Cell<Elem = T>,
+    L: Scored<Array2<T>, Target = Vec<usize>>,
+{
+    /// Returns the loss that it trains by.
+    pub fn loss(&self) -> &L {
+        &self.config.own.loss
     }
 
     /// How many classes there are.
@@ -164,9 +184,14 @@ impl<T: Float, C: Cell<Elem = T>> SequenceClassifier<C> {
     }
 }
 
-impl<T: Float, C: Cell<Elem = T>> Model for SequenceClassifier<C> {
+impl<T, C, L> Model for SequenceClassifier<C, L>
+where
+    T: Float,
+    C: Cell<Elem = T>,
+    L: Scored<Array2<T>, Target = Vec<usize>>,
+{
     type Batch = (Sequences<T>, Vec<usize>);
-    type Score = Classification;
+    type Score = L::Score;
 
     fn loss_and_grad(
         &self,
@@ -175,39 +200,40 @@ impl<T: Float, C: Cell<Elem = T>> Model for SequenceClassifier<C> {
         rng: &mut dyn Rng,
     ) -> Result<f64> {
         check_batch("classes", x, classes.len())?;
-        let loss = |logits: &Array2<T>| self.config.own.rows(logits.view(), classes);
+        let loss = |logits: &Array2<T>| self.loss().loss(logits, classes);
         self.body.loss_and_grad(x, loss, &mut grad.body, rng)
     }
 
-    fn score_batch(&self, (x, classes): &Self::Batch, score: &mut Classification) -> Result<()> {
+    fn score_batch(&self, (x, classes): &Self::Batch, score: &mut L::Score) -> Result<()> {
         check_batch("classes", x, classes.len())?;
         let logits = self.body.outputs(x)?;
-        let (loss, _) = self.config.own.rows(logits.view(), classes)?;
-        let counts = |class: &usize| self.config.own.ignored() != Some(*class);
-        for (row, &class) in logits.rows().into_iter().zip(classes).filter(|x| counts(x.1)) {
-            score.add(row, class)?;
-        }
-        score.add_loss(loss.as_f64(), classes.iter().filter(|class| counts(class)).count());
-        Ok(())
+        let (loss, _) = self.loss().loss(&logits, classes)?;
+        self.loss().score(loss, &logits, classes, score)
     }
 }
 
-impl<C: Cell> Shape for SequenceClassifier<C> {
+impl<T, C, L> Shape for SequenceClassifier<C, L>
+where
+    T: Float,
+    C: Cell<Elem = T>,
+    L: Scored<Array2<T>, Target = Vec<usize>>,
+{
     type Cell = C;
     const NAME: &'static str = "SequenceClassifier";
-    type Own = CrossEntropy;
+    type Own = Objective<L>;
 
-    fn assemble(config: Config<C, CrossEntropy>, rng: &mut dyn Rng) -> Result<Self> {
+    fn assemble(config: Config<C, Objective<L>>, rng: &mut dyn Rng) -> Result<Self> {
+        config.own.check()?;
         let body = Pooled::new(&config, config.output_size, rng)?;
         Ok(Self { config: Arc::new(config), body })
     }
 
-    fn config(&self) -> &Config<C, CrossEntropy> {
+    fn config(&self) -> &Config<C, Objective<L>> {
         &self.config
     }
 }
 
-/// What [`SequenceClassifier::stream`] makes.
+/// A stream of [`SequenceClassifier::stream`].
 #[derive(Debug)]
 pub struct ClassifierStream<'m, C: Cell>(PooledStream<'m, C>);
 

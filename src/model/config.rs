@@ -36,6 +36,22 @@ pub struct Config<C: Cell, E> {
 }
 
 impl<C: Cell, E> Config<C, E> {
+    /// Returns the same configuration with what `f` makes of the options of its kind.
+    pub(super) fn map_own<F>(self, f: impl FnOnce(E) -> F) -> Config<C, F> {
+        Config {
+            input_size: self.input_size,
+            output_size: self.output_size,
+            embedding_dim: self.embedding_dim,
+            dropout: self.dropout,
+            pooling: self.pooling,
+            recurrent: self.recurrent,
+            vocabulary: self.vocabulary,
+            labels: self.labels,
+            scaler: self.scaler,
+            own: f(self.own),
+        }
+    }
+
     /// Fails where the parts do not belong together.
     pub(super) fn check(&self) -> Result<()> {
         check_size("input_size", &[self.input_size])?;
@@ -67,7 +83,7 @@ pub trait Shape: Arrays {
     /// Its name in files.
     const NAME: &'static str;
     /// What this kind alone has.
-    type Own: Clone + Debug + Default + Serialize + DeserializeOwned;
+    type Own: Clone + Debug;
 
     /// A model with weights drawn from `rng`.
     fn assemble(config: Config<Self::Cell, Self::Own>, rng: &mut dyn Rng) -> Result<Self>;
@@ -96,7 +112,7 @@ pub struct ModelBuilder<M: Shape> {
 }
 
 impl<M: Shape> ModelBuilder<M> {
-    pub(super) fn new(input_size: usize, output_size: usize) -> Self {
+    pub(super) fn new(input_size: usize, output_size: usize, own: M::Own) -> Self {
         Self {
             config: Config {
                 input_size,
@@ -108,7 +124,7 @@ impl<M: Shape> ModelBuilder<M> {
                 vocabulary: None,
                 labels: None,
                 scaler: None,
-                own: M::Own::default(),
+                own,
             },
         }
     }
@@ -197,7 +213,10 @@ struct About<S> {
 }
 
 /// Writes `model`, with all that it takes to use it again, to the file `path`.
-pub(super) fn save<M: Shape<Cell: Cell<Options: Serialize>>>(model: &M, path: &Path) -> Result<()> {
+pub(super) fn save<M: Shape<Cell: Cell<Options: Serialize>, Own: Serialize>>(
+    model: &M,
+    path: &Path,
+) -> Result<()> {
     let (kind, cell) = (M::NAME.to_owned(), M::Cell::NAME.to_owned());
     let about = serde_json::to_string(&About { model: kind, cell, config: model.config() });
     let about = about.map_err(|error| format_error(path, error.to_string()))?;
@@ -205,7 +224,10 @@ pub(super) fn save<M: Shape<Cell: Cell<Options: Serialize>>>(model: &M, path: &P
 }
 
 /// The model in the file `path`.
-pub(super) fn load<M: Shape<Cell: Cell<Options: DeserializeOwned>>>(path: &Path) -> Result<M> {
+pub(super) fn load<M>(path: &Path) -> Result<M>
+where
+    M: Shape<Cell: Cell<Options: DeserializeOwned>, Own: DeserializeOwned>,
+{
     let refuse = |problem: String| format_error(path, problem);
     let file = Reader::open(path)?;
     let about = file.about().ok_or_else(|| refuse("weights alone".to_owned()))?;
@@ -225,15 +247,15 @@ pub(super) fn load<M: Shape<Cell: Cell<Options: DeserializeOwned>>>(path: &Path)
     Ok(model)
 }
 
-fn format_error(path: &Path, problem: String) -> Error {
+pub(super) fn format_error(path: &Path, problem: String) -> Error {
     Error::Format { path: path.to_owned(), format: "model", problem }
 }
 
-/// The calls that all models share, where their network stands, and their arrays: those of `$body`
-/// under its own names.
+/// The methods that all models share and their arrays, those of `$body` without a prefix. `$loss` is the
+/// parameter of the loss with its bounds, `$own` the parameter alone, `$network` the path of the network.
 macro_rules! shape_calls {
-    ($model:ident, $($network:ident).+, $($body:ident),+) => {
-        impl<T: $crate::Float, C: $crate::cell::Cell<Elem = T>> $model<C> {
+    ([$($loss:tt)*] $model:ty, [$($own:ty)?], $($network:ident).+, $body:ident $(, $more:ident)?) => {
+        impl<T: $crate::Float, C: $crate::cell::Cell<Elem = T>, $($loss)*> $model {
             /// The layer that makes rows of tokens, if there is one.
             pub fn embedding(&self) -> Option<&$crate::layer::Embedding<T>> {
                 self.$($network).+.embedding.as_ref()
@@ -284,6 +306,7 @@ macro_rules! shape_calls {
             pub fn save(&self, path: impl AsRef<std::path::Path>) -> $crate::Result<()>
             where
                 C::Options: serde::Serialize,
+                $($own: serde::Serialize,)?
             {
                 $crate::model::config::save(self, path.as_ref())
             }
@@ -296,22 +319,16 @@ macro_rules! shape_calls {
             pub fn load(path: impl AsRef<std::path::Path>) -> $crate::Result<Self>
             where
                 C::Options: serde::de::DeserializeOwned,
+                $($own: serde::de::DeserializeOwned,)?
             {
                 $crate::model::config::load(path.as_ref())
             }
         }
 
-        impl<T: $crate::Float, C: $crate::cell::Cell<Elem = T>> $crate::Arrays for $model<C> {
-            type Elem = T;
-
-            fn for_each<'a>(&'a self, f: &mut $crate::arrays::Visit<'_, 'a, T>) {
-                $(self.$body.for_each(f);)+
-            }
-
-            fn for_each_mut<'a>(&'a mut self, f: &mut $crate::arrays::VisitMut<'_, 'a, T>) {
-                $(self.$body.for_each_mut(f);)+
-            }
-        }
+        $crate::arrays!(
+            [T: $crate::Float, C: $crate::cell::Cell<Elem = T>, $($loss)*] $model: T
+            { ..$body $(, ..$more)? }
+        );
     };
 }
 pub(super) use shape_calls;

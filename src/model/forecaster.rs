@@ -10,16 +10,17 @@ use crate::cell::{Cell, LstmCell};
 use crate::data::{Scaler, WindowBatch, Windows};
 use crate::error::{Error, Result, check_indices, check_shape, check_size};
 use crate::float::Float;
+use crate::loss::Mse;
+use crate::model::check_batch;
 use crate::model::config::{Config, ModelBuilder, Shape, shape_calls};
 use crate::model::network::Step;
 use crate::model::pooled::{Pooled, PooledStream};
-use crate::model::{Criterion, check_batch};
+use crate::model::scored::{Objective, Scored};
 use crate::sequences::Sequences;
 use crate::train::Model;
-use crate::train::metrics::Regression;
 
-/// What a series will be for the next steps, from a window of what it was; quantiles of it with
-/// [`Criterion::Quantile`].
+/// A forecaster of the next steps of a time series from a window of its past; of quantiles with the loss
+/// [`Quantile`](crate::loss::Quantile).
 ///
 /// ```text
 /// scale → recurrent layers → last step → dropout → linear → scale back
@@ -28,9 +29,9 @@ use crate::train::metrics::Regression;
 /// It is built from the [`Windows`] that its training data are cut by: they set the horizon and the
 /// target features. Batches with other targets are refused.
 ///
-/// It learns from a [`WindowedSeries`](crate::data::WindowedSeries) in the units of the data: the
-/// [`scaler`](ModelBuilder::scaler) is its own affair. All steps of the horizon are foretold at once;
-/// [`forecast_recursively`](Self::forecast_recursively) goes further by hearing its own forecasts.
+/// It trains on a [`WindowedSeries`](crate::data::WindowedSeries) in the units of the data and applies
+/// its [`scaler`](ModelBuilder::scaler) itself. All steps of the horizon are forecast at once;
+/// [`forecast_recursively`](Self::forecast_recursively) goes further by feeding forecasts back as inputs.
 ///
 /// ```
 /// use ndarray::{Array2, s};
@@ -59,29 +60,43 @@ use crate::train::metrics::Regression;
 /// # Ok::<(), recurrent::Error>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct Forecaster<C: Cell = LstmCell<f32>> {
-    config: Arc<Config<C, Horizon>>,
-    /// The scalers of the targets and of what the network says of them, each level in the units of its
-    /// target.
+pub struct Forecaster<C: Cell = LstmCell<f32>, L = Mse> {
+    config: Arc<Config<C, ForecasterConfig<L>>>,
+    /// The scalers of the targets and of the outputs, each level in the units of its target.
     scalers: Option<Arc<[Scaler; 2]>>,
     body: Pooled<C>,
 }
-shape_calls!(Forecaster, body.network, body);
+shape_calls!(
+    [L: Scored<Array2<T>, Target = Array2<T>>] Forecaster<C, L>, [L], body.network, body
+);
 
-/// What a forecaster alone has.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Horizon {
+/// The options that only a forecaster has.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ForecasterConfig<L> {
     steps: usize,
-    /// The features that are foretold.
+    /// The features that are forecast.
     targets: Vec<usize>,
-    criterion: Criterion,
+    objective: Objective<L>,
 }
 
-impl<T: Float, C: Cell<Elem = T>> ModelBuilder<Forecaster<C>> {
-    /// What it learns by; at first the squared error.
-    pub fn loss(mut self, criterion: Criterion) -> Self {
-        self.config.own.criterion = criterion;
-        self
+impl<T, C, L> ModelBuilder<Forecaster<C, L>>
+where
+    T: Float,
+    C: Cell<Elem = T>,
+    L: Scored<Array2<T>, Target = Array2<T>>,
+{
+    /// Sets the loss of forecasts [batch, horizon · targets]. Default: the squared error.
+    pub fn loss<N>(self, loss: N) -> ModelBuilder<Forecaster<C, N>>
+    where
+        N: Scored<Array2<T>, Target = Array2<T>>,
+    {
+        let objective = Objective::new(loss);
+        let with_loss = |own: ForecasterConfig<L>| ForecasterConfig {
+            steps: own.steps,
+            targets: own.targets,
+            objective,
+        };
+        ModelBuilder { config: self.config.map_own(with_loss) }
     }
 }
 
@@ -101,27 +116,34 @@ impl<T: Float, C: Cell<Elem = T>> Forecaster<C> {
     /// ```
     pub fn builder(features: usize, windows: &Windows) -> ModelBuilder<Self> {
         let targets = windows.targets_of(features);
-        let mut builder: ModelBuilder<Self> = ModelBuilder::new(features, targets.len());
-        builder.config.own = Horizon { steps: windows.horizon(), targets, ..Horizon::default() };
-        builder
+        let (outputs, objective) = (targets.len(), Objective::new::<Array2<T>>(Mse));
+        let own = ForecasterConfig { steps: windows.horizon(), targets, objective };
+        ModelBuilder::new(features, outputs, own)
     }
+}
 
-    /// How many steps are foretold at once.
+impl<T, C, L> Forecaster<C, L>
+where
+    T: Float,
+    C: Cell<Elem = T>,
+    L: Scored<Array2<T>, Target = Array2<T>>,
+{
+    /// Returns how many steps are forecast at once.
     pub fn horizon(&self) -> usize {
         self.config.own.steps
     }
 
-    /// Returns the features that are foretold, in the order of the forecasts.
+    /// Returns the features that are forecast, in the order of the forecasts.
     pub fn targets(&self) -> &[usize] {
         &self.config.own.targets
     }
 
-    /// What it learns by.
-    pub fn criterion(&self) -> &Criterion {
-        &self.config.own.criterion
+    /// Returns the loss that it trains by.
+    pub fn loss(&self) -> &L {
+        &self.config.own.objective.loss
     }
 
-    /// What follows the window `recent` [time, features]: [horizon, targets · levels], in the units of
+    /// Returns what follows the window `recent` [time, features]: [horizon, targets · levels], in the units of
     /// the data; of k quantiles, level j of target i is column i·k + j.
     ///
     /// # Errors
@@ -133,7 +155,7 @@ impl<T: Float, C: Cell<Elem = T>> Forecaster<C> {
         Ok(Array2::from_shape_fn((self.horizon(), width), |(k, j)| row[k * width + j]))
     }
 
-    /// What follows each window of `x` [time, batch, features]: [batch, horizon · targets · levels],
+    /// Returns what follows each window of `x` [time, batch, features]: [batch, horizon · targets · levels],
     /// in which what belongs to one step stands together.
     ///
     /// # Errors
@@ -142,11 +164,11 @@ impl<T: Float, C: Cell<Elem = T>> Forecaster<C> {
         self.scaled_back(self.body.outputs(x)?)
     }
 
-    /// `steps` steps [steps, targets] that follow the window `recent` [time, features]: it hears its own
-    /// forecasts as if they had come true. Of quantiles it hears the middle one.
+    /// Returns the `steps` steps [steps, targets] that follow the window `recent` [time, features].
+    /// Forecasts are fed back as inputs; with quantiles, the one nearest 0.5.
     ///
     /// # Errors
-    /// Where `recent` does not fit, or not all features are foretold, in their order.
+    /// If `recent` does not fit, or not all features are forecast, in their order.
     pub fn forecast_recursively(
         &self,
         recent: ArrayView2<'_, T>,
@@ -155,7 +177,7 @@ impl<T: Float, C: Cell<Elem = T>> Forecaster<C> {
         let features = self.config.input_size;
         let targets = self.targets();
         if !targets.iter().copied().eq(0..features) {
-            let expected = format!("all {features} features: each is heard again");
+            let expected = format!("all {features} features: each is fed back as input");
             return Err(Error::argument("targets", expected, format!("{targets:?}")));
         }
         check_size("recent [time]", &[recent.nrows()])?;
@@ -164,9 +186,9 @@ impl<T: Float, C: Cell<Elem = T>> Forecaster<C> {
         for row in recent.rows() {
             values = stream.step(row.insert_axis(Axis(0)))?;
         }
-        let mut foretold = Array2::zeros((steps, features));
-        let (levels, middle) = (self.criterion().outputs(), self.criterion().middle());
-        let mut chunks = foretold.axis_chunks_iter_mut(Axis(0), self.horizon()).peekable();
+        let mut forecast = Array2::zeros((steps, features));
+        let (levels, middle) = (self.loss().predictions(), self.loss().point());
+        let mut chunks = forecast.axis_chunks_iter_mut(Axis(0), self.horizon()).peekable();
         while let Some(mut chunk) = chunks.next() {
             for ((k, j), value) in chunk.indexed_iter_mut() {
                 *value = values[[0, (k * features + j) * levels + middle]];
@@ -177,7 +199,7 @@ impl<T: Float, C: Cell<Elem = T>> Forecaster<C> {
                 }
             }
         }
-        Ok(foretold)
+        Ok(forecast)
     }
 
     /// `batch` series step by step, each with what follows from there.
@@ -185,15 +207,17 @@ impl<T: Float, C: Cell<Elem = T>> Forecaster<C> {
     /// # Errors
     /// Where the model is bidirectional or `batch` is zero.
     pub fn stream(&self, batch: usize) -> Result<ForecasterStream<'_, C>> {
-        Ok(ForecasterStream { model: self, stream: self.body.stream(batch)? })
+        let of_outputs = self.scalers.as_deref().map(|[_, of_outputs]| of_outputs);
+        let stream = self.body.stream(batch)?;
+        Ok(ForecasterStream { of_outputs, width: self.width(), stream })
     }
 
-    /// Outputs of one step of the horizon.
+    /// Returns the number of outputs of one step of the horizon.
     fn width(&self) -> usize {
-        self.config.output_size * self.criterion().outputs()
+        self.config.output_size * self.loss().predictions()
     }
 
-    /// The targets [batch, horizon · targets] of `batch` on the scale of the network's outputs.
+    /// Returns the targets [batch, horizon · targets] of `batch` on the scale of the network's outputs.
     fn scaled(&self, batch: &WindowBatch<T>) -> Result<Array2<T>> {
         if batch.targets != self.targets() {
             let expected = format!("{:?}, the target features of the model", self.targets());
@@ -210,14 +234,25 @@ impl<T: Float, C: Cell<Elem = T>> Forecaster<C> {
         }
     }
 
-    /// What the network says, in the units of the data.
+    /// Returns the network's outputs in the units of the data.
     fn scaled_back(&self, outputs: Array2<T>) -> Result<Array2<T>> {
-        match self.scalers.as_deref() {
-            None => Ok(outputs),
-            Some([_, of_outputs]) => {
-                each_part(outputs, self.width(), |part| of_outputs.inverse_transform(&part))
-            }
-        }
+        scaled_back(
+            self.scalers.as_deref().map(|[_, of_outputs]| of_outputs),
+            self.width(),
+            outputs,
+        )
+    }
+}
+
+/// Returns `outputs` in the units of the data, `width` of them a step.
+fn scaled_back<T: Float>(
+    of_outputs: Option<&Scaler>,
+    width: usize,
+    outputs: Array2<T>,
+) -> Result<Array2<T>> {
+    match of_outputs {
+        None => Ok(outputs),
+        Some(scaler) => each_part(outputs, width, |part| scaler.inverse_transform(&part)),
     }
 }
 
@@ -234,9 +269,14 @@ fn each_part<T: Float>(
     Ok(rows)
 }
 
-impl<T: Float, C: Cell<Elem = T>> Model for Forecaster<C> {
+impl<T, C, L> Model for Forecaster<C, L>
+where
+    T: Float,
+    C: Cell<Elem = T>,
+    L: Scored<Array2<T>, Target = Array2<T>>,
+{
     type Batch = WindowBatch<T>;
-    type Score = Regression;
+    type Score = L::Score;
 
     fn loss_and_grad(
         &self,
@@ -245,31 +285,35 @@ impl<T: Float, C: Cell<Elem = T>> Model for Forecaster<C> {
         rng: &mut dyn Rng,
     ) -> Result<f64> {
         let y = self.scaled(batch)?;
-        let loss = |outputs: &Array2<T>| self.criterion().rows(outputs.view(), y.view());
+        let loss = |outputs: &Array2<T>| self.loss().loss(outputs, &y);
         self.body.loss_and_grad(&batch.x, loss, &mut grad.body, rng)
     }
 
     /// The loss is that of the scaled values; all other figures are in the units of the data.
-    fn score_batch(&self, batch: &Self::Batch, score: &mut Regression) -> Result<()> {
+    fn score_batch(&self, batch: &Self::Batch, score: &mut L::Score) -> Result<()> {
         let y = self.scaled(batch)?;
         let outputs = self.body.outputs(&batch.x)?;
-        let (loss, _) = self.criterion().rows(outputs.view(), y.view())?;
-        self.criterion().measure(&self.scaled_back(outputs)?, &batch.y, score);
-        score.add_loss(loss.as_f64(), batch.y.nrows());
-        Ok(())
+        let (loss, _) = self.loss().loss(&outputs, &y)?;
+        self.loss().score(loss, &self.scaled_back(outputs)?, &batch.y, score)
     }
 }
 
-impl<C: Cell> Shape for Forecaster<C> {
+impl<T, C, L> Shape for Forecaster<C, L>
+where
+    T: Float,
+    C: Cell<Elem = T>,
+    L: Scored<Array2<T>, Target = Array2<T>>,
+{
     type Cell = C;
     const NAME: &'static str = "Forecaster";
-    type Own = Horizon;
+    type Own = ForecasterConfig<L>;
 
-    fn assemble(config: Config<C, Horizon>, rng: &mut dyn Rng) -> Result<Self> {
-        let Horizon { steps, targets, criterion } = &config.own;
+    fn assemble(config: Config<C, ForecasterConfig<L>>, rng: &mut dyn Rng) -> Result<Self> {
+        let ForecasterConfig { steps, targets, objective } = &config.own;
+        objective.check()?;
         check_size("horizon", &[*steps])?;
         check_indices("targets", targets, config.input_size, "features")?;
-        let levels = criterion.outputs();
+        let levels = objective.loss.predictions();
         let of_output = |&target: &usize| std::iter::repeat_n(target, levels);
         let columns: Vec<usize> = targets.iter().flat_map(of_output).collect();
         let scalers = match &config.scaler {
@@ -280,30 +324,31 @@ impl<C: Cell> Shape for Forecaster<C> {
         Ok(Self { config: Arc::new(config), scalers, body })
     }
 
-    fn config(&self) -> &Config<C, Horizon> {
+    fn config(&self) -> &Config<C, ForecasterConfig<L>> {
         &self.config
     }
 }
 
-/// What [`Forecaster::stream`] makes.
+/// A stream of [`Forecaster::stream`].
 #[derive(Debug)]
 pub struct ForecasterStream<'m, C: Cell> {
-    model: &'m Forecaster<C>,
+    of_outputs: Option<&'m Scaler>,
+    width: usize,
     stream: PooledStream<'m, C>,
 }
 
 impl<T: Float, C: Cell<Elem = T>> ForecasterStream<'_, C> {
-    /// What follows after one more step `x_t` [batch, features]: [batch, horizon · targets · levels].
+    /// Returns what follows after one more step `x_t` [batch, features]: [batch, horizon · targets · levels].
     ///
     /// # Errors
     /// Where `x_t` does not fit; the stream is then as before.
     pub fn step(&mut self, x_t: ArrayView2<'_, T>) -> Result<Array2<T>> {
         let outputs = self.stream.step(Step::Values(x_t))?;
-        self.model.scaled_back(outputs)
+        scaled_back(self.of_outputs, self.width, outputs)
     }
 
     /// Another stream that goes on from here by itself.
     pub fn fork(&self) -> Self {
-        Self { model: self.model, stream: self.stream.fork() }
+        Self { of_outputs: self.of_outputs, width: self.width, stream: self.stream.fork() }
     }
 }

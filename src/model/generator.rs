@@ -3,17 +3,16 @@
 use std::fmt::Display;
 use std::sync::Arc;
 
-use ndarray::{Array2, Array3, ArrayView2, Axis};
+use ndarray::{Array2, ArrayView2, Axis};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
-use crate::arrays::Arrays;
 use crate::cell::{Cell, LstmCell};
 use crate::decode::Sampling;
 use crate::error::{Error, Result, check_indices, check_shape, check_size};
 use crate::float::Float;
 use crate::layer::Linear;
-use crate::loss::CrossEntropy;
+use crate::loss::{CrossEntropy, Loss};
 use crate::model::config::{Config, ModelBuilder, Shape, shape_calls};
 use crate::model::network::{Network, Step};
 use crate::sequence::State;
@@ -21,7 +20,7 @@ use crate::sequences::Sequences;
 use crate::train::Model;
 use crate::train::metrics::Likelihood;
 
-/// Tokens, one after the other: a language model, or, told a vector, a describer of what it stands for.
+/// An autoregressive token generator: a language model or, with a condition vector, a captioner.
 ///
 /// ```text
 /// h_0, c_0 of each layer = W v + b                           v: the vector; zeros without one
@@ -57,41 +56,32 @@ use crate::train::metrics::Likelihood;
 ///     .vocabulary(letters.clone())
 ///     .build(&mut rng)?;
 /// Trainer::new(Adam::new(0.02)?).epochs(60).fit(&mut model, &data, None)?;
-/// let said = model.generate(None, &[], 12, &Sampling::greedy(), &mut rng)?; // one text
-/// assert!(names.contains(&&letters.decode(&said[0])?[..]));
+/// let texts = model.generate(None, &[], 12, &Sampling::greedy(), &mut rng)?; // one text
+/// assert!(names.contains(&&letters.decode(&texts[0])?[..]));
 /// # Ok::<(), recurrent::Error>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct SequenceGenerator<C: Cell = LstmCell<f32>> {
-    config: Arc<Config<C, Markers>>,
+    config: Arc<Config<C, GeneratorConfig>>,
     network: Network<C>,
     condition: Condition<C::Elem>,
 }
-shape_calls!(SequenceGenerator, network, network, condition);
+shape_calls!([] SequenceGenerator<C>, [], network, network, condition);
 
-/// What a generator alone has.
+/// The options that only a generator has.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Markers {
+pub struct GeneratorConfig {
     start: Option<usize>,
     end: Option<usize>,
     condition_size: Option<usize>,
 }
 
-/// From the vector to the initial states, side by side; named `condition`.
+/// The layer from the vector to the initial states, side by side.
 #[derive(Clone, Debug)]
-struct Condition<T>(Option<Linear<T>>);
-
-impl<T: Float> Arrays for Condition<T> {
-    type Elem = T;
-
-    fn for_each<'a>(&'a self, f: &mut crate::arrays::Visit<'_, 'a, T>) {
-        self.0.for_each(&mut |name, array| f(&format!("condition.{name}"), array));
-    }
-
-    fn for_each_mut<'a>(&'a mut self, f: &mut crate::arrays::VisitMut<'_, 'a, T>) {
-        self.0.for_each_mut(&mut |name, array| f(&format!("condition.{name}"), array));
-    }
+struct Condition<T> {
+    condition: Option<Linear<T>>,
 }
+crate::arrays!(Condition { condition });
 
 impl<T: Float, C: Cell<Elem = T>> ModelBuilder<SequenceGenerator<C>> {
     /// Sets the token that the generator puts before each text. Do not put it in the texts.
@@ -114,13 +104,13 @@ impl<T: Float, C: Cell<Elem = T>> ModelBuilder<SequenceGenerator<C>> {
     }
 }
 
-/// The tokens that go in and those that should come out.
-type Lesson<T> = (Sequences<T>, Array2<usize>);
+/// Input tokens and target tokens.
+type TeacherForcingPair<T> = (Sequences<T>, Array2<usize>);
 
 impl<T: Float, C: Cell<Elem = T>> SequenceGenerator<C> {
     /// Returns a builder for a generator of tokens less than `vocabulary_size`.
     pub fn builder(vocabulary_size: usize) -> ModelBuilder<Self> {
-        ModelBuilder::new(vocabulary_size, vocabulary_size)
+        ModelBuilder::new(vocabulary_size, vocabulary_size, GeneratorConfig::default())
     }
 
     /// Generates a text for each row of `condition` [batch, condition], or one text without it.
@@ -140,11 +130,11 @@ impl<T: Float, C: Cell<Elem = T>> SequenceGenerator<C> {
         rng: &mut dyn Rng,
     ) -> Result<Vec<Vec<usize>>> {
         let batch = condition.map_or(1, |condition| condition.nrows());
-        let Markers { start, end, .. } = self.config.own;
+        let GeneratorConfig { start, end, .. } = self.config.own;
         check_indices("prompt", prompt, self.config.input_size, "vocabulary_size")?;
         self.check_unmarked("prompt", prompt)?;
-        let told: Vec<usize> = start.into_iter().chain(prompt.iter().copied()).collect();
-        if told.is_empty() {
+        let first: Vec<usize> = start.into_iter().chain(prompt.iter().copied()).collect();
+        if first.is_empty() {
             let expected = "at least one token: the model has no start";
             return Err(Error::argument("prompt", expected, "none"));
         }
@@ -153,13 +143,13 @@ impl<T: Float, C: Cell<Elem = T>> SequenceGenerator<C> {
             stream.stream.restore(&initial)?;
         }
         let mut h = Array2::zeros((0, 0));
-        for token in told {
+        for token in first {
             h = stream.step(Step::Tokens(&vec![token; batch]))?.to_owned();
         }
         let mut texts = vec![Vec::new(); batch];
         let mut ended = vec![false; batch];
         for _ in 0..max_len {
-            let logits = self.network.head.forward(h.view())?;
+            let logits = self.network.head.forward_rows(h.view())?;
             let mut next = Vec::with_capacity(batch);
             for (b, row) in logits.rows().into_iter().enumerate() {
                 let token = sampling.pick(row, rng)?;
@@ -183,7 +173,7 @@ impl<T: Float, C: Cell<Elem = T>> SequenceGenerator<C> {
         condition: Option<ArrayView2<'_, T>>,
         batch: usize,
     ) -> Result<Option<State<T>>> {
-        match (&self.condition.0, condition) {
+        match (&self.condition.condition, condition) {
             (None, None) => Ok(None),
             (Some(linear), Some(vectors)) => {
                 check_shape(
@@ -192,7 +182,7 @@ impl<T: Float, C: Cell<Elem = T>> SequenceGenerator<C> {
                     &[batch, linear.input_size()],
                     vectors.shape(),
                 )?;
-                let values = linear.forward(vectors)?;
+                let values = linear.forward_rows(vectors)?;
                 Ok(Some(filled(self.network.recurrent.zero_state(batch)?, &values)))
             }
             (linear, given) => {
@@ -204,7 +194,7 @@ impl<T: Float, C: Cell<Elem = T>> SequenceGenerator<C> {
 
     /// Fails if `text`, the argument of that name, contains the start or the end token.
     fn check_unmarked(&self, argument: impl Display, text: &[usize]) -> Result<()> {
-        let Markers { start, end, .. } = self.config.own;
+        let GeneratorConfig { start, end, .. } = self.config.own;
         let marker = |&token: &usize| Some(token) == start || Some(token) == end;
         let Some(t) = text.iter().position(marker) else { return Ok(()) };
         let which = if Some(text[t]) == start { "start" } else { "end" };
@@ -218,11 +208,12 @@ impl<T: Float, C: Cell<Elem = T>> SequenceGenerator<C> {
         Err(Error::argument(format!("{argument}[{t}]"), expected, got))
     }
 
-    /// What goes in and what should come out, of `texts`, which are one-hot.
-    fn lesson(&self, texts: &Sequences<T>) -> Result<Lesson<T>> {
+    /// Returns the inputs and the targets of `texts`, which are one-hot: the target of each token is the
+    /// next one.
+    fn teacher_forcing_pair(&self, texts: &Sequences<T>) -> Result<TeacherForcingPair<T>> {
         let tokens = texts.tokens();
         let tokens = tokens.ok_or_else(|| Error::argument("texts", "tokens", "values"))?;
-        let Markers { start, end, .. } = self.config.own;
+        let GeneratorConfig { start, end, .. } = self.config.own;
         let of_text = |(b, &length): (usize, &usize)| {
             let text: Vec<usize> = tokens.column(b).iter().copied().take(length).collect();
             self.check_unmarked(format_args!("texts[{b}]"), &text)?;
@@ -234,9 +225,10 @@ impl<T: Float, C: Cell<Elem = T>> SequenceGenerator<C> {
             let expected = "at least two tokens, of which the first predicts the second";
             return Err(Error::argument(format!("texts[{b}]"), expected, format!("{:?}", all[b])));
         }
-        let told: Vec<&[usize]> = all.iter().map(|text| &text[..text.len() - 1]).collect();
-        let x = Sequences::one_hot_from_list(&told, self.config.input_size)?;
-        let next = |(t, b): (usize, usize)| all[b].get(t + 1).copied().unwrap_or_default();
+        let inputs: Vec<&[usize]> = all.iter().map(|text| &text[..text.len() - 1]).collect();
+        let x = Sequences::one_hot_from_list(&inputs, self.config.input_size)?;
+        // What stands in the padding is not read.
+        let next = |(t, b): (usize, usize)| all[b].get(t + 1).copied().unwrap_or(0);
         let y = Array2::from_shape_fn((x.time(), x.batch()), next);
         Ok((x, y))
     }
@@ -278,28 +270,26 @@ impl<T: Float, C: Cell<Elem = T>> Model for SequenceGenerator<C> {
         grad: &mut Self,
         rng: &mut dyn Rng,
     ) -> Result<f64> {
-        let (x, y) = self.lesson(texts)?;
+        let (x, y) = self.teacher_forcing_pair(texts)?;
         let condition = condition.as_ref().map(|vectors| vectors.view());
         let initial = self.initial(condition, x.batch())?;
-        let loss = |logits: &Sequences<T>| -> Result<(T, Array3<T>)> {
-            CrossEntropy::default().sequences(logits, y.view())
-        };
+        let loss = |logits: &Sequences<T>| CrossEntropy::default().loss(logits, &y);
         let (loss, d_initial) =
             self.network.loss_and_grad(&x, initial.as_ref(), loss, &mut grad.network, rng)?;
         if let (Some(linear), Some(vectors), Some(grad)) =
-            (&self.condition.0, condition, &mut grad.condition.0)
+            (&self.condition.condition, condition, &mut grad.condition.condition)
         {
-            linear.backward(vectors, side_by_side(&d_initial)?.view(), grad)?;
+            linear.backward_rows(vectors, side_by_side(&d_initial)?.view(), grad)?;
         }
         Ok(loss)
     }
 
     fn score_batch(&self, (condition, texts): &Self::Batch, score: &mut Likelihood) -> Result<()> {
-        let (x, y) = self.lesson(texts)?;
+        let (x, y) = self.teacher_forcing_pair(texts)?;
         let initial = self.initial(condition.as_ref().map(|vectors| vectors.view()), x.batch())?;
         let logits = self.network.outputs(&x, initial.as_ref())?;
-        let (loss, _) = CrossEntropy::default().sequences(&logits, y.view())?;
-        score.add(loss.as_f64(), x.steps());
+        let (loss, _) = CrossEntropy::default().loss(&logits, &y)?;
+        score.add(loss, x.steps());
         Ok(())
     }
 }
@@ -307,9 +297,9 @@ impl<T: Float, C: Cell<Elem = T>> Model for SequenceGenerator<C> {
 impl<C: Cell> Shape for SequenceGenerator<C> {
     type Cell = C;
     const NAME: &'static str = "SequenceGenerator";
-    type Own = Markers;
+    type Own = GeneratorConfig;
 
-    fn assemble(config: Config<C, Markers>, rng: &mut dyn Rng) -> Result<Self> {
+    fn assemble(config: Config<C, GeneratorConfig>, rng: &mut dyn Rng) -> Result<Self> {
         let tokens = config.output_size;
         for (name, token) in [("start", config.own.start), ("end", config.own.end)] {
             if let Some(token) = token.filter(|&token| token >= tokens) {
@@ -322,7 +312,7 @@ impl<C: Cell> Shape for SequenceGenerator<C> {
         }
         let network = Network::new(&config, tokens, rng)?;
         if network.recurrent.bidirectional() {
-            let expected = "false: what it reads is what it has said so far";
+            let expected = "false: its inputs are its own outputs so far";
             return Err(Error::argument("bidirectional", expected, true));
         }
         let condition = match config.own.condition_size {
@@ -333,10 +323,10 @@ impl<C: Cell> Shape for SequenceGenerator<C> {
                 Some(Linear::new(size, width, rng)?)
             }
         };
-        Ok(Self { config: Arc::new(config), network, condition: Condition(condition) })
+        Ok(Self { config: Arc::new(config), network, condition: Condition { condition } })
     }
 
-    fn config(&self) -> &Config<C, Markers> {
+    fn config(&self) -> &Config<C, GeneratorConfig> {
         &self.config
     }
 }

@@ -9,25 +9,29 @@
 //! | `generator` | [`SequenceGenerator`] | one to many | a text, from a vector or from nothing |
 //! | `forecaster` | [`Forecaster`] | many to one or many | what follows a window of a series |
 //!
-//! All take the cell as their second parameter, an LSTM where none is named:
-//! `SequenceClassifier<GruCell<f32>>`. A composition of one's own trains with the same loop: it
-//! implements [`Model`](crate::train::Model).
+//! The first parameter of each is the cell, by default an LSTM: `SequenceClassifier<GruCell<f32>>`. The
+//! second is the loss, which the builder's `loss` sets; a loss of one's own implements [`Scored`].
+//!
+//! Any composition of [layers](crate::layer) with any such loss is a model as well: [`Composed`]. What
+//! is no composition of layers implements [`Model`](crate::train::Model) itself.
 //!
 //! | file | duty |
 //! |---|---|
 //! | `config` | [`ModelBuilder`]; files |
 //! | `network` | embedding, recurrent layers, dropout and head, which all have |
 //! | `pooled` | the same with one answer a sequence |
-//! | `criterion` | [`Criterion`]: what numbers are learned by |
+//! | `scored` | [`Scored`]: the losses that models train by, and their scores |
+//! | `composed` | [`Composed`]: any layer and any loss as a model |
 
 mod classifier;
+mod composed;
 mod config;
-mod criterion;
 mod forecaster;
 mod generator;
 mod network;
 mod pooled;
 mod regressor;
+mod scored;
 mod tagger;
 
 use ndarray::{Array2, ArrayView2};
@@ -41,11 +45,12 @@ use crate::tensor::Level;
 use crate::tensor::reduce::softmax;
 
 pub use classifier::{ClassifierStream, SequenceClassifier};
+pub use composed::Composed;
 pub use config::ModelBuilder;
-pub use criterion::Criterion;
 pub use forecaster::{Forecaster, ForecasterStream};
 pub use generator::SequenceGenerator;
 pub use regressor::{RegressorStream, SequenceRegressor};
+pub use scored::{MeanLoss, PairScore, Scored};
 pub use tagger::{SequenceTagger, TaggerStream};
 
 /// The softmax of each row.

@@ -1,4 +1,4 @@
-//! [`Network`]: what all models are made of.
+//! [`Network`]: the parts that all models have.
 //!
 //! ```text
 //! tokens → embedding ┐
@@ -11,12 +11,11 @@ use std::sync::Arc;
 use ndarray::{Array, Array3, ArrayView1, ArrayView2, Axis, Dimension};
 use rand::Rng;
 
-use crate::arrays::{Arrays, Visit, VisitMut};
 use crate::cell::Cell;
 use crate::data::Scaler;
 use crate::error::{Error, Result};
 use crate::float::Float;
-use crate::layer::{Dropout, Embedding, Linear};
+use crate::layer::{Dropout, Embedding, Layer, Linear};
 use crate::model::config::Config;
 use crate::sequence::{Recurrent, State, Stream, Tape};
 use crate::sequences::Sequences;
@@ -50,32 +49,33 @@ impl<T: Float, C: Cell<Elem = T>> Network<C> {
         1 + usize::from(self.recurrent.bidirectional())
     }
 
-    /// What the recurrent layers are told for `x`.
-    fn told<'x>(&self, x: &'x Sequences<T>) -> Result<Cow<'x, Sequences<T>>> {
+    /// Returns the input of the recurrent layers for `x`: embedded or scaled.
+    fn prepare_input<'x>(&self, x: &'x Sequences<T>) -> Result<Cow<'x, Sequences<T>>> {
         match (&self.embedding, &self.scaler) {
-            (Some(embedding), _) => embedding.forward_sequences(x).map(Cow::Owned),
+            (Some(embedding), _) => embedding.forward(x).map(Cow::Owned),
             (None, Some(scaler)) => x.with_values(scaler.transform(x.values())?).map(Cow::Owned),
             (None, None) => Ok(Cow::Borrowed(x)),
         }
     }
 
-    /// What the recurrent layers say at each step, [time, batch, hidden].
+    /// Returns the output of the recurrent layers at each step, [time, batch, hidden].
     pub(super) fn hidden(
         &self,
         x: &Sequences<T>,
         initial: Option<&State<T>>,
     ) -> Result<Sequences<T>> {
-        Ok(self.recurrent.forward(self.told(x)?.as_ref(), initial)?.0)
+        Ok(self.recurrent.forward(self.prepare_input(x)?.as_ref(), initial)?.0)
     }
 
-    /// The same, for [`hidden_backward`](Self::hidden_backward).
+    /// Returns the same with the tape for [`hidden_backward`](Self::hidden_backward).
     pub(super) fn hidden_train(
         &self,
         x: &Sequences<T>,
         initial: Option<&State<T>>,
         rng: &mut dyn Rng,
     ) -> Result<(Sequences<T>, Tape<T>)> {
-        let (h, _, tape) = self.recurrent.forward_train(self.told(x)?.as_ref(), initial, rng)?;
+        let (h, _, tape) =
+            self.recurrent.forward_train(self.prepare_input(x)?.as_ref(), initial, rng)?;
         Ok((h, tape))
     }
 
@@ -91,13 +91,13 @@ impl<T: Float, C: Cell<Elem = T>> Network<C> {
         let (d_x, d_initial) = self.recurrent.backward(tape, d_h, None, &mut grad.recurrent)?;
         if let (Some(embedding), Some(grad)) = (&self.embedding, &mut grad.embedding) {
             let d_x = d_x.expect("the rows of an embedding are dense");
-            embedding.backward_sequences(x, d_x.view(), grad)?;
+            embedding.add_gradient(x, &d_x, grad)?;
         }
         Ok(d_initial)
     }
 
-    /// Drops some of `h`; returns the factors, if there is dropout.
-    pub(super) fn drop<D: Dimension>(
+    /// Applies dropout to `h`; returns the factors, if there is dropout.
+    pub(super) fn apply_dropout<D: Dimension>(
         &self,
         h: &mut Array<T, D>,
         rng: &mut dyn Rng,
@@ -105,46 +105,46 @@ impl<T: Float, C: Cell<Elem = T>> Network<C> {
         if self.dropout == 0.0 {
             return Ok(None);
         }
-        let (dropped, mask) = Dropout::new(self.dropout)?.forward_train(h, rng);
-        *h = dropped;
+        let mask = Dropout::new(self.dropout)?.mask(h, rng);
+        *h *= &mask;
         Ok(Some(mask))
     }
 
-    /// The head's outputs at each step, [time, batch, outputs].
+    /// Returns the head's outputs at each step, [time, batch, outputs].
     pub(super) fn outputs(
         &self,
         x: &Sequences<T>,
         initial: Option<&State<T>>,
     ) -> Result<Sequences<T>> {
-        self.head.forward_sequences(&self.hidden(x, initial)?)
+        self.head.forward(&self.hidden(x, initial)?)
     }
 
-    /// The loss that `loss` finds in the outputs at each step, with its gradient by them; adds that by
-    /// all weights to `grad` and returns that by the initial state.
+    /// Returns the value of `loss` for the outputs at each step, and the gradient with respect to the
+    /// initial state. Adds the gradients of all weights to `grad`.
     pub(super) fn loss_and_grad(
         &self,
         x: &Sequences<T>,
         initial: Option<&State<T>>,
-        loss: impl FnOnce(&Sequences<T>) -> Result<(T, Array3<T>)>,
+        loss: impl FnOnce(&Sequences<T>) -> Result<(f64, Sequences<T>)>,
         grad: &mut Self,
         rng: &mut dyn Rng,
     ) -> Result<(f64, State<T>)> {
         let (mut h, tape) = self.hidden_train(x, initial, rng)?;
-        let mask = self.drop(h.values_mut(), rng)?;
-        let (loss, d_outputs) = loss(&self.head.forward_sequences(&h)?)?;
-        let d_h = self.head.backward_sequences(&h, d_outputs.view(), &mut grad.head)?;
-        let d_h = through(d_h, mask);
-        Ok((loss.as_f64(), self.hidden_backward(x, tape, &d_h, grad)?))
+        let mask = self.apply_dropout(h.values_mut(), rng)?;
+        let (loss, d_outputs) = loss(&self.head.forward(&h)?)?;
+        let d_h = self.head.backward_sequences(&h, &d_outputs, &mut grad.head)?;
+        let d_h = mask_gradient(d_h.into_values(), mask);
+        Ok((loss, self.hidden_backward(x, tape, &d_h, grad)?))
     }
 
-    /// The recurrent layers, step by step.
+    /// Returns the network step by step.
     pub(super) fn stream(&self, batch: usize) -> Result<NetworkStream<'_, C>> {
         Ok(NetworkStream { network: self, stream: self.recurrent.stream(batch)? })
     }
 }
 
-/// The gradient `d` on its way back through dropout.
-pub(super) fn through<T: Float, D: Dimension>(
+/// Returns the gradient before dropout from `d`, that after it.
+pub(super) fn mask_gradient<T: Float, D: Dimension>(
     d: Array<T, D>,
     mask: Option<Array<T, D>>,
 ) -> Array<T, D> {
@@ -169,7 +169,7 @@ pub(super) enum Step<'x, T> {
 }
 
 impl<T: Float, C: Cell<Elem = T>> NetworkStream<'_, C> {
-    /// What the last recurrent layer says after the step, [batch, hidden].
+    /// Returns the output of the last recurrent layer after the step, [batch, hidden].
     pub(super) fn step(&mut self, x: Step<'_, T>) -> Result<ArrayView2<'_, T>> {
         match (x, &self.network.embedding) {
             (Step::Values(_), Some(_)) => {
@@ -182,30 +182,16 @@ impl<T: Float, C: Cell<Elem = T>> NetworkStream<'_, C> {
             (Step::Tokens(tokens), None) => self.stream.step_tokens(tokens),
             (Step::Tokens(tokens), Some(embedding)) => {
                 let step = ArrayView1::from(tokens).insert_axis(Axis(0));
-                let x = embedding.forward(step, &vec![1; tokens.len()])?;
+                let x = embedding.rows_of(step, &vec![1; tokens.len()])?;
                 self.stream.step(x.values().index_axis(Axis(0), 0))
             }
         }
     }
 
-    /// Another stream that goes on from here by itself.
+    /// Returns an independent stream that continues from here.
     pub(super) fn fork(&self) -> Self {
         Self { network: self.network, stream: self.stream.fork() }
     }
 }
 
-impl<T: Float, C: Cell<Elem = T>> Arrays for Network<C> {
-    type Elem = T;
-
-    fn for_each<'a>(&'a self, f: &mut Visit<'_, 'a, T>) {
-        self.embedding.for_each(&mut |name, array| f(&format!("embedding.{name}"), array));
-        self.recurrent.for_each(&mut |name, array| f(&format!("recurrent.{name}"), array));
-        self.head.for_each(&mut |name, array| f(&format!("head.{name}"), array));
-    }
-
-    fn for_each_mut<'a>(&'a mut self, f: &mut VisitMut<'_, 'a, T>) {
-        self.embedding.for_each_mut(&mut |name, array| f(&format!("embedding.{name}"), array));
-        self.recurrent.for_each_mut(&mut |name, array| f(&format!("recurrent.{name}"), array));
-        self.head.for_each_mut(&mut |name, array| f(&format!("head.{name}"), array));
-    }
-}
+crate::arrays!([T: Float, C: Cell<Elem = T>] Network<C>: T { embedding, recurrent, head });

@@ -9,21 +9,22 @@ use crate::cell::{Cell, LstmCell};
 use crate::error::Result;
 use crate::float::Float;
 use crate::layer::Pooling;
+use crate::loss::Mse;
+use crate::model::check_batch;
 use crate::model::config::{Config, ModelBuilder, Shape, shape_calls};
 use crate::model::network::Step;
 use crate::model::pooled::{Pooled, PooledStream};
-use crate::model::{Criterion, check_batch};
+use crate::model::scored::{Objective, Scored};
 use crate::sequences::Sequences;
 use crate::train::Model;
-use crate::train::metrics::Regression;
 
-/// Numbers for each sequence, of values or of tokens.
+/// A regressor of sequences of values or of tokens: numbers for each sequence.
 ///
 /// ```text
 /// embedding → recurrent layers → pooling over time → dropout → linear
 /// ```
 ///
-/// With a [`Criterion::Quantile`] of k levels, output i·k + j is level j of number i.
+/// With a [`Quantile`](crate::loss::Quantile) loss of k levels, output i·k + j is level j of number i.
 ///
 /// ```
 /// use ndarray::Array2;
@@ -49,38 +50,56 @@ use crate::train::metrics::Regression;
 /// # Ok::<(), recurrent::Error>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct SequenceRegressor<C: Cell = LstmCell<f32>> {
-    config: Arc<Config<C, Criterion>>,
+pub struct SequenceRegressor<C: Cell = LstmCell<f32>, L = Mse> {
+    config: Arc<Config<C, Objective<L>>>,
     body: Pooled<C>,
 }
-shape_calls!(SequenceRegressor, body.network, body);
+shape_calls!(
+    [L: Scored<Array2<T>, Target = Array2<T>>] SequenceRegressor<C, L>, [L], body.network, body
+);
 
-impl<T: Float, C: Cell<Elem = T>> ModelBuilder<SequenceRegressor<C>> {
-    /// How the steps of a sequence become one; at first where each direction ends.
+impl<T, C, L> ModelBuilder<SequenceRegressor<C, L>>
+where
+    T: Float,
+    C: Cell<Elem = T>,
+    L: Scored<Array2<T>, Target = Array2<T>>,
+{
+    /// Sets how the outputs over time are pooled into one vector. Default: the final hidden state of
+    /// each direction.
     pub fn pooling(mut self, pooling: Pooling) -> Self {
         self.config.pooling = pooling;
         self
     }
 
-    /// What it learns by; at first the squared error.
-    pub fn loss(mut self, criterion: Criterion) -> Self {
-        self.config.own = criterion;
-        self
+    /// Sets the loss of numbers [batch, outputs]. Default: the squared error.
+    pub fn loss<N>(self, loss: N) -> ModelBuilder<SequenceRegressor<C, N>>
+    where
+        N: Scored<Array2<T>, Target = Array2<T>>,
+    {
+        ModelBuilder { config: self.config.map_own(|_| Objective::new(loss)) }
     }
 }
 
 impl<T: Float, C: Cell<Elem = T>> SequenceRegressor<C> {
-    /// Begins a model of sequences of `input_size` features, or tokens, that says `outputs` numbers.
+    /// Returns a builder for a model of sequences of `input_size` features, or tokens, with `outputs`
+    /// numbers for each.
     pub fn builder(input_size: usize, outputs: usize) -> ModelBuilder<Self> {
-        ModelBuilder::new(input_size, outputs)
+        ModelBuilder::new(input_size, outputs, Objective::new::<Array2<T>>(Mse))
+    }
+}
+
+impl<T, C, L> SequenceRegressor<C, L>
+where
+    T: Float,
+    C: Cell<Elem = T>,
+    L: Scored<Array2<T>, Target = Array2<T>>,
+{
+    /// Returns the loss that it trains by.
+    pub fn loss(&self) -> &L {
+        &self.config.own.loss
     }
 
-    /// What it learns by.
-    pub fn criterion(&self) -> &Criterion {
-        &self.config.own
-    }
-
-    /// The numbers of each sequence, [batch, outputs · levels].
+    /// Returns the numbers of each sequence, [batch, outputs · levels].
     ///
     /// # Errors
     /// Where `x` does not fit or a sequence is empty.
@@ -97,9 +116,14 @@ impl<T: Float, C: Cell<Elem = T>> SequenceRegressor<C> {
     }
 }
 
-impl<T: Float, C: Cell<Elem = T>> Model for SequenceRegressor<C> {
+impl<T, C, L> Model for SequenceRegressor<C, L>
+where
+    T: Float,
+    C: Cell<Elem = T>,
+    L: Scored<Array2<T>, Target = Array2<T>>,
+{
     type Batch = (Sequences<T>, Array2<T>);
-    type Score = Regression;
+    type Score = L::Score;
 
     fn loss_and_grad(
         &self,
@@ -108,36 +132,40 @@ impl<T: Float, C: Cell<Elem = T>> Model for SequenceRegressor<C> {
         rng: &mut dyn Rng,
     ) -> Result<f64> {
         check_batch("y", x, y.nrows())?;
-        let loss = |outputs: &Array2<T>| self.config.own.rows(outputs.view(), y.view());
+        let loss = |outputs: &Array2<T>| self.loss().loss(outputs, y);
         self.body.loss_and_grad(x, loss, &mut grad.body, rng)
     }
 
-    fn score_batch(&self, (x, y): &Self::Batch, score: &mut Regression) -> Result<()> {
+    fn score_batch(&self, (x, y): &Self::Batch, score: &mut L::Score) -> Result<()> {
         check_batch("y", x, y.nrows())?;
         let outputs = self.body.outputs(x)?;
-        let (loss, _) = self.criterion().rows(outputs.view(), y.view())?;
-        self.criterion().measure(&outputs, y, score);
-        score.add_loss(loss.as_f64(), y.nrows());
-        Ok(())
+        let (loss, _) = self.loss().loss(&outputs, y)?;
+        self.loss().score(loss, &outputs, y, score)
     }
 }
 
-impl<C: Cell> Shape for SequenceRegressor<C> {
+impl<T, C, L> Shape for SequenceRegressor<C, L>
+where
+    T: Float,
+    C: Cell<Elem = T>,
+    L: Scored<Array2<T>, Target = Array2<T>>,
+{
     type Cell = C;
     const NAME: &'static str = "SequenceRegressor";
-    type Own = Criterion;
+    type Own = Objective<L>;
 
-    fn assemble(config: Config<C, Criterion>, rng: &mut dyn Rng) -> Result<Self> {
-        let body = Pooled::new(&config, config.output_size * config.own.outputs(), rng)?;
+    fn assemble(config: Config<C, Objective<L>>, rng: &mut dyn Rng) -> Result<Self> {
+        config.own.check()?;
+        let body = Pooled::new(&config, config.output_size * config.own.loss.predictions(), rng)?;
         Ok(Self { config: Arc::new(config), body })
     }
 
-    fn config(&self) -> &Config<C, Criterion> {
+    fn config(&self) -> &Config<C, Objective<L>> {
         &self.config
     }
 }
 
-/// What [`SequenceRegressor::stream`] makes.
+/// A stream of [`SequenceRegressor::stream`].
 #[derive(Debug)]
 pub struct RegressorStream<'m, C: Cell>(PooledStream<'m, C>);
 

@@ -8,15 +8,16 @@ use rand::Rng;
 use crate::cell::{Cell, LstmCell};
 use crate::error::Result;
 use crate::float::Float;
+use crate::layer::Linear;
 use crate::loss::CrossEntropy;
 use crate::model::config::{Config, ModelBuilder, Shape, shape_calls};
 use crate::model::network::{Network, NetworkStream, Step};
+use crate::model::scored::{Objective, Scored};
 use crate::model::{classes_of, needed, probabilities_of};
 use crate::sequences::Sequences;
 use crate::train::Model;
-use crate::train::metrics::Classification;
 
-/// A class for each step of each sequence, of values or of tokens.
+/// A tagger of sequences of values or of tokens: a class for each step.
 ///
 /// ```text
 /// embedding → recurrent layers → dropout → linear → softmax, at each step
@@ -46,24 +47,46 @@ use crate::train::metrics::Classification;
 /// # Ok::<(), recurrent::Error>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct SequenceTagger<C: Cell = LstmCell<f32>> {
-    config: Arc<Config<C, CrossEntropy>>,
+pub struct SequenceTagger<C: Cell = LstmCell<f32>, L = CrossEntropy> {
+    config: Arc<Config<C, Objective<L>>>,
     network: Network<C>,
 }
-shape_calls!(SequenceTagger, network, network);
+shape_calls!(
+    [L: Scored<Sequences<T>, Target = Array2<usize>>] SequenceTagger<C, L>, [L], network, network
+);
 
-impl<T: Float, C: Cell<Elem = T>> ModelBuilder<SequenceTagger<C>> {
-    /// What it learns by: cross entropy with class weights, label smoothing or a class to ignore.
-    pub fn loss(mut self, loss: CrossEntropy) -> Self {
-        self.config.own = loss;
-        self
+impl<T, C, L> ModelBuilder<SequenceTagger<C, L>>
+where
+    T: Float,
+    C: Cell<Elem = T>,
+    L: Scored<Sequences<T>, Target = Array2<usize>>,
+{
+    /// Sets the loss of logits [time, batch, classes]. Default: cross entropy.
+    pub fn loss<N>(self, loss: N) -> ModelBuilder<SequenceTagger<C, N>>
+    where
+        N: Scored<Sequences<T>, Target = Array2<usize>>,
+    {
+        ModelBuilder { config: self.config.map_own(|_| Objective::new(loss)) }
     }
 }
 
 impl<T: Float, C: Cell<Elem = T>> SequenceTagger<C> {
-    /// Begins a tagger of sequences of `input_size` features, or tokens, with so many `classes`.
+    /// Returns a builder for a tagger of sequences of `input_size` features, or tokens, with `classes`.
     pub fn builder(input_size: usize, classes: usize) -> ModelBuilder<Self> {
-        ModelBuilder::new(input_size, classes)
+        let objective = Objective::new::<Sequences<T>>(CrossEntropy::default());
+        ModelBuilder::new(input_size, classes, objective)
+    }
+}
+
+impl<T, C, L> SequenceTagger<C, L>
+where
+    T: Float,
+    C: Cell<Elem = T>,
+    L: Scored<Sequences<T>, Target = Array2<usize>>,
+{
+    /// Returns the loss that it trains by.
+    pub fn loss(&self) -> &L {
+        &self.config.own.loss
     }
 
     /// How many classes there are.
@@ -131,13 +154,18 @@ impl<T: Float, C: Cell<Elem = T>> SequenceTagger<C> {
     /// # Errors
     /// Where the model is bidirectional or `batch` is zero.
     pub fn stream(&self, batch: usize) -> Result<TaggerStream<'_, C>> {
-        Ok(TaggerStream { model: self, stream: self.network.stream(batch)? })
+        Ok(TaggerStream { head: self.head(), stream: self.network.stream(batch)? })
     }
 }
 
-impl<T: Float, C: Cell<Elem = T>> Model for SequenceTagger<C> {
+impl<T, C, L> Model for SequenceTagger<C, L>
+where
+    T: Float,
+    C: Cell<Elem = T>,
+    L: Scored<Sequences<T>, Target = Array2<usize>>,
+{
     type Batch = (Sequences<T>, Array2<usize>);
-    type Score = Classification;
+    type Score = L::Score;
 
     fn loss_and_grad(
         &self,
@@ -145,44 +173,42 @@ impl<T: Float, C: Cell<Elem = T>> Model for SequenceTagger<C> {
         grad: &mut Self,
         rng: &mut dyn Rng,
     ) -> Result<f64> {
-        let loss = |logits: &Sequences<T>| self.config.own.sequences(logits, classes.view());
+        let loss = |logits: &Sequences<T>| self.loss().loss(logits, classes);
         Ok(self.network.loss_and_grad(x, None, loss, &mut grad.network, rng)?.0)
     }
 
-    fn score_batch(&self, (x, classes): &Self::Batch, score: &mut Classification) -> Result<()> {
+    fn score_batch(&self, (x, classes): &Self::Batch, score: &mut L::Score) -> Result<()> {
         let logits = self.network.outputs(x, None)?;
-        let (loss, _) = self.config.own.sequences(&logits, classes.view())?;
-        let mut count = 0;
-        for ((t, b), &class) in classes.indexed_iter() {
-            if t < x.lengths()[b] && self.config.own.ignored() != Some(class) {
-                score.add(logits.values().index_axis(Axis(0), t).row(b), class)?;
-                count += 1;
-            }
-        }
-        score.add_loss(loss.as_f64(), count);
-        Ok(())
+        let (loss, _) = self.loss().loss(&logits, classes)?;
+        self.loss().score(loss, &logits, classes, score)
     }
 }
 
-impl<C: Cell> Shape for SequenceTagger<C> {
+impl<T, C, L> Shape for SequenceTagger<C, L>
+where
+    T: Float,
+    C: Cell<Elem = T>,
+    L: Scored<Sequences<T>, Target = Array2<usize>>,
+{
     type Cell = C;
     const NAME: &'static str = "SequenceTagger";
-    type Own = CrossEntropy;
+    type Own = Objective<L>;
 
-    fn assemble(config: Config<C, CrossEntropy>, rng: &mut dyn Rng) -> Result<Self> {
+    fn assemble(config: Config<C, Objective<L>>, rng: &mut dyn Rng) -> Result<Self> {
+        config.own.check()?;
         let network = Network::new(&config, config.output_size, rng)?;
         Ok(Self { config: Arc::new(config), network })
     }
 
-    fn config(&self) -> &Config<C, CrossEntropy> {
+    fn config(&self) -> &Config<C, Objective<L>> {
         &self.config
     }
 }
 
-/// What [`SequenceTagger::stream`] makes.
+/// A stream of [`SequenceTagger::stream`].
 #[derive(Debug)]
 pub struct TaggerStream<'m, C: Cell> {
-    model: &'m SequenceTagger<C>,
+    head: &'m Linear<C::Elem>,
     stream: NetworkStream<'m, C>,
 }
 
@@ -205,11 +231,11 @@ impl<T: Float, C: Cell<Elem = T>> TaggerStream<'_, C> {
 
     /// Another stream that goes on from here by itself.
     pub fn fork(&self) -> Self {
-        Self { model: self.model, stream: self.stream.fork() }
+        Self { head: self.head, stream: self.stream.fork() }
     }
 
     fn advance(&mut self, x: Step<'_, T>) -> Result<Array2<T>> {
         let h = self.stream.step(x)?;
-        Ok(probabilities_of(self.model.network.head.forward(h)?))
+        Ok(probabilities_of(self.head.forward_rows(h)?))
     }
 }

@@ -10,8 +10,8 @@
 //! use rand::{Rng, SeedableRng};
 //! use rand_chacha::ChaCha8Rng;
 //! use recurrent::{Float, Gru, Result, Sequences, arrays};
-//! use recurrent::layer::Linear;
-//! use recurrent::loss::Mse;
+//! use recurrent::layer::{Layer, Linear};
+//! use recurrent::loss::{Loss, Mse};
 //! use recurrent::optim::Adam;
 //! use recurrent::data::Source;
 //! use recurrent::train::{Model, Score, Trainer};
@@ -36,15 +36,16 @@
 //!     type Score = Squares;
 //!     fn loss_and_grad(&self, (x, y): &Self::Batch, grad: &mut Self, rng: &mut dyn Rng) -> Result<f64> {
 //!         let (h, _, tape) = self.gru.forward_train(x, None, rng)?;
-//!         let (loss, d_y) = Mse.sequences(&self.head.forward_sequences(&h)?, y)?;
-//!         let d_h = self.head.backward_sequences(&h, d_y.view(), &mut grad.head)?;
-//!         self.gru.backward(tape, &d_h, None, &mut grad.gru)?;
-//!         Ok(f64::from(loss))
+//!         let (y_h, head_tape) = self.head.forward_train(&h, rng)?;
+//!         let (loss, d_y) = Mse.loss(&y_h, y)?;
+//!         let d_h: Sequences<f32> = self.head.backward(head_tape, &d_y, &mut grad.head)?;
+//!         self.gru.backward(tape, d_h.values(), None, &mut grad.gru)?;
+//!         Ok(loss)
 //!     }
 //!     fn score_batch(&self, (x, y): &Self::Batch, score: &mut Squares) -> Result<()> {
 //!         let (h, _) = self.gru.forward(x, None)?;
-//!         let (loss, _) = Mse.sequences(&self.head.forward_sequences(&h)?, y)?;
-//!         (score.sum, score.batches) = (score.sum + f64::from(loss), score.batches + 1.0);
+//!         let (loss, _) = Mse.loss(&self.head.forward(&h)?, y)?;
+//!         (score.sum, score.batches) = (score.sum + loss, score.batches + 1.0);
 //!         Ok(())
 //!     }
 //! }

@@ -9,7 +9,7 @@ use recurrent::cell::{
     Cell, CoupledLstmCell, GruCell, GruOptions, LayerNormLstmCell, LstmCell, PeepholeLstmCell,
     ProjectedLstmCell, ProjectedLstmOptions, Reset, RnnCell,
 };
-use recurrent::layer::Linear;
+use recurrent::layer::{Layer, Linear};
 use recurrent::sequences::Input;
 use recurrent::tensor::{RowRefs, add_outer_products};
 use recurrent::{Arrays, Lstm, Recompute, Recurrent, RecurrentBuilder, Result, Rnn, Sequences};
@@ -269,7 +269,7 @@ fn it_is_the_batch_of_its_vectors_in_every_other_way() {
     let wide = Array3::<f32>::ones((3, 2, 5));
     assert_eq!(x.with_values(wide.clone()).unwrap(), array.with_values(wide).unwrap());
     let head = Linear::<f32>::new(3, 2, &mut rng()).unwrap();
-    assert_eq!(head.forward_sequences(&x).unwrap(), head.forward_sequences(&array).unwrap());
+    assert_eq!(head.forward(&x).unwrap(), head.forward(&array).unwrap());
 
     for mut changed in [x.clone(), of(&tokens, 3, &lengths)] {
         changed.for_each_mut(&mut |_, mut array| array += 0.5);

@@ -11,7 +11,7 @@ use recurrent::cell::{
     Cell, GruCell, LstmCell, Nonlinearity, ProjectedLstmCell, ProjectedLstmOptions, RnnCell,
 };
 use recurrent::layer::Linear;
-use recurrent::loss::{BceWithLogits, CrossEntropy, Mse};
+use recurrent::loss::{BceWithLogits, CrossEntropy, Loss, Mse};
 use recurrent::optim::{Adam, Sgd, clip_global_norm};
 use recurrent::{Arrays, Float, Recurrent, Result, Sequences, State};
 use safetensors::{Dtype, SafeTensors};
@@ -211,9 +211,10 @@ fn gru_agrees() {
 }
 
 /// Holds a loss and its gradient against those under `prefix`.
-fn compare_loss<T: Float>(fixture: &Fixture, prefix: &str, (value, d): (T, Array3<T>)) {
-    let value = ArrayD::from_elem(vec![1], value);
-    let ours = HashMap::from([("value".into(), value), ("d_input".into(), d.into_dyn())]);
+fn compare_loss<T: Float>(fixture: &Fixture, prefix: &str, (value, d): (f64, Sequences<T>)) {
+    let value = ArrayD::from_elem(vec![1], T::from_f64(value));
+    let ours =
+        HashMap::from([("value".into(), value), ("d_input".into(), d.into_values().into_dyn())]);
     compare(fixture, prefix, &ours);
 }
 
@@ -234,7 +235,7 @@ fn check_cross_entropy<T: Float>(fixture: &Fixture) -> Result<()> {
             (loss, name) = (loss.class_weights(weights.clone())?, name + ".weights");
         }
         let plain = if options == 0 { ".plain" } else { "" };
-        let result = loss.sequences(&logits, targets.view())?;
+        let result = loss.loss(&logits, &targets)?;
         compare_loss(fixture, &format!("{name}{plain}/"), result);
     }
     Ok(())
@@ -253,10 +254,10 @@ fn check_elementwise_losses<T: Float>(fixture: &Fixture) -> Result<()> {
     for (kind, lengths) in [("full", full), ("ragged", fixture.indices("lengths"))] {
         let input = Sequences::new(input.clone(), lengths)?;
         let target = |name: &str| input.with_values(fixture.get(name));
-        let mse = Mse.sequences(&input, &target("values")?)?;
+        let mse = Mse.loss(&input, &target("values")?)?;
         compare_loss(fixture, &format!("mse.{kind}/"), mse);
         for name in ["labels", "probabilities"] {
-            let bce = BceWithLogits::default().sequences(&input, &target(name)?)?;
+            let bce = BceWithLogits::default().loss(&input, &target(name)?)?;
             compare_loss(fixture, &format!("bce_{name}.{kind}/"), bce);
         }
     }

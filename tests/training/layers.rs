@@ -5,8 +5,8 @@ use ndarray::{Array1, Array2, Array3, Axis, Ix1, Ix2, Ix3, array};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use recurrent::check::GradientCheck;
-use recurrent::layer::{Conv1d, LayerNorm, Padding, VariationalDropout, WeightDrop};
-use recurrent::loss::{BceWithLogits, KlDivergence};
+use recurrent::layer::{Conv1d, Layer, LayerNorm, Padding, VariationalDropout, WeightDrop};
+use recurrent::loss::{BceWithLogits, KlDivergence, Loss};
 use recurrent::optim::{Adam, Groups, Optimizer, Sgd, clip_value};
 use recurrent::{Arrays, Error, Lstm, Result, Sequences, arrays};
 
@@ -30,6 +30,22 @@ fn agrees<A: Arrays<Elem = f64>>(point: &A, gradient: &A, loss: impl FnMut(&A) -
     assert!(report.relative_error <= 1e-6, "{report}");
 }
 
+/// The gradients of Σ w ∘ y by the layer and by `x`, and y.
+fn gradients<L>(
+    layer: &L,
+    x: &Sequences<f64>,
+    w: &Sequences<f64>,
+) -> (L, Sequences<f64>, Sequences<f64>)
+where
+    L: Layer<Sequences<f64>, Output = Sequences<f64>, Elem = f64>,
+{
+    let (y, tape) = layer.forward_train(x, &mut rng()).unwrap();
+    assert_eq!(y, layer.forward(x).unwrap());
+    let mut grad = layer.zeros_like();
+    let d_x = layer.backward(tape, w, &mut grad).unwrap();
+    (grad, d_x, y)
+}
+
 #[test]
 fn layer_norm_gradients_match_finite_differences_on_rows_and_sequences() {
     for features in [1, 3, 7, 17] {
@@ -40,23 +56,16 @@ fn layer_norm_gradients_match_finite_differences_on_rows_and_sequences() {
         });
         let flat = |seed| random((1, 5, features), seed).index_axis_move(Axis(0), 0);
         let (x, w, mut grad) = (flat(1), flat(2), norm.zeros_like());
-        let d_x = norm.backward(x.view(), w.view(), &mut grad).unwrap();
-        agrees(&(norm.clone(), x), &(grad, d_x), |(norm, x)| {
-            Ok((norm.forward(x.view())? * &w).sum())
-        });
+        let d_x: Array2<f64> = norm.backward(x.clone(), &w, &mut grad).unwrap();
+        agrees(&(norm.clone(), x), &(grad, d_x), |(norm, x)| Ok((norm.forward(x)? * &w).sum()));
         for lengths in LENGTHS {
-            let (x, w) = (sequences(features, lengths, 3), random((6, 3, features), 4));
-            let run = |x: &Sequences<f64>| {
-                let mut grad = norm.zeros_like();
-                let d_x = norm.backward_sequences(x, w.view(), &mut grad).unwrap();
-                (grad, d_x, norm.forward_sequences(x).unwrap())
-            };
+            let (x, w) = (sequences(features, lengths, 3), sequences(features, lengths, 4));
+            let run = |x: &Sequences<f64>| gradients(&norm, x, &w);
             let (grad, d_x, y) = run(&x);
             let (_, d_again, y_again) = run(&padded(&x, f64::NAN));
             assert_eq!((&d_x, &y), (&d_again, &y_again));
-            let d_x = x.with_values(d_x).unwrap();
             agrees(&(norm.clone(), x), &(grad, d_x), |(norm, x)| {
-                Ok((norm.forward_sequences(x)?.into_values() * &w).sum())
+                Ok((norm.forward(x)?.into_values() * w.values()).sum())
             });
         }
     }
@@ -71,10 +80,10 @@ fn layer_norm_gradients_do_not_depend_on_the_layout_of_arrays() {
     let (x, d_y) = (flat(1), flat(2));
     let run = |x: &Array2<f64>, d_y: &Array2<f64>| {
         let mut grad = norm.zeros_like();
-        let d_x = norm.backward(x.view(), d_y.view(), &mut grad).unwrap();
+        let d_x: Array2<f64> = norm.backward(x.clone(), d_y, &mut grad).unwrap();
         let mut all = d_x.iter().copied().collect::<Vec<f64>>();
         grad.for_each(&mut |_, array| all.extend(array));
-        (all, norm.forward(x.view()).unwrap())
+        (all, norm.forward(x).unwrap())
     };
     let expected = run(&x, &d_y);
     assert_eq!(run(&columns(&x), &d_y), expected);
@@ -94,18 +103,13 @@ fn convolution_gradients_match_finite_differences_for_every_window() {
             let conv = Conv1d::<f64>::new(input, output, kernel, &mut rng()).unwrap();
             let conv = conv.padding(padding).dilation(dilation).unwrap();
             for lengths in LENGTHS {
-                let (x, w) = (sequences(input, lengths, 3), random((6, 3, output), 4));
-                let run = |x: &Sequences<f64>| {
-                    let mut grad = conv.zeros_like();
-                    let d_x = conv.backward(x, w.view(), &mut grad).unwrap();
-                    (grad, d_x, conv.forward(x).unwrap())
-                };
+                let (x, w) = (sequences(input, lengths, 3), sequences(output, lengths, 4));
+                let run = |x: &Sequences<f64>| gradients(&conv, x, &w);
                 let (grad, d_x, y) = run(&x);
                 let (_, d_again, y_again) = run(&padded(&x, f64::NAN));
                 assert_eq!((&d_x, &y), (&d_again, &y_again));
-                let d_x = x.with_values(d_x).unwrap();
                 agrees(&(conv.clone(), x), &(grad, d_x), |(conv, x)| {
-                    Ok((conv.forward(x)?.into_values() * &w).sum())
+                    Ok((conv.forward(x)?.into_values() * w.values()).sum())
                 });
             }
         }
@@ -141,7 +145,7 @@ fn normalisation_convolution_and_divergence_agree_with_pytorch() {
         Sequences::new(file.get::<Ix3>(&format!("{name}.x")), lengths.clone()).unwrap()
     };
     /// Gives `layer` the parameters of the fixture.
-    fn told<A: Arrays<Elem = f64>>(mut layer: A, file: &Fixture, name: &str) -> A {
+    fn with_parameters<A: Arrays<Elem = f64>>(mut layer: A, file: &Fixture, name: &str) -> A {
         layer.for_each_mut(&mut |key, mut array| {
             array.assign(&file.get::<ndarray::IxDyn>(&format!("{name}.{key}")));
         });
@@ -154,11 +158,12 @@ fn normalisation_convolution_and_divergence_agree_with_pytorch() {
             assert!(far < 1e-14, "{name}.{key}: {far:e}");
         });
     }
-    let norm = told(LayerNorm::new(3).unwrap(), &file, "layer_norm");
-    let (x_norm, d_y) = (x("layer_norm"), file.get::<Ix3>("layer_norm.d_y"));
-    near("layer_norm.y", norm.forward_sequences(&x_norm).unwrap().values());
-    let mut grad = norm.zeros_like();
-    near("layer_norm.d_x", &norm.backward_sequences(&x_norm, d_y.view(), &mut grad).unwrap());
+    let norm = with_parameters(LayerNorm::new(3).unwrap(), &file, "layer_norm");
+    let x_norm = x("layer_norm");
+    let d_y = x_norm.with_values(file.get::<Ix3>("layer_norm.d_y")).unwrap();
+    let (grad, d_x, y) = gradients(&norm, &x_norm, &d_y);
+    near("layer_norm.y", y.values());
+    near("layer_norm.d_x", d_x.values());
     check(&grad, &file, "layer_norm");
 
     for (name, padding, kernel, dilation) in [
@@ -169,16 +174,17 @@ fn normalisation_convolution_and_divergence_agree_with_pytorch() {
         ("conv.causal_2_3", Padding::Causal, 2, 3),
     ] {
         let conv = Conv1d::new(3, 5, kernel, &mut rng()).unwrap().padding(padding);
-        let conv = told(conv.dilation(dilation).unwrap(), &file, name);
-        let (x, d_y) = (x(name), file.get::<Ix3>(&format!("{name}.d_y")));
-        near(&format!("{name}.y"), conv.forward(&x).unwrap().values());
-        let mut grad = conv.zeros_like();
-        near(&format!("{name}.d_x"), &conv.backward(&x, d_y.view(), &mut grad).unwrap());
+        let conv = with_parameters(conv.dilation(dilation).unwrap(), &file, name);
+        let x = x(name);
+        let d_y = x.with_values(file.get::<Ix3>(&format!("{name}.d_y"))).unwrap();
+        let (grad, d_x, y) = gradients(&conv, &x, &d_y);
+        near(&format!("{name}.y"), y.values());
+        near(&format!("{name}.d_x"), d_x.values());
         check(&grad, &file, name);
     }
 
     let (logits, target) = (file.get::<Ix2>("kl.logits"), file.get::<Ix2>("kl.target"));
-    let (loss, gradient) = KlDivergence.rows(logits.view(), target.view()).unwrap();
+    let (loss, gradient) = KlDivergence.loss(&logits, &target).unwrap();
     assert!((loss - file.get::<ndarray::Ix0>("kl.loss").into_scalar()).abs() < 1e-14);
     assert!(distance(&gradient, &file.get("kl.gradient")) < 1e-15);
 }
@@ -191,29 +197,30 @@ fn the_divergence_s_gradient_matches_finite_differences() {
         let (x, mut y) = (sequences(classes, lengths, 1), random((6, 3, classes), 2));
         y.mapv_inplace(|y| if y < -0.5 { 0.0 } else { y.abs() });
         let y = x.with_values(y).unwrap();
-        let (loss, gradient) = KlDivergence.sequences(&x, &y).unwrap();
-        let poisoned =
-            KlDivergence.sequences(&padded(&x, f64::NAN), &padded(&y, f64::NAN)).unwrap();
+        let (loss, gradient) = KlDivergence.loss(&x, &y).unwrap();
+        let poisoned = KlDivergence.loss(&padded(&x, f64::NAN), &padded(&y, f64::NAN)).unwrap();
         assert_eq!((loss, &gradient), (poisoned.0, &poisoned.1));
-        let gradient = x.with_values(gradient).unwrap();
-        agrees(&x, &gradient, |x| Ok(KlDivergence.sequences(x, &y)?.0));
+        agrees(&x, &gradient, |x| Ok(KlDivergence.loss(x, &y)?.0));
     }
 }
 
 #[test]
 fn variational_dropout_is_the_same_at_every_step() {
     let (x, dropout) = (sequences(40, [6, 6, 6], 1), VariationalDropout::new(0.25).unwrap());
-    let (y, mask) = dropout.forward_train(&x, &mut rng());
+    let (y, mask) = dropout.forward_train(&x, &mut rng()).unwrap();
     assert!(mask.iter().all(|&m| m == 0.0 || m == 1.0 / 0.75));
     assert!(mask.iter().any(|&m| m == 0.0) && mask.iter().any(|&m| m > 0.0));
     for t in 0..6 {
         let at = |x: &Sequences<f64>| x.values().index_axis(Axis(0), t).to_owned();
         assert_eq!(at(&y), at(&x) * &mask);
     }
-    let w = random((6, 3, 40), 2);
-    let d_x = x.with_values(dropout.backward(&mask, w.view()).unwrap()).unwrap();
-    agrees(&x, &d_x, |x| Ok((dropout.forward_train(x, &mut rng()).0.into_values() * &w).sum()));
-    assert!(dropout.backward(&mask, random((6, 2, 40), 1).view()).is_err());
+    let w = sequences(40, [6, 6, 6], 2);
+    let d_x = dropout.backward(mask.clone(), &w, &mut dropout.clone()).unwrap();
+    agrees(&x, &d_x, |x| {
+        Ok((dropout.forward_train(x, &mut rng())?.0.into_values() * w.values()).sum())
+    });
+    let narrow = Sequences::full(random((6, 2, 40), 1)).unwrap();
+    assert!(dropout.backward(mask, &narrow, &mut dropout.clone()).is_err());
 }
 
 #[test]
@@ -310,12 +317,12 @@ fn nonsense_is_refused_by_name() {
     assert!(matches!(clip_value(&mut grad, 1.0), Err(Error::NonFinite { index: 1, .. })));
     assert!(clip_value(&mut array![1.0], -1.0).is_err());
     let target = array![[0.5, -0.5]];
-    let error = KlDivergence.rows(target.view(), target.view()).unwrap_err();
+    let error = KlDivergence.loss(&target, &target).unwrap_err();
     assert_eq!(says(error), "target[0, 0, 1]: expected a probability, got -0.5");
     let weight = BceWithLogits::default().positive_weight(vec![1.0, -1.0]).unwrap_err();
     assert_eq!(says(weight), "positive_weight[1]: expected a finite weight of at least 0, got -1");
     let weighted = BceWithLogits::default().positive_weight(vec![2.0]).unwrap();
-    let error = weighted.rows(target.view(), target.view()).unwrap_err();
+    let error = weighted.loss(&target, &target).unwrap_err();
     assert_eq!(says(error), "positive_weight: expected [2] (features), got [1]");
     let mut lost = Groups::new(Sgd::new(0.1).unwrap()).frozen("lost");
     let (mut theta, grad): (Array2<f64>, Array2<f64>) = (array![[1.0]], array![[1.0]]);

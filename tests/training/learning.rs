@@ -11,7 +11,7 @@ use recurrent::data::{WindowBatch, Windows};
 use recurrent::layer::Pooling;
 use recurrent::loss::{CrossEntropy, Huber};
 use recurrent::model::{
-    Criterion, Forecaster, SequenceClassifier, SequenceGenerator, SequenceRegressor, SequenceTagger,
+    Forecaster, SequenceClassifier, SequenceGenerator, SequenceRegressor, SequenceTagger,
 };
 use recurrent::optim::{Adam, Adaptive, Optimizer, Sgd, clip_global_norm};
 use recurrent::train::Model;
@@ -103,7 +103,7 @@ fn a_tagger_of_embedded_tokens_learns_as_in_pytorch() {
 #[test]
 fn a_regressor_of_mean_outputs_learns_as_in_pytorch() {
     let builder = SequenceRegressor::<RnnCell<f64>>::builder(3, 2).hidden_size(5);
-    let builder = builder.pooling(Pooling::Mean).loss(Criterion::Huber(Huber::new(0.5).unwrap()));
+    let builder = builder.pooling(Pooling::Mean).loss(Huber::new(0.5).unwrap());
     let model = builder.build(&mut rng()).unwrap();
     let sgd = Sgd::new(0.1).unwrap().momentum(0.9).unwrap().nesterov(true);
     Training::new("regressor").check(model, sgd, |of, k| (of.values(k), of.data("y", k)));

@@ -4,7 +4,9 @@ use ndarray::{Array2, Array3, Ix0, Ix1, Ix2, array};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use recurrent::check::GradientCheck;
-use recurrent::loss::{BceWithLogits, CrossEntropy, Huber, KlDivergence, Mae, Mse, Quantile, Sum};
+use recurrent::loss::{
+    BceWithLogits, CrossEntropy, Huber, KlDivergence, Loss, Mae, Mse, Quantile, Sum,
+};
 use recurrent::{Result, Sequences};
 
 use crate::common::fixture::Fixture;
@@ -14,10 +16,10 @@ fn random(shape: (usize, usize, usize), seed: u64) -> Array3<f64> {
     Array3::from_shape_simple_fn(shape, || rng.random_range(-2.0..2.0))
 }
 
-type Value = Result<(f64, Array3<f64>)>;
+type Value = Result<(f64, Sequences<f64>)>;
 
 fn agrees(x: &Sequences<f64>, loss: impl Fn(&Sequences<f64>) -> Value) {
-    let gradient = x.with_values(loss(x).unwrap().1).unwrap();
+    let gradient = loss(x).unwrap().1;
     let report = GradientCheck::default().run(x, &gradient, |x| Ok(loss(x)?.0)).unwrap();
     assert!(report.relative_error <= 1e-6, "{report}");
 }
@@ -31,15 +33,15 @@ fn gradients_match_finite_differences_over_any_lengths() {
             sequences(features, seed as u64).unwrap(),
             sequences(features, 100 + seed as u64).unwrap(),
         );
-        agrees(&x, |x| Mae.sequences(x, &y));
-        agrees(&x, |x| Huber::new(0.7).unwrap().sequences(x, &y));
+        agrees(&x, |x| Mae.loss(x, &y));
+        agrees(&x, |x| Huber::new(0.7).unwrap().loss(x, &y));
         let weight = (0..features).map(|j| 0.5 + j as f64).collect();
         let bce = BceWithLogits::default().positive_weight(weight).unwrap();
         let target = y.with_values(y.values().mapv(|y| f64::from(u8::from(y > 0.0)))).unwrap();
-        agrees(&x, |x| bce.sequences(x, &target));
+        agrees(&x, |x| bce.loss(x, &target));
         let wide = sequences(3 * features, 200 + seed as u64).unwrap();
         let levels = Quantile::new(vec![0.1, 0.5, 0.8]).unwrap();
-        agrees(&wide, |x| levels.sequences(x, &y));
+        agrees(&wide, |x| levels.loss(x, &y));
     }
 }
 
@@ -57,14 +59,14 @@ fn a_sum_is_that_of_its_rows_and_has_its_gradient() {
         ($loss:expr, $x:expr, $y:expr, $terms:expr) => {{
             let by_row = real.map(|place| {
                 let (x, y) = (row($x, place), row($y, place));
-                $terms * $loss.rows(x.view(), y.view()).unwrap().0
+                $terms * $loss.loss(&x, &y).unwrap().0
             });
-            let sum = Sum($loss).sequences($x, $y).unwrap().0;
+            let sum = Sum($loss).loss($x, $y).unwrap().0;
             assert!((sum - by_row.iter().sum::<f64>()).abs() < 1e-12 * sum.abs(), "{sum}");
             let (x, y) = (row($x, (3, 0)), row($y, (3, 0)));
-            let one = Sum($loss).rows(x.view(), y.view()).unwrap().0;
+            let one = Sum($loss).loss(&x, &y).unwrap().0;
             assert!((one - by_row[6]).abs() < 1e-14 * sum.abs(), "{one}");
-            agrees($x, |x| Sum($loss).sequences(x, $y));
+            agrees($x, |x| Sum($loss).loss(x, $y));
         }};
     }
     check!(Mse, &x, &y, 5.0);
@@ -79,15 +81,15 @@ fn a_sum_is_that_of_its_rows_and_has_its_gradient() {
     let classes = Array2::from_shape_fn((4, 3), |(t, b)| (3 * t + b) % 5);
     let by_row = real.map(|(t, b)| match classes[[t, b]] {
         4 => 0.0,
-        class => weights[class] * loss.rows(row(&x, (t, b)).view(), &[class]).unwrap().0,
+        class => weights[class] * loss.loss(&row(&x, (t, b)), &vec![class]).unwrap().0,
     });
-    let sum = Sum(loss.clone()).sequences(&x, classes.view()).unwrap().0;
+    let sum = Sum(loss.clone()).loss(&x, &classes).unwrap().0;
     assert!((sum - by_row.iter().sum::<f64>()).abs() < 1e-12 * sum, "{sum}");
-    let one = Sum(loss.clone()).rows(row(&x, (3, 0)).view(), &[classes[[3, 0]]]);
+    let one = Sum(loss.clone()).loss(&row(&x, (3, 0)), &vec![classes[[3, 0]]]);
     assert!(one.is_err(), "the only row is ignored");
-    agrees(&x, |x| Sum(loss.clone()).sequences(x, classes.view()));
+    agrees(&x, |x| Sum(loss.clone()).loss(x, &classes));
     let huge = array![[1e300_f64; 20]];
-    let error = Sum(Mae).rows(huge.map(|x| x * 1e8).view(), (-1.0 * &huge).view());
+    let error = Sum(Mae).loss(&huge.map(|x| x * 1e8), &(-1.0 * &huge));
     assert!(error.is_err(), "a sum that is not finite");
 }
 
@@ -103,10 +105,10 @@ fn values_and_gradients_agree_with_pytorch() {
         assert!((loss - expected.0).abs() < 1e-14, "{name}: {loss}, not {}", expected.0);
         assert!((gradient - expected.1).iter().all(|d| d.abs() < 1e-15), "{name}");
     };
-    check("mae", Mae.rows(x.view(), y.view()).unwrap());
-    check("huber", Huber::new(0.5).unwrap().rows(x.view(), y.view()).unwrap());
+    check("mae", Mae.loss(&x, &y).unwrap());
+    check("huber", Huber::new(0.5).unwrap().loss(&x, &y).unwrap());
     let bce = BceWithLogits::default().positive_weight(weight).unwrap();
-    check("bce", bce.rows(x.view(), yes.view()).unwrap());
+    check("bce", bce.loss(&x, &yes).unwrap());
 }
 
 #[test]
@@ -121,9 +123,9 @@ fn padding_changes_nothing() {
         let (x, y) = (fill(&x), fill(&y));
         let median = Quantile::new(vec![0.5]).unwrap();
         (
-            Mae.sequences(&x, &y).unwrap(),
-            Huber::default().sequences(&x, &y).unwrap(),
-            median.sequences(&x, &y).unwrap(),
+            Mae.loss(&x, &y).unwrap(),
+            Huber::default().loss(&x, &y).unwrap(),
+            median.loss(&x, &y).unwrap(),
         )
     };
     assert_eq!(of(0.0), of(f64::NAN));
@@ -132,18 +134,18 @@ fn padding_changes_nothing() {
 #[test]
 fn a_median_is_half_the_absolute_error_and_equal_values_have_no_gradient() {
     let (x, y) = (array![[1.0_f64, 2.0, 3.0]], array![[1.0, 4.0, 0.0]]);
-    let (mae, _) = Mae.rows(x.view(), y.view()).unwrap();
-    let (median, d) = Quantile::new(vec![0.5]).unwrap().rows(x.view(), y.view()).unwrap();
+    let (mae, _) = Mae.loss(&x, &y).unwrap();
+    let (median, d) = Quantile::new(vec![0.5]).unwrap().loss(&x, &y).unwrap();
     assert!((mae - 2.0 * median).abs() < 1e-15);
     assert_eq!(d[[0, 0]], 0.0);
-    assert_eq!(Mae.rows(x.view(), x.view()).unwrap().1, array![[0.0, 0.0, 0.0]]);
+    assert_eq!(Mae.loss(&x, &x).unwrap().1, array![[0.0, 0.0, 0.0]]);
 }
 
 #[test]
 fn a_sure_yes_or_no_does_not_overflow() {
     let (logits, target) = (array![[800.0, -800.0]], array![[1.0, 0.0]]);
     let bce = BceWithLogits::default().positive_weight(vec![5.0, 5.0]).unwrap();
-    assert_eq!(bce.rows(logits.view(), target.view()).unwrap(), (0.0, array![[0.0, 0.0]]));
+    assert_eq!(bce.loss(&logits, &target).unwrap(), (0.0, array![[0.0, 0.0]]));
 }
 
 #[test]
@@ -156,11 +158,11 @@ fn what_makes_no_sense_is_refused_by_name() {
     let weight = BceWithLogits::default().positive_weight(vec![1.0, -1.0]);
     assert!(message(weight.unwrap_err()).starts_with("positive_weight"));
     let (x, y) = (array![[1.0, 2.0]], array![[1.0]]);
-    assert!(message(Mae.rows(x.view(), y.view()).unwrap_err()).starts_with("target"));
-    let two = Quantile::new(vec![0.1, 0.5, 0.9]).unwrap().rows(x.view(), y.view());
+    assert!(message(Mae.loss(&x, &y).unwrap_err()).starts_with("target"));
+    let two = Quantile::new(vec![0.1, 0.5, 0.9]).unwrap().loss(&x, &y);
     assert!(message(two.unwrap_err()).starts_with("predicted"));
     let nan = array![[f64::NAN]];
-    assert!(message(Mae.rows(nan.view(), y.view()).unwrap_err()).starts_with("loss"));
-    let quantile = Quantile::new(vec![0.5]).unwrap().rows(nan.view(), y.view());
+    assert!(message(Mae.loss(&nan, &y).unwrap_err()).starts_with("loss"));
+    let quantile = Quantile::new(vec![0.5]).unwrap().loss(&nan, &y);
     assert!(message(quantile.unwrap_err()).starts_with("loss"));
 }

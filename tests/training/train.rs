@@ -10,8 +10,8 @@ use ndarray::{Array2, Array3, Axis};
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use recurrent::data::Source;
-use recurrent::layer::{Dropout, Linear};
-use recurrent::loss::CrossEntropy;
+use recurrent::layer::{Dropout, Layer, Linear};
+use recurrent::loss::{CrossEntropy, Loss};
 use recurrent::optim::schedule::{Constant, Cosine, ReduceOnPlateau, Schedule, Warmup};
 use recurrent::optim::{Adam, Adaptive, Groups, Optimizer, Sgd};
 use recurrent::train::{Event, Flow, History, Model, Score, Trainer};
@@ -59,10 +59,11 @@ impl Model for Net<f64> {
     fn loss_and_grad(&self, (x, y): &Batch, grad: &mut Self, rng: &mut dyn Rng) -> Result<f64> {
         let (output, last, tape) = self.lstm.forward_train(x, None, rng)?;
         let h = last.part("h", 0, false)?.to_owned();
-        let (dropped, mask) = Dropout::new(0.2)?.forward_train(&h, rng);
-        let logits = self.head.forward(dropped.view())?;
-        let (loss, d_logits) = CrossEntropy::default().rows(logits.view(), y)?;
-        let d_h = self.head.backward(dropped.view(), d_logits.view(), &mut grad.head)? * mask;
+        let (dropped, mask) = Dropout::new(0.2)?.forward_train(&h, rng)?;
+        let (logits, rows) = self.head.forward_train(&dropped, rng)?;
+        let (loss, d_logits) = CrossEntropy::default().loss(&logits, y)?;
+        let d_dropped: Array2<f64> = self.head.backward(rows, &d_logits, &mut grad.head)?;
+        let d_h = d_dropped * mask;
         let mut d_last = self.lstm.zero_state(x.batch())?;
         d_last.set("h", d_h.insert_axis(Axis(0)))?;
         let d_output = Array3::zeros(output.values().dim());
@@ -72,8 +73,8 @@ impl Model for Net<f64> {
 
     fn score_batch(&self, (x, y): &Batch, score: &mut Judged) -> Result<()> {
         let (_, last) = self.lstm.forward(x, None)?;
-        let logits = self.head.forward(last.part("h", 0, false)?)?;
-        let (loss, _) = CrossEntropy::default().rows(logits.view(), y)?;
+        let logits = self.head.forward(&last.part("h", 0, false)?.to_owned())?;
+        let (loss, _) = CrossEntropy::default().loss(&logits, y)?;
         let right = y.iter().zip(logits.rows()).filter(|(y, row)| (row[1] > row[0]) == (**y == 1));
         score.nats += loss * y.len() as f64;
         score.right += right.count() as f64;

@@ -2,10 +2,10 @@
 
 use ndarray::{Array, Array2, Axis, Ix2};
 use peer_protocol::{Array as Tensor, Case, Result, Tensors, Work};
-use recurrent::layer::{Embedding, Linear};
-use recurrent::loss::CrossEntropy;
+use recurrent::layer::{Embedding, Layer, Linear};
+use recurrent::loss::{CrossEntropy, Loss};
 use recurrent::optim::{Adam, clip_global_norm};
-use recurrent::{Arrays, Float, Lstm, arrays};
+use recurrent::{Arrays, Float, Lstm, Sequences, arrays};
 
 use crate::sequence::rng;
 use crate::tensors::{array, named, set};
@@ -45,20 +45,20 @@ impl<T: Float> CharLm<T> {
     }
 
     /// One training step: the loss, and the norm of the gradient before clipping.
-    fn step(&mut self) -> Result<(T, f64)> {
+    fn step(&mut self) -> Result<(f64, f64)> {
         let Self { model, adam, tokens, targets } = self;
         let lengths = vec![tokens.nrows(); tokens.ncols()];
-        let x = model.embedding.forward(tokens.view(), &lengths)?;
+        let symbols = model.embedding.num_embeddings();
+        let tokens = Sequences::one_hot(tokens.view(), symbols, lengths)?;
+        let (x, words) = model.embedding.forward_train(&tokens, &mut rng())?;
         let (output, _, tape) = model.lstm.forward_train(&x, None, &mut rng())?;
-        let logits = model.linear.forward_sequences(&output)?;
-        let (loss, d_logits) = CrossEntropy::default().sequences(&logits, targets.view())?;
+        let (logits, rows) = model.linear.forward_train(&output, &mut rng())?;
+        let (loss, d_logits) = CrossEntropy::default().loss(&logits, targets)?;
 
         let mut grad = model.zeros_like();
-        let d_output =
-            model.linear.backward_sequences(&output, d_logits.view(), &mut grad.linear)?;
-        let (d_x, _) = model.lstm.backward(tape, &d_output, None, &mut grad.lstm)?;
-        let d_x = d_x.expect("the rows of an embedding are dense");
-        model.embedding.backward(tokens.view(), &lengths, d_x.view(), &mut grad.embedding)?;
+        let d_output: Sequences<T> = model.linear.backward(rows, &d_logits, &mut grad.linear)?;
+        let (d_x, _) = model.lstm.backward(tape, d_output.values(), None, &mut grad.lstm)?;
+        model.embedding.backward(words, &x.with_values(d_x.expect("the rows of an embedding are dense"))?, &mut grad.embedding)?;
         let norm = clip_global_norm(&mut grad, 1.0)?;
         adam.step(model, &grad)?;
         Ok((loss, norm))

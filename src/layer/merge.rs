@@ -1,0 +1,200 @@
+//! Two values as one: side by side, or added.
+//!
+//! ```text
+//! concat   y = [a, b]     d_a, d_b = the parts of d_y
+//! add      y = a + b      d_a = d_b = d_y
+//! ```
+
+use std::fmt::{self, Debug, Formatter};
+use std::marker::PhantomData;
+
+use ndarray::{Array2, Axis, concatenate};
+use rand::Rng;
+
+use crate::arrays::Arrays;
+use crate::error::{Error, Result, check_shape};
+use crate::float::Float;
+use crate::layer::Layer;
+use crate::layer::steps::{check, zero_padding, zip_map};
+use crate::sequences::Sequences;
+
+/// Values whose last axis is features: rows [batch, features], and sequences
+/// [time, batch, features].
+pub trait Features: Arrays {
+    /// Returns the number of features.
+    fn width(&self) -> usize;
+
+    /// Returns the features of both side by side, those of `self` first.
+    ///
+    /// # Errors
+    /// If the other axes, or the lengths, differ.
+    fn concat(&self, other: &Self) -> Result<Self>;
+
+    /// Returns the first `width` features and the others.
+    ///
+    /// # Errors
+    /// Unless each part has at least one feature.
+    fn split(&self, width: usize) -> Result<(Self, Self)>;
+
+    /// Returns the sum of both.
+    ///
+    /// # Errors
+    /// If a shape, or the lengths, differ.
+    fn add(&self, other: &Self) -> Result<Self>;
+}
+
+/// Fails unless `width` of `all` features leave features on both sides.
+fn check_split(width: usize, all: usize) -> Result<()> {
+    match (1..all).contains(&width) {
+        true => Ok(()),
+        false => Err(Error::argument("width", format!("from 1 to less than {all}"), width)),
+    }
+}
+
+impl<T: Float> Features for Array2<T> {
+    fn width(&self) -> usize {
+        self.ncols()
+    }
+
+    fn concat(&self, other: &Self) -> Result<Self> {
+        let expected = [self.nrows(), other.ncols()];
+        check_shape("second", "rows, features", &expected, other.shape())?;
+        let joined = concatenate(Axis(1), &[self.view(), other.view()]);
+        Ok(joined.expect("as many rows, as was checked").as_standard_layout().into_owned())
+    }
+
+    fn split(&self, width: usize) -> Result<(Self, Self)> {
+        check_split(width, self.ncols())?;
+        let (first, second) = self.view().split_at(Axis(1), width);
+        let own = |part: ndarray::ArrayView2<'_, T>| part.as_standard_layout().into_owned();
+        Ok((own(first), own(second)))
+    }
+
+    fn add(&self, other: &Self) -> Result<Self> {
+        check_shape("second", "rows, features", self.shape(), other.shape())?;
+        Ok(self + other)
+    }
+}
+
+impl<T: Float> Features for Sequences<T> {
+    fn width(&self) -> usize {
+        self.features()
+    }
+
+    fn concat(&self, other: &Self) -> Result<Self> {
+        check("second", self, (other.features(), "time, batch, features"), other)?;
+        let joined = concatenate(Axis(2), &[self.values().view(), other.values().view()]);
+        let joined = joined.expect("as many steps, as was checked");
+        let mut values = joined.as_standard_layout().into_owned();
+        zero_padding(&mut values, self.lengths());
+        self.with_values(values)
+    }
+
+    fn split(&self, width: usize) -> Result<(Self, Self)> {
+        check_split(width, self.features())?;
+        let (first, second) = self.values().view().split_at(Axis(2), width);
+        let own = |part: ndarray::ArrayView3<'_, T>| {
+            let mut part = part.as_standard_layout().into_owned();
+            zero_padding(&mut part, self.lengths());
+            self.with_values(part)
+        };
+        Ok((own(first)?, own(second)?))
+    }
+
+    fn add(&self, other: &Self) -> Result<Self> {
+        check("second", self, (self.features(), "time, batch, features"), other)?;
+        zip_map(self, other.values(), |a, b| a + b)
+    }
+}
+
+/// The features of both parts of a pair side by side, those of the first part first.
+///
+/// ```
+/// use ndarray::{Array2, array};
+/// use recurrent::layer::{Concat, Layer};
+///
+/// let pair = (array![[1.0], [2.0]], array![[3.0, 4.0], [5.0, 6.0]]); // [batch, features] each
+/// let y = Concat::<f64>::new().forward(&pair)?;
+/// assert_eq!(y, array![[1.0, 3.0, 4.0], [2.0, 5.0, 6.0]]);
+/// # Ok::<(), recurrent::Error>(())
+/// ```
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct Concat<T>(PhantomData<T>);
+crate::arrays!(Concat {});
+
+impl<T: Float> Concat<T> {
+    /// Returns the layer, which has no parameters.
+    pub fn new() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<T> Debug for Concat<T> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str("Concat")
+    }
+}
+
+impl<T: Float, X: Features<Elem = T>> Layer<(X, X)> for Concat<T> {
+    type Output = X;
+    /// The widths of both parts.
+    type Tape = (usize, usize);
+
+    fn forward(&self, (first, second): &(X, X)) -> Result<X> {
+        first.concat(second)
+    }
+
+    fn forward_train(&self, x: &(X, X), _: &mut dyn Rng) -> Result<(X, Self::Tape)> {
+        Ok((self.forward(x)?, (x.0.width(), x.1.width())))
+    }
+
+    fn backward(&self, (first, second): Self::Tape, d_y: &X, _: &mut Self) -> Result<(X, X)> {
+        check_shape("d_y", "features", &[first + second], &[d_y.width()])?;
+        d_y.split(first)
+    }
+}
+
+/// The sum of both parts of a pair.
+///
+/// ```
+/// use ndarray::array;
+/// use recurrent::layer::{Add, Layer};
+///
+/// let y = Add::<f64>::new().forward(&(array![[1.0, 2.0]], array![[3.0, 4.0]]))?;
+/// assert_eq!(y, array![[4.0, 6.0]]);
+/// # Ok::<(), recurrent::Error>(())
+/// ```
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct Add<T>(PhantomData<T>);
+crate::arrays!(Add {});
+
+impl<T: Float> Add<T> {
+    /// Returns the layer, which has no parameters.
+    pub fn new() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<T> Debug for Add<T> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str("Add")
+    }
+}
+
+impl<T: Float, X: Features<Elem = T>> Layer<(X, X)> for Add<T> {
+    type Output = X;
+    /// Nothing: the gradient of a sum does not depend on its values.
+    type Tape = ();
+
+    fn forward(&self, (first, second): &(X, X)) -> Result<X> {
+        first.add(second)
+    }
+
+    fn forward_train(&self, x: &(X, X), _: &mut dyn Rng) -> Result<(X, ())> {
+        Ok((self.forward(x)?, ()))
+    }
+
+    fn backward(&self, (): (), d_y: &X, _: &mut Self) -> Result<(X, X)> {
+        Ok((d_y.clone(), d_y.clone()))
+    }
+}

@@ -1,0 +1,147 @@
+//! [`Loss`]: how far predictions are from their targets; [`Batch`]: rows or sequences.
+
+use ndarray::{Array2, Array3, ArrayView3, Axis};
+
+use crate::arrays::Arrays;
+use crate::error::Result;
+use crate::float::Float;
+use crate::sequences::Sequences;
+
+/// A mean loss of predictions `P`, with its gradient.
+///
+/// `P` is a value such as rows `[batch, features]`, [`Sequences`] `[time, batch, features]`, or a pair of
+/// values. The gradient has the type of the prediction.
+///
+/// A loss of one's own needs two functions. [`model::Scored`](crate::model::Scored) lets the ready
+/// models train by it.
+///
+/// ```
+/// use ndarray::{Array2, array};
+/// use recurrent::Result;
+/// use recurrent::loss::{Loss, Sum};
+///
+/// /// The mean of ln cosh(p − y): squared near zero, absolute far from it, and smooth.
+/// struct LogCosh;
+///
+/// impl Loss<Array2<f64>> for LogCosh {
+///     type Target = Array2<f64>;
+///
+///     fn loss(&self, predicted: &Array2<f64>, target: &Array2<f64>) -> Result<(f64, Array2<f64>)> {
+///         let (error, count) = (predicted - target, predicted.len() as f64);
+///         Ok((error.mapv(|e| e.cosh().ln()).sum() / count, error.mapv(f64::tanh) / count))
+///     }
+///
+///     fn terms(&self, predicted: &Array2<f64>, _: &Array2<f64>) -> f64 {
+///         predicted.len() as f64
+///     }
+/// }
+///
+/// let (loss, d_predicted) = LogCosh.loss(&array![[1.0, 2.0]], &array![[1.0, 4.0]])?;
+/// assert!((loss - 2_f64.cosh().ln() / 2.0).abs() < 1e-15 && d_predicted[[0, 0]] == 0.0);
+/// let (sum, _) = Sum(LogCosh).loss(&array![[1.0, 2.0]], &array![[1.0, 4.0]])?;
+/// assert_eq!(sum, 2.0 * loss);
+/// # Ok::<(), recurrent::Error>(())
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a loss of predictions of type `{P}`",
+    label = "`Loss<{P}>` is not implemented for `{Self}`",
+    note = "the losses of this crate take `Array2<T>` [batch, features] and `Sequences<T>`; `Weighted` takes pairs"
+)]
+pub trait Loss<P> {
+    /// What predictions are compared with.
+    type Target;
+
+    /// Returns the mean loss, and its gradient with respect to `predicted`.
+    ///
+    /// # Errors
+    /// If `target` does not fit `predicted`, there is nothing to compare, or the loss is not finite.
+    fn loss(&self, predicted: &P, target: &Self::Target) -> Result<(f64, P)>;
+
+    /// Returns how many terms the mean is of, or the sum of their weights: [`Sum`](crate::loss::Sum) is
+    /// the mean times it. It is called only after [`loss`](Self::loss) has accepted the arguments.
+    fn terms(&self, predicted: &P, target: &Self::Target) -> f64;
+}
+
+/// Predictions of the same kind for each row or step: rows [batch, features], or sequences
+/// [time, batch, features]. A loss that is generic over it takes both.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is neither rows nor sequences",
+    note = "losses take `Array2<T>` [batch, features] and `Sequences<T>` by reference; `Weighted` takes pairs"
+)]
+pub trait Batch: Arrays {
+    /// The axes of [`shape`](Self::shape), as errors call them.
+    const AXES: &'static str;
+
+    /// Returns the values [time, batch, features]; rows are one step.
+    fn values(&self) -> ArrayView3<'_, Self::Elem>;
+
+    /// Returns the length of each sequence; none where every step counts.
+    fn lengths(&self) -> Option<&[usize]>;
+
+    /// Returns the sizes of the axes.
+    fn shape(&self) -> &[usize];
+
+    /// Returns the gradient `values` [time, batch, features] with respect to `self`, or to a batch of
+    /// other features.
+    ///
+    /// # Errors
+    /// If time or batch differ.
+    fn with_gradient(&self, values: Array3<Self::Elem>) -> Result<Self>;
+
+    /// Returns the number of rows, or of steps that are no padding.
+    fn steps(&self) -> usize {
+        let (time, batch, _) = self.values().dim();
+        self.lengths().map_or(time * batch, |lengths| lengths.iter().sum())
+    }
+
+    /// Returns whether step `t` of sequence `b` is no padding.
+    fn has_step(&self, t: usize, b: usize) -> bool {
+        self.lengths().is_none_or(|lengths| t < lengths[b])
+    }
+}
+
+impl<T: Float> Batch for Array2<T> {
+    const AXES: &'static str = "rows, features";
+
+    fn values(&self) -> ArrayView3<'_, T> {
+        self.view().insert_axis(Axis(0))
+    }
+
+    fn lengths(&self) -> Option<&[usize]> {
+        None
+    }
+
+    fn shape(&self) -> &[usize] {
+        (**self).shape()
+    }
+
+    fn with_gradient(&self, values: Array3<T>) -> Result<Self> {
+        crate::error::check_shape(
+            "values",
+            "1, rows, features",
+            &[1, self.nrows(), values.dim().2],
+            values.shape(),
+        )?;
+        Ok(values.index_axis_move(Axis(0), 0))
+    }
+}
+
+impl<T: Float> Batch for Sequences<T> {
+    const AXES: &'static str = "time, batch, features";
+
+    fn values(&self) -> ArrayView3<'_, T> {
+        self.values().view()
+    }
+
+    fn lengths(&self) -> Option<&[usize]> {
+        Some(self.lengths())
+    }
+
+    fn shape(&self) -> &[usize] {
+        self.values().shape()
+    }
+
+    fn with_gradient(&self, values: Array3<T>) -> Result<Self> {
+        self.with_values(values)
+    }
+}

@@ -1,0 +1,166 @@
+//! [`Composed`]: a layer and a loss as a model.
+
+use std::fmt::{self, Debug, Formatter};
+use std::marker::PhantomData;
+use std::path::Path;
+
+use rand::Rng;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::io::{Reader, Writer};
+use crate::layer::Layer;
+use crate::model::Scored;
+use crate::model::config::format_error;
+use crate::train::Model;
+
+/// A layer, mostly a composition of layers, with the loss that it trains by: a
+/// [`Model`] without any code of its own.
+///
+/// `X` is the input of the layer; a batch is the pair of input and target. A loss implements
+/// [`Scored`], which also says what the model is judged by.
+///
+/// ```
+/// # let path = std::env::temp_dir().join(format!("recurrent-doc-composed-{}", std::process::id()));
+/// use ndarray::{Array2, array};
+/// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+/// use recurrent::data::Dataset;
+/// use recurrent::layer::{Linear, Pooling, TimePooling};
+/// use recurrent::loss::CrossEntropy;
+/// use recurrent::{Gru, Result, Sequences, model::Composed, optim::Adam, train::{Model, Trainer}};
+///
+/// type Layers = (Gru<f32>, TimePooling<f32>, Linear<f32>);
+/// type Classifier = Composed<Sequences<f32>, Layers, CrossEntropy>;
+///
+/// fn build(hidden: &usize) -> Result<Classifier> {
+///     let mut rng = ChaCha8Rng::seed_from_u64(1);
+///     let gru = Gru::builder(1, *hidden).build(&mut rng)?;
+///     let pooling = TimePooling::new(Pooling::Mean, *hidden, 1, &mut rng)?;
+///     Ok(Composed::new((gru, pooling, Linear::new(*hidden, 2, &mut rng)?), CrossEntropy::default()))
+/// }
+///
+/// // Does it rise or fall?
+/// let walk = |i: usize| Array2::from_shape_fn((4 + i % 5, 1), |(t, _)| t as f32 * (1.0 - 2.0 * (i % 2) as f32));
+/// let data = Dataset::new((0..40).map(walk).collect(), (0..40).map(|i| i % 2).collect::<Vec<usize>>())?;
+/// let hidden = 8;
+/// let mut model = build(&hidden)?;
+/// Trainer::new(Adam::new(0.02)?).epochs(20).batch_size(8).fit(&mut model, &data, None)?;
+/// assert!(model.evaluate(&data, 40)?.accuracy() > 0.9);
+///
+/// model.save(&hidden, &path)?; // the weights and what it takes to build the layers
+/// let again = Classifier::load(&path, build)?;
+/// let x = Sequences::from_list(&[array![[0.0], [1.0], [2.0]]])?;
+/// assert_eq!(again.predict(&x)?, model.predict(&x)?);
+/// # std::fs::remove_file(&path).ok();
+/// # Ok::<(), recurrent::Error>(())
+/// ```
+pub struct Composed<X, L, C> {
+    /// The layer.
+    pub layer: L,
+    /// The loss.
+    pub loss: C,
+    input: PhantomData<fn(X)>,
+}
+crate::arrays!([X, L: Layer<X>, C: Clone] Composed<X, L, C>: L::Elem { ..layer });
+
+/// What the file of a model says of it.
+#[derive(Serialize, Deserialize)]
+struct About<S> {
+    model: String,
+    loss: String,
+    config: S,
+}
+
+const NAME: &str = "Composed";
+
+impl<X, L: Layer<X>, C: Scored<L::Output>> Composed<X, L, C> {
+    /// Returns the model of `layer` that trains by `loss`.
+    pub fn new(layer: L, loss: C) -> Self {
+        Self { layer, loss, input: PhantomData }
+    }
+
+    /// Returns the output of the layer for `x`.
+    ///
+    /// # Errors
+    /// If `x` does not fit the layer.
+    pub fn predict(&self, x: &X) -> Result<L::Output> {
+        self.layer.forward(x)
+    }
+
+    /// Writes the weights to the file `path`, and `config`, which holds what it takes to build the model.
+    /// Options of the loss are not written: they belong to the configuration.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the file cannot be written, [`Error::Format`] if `config` cannot be serialised.
+    pub fn save<S: Serialize>(&self, config: &S, path: impl AsRef<Path>) -> Result<()> {
+        let path = path.as_ref();
+        let about = About { model: NAME.to_owned(), loss: self.loss.name(), config };
+        let about = serde_json::to_string(&about);
+        let about = about.map_err(|error| format_error(path, error.to_string()))?;
+        Writer::default().arrays("", self).about(about).write(path)
+    }
+
+    /// Returns the model in the file `path`: `build` makes a model from the configuration, whose weights
+    /// are then replaced by those of the file.
+    ///
+    /// # Errors
+    /// If the file cannot be read, holds another kind of model or loss, or its weights do not fit the
+    /// model that `build` makes.
+    pub fn load<S: DeserializeOwned>(
+        path: impl AsRef<Path>,
+        build: impl FnOnce(&S) -> Result<Self>,
+    ) -> Result<Self> {
+        let path = path.as_ref();
+        let refuse = |problem: String| format_error(path, problem);
+        let file = Reader::open(path)?;
+        let about = file.about().ok_or_else(|| refuse("weights alone".to_owned()))?;
+        let about: About<serde_json::Value> = serde_json::from_str(about)
+            .map_err(|error| refuse(format!("no model with a configuration ({error})")))?;
+        if about.model != NAME {
+            return Err(Error::argument(path.display().to_string(), NAME, about.model));
+        }
+        let config = serde_json::from_value(about.config);
+        let mut model = build(&config.map_err(|error| refuse(error.to_string()))?)?;
+        if about.loss != model.loss.name() {
+            return Err(Error::argument("loss", model.loss.name(), about.loss));
+        }
+        file.arrays("", &mut model)?;
+        Ok(model)
+    }
+}
+
+impl<X, L: Layer<X>, C: Scored<L::Output>> Model for Composed<X, L, C> {
+    type Batch = (X, C::Target);
+    type Score = C::Score;
+
+    fn loss_and_grad(
+        &self,
+        (x, target): &Self::Batch,
+        grad: &mut Self,
+        rng: &mut dyn Rng,
+    ) -> Result<f64> {
+        let (y, tape) = self.layer.forward_train(x, rng)?;
+        let (loss, d_y) = self.loss.loss(&y, target)?;
+        self.layer.backward(tape, &d_y, &mut grad.layer)?;
+        Ok(loss)
+    }
+
+    fn score_batch(&self, (x, target): &Self::Batch, score: &mut C::Score) -> Result<()> {
+        let y = self.layer.forward(x)?;
+        let (loss, _) = self.loss.loss(&y, target)?;
+        self.loss.score(loss, &y, target, score)
+    }
+}
+
+impl<X, L: Clone, C: Clone> Clone for Composed<X, L, C> {
+    fn clone(&self) -> Self {
+        Self { layer: self.layer.clone(), loss: self.loss.clone(), input: PhantomData }
+    }
+}
+
+impl<X, L: Debug, C: Debug> Debug for Composed<X, L, C> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Composed").field("layer", &self.layer).field("loss", &self.loss).finish()
+    }
+}

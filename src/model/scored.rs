@@ -1,0 +1,386 @@
+//! [`Scored`]: losses whose predictions have a score; [`Objective`]: a loss in a model's file.
+
+use std::fmt::{self, Debug, Display, Formatter};
+
+use ndarray::{Array2, ArrayView1, Axis};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::float::Float;
+use crate::loss::{
+    Batch, BceWithLogits, CrossEntropy, Huber, KlDivergence, Loss, Mae, Mse, Quantile, Sum,
+    Weighted,
+};
+use crate::sequences::Sequences;
+use crate::train::Score;
+use crate::train::metrics::{Classification, Regression};
+
+/// A loss by which the models of this module train, with the metrics that they are judged by.
+///
+/// ```
+/// use ndarray::Array2;
+/// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+/// use recurrent::cell::GruCell;
+/// use recurrent::data::Dataset;
+/// use recurrent::loss::Loss;
+/// use recurrent::model::{MeanLoss, Scored, SequenceRegressor};
+/// use recurrent::{Result, optim::Adam, train::{Model, Trainer}};
+///
+/// /// The mean of ln cosh(p − y).
+/// #[derive(Clone, Debug)]
+/// struct LogCosh;
+///
+/// impl Loss<Array2<f32>> for LogCosh {
+///     type Target = Array2<f32>;
+///     fn loss(&self, p: &Array2<f32>, y: &Array2<f32>) -> Result<(f64, Array2<f32>)> {
+///         let (error, count) = (p - y, p.len() as f32);
+///         Ok((f64::from(error.mapv(|e| e.cosh().ln()).sum() / count), error.mapv(f32::tanh) / count))
+///     }
+///     fn terms(&self, p: &Array2<f32>, _: &Array2<f32>) -> f64 { p.len() as f64 }
+/// }
+///
+/// impl Scored<Array2<f32>> for LogCosh {
+///     type Score = MeanLoss;
+///     fn name(&self) -> String { "log_cosh".to_owned() }
+///     fn score(&self, loss: f64, p: &Array2<f32>, _: &Array2<f32>, score: &mut MeanLoss) -> Result<()> {
+///         score.add(loss, p.nrows());
+///         Ok(())
+///     }
+/// }
+///
+/// let x = (0..8).map(|i| Array2::from_elem((3, 1), i as f32 / 8.0)).collect();
+/// let data = Dataset::new(x, (0..8).map(|i| i as f32 / 8.0).collect::<Vec<f32>>())?;
+/// let mut rng = ChaCha8Rng::seed_from_u64(1);
+/// let mut model = SequenceRegressor::<GruCell<f32>>::builder(1, 1).loss(LogCosh).build(&mut rng)?;
+/// Trainer::new(Adam::new(0.02)?).epochs(20).fit(&mut model, &data, None)?;
+/// assert!(model.evaluate(&data, 8)?.mean() < 0.01);
+/// # Ok::<(), recurrent::Error>(())
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not score predictions of type `{P}`",
+    label = "`Scored<{P}>` is not implemented for `{Self}`",
+    note = "a model trains by a loss that implements `Loss<{P}>` and `Scored<{P}>`; a target type that does not fit is another cause"
+)]
+pub trait Scored<P>: Loss<P> + Clone + Debug {
+    /// The metrics of predictions.
+    type Score: Score;
+
+    /// Returns the loss's name in the files of models.
+    fn name(&self) -> String;
+
+    /// Adds the mean `loss` of a batch, and the metrics of its predictions, to `score`.
+    ///
+    /// # Errors
+    /// If `target` does not fit `predicted`.
+    fn score(
+        &self,
+        loss: f64,
+        predicted: &P,
+        target: &Self::Target,
+        score: &mut Self::Score,
+    ) -> Result<()>;
+
+    /// Returns how many features a prediction has for each number of the target: more than one of
+    /// quantiles.
+    fn predictions(&self) -> usize {
+        1
+    }
+
+    /// Returns which of those is the point forecast.
+    fn point(&self) -> usize {
+        0
+    }
+}
+
+/// Adds the point forecasts of real steps, and their targets, to `score`.
+fn score_numbers<P: Batch>(
+    loss: &impl Scored<P>,
+    value: f64,
+    (predicted, target): (&P, &P),
+    score: &mut Regression,
+) {
+    let (of_predicted, of_target) = (predicted.values(), target.values());
+    for ((t, b, number), target) in of_target.indexed_iter() {
+        if predicted.has_step(t, b) {
+            let point = of_predicted[[t, b, number * loss.predictions() + loss.point()]];
+            score.add(point.as_f64(), target.as_f64());
+        }
+    }
+    score.add_loss(value, predicted.steps());
+}
+
+/// Implements [`Scored`] for losses of numbers.
+macro_rules! scored_numbers {
+    ($($loss:ty, $name:literal { $($more:tt)* })+) => {$(
+        impl<P: Batch> Scored<P> for $loss {
+            type Score = Regression;
+
+            fn name(&self) -> String {
+                $name.to_owned()
+            }
+
+            fn score(&self, loss: f64, predicted: &P, target: &P, score: &mut Regression) -> Result<()> {
+                score_numbers(self, loss, (predicted, target), score);
+                Ok(())
+            }
+
+            $($more)*
+        }
+    )+};
+}
+
+scored_numbers! {
+    Mse, "mse" {}
+    Mae, "mae" {}
+    Huber, "huber" {}
+    Quantile, "quantile" {
+        fn predictions(&self) -> usize {
+            self.levels().len()
+        }
+
+        /// The level nearest to the median.
+        fn point(&self) -> usize {
+            let from_middle = |level: &f64| (level - 0.5).abs();
+            let levels = self.levels().iter().map(from_middle).enumerate();
+            levels.min_by(|a, b| a.1.total_cmp(&b.1)).expect("at least one level").0
+        }
+    }
+}
+
+/// Implements [`Scored`] for losses whose value is the only metric.
+macro_rules! scored_by_loss {
+    ($($loss:ty, $name:literal)+) => {$(
+        impl<P: Batch> Scored<P> for $loss {
+            type Score = MeanLoss;
+
+            fn name(&self) -> String {
+                $name.to_owned()
+            }
+
+            fn score(&self, loss: f64, predicted: &P, _: &P, score: &mut MeanLoss) -> Result<()> {
+                score.add(loss, predicted.steps());
+                Ok(())
+            }
+        }
+    )+};
+}
+
+scored_by_loss! {
+    BceWithLogits, "bce_with_logits"
+    KlDivergence, "kl_divergence"
+}
+
+/// Adds the rows that are not ignored, and the mean `loss` over them, to `score`.
+fn score_classes<'a, T: Float>(
+    loss: &CrossEntropy,
+    value: f64,
+    rows: impl Iterator<Item = (ArrayView1<'a, T>, usize)>,
+    score: &mut Classification,
+) -> Result<()> {
+    let mut count = 0;
+    for (logits, class) in rows.filter(|&(_, class)| loss.ignored() != Some(class)) {
+        score.add(logits, class)?;
+        count += 1;
+    }
+    score.add_loss(value, count);
+    Ok(())
+}
+
+impl<T: Float> Scored<Array2<T>> for CrossEntropy {
+    type Score = Classification;
+
+    fn name(&self) -> String {
+        "cross_entropy".to_owned()
+    }
+
+    fn score(
+        &self,
+        loss: f64,
+        logits: &Array2<T>,
+        classes: &Vec<usize>,
+        score: &mut Classification,
+    ) -> Result<()> {
+        let rows = logits.rows().into_iter().zip(classes.iter().copied());
+        score_classes(self, loss, rows, score)
+    }
+}
+
+impl<T: Float> Scored<Sequences<T>> for CrossEntropy {
+    type Score = Classification;
+
+    fn name(&self) -> String {
+        "cross_entropy".to_owned()
+    }
+
+    fn score(
+        &self,
+        loss: f64,
+        logits: &Sequences<T>,
+        classes: &Array2<usize>,
+        score: &mut Classification,
+    ) -> Result<()> {
+        let steps = classes.indexed_iter().filter(|((t, b), _)| *t < logits.lengths()[*b]);
+        let row = |(t, b)| logits.values().index_axis(Axis(0), t).index_axis_move(Axis(0), b);
+        score_classes(self, loss, steps.map(|(place, &class)| (row(place), class)), score)
+    }
+}
+
+impl<P: crate::arrays::Arrays, L: Scored<P>> Scored<P> for Sum<L> {
+    type Score = L::Score;
+
+    fn name(&self) -> String {
+        format!("sum of {}", self.0.name())
+    }
+
+    fn score(
+        &self,
+        loss: f64,
+        predicted: &P,
+        target: &Self::Target,
+        score: &mut L::Score,
+    ) -> Result<()> {
+        self.0.score(loss, predicted, target, score)
+    }
+
+    fn predictions(&self) -> usize {
+        self.0.predictions()
+    }
+
+    fn point(&self) -> usize {
+        self.0.point()
+    }
+}
+
+impl<T, P, Q, A, B> Scored<(P, Q)> for Weighted<A, B>
+where
+    T: Float,
+    P: crate::arrays::Arrays<Elem = T>,
+    Q: crate::arrays::Arrays<Elem = T>,
+    A: Scored<P>,
+    B: Scored<Q>,
+{
+    type Score = PairScore<A::Score, B::Score>;
+
+    fn name(&self) -> String {
+        format!("{} and {}", self.first().1.name(), self.second().1.name())
+    }
+
+    fn score(
+        &self,
+        loss: f64,
+        predicted: &(P, Q),
+        target: &Self::Target,
+        score: &mut Self::Score,
+    ) -> Result<()> {
+        let (first, second) = (&self.first().1, &self.second().1);
+        let value = first.loss(&predicted.0, &target.0)?.0;
+        first.score(value, &predicted.0, &target.0, &mut score.first)?;
+        let value = second.loss(&predicted.1, &target.1)?.0;
+        second.score(value, &predicted.1, &target.1, &mut score.second)?;
+        score.total.add(loss, 1);
+        Ok(())
+    }
+}
+
+/// The mean loss alone.
+///
+/// ```
+/// use recurrent::model::MeanLoss;
+///
+/// let mut score = MeanLoss::default();
+/// score.add(1.0, 3); // the mean over 3 samples
+/// score.add(5.0, 1);
+/// assert_eq!(score.mean(), 2.0);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct MeanLoss {
+    sum: f64,
+    count: usize,
+}
+
+impl MeanLoss {
+    /// Adds the mean `loss` of `count` samples.
+    pub fn add(&mut self, loss: f64, count: usize) {
+        self.sum += loss * count as f64;
+        self.count += count;
+    }
+
+    /// Returns the mean over all samples; 0 where there are none.
+    pub fn mean(&self) -> f64 {
+        if self.count == 0 { 0.0 } else { self.sum / self.count as f64 }
+    }
+}
+
+impl Score for MeanLoss {
+    fn loss(&self) -> f64 {
+        self.mean()
+    }
+
+    fn metrics(&self) -> Vec<(&'static str, f64)> {
+        vec![("loss", self.mean())]
+    }
+}
+
+impl Display for MeanLoss {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "loss {:.4}", self.mean())
+    }
+}
+
+/// The scores of both parts of a pair of predictions, and the mean of their weighted loss over batches.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct PairScore<A, B> {
+    /// The mean of the weighted loss; each batch counts alike.
+    pub total: MeanLoss,
+    /// The score of the first part.
+    pub first: A,
+    /// The score of the second part.
+    pub second: B,
+}
+
+impl<A: Score, B: Score> Score for PairScore<A, B> {
+    fn loss(&self) -> f64 {
+        self.total.mean()
+    }
+
+    /// The weighted loss, then the metrics of the first part and those of the second, without their
+    /// own losses.
+    fn metrics(&self) -> Vec<(&'static str, f64)> {
+        let parts = self.first.metrics().into_iter().chain(self.second.metrics());
+        let parts = parts.filter(|(name, _)| *name != "loss");
+        [("loss", self.loss())].into_iter().chain(parts).collect()
+    }
+}
+
+impl<A: Score, B: Score> Display for PairScore<A, B> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "loss {:.4} ({}; {})", self.loss(), self.first, self.second)
+    }
+}
+
+/// A loss with its name, as in a model's configuration.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Objective<L> {
+    name: String,
+    pub(super) loss: L,
+}
+
+impl<L> Objective<L> {
+    pub(super) fn new<P>(loss: L) -> Self
+    where
+        L: Scored<P>,
+    {
+        Self { name: loss.name(), loss }
+    }
+
+    /// Fails unless a file that was read names this loss.
+    pub(super) fn check<P>(&self) -> Result<()>
+    where
+        L: Scored<P>,
+    {
+        if self.name == self.loss.name() {
+            return Ok(());
+        }
+        Err(Error::argument("loss", self.loss.name(), &self.name))
+    }
+}
