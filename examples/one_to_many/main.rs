@@ -14,7 +14,7 @@ use recurrent::decode::Sampling;
 use recurrent::layer::{Dropout, Embedding, Linear};
 use recurrent::loss::CrossEntropy;
 use recurrent::optim::Adam;
-use recurrent::train::metrics::Likelihood;
+use recurrent::train::metrics::Perplexity;
 use recurrent::train::{Model, Trainer};
 use recurrent::{Float, Lstm, Result, Sequences, State, arrays, io};
 
@@ -201,7 +201,7 @@ impl Lesson {
 
 impl Model for Teller<f32> {
     type Batch = Lesson;
-    type Score = Likelihood;
+    type Score = Perplexity;
 
     fn loss_and_grad(&self, lesson: &Lesson, grad: &mut Self, rng: &mut dyn Rng) -> Result<f64> {
         let (before, next) = lesson.words()?;
@@ -224,7 +224,7 @@ impl Model for Teller<f32> {
         Ok(f64::from(loss))
     }
 
-    fn score_batch(&self, lesson: &Lesson, score: &mut Likelihood) -> Result<()> {
+    fn score_batch(&self, lesson: &Lesson, score: &mut Perplexity) -> Result<()> {
         let (before, next) = lesson.words()?;
         let Seen { vector, .. } = self.see(&lesson.pixels)?;
         let x = self.heard(&before, &vector)?;

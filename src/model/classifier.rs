@@ -10,13 +10,13 @@ use crate::error::Result;
 use crate::float::Float;
 use crate::layer::Pooling;
 use crate::loss::CrossEntropy;
-use crate::model::config::{Config, ModelBuilder, Shape, shape_calls};
+use crate::model::config::{Config, ModelBuilder, Shape, options, shape_calls};
 use crate::model::network::Step;
 use crate::model::pooled::{Pooled, PooledStream};
 use crate::model::{check_batch, classes_of, likeliest, needed, probabilities_of};
 use crate::sequences::Sequences;
 use crate::train::Model;
-use crate::train::metrics::Classification;
+use crate::train::metrics::ClassificationMetrics;
 
 /// A class for each sequence, of values or of tokens.
 ///
@@ -166,7 +166,11 @@ impl<T: Float, C: Cell<Elem = T>> SequenceClassifier<C> {
 
 impl<T: Float, C: Cell<Elem = T>> Model for SequenceClassifier<C> {
     type Batch = (Sequences<T>, Vec<usize>);
-    type Score = Classification;
+    type Score = ClassificationMetrics;
+
+    fn options(&self) -> String {
+        options(self)
+    }
 
     fn loss_and_grad(
         &self,
@@ -179,7 +183,11 @@ impl<T: Float, C: Cell<Elem = T>> Model for SequenceClassifier<C> {
         self.body.loss_and_grad(x, loss, &mut grad.body, rng)
     }
 
-    fn score_batch(&self, (x, classes): &Self::Batch, score: &mut Classification) -> Result<()> {
+    fn score_batch(
+        &self,
+        (x, classes): &Self::Batch,
+        score: &mut ClassificationMetrics,
+    ) -> Result<()> {
         check_batch("classes", x, classes.len())?;
         let logits = self.body.outputs(x)?;
         let (loss, _) = self.config.own.rows(logits.view(), classes)?;

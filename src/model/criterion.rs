@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::Result;
 use crate::float::Float;
 use crate::loss::{Huber, Mae, Mse, Quantile};
-use crate::train::metrics::Regression;
+use crate::train::metrics::RegressionMetrics;
 
 /// One of the losses of numbers.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -64,7 +64,7 @@ impl Criterion {
         &self,
         outputs: &Array2<T>,
         target: &Array2<T>,
-        score: &mut Regression,
+        score: &mut RegressionMetrics,
     ) {
         for ((row, number), target) in target.indexed_iter() {
             let middle = outputs[[row, number * self.outputs() + self.middle()]];

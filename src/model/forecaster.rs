@@ -10,13 +10,13 @@ use crate::cell::{Cell, LstmCell};
 use crate::data::{Scaler, WindowBatch, Windows};
 use crate::error::{Error, Result, check_indices, check_shape, check_size};
 use crate::float::Float;
-use crate::model::config::{Config, ModelBuilder, Shape, shape_calls};
+use crate::model::config::{Config, ModelBuilder, Shape, options, shape_calls};
 use crate::model::network::Step;
 use crate::model::pooled::{Pooled, PooledStream};
 use crate::model::{Criterion, check_batch};
 use crate::sequences::Sequences;
 use crate::train::Model;
-use crate::train::metrics::Regression;
+use crate::train::metrics::RegressionMetrics;
 
 /// What a series will be for the next steps, from a window of what it was; quantiles of it with
 /// [`Criterion::Quantile`].
@@ -236,7 +236,11 @@ fn each_part<T: Float>(
 
 impl<T: Float, C: Cell<Elem = T>> Model for Forecaster<C> {
     type Batch = WindowBatch<T>;
-    type Score = Regression;
+    type Score = RegressionMetrics;
+
+    fn options(&self) -> String {
+        options(self)
+    }
 
     fn loss_and_grad(
         &self,
@@ -250,7 +254,7 @@ impl<T: Float, C: Cell<Elem = T>> Model for Forecaster<C> {
     }
 
     /// The loss is that of the scaled values; all other figures are in the units of the data.
-    fn score_batch(&self, batch: &Self::Batch, score: &mut Regression) -> Result<()> {
+    fn score_batch(&self, batch: &Self::Batch, score: &mut RegressionMetrics) -> Result<()> {
         let y = self.scaled(batch)?;
         let outputs = self.body.outputs(&batch.x)?;
         let (loss, _) = self.criterion().rows(outputs.view(), y.view())?;

@@ -9,13 +9,13 @@ use crate::cell::{Cell, LstmCell};
 use crate::error::Result;
 use crate::float::Float;
 use crate::layer::Pooling;
-use crate::model::config::{Config, ModelBuilder, Shape, shape_calls};
+use crate::model::config::{Config, ModelBuilder, Shape, options, shape_calls};
 use crate::model::network::Step;
 use crate::model::pooled::{Pooled, PooledStream};
 use crate::model::{Criterion, check_batch};
 use crate::sequences::Sequences;
 use crate::train::Model;
-use crate::train::metrics::Regression;
+use crate::train::metrics::RegressionMetrics;
 
 /// Numbers for each sequence, of values or of tokens.
 ///
@@ -99,7 +99,11 @@ impl<T: Float, C: Cell<Elem = T>> SequenceRegressor<C> {
 
 impl<T: Float, C: Cell<Elem = T>> Model for SequenceRegressor<C> {
     type Batch = (Sequences<T>, Array2<T>);
-    type Score = Regression;
+    type Score = RegressionMetrics;
+
+    fn options(&self) -> String {
+        options(self)
+    }
 
     fn loss_and_grad(
         &self,
@@ -112,7 +116,7 @@ impl<T: Float, C: Cell<Elem = T>> Model for SequenceRegressor<C> {
         self.body.loss_and_grad(x, loss, &mut grad.body, rng)
     }
 
-    fn score_batch(&self, (x, y): &Self::Batch, score: &mut Regression) -> Result<()> {
+    fn score_batch(&self, (x, y): &Self::Batch, score: &mut RegressionMetrics) -> Result<()> {
         check_batch("y", x, y.nrows())?;
         let outputs = self.body.outputs(x)?;
         let (loss, _) = self.criterion().rows(outputs.view(), y.view())?;

@@ -9,12 +9,12 @@ use crate::cell::{Cell, LstmCell};
 use crate::error::Result;
 use crate::float::Float;
 use crate::loss::CrossEntropy;
-use crate::model::config::{Config, ModelBuilder, Shape, shape_calls};
+use crate::model::config::{Config, ModelBuilder, Shape, options, shape_calls};
 use crate::model::network::{Network, NetworkStream, Step};
 use crate::model::{classes_of, needed, probabilities_of};
 use crate::sequences::Sequences;
 use crate::train::Model;
-use crate::train::metrics::Classification;
+use crate::train::metrics::ClassificationMetrics;
 
 /// A class for each step of each sequence, of values or of tokens.
 ///
@@ -137,7 +137,11 @@ impl<T: Float, C: Cell<Elem = T>> SequenceTagger<C> {
 
 impl<T: Float, C: Cell<Elem = T>> Model for SequenceTagger<C> {
     type Batch = (Sequences<T>, Array2<usize>);
-    type Score = Classification;
+    type Score = ClassificationMetrics;
+
+    fn options(&self) -> String {
+        options(self)
+    }
 
     fn loss_and_grad(
         &self,
@@ -149,7 +153,11 @@ impl<T: Float, C: Cell<Elem = T>> Model for SequenceTagger<C> {
         Ok(self.network.loss_and_grad(x, None, loss, &mut grad.network, rng)?.0)
     }
 
-    fn score_batch(&self, (x, classes): &Self::Batch, score: &mut Classification) -> Result<()> {
+    fn score_batch(
+        &self,
+        (x, classes): &Self::Batch,
+        score: &mut ClassificationMetrics,
+    ) -> Result<()> {
         let logits = self.network.outputs(x, None)?;
         let (loss, _) = self.config.own.sequences(&logits, classes.view())?;
         let mut count = 0;

@@ -12,7 +12,7 @@ use recurrent::cell::{
 };
 use recurrent::layer::Linear;
 use recurrent::loss::{BceWithLogits, CrossEntropy, Mse};
-use recurrent::optim::{Adam, Sgd, clip_global_norm};
+use recurrent::optim::{Adam, AdamW, Sgd, clip_global_norm};
 use recurrent::{Arrays, Float, Recurrent, Result, Sequences, State};
 use safetensors::{Dtype, SafeTensors};
 
@@ -318,7 +318,7 @@ fn check_optimizers<T: Float>(fixture: &Fixture) -> Result<()> {
         ("adam.plain", Adam::new(0.01)?),
         ("adam.betas", Adam::new(0.01)?.betas(0.8, 0.95)?.eps(1e-6)?),
         ("adam.decay", Adam::new(0.01)?.weight_decay(0.05)?),
-        ("adamw.decay", Adam::decoupled(0.01, 0.05)?),
+        ("adamw.decay", AdamW::new(0.01, 0.05)?),
     ];
     for (rule, mut adam) in adam {
         check_path(fixture, rule, |parameters, grad| adam.step(parameters, grad));

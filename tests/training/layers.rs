@@ -276,8 +276,8 @@ fn groups_agree_with_pytorch_s_over_twenty_steps() {
     let sgd = Sgd::new(0.1).unwrap().momentum(0.9).unwrap().weight_decay(0.01).unwrap();
     let rules = [
         ("sgd", grouped(sgd)),
-        ("adam", grouped(Adam::amsgrad(0.1).unwrap())),
-        ("adamw", grouped(Adam::decoupled(0.1, 0.1).unwrap())),
+        ("adam", grouped(Adam::new(0.1).unwrap().amsgrad(true))),
+        ("adamw", grouped(AdamW::new(0.1, 0.1).unwrap())),
     ];
     let (start, grads) = (["first", "second", "third"], file.get::<Ix3>("groups.grads"));
     let start = start.map(|name| get(&format!("start.{name}")));

@@ -7,11 +7,13 @@ use rand_chacha::ChaCha8Rng;
 use recurrent::Error;
 use recurrent::decode::{Sampling, argmax};
 use recurrent::train::Score;
-use recurrent::train::metrics::{Classification, Likelihood, Regression, seasonal_error};
+use recurrent::train::metrics::{
+    ClassificationMetrics, Perplexity, RegressionMetrics, seasonal_error,
+};
 
 /// Six answers of three classes; said: 0 0 1 1 2 0, true: 0 1 1 2 2 2.
-fn classified() -> Classification {
-    let mut score = Classification::default();
+fn classified() -> ClassificationMetrics {
+    let mut score = ClassificationMetrics::default();
     for (said, is) in [(0, 0), (0, 1), (1, 1), (1, 2), (2, 2), (0, 2)] {
         let logits = Array1::from_shape_fn(3, |j| if j == said { 1.0 } else { -(j as f64) });
         score.add(logits.view(), is).unwrap();
@@ -39,7 +41,7 @@ fn classification_figures_are_those_worked_by_hand() {
     assert_eq!(score.micro_average(score.classes()).f1, score.accuracy());
     let some = score.micro_average([1, 2]);
     assert_eq!((some.precision, some.recall), (2.0 / 3.0, 2.0 / 5.0));
-    assert_eq!(Classification::default().macro_average(0..0).f1, 0.0);
+    assert_eq!(ClassificationMetrics::default().macro_average(0..0).f1, 0.0);
 }
 
 #[test]
@@ -49,11 +51,11 @@ fn a_loss_over_parts_is_the_mean_over_all() {
     score.add_loss(4.0, 2);
     assert_eq!(score.loss(), 3.0);
     assert_eq!(score.to_string(), "loss 3.0000, accuracy 0.5000, macro F1 0.5000");
-    let mut text = Likelihood::default();
+    let mut text = Perplexity::default();
     text.add(2_f64.ln(), 1);
     text.add(8_f64.ln(), 1);
     assert!((text.bits() - 2.0).abs() < 1e-15 && (text.perplexity() - 4.0).abs() < 1e-14);
-    let mut numbers = Regression::default();
+    let mut numbers = RegressionMetrics::default();
     numbers.add(1.0, 0.0);
     numbers.add(1.0, 2.0);
     assert_eq!((numbers.rmse(), numbers.mae(), numbers.mape()), (1.0, 1.0, 50.0));

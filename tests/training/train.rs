@@ -1,6 +1,7 @@
 //! The training loop: it learns, stops, guards and resumes, and a run that was killed ends as one
 //! that was not, bit for bit.
 
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -13,8 +14,8 @@ use recurrent::data::Source;
 use recurrent::layer::{Dropout, Linear};
 use recurrent::loss::CrossEntropy;
 use recurrent::optim::schedule::{Constant, Cosine, ReduceOnPlateau, Schedule, Warmup};
-use recurrent::optim::{Adam, Adaptive, Groups, Optimizer, Sgd};
-use recurrent::train::{Event, Flow, History, Model, Score, Trainer};
+use recurrent::optim::{Adagrad, Adam, AdamW, Groups, Optimizer, RmsProp, Sgd};
+use recurrent::train::{Event, History, Model, Score, Trainer};
 use recurrent::{Arrays, Error, Float, Lstm, Result, Sequences, arrays};
 
 use crate::common::bits::bits;
@@ -49,6 +50,12 @@ impl Score for Judged {
 
     fn metrics(&self) -> Vec<(&'static str, f64)> {
         vec![("accuracy", self.right / self.count), ("loss", self.loss())]
+    }
+
+    fn merge(&mut self, other: Self) {
+        self.nats += other.nats;
+        self.right += other.right;
+        self.count += other.count;
     }
 }
 
@@ -195,7 +202,7 @@ fn a_training_stopped_after_any_step_resumes_and_ends_bit_equal() {
             .checkpoint(&path)
             .callback(|event| {
                 steps += usize::from(matches!(event, Event::Step { .. }));
-                if steps == stop { Flow::Stop } else { Flow::Continue }
+                if steps == stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             })
             .fit(&mut model, &train, Some(&valid))
             .unwrap();
@@ -238,7 +245,7 @@ fn optimisers_and_schedules_of_other_options_say_so() {
         optimizer.options()
     }
     let (sgd, adam) = (|| Sgd::new(0.1).unwrap(), || Adam::new(0.1).unwrap());
-    let rms = || Adaptive::rmsprop(0.1).unwrap();
+    let rms = || RmsProp::new(0.1).unwrap();
     let rules = [
         of(sgd()),
         of(sgd().momentum(0.5).unwrap()),
@@ -246,12 +253,12 @@ fn optimisers_and_schedules_of_other_options_say_so() {
         of(adam()),
         of(adam().betas(0.9, 0.99).unwrap()),
         of(adam().eps(1e-7).unwrap()),
-        of(Adam::decoupled(0.1, 0.0).unwrap()),
-        of(Adam::amsgrad(0.1).unwrap()),
+        of(AdamW::new(0.1, 0.0).unwrap()),
+        of(adam().amsgrad(true)),
         of(rms()),
         of(rms().decay(0.9).unwrap()),
         of(rms().momentum(0.9).unwrap()),
-        of(Adaptive::adagrad(0.1).unwrap().rate_decay(0.1).unwrap()),
+        of(Adagrad::new(0.1).unwrap().rate_decay(0.1).unwrap()),
         of(Groups::new(sgd()).frozen("a")),
         of(Groups::new(sgd()).frozen("b")),
         Warmup::new(3, Constant).unwrap().options(),
@@ -315,7 +322,7 @@ fn a_loss_that_is_not_finite_stops_before_the_step_and_names_epoch_and_step() {
         .checkpoint_every(1, &path)
         .callback(|_| {
             seen.push(());
-            Flow::Continue
+            ControlFlow::Continue(())
         })
         .fit(&mut model, &train, None)
         .unwrap_err();
@@ -370,7 +377,7 @@ fn child_of_the_test_that_kills() {
                     thread::park();
                 }
             }
-            Flow::Continue
+            ControlFlow::Continue(())
         })
     });
     recurrent::io::save(folder.join("end.safetensors"), &model).unwrap();
