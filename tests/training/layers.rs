@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 use recurrent::check::GradientCheck;
 use recurrent::layer::{Conv1d, LayerNorm, Padding, VariationalDropout, WeightDrop};
 use recurrent::loss::{BceWithLogits, KlDivergence};
-use recurrent::optim::{Adam, Groups, Optimizer, Sgd, clip_value};
+use recurrent::optim::{Adam, AdamW, Groups, Optimizer, Sgd, clip_value};
 use recurrent::{Arrays, Error, Lstm, Result, Sequences, arrays};
 
 use crate::common::distance::distance;
