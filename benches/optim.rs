@@ -22,7 +22,7 @@ use rand_chacha::ChaCha8Rng;
 use rate::{measure_rate, set_threads};
 use recurrent::layer::{Layer, Linear};
 use recurrent::loss::{CrossEntropy, Loss};
-use recurrent::optim::{Adam, Sgd, clip_global_norm};
+use recurrent::optim::{Adam, AdamW, Sgd, clip_global_norm};
 use recurrent::{Arrays, Result};
 
 /// Side of the square of parameters: 4 million, more than a second-level cache holds.
@@ -81,7 +81,7 @@ fn steps(criterion: &mut Criterion) {
     step("SGD with Nesterov's momentum", 5, &mut |theta, grad| sgd.step(theta, grad));
     let Ok(mut adam) = Adam::new(1e-6) else { return };
     step("Adam", 7, &mut |theta, grad| adam.step(theta, grad));
-    let Ok(mut adam) = Adam::decoupled(1e-6, 1e-2) else { return };
+    let Ok(mut adam) = AdamW::new(1e-6, 1e-2) else { return };
     step("AdamW", 7, &mut |theta, grad| adam.step(theta, grad));
 
     let mut grad = grad;

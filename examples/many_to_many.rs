@@ -11,8 +11,8 @@ use recurrent::data::{Scaler, Source, Table};
 use recurrent::io::{Reader, Writer};
 use recurrent::layer::{Layer, Linear};
 use recurrent::loss::{Loss, Mse};
-use recurrent::optim::Adam;
-use recurrent::train::metrics::Regression;
+use recurrent::optim::AdamW;
+use recurrent::train::metrics::RegressionMetrics;
 use recurrent::train::{Model, Trainer};
 use recurrent::{Float, Lstm, Sequences, arrays};
 
@@ -63,7 +63,7 @@ impl Forecast<f32> {
 
 impl Model for Forecast<f32> {
     type Batch = Windows;
-    type Score = Regression;
+    type Score = RegressionMetrics;
 
     fn loss_and_grad(
         &self,
@@ -79,7 +79,11 @@ impl Model for Forecast<f32> {
         Ok(loss)
     }
 
-    fn score_batch(&self, (x, y): &Windows, score: &mut Regression) -> recurrent::Result<()> {
+    fn score_batch(
+        &self,
+        (x, y): &Windows,
+        score: &mut RegressionMetrics,
+    ) -> recurrent::Result<()> {
         let said = self.predict(x)?.into_values();
         let scored = said.slice(s![WARM_UP.., .., 0]);
         for (&said, &came) in scored.iter().zip(y.values().slice(s![WARM_UP.., .., 0])) {
@@ -184,7 +188,7 @@ fn main() -> Result<(), Failure> {
             test.nrows()
         );
         let epochs = options.epochs_or(12, 30);
-        let trainer = Trainer::new(Adam::decoupled(LEARNING_RATE, 0.1)?)
+        let trainer = Trainer::new(AdamW::new(LEARNING_RATE, 0.1)?)
             .epochs(epochs)
             .clip_norm(1.0)
             .early_stopping(epochs)
@@ -201,13 +205,13 @@ fn main() -> Result<(), Failure> {
     // A forecast made on the day before counts for each test day.
     let (from, to) = (days - 1, all.nrows() - 1);
     let tested = part(scoring(from, to));
-    let (mut said, mut score) = (vec![0.0; to], Regression::default());
+    let (mut said, mut score) = (vec![0.0; to], RegressionMetrics::default());
     let (x, _) = tested.batch(&(0..tested.len()).collect::<Vec<_>>())?;
     let outputs = scales[1].inverse_transform(model.predict(&x)?.values())?;
     for (b, start) in tested.starts.iter().enumerate() {
         (WARM_UP..WINDOW).for_each(|t| said[start + t] = outputs[[t, b, 0]]);
     }
-    let (mut persistence, came) = (Regression::default(), all.column(4));
+    let (mut persistence, came) = (RegressionMetrics::default(), all.column(4));
     for day in from..to {
         score.add(f64::from(said[day]), f64::from(came[day + 1]));
         persistence.add(0.0, f64::from(came[day + 1]));

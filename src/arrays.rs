@@ -1,10 +1,10 @@
 //! [`Arrays`]: a named bundle of arrays. Parameters, gradients, optimiser moments, states and
 //! inputs are all this, so one walk serves optimiser, clipping, saving, loading and checking.
 
-use ndarray::{Array, ArrayViewD, ArrayViewMutD, Dimension};
+use ndarray::{Array, ArrayBase, ArrayViewD, ArrayViewMutD, Dimension, IxDyn, RawData};
 
 use crate::error::{Error, Result};
-use crate::float::Float;
+use crate::float::{Float, per_float};
 
 /// What [`Arrays::for_each`] calls for each array with its name and values.
 pub type Visit<'f, 'a, T> = dyn FnMut(&str, ArrayViewD<'a, T>) + 'f;
@@ -61,7 +61,7 @@ pub trait Arrays: Clone {
     /// [`for_each`](Arrays::for_each).
     fn for_each_mut<'a>(&'a mut self, f: &mut VisitMut<'_, 'a, Self::Elem>);
 
-    /// The same bundle with every value zero.
+    /// Returns the same bundle with every value zero.
     fn zeros_like(&self) -> Self {
         let mut zeros = self.clone();
         zeros.fill(Self::Elem::from_f64(0.0));
@@ -70,34 +70,22 @@ pub trait Arrays: Clone {
 
     /// Sets every value.
     fn fill(&mut self, value: Self::Elem) {
-        self.for_each_mut(&mut |_, mut array| array.fill(value));
+        fill_all(views_mut(self), value);
     }
 
-    /// The names of the arrays, in order.
+    /// Returns the names of the arrays, in order.
     fn names(&self) -> Vec<String> {
-        let mut names = Vec::new();
-        self.for_each(&mut |name, _| names.push(name.to_owned()));
-        names
+        names_of(views(self))
     }
 
-    /// How many numbers the arrays hold together.
+    /// Returns how many numbers the arrays hold together.
     fn count(&self) -> usize {
-        let mut count = 0;
-        self.for_each(&mut |_, array| count += array.len());
-        count
+        count_of(views(self))
     }
 
     /// Fails with [`Error::NonFinite`], naming the array, at the first NaN or infinity.
     fn check_finite(&self) -> Result<()> {
-        let mut found = Ok(());
-        self.for_each(&mut |name, array| {
-            let bad = || array.iter().enumerate().find(|(_, value)| !value.as_f64().is_finite());
-            if let (true, Some((index, value))) = (found.is_ok(), bad()) {
-                found =
-                    Err(Error::NonFinite { name: name.to_owned(), index, value: value.as_f64() });
-            }
-        });
-        found
+        check_all_finite(&views(self))
     }
 
     /// Calls `f` with each array of `self` and the array of `other` of the same name and shape, or
@@ -108,15 +96,122 @@ pub trait Arrays: Clone {
         other: &Self,
         f: &mut VisitPair<'_, Self::Elem>,
     ) -> Result<()> {
-        check_same_structure(argument, self, other)?;
-        let mut others = Vec::new();
-        other.for_each(&mut |_, array| others.push(array));
-        let mut others = others.into_iter();
-        self.for_each_mut(&mut |name, array| {
-            f(name, array, others.next().expect("as many arrays, as was checked"));
-        });
-        Ok(())
+        zip_all(argument, views_mut(self), views(other), f)
     }
+}
+
+/// Arrays with their names, in the order of a walk.
+pub(crate) type Views<'a, T> = Vec<(String, ArrayViewD<'a, T>)>;
+/// Mutable arrays with their names, in the order of a walk.
+pub(crate) type ViewsMut<'a, T> = Vec<(String, ArrayViewMutD<'a, T>)>;
+
+/// Collects the arrays of a bundle. What works on the result need not be generic over the bundle.
+pub(crate) fn views<T: Float, A: Arrays<Elem = T>>(arrays: &A) -> Views<'_, T> {
+    let mut views = Vec::new();
+    arrays.for_each(&mut collect(&mut views));
+    views
+}
+
+/// Collects the arrays of a bundle, mutably.
+pub(crate) fn views_mut<T: Float, A: Arrays<Elem = T>>(arrays: &mut A) -> ViewsMut<'_, T> {
+    let mut views = Vec::new();
+    arrays.for_each_mut(&mut collect_mut(&mut views));
+    views
+}
+
+fn collect<'v, 'a, T: Float>(
+    views: &'v mut Views<'a, T>,
+) -> impl FnMut(&str, ArrayViewD<'a, T>) + use<'v, 'a, T> {
+    |name, array| push(views, name, array)
+}
+
+fn collect_mut<'v, 'a, T: Float>(
+    views: &'v mut ViewsMut<'a, T>,
+) -> impl FnMut(&str, ArrayViewMutD<'a, T>) + use<'v, 'a, T> {
+    |name, array| push_mut(views, name, array)
+}
+
+per_float! {
+    fn push<'a, T>(views: &mut Views<'a, T>, name: &str, array: ArrayViewD<'a, T>) = push_one;
+    fn push_mut<'a, T>(views: &mut ViewsMut<'a, T>, name: &str, array: ArrayViewMutD<'a, T>) = push_one_mut;
+    fn fill_all<'a, T>(views: ViewsMut<'a, T>, value: T) = fill_each;
+    fn names_of<'a, T>(views: Views<'a, T>) -> Vec<String> = names_of_each;
+    fn count_of<'a, T>(views: Views<'a, T>) -> usize = count_of_each;
+    /// Fails at the first NaN or infinity, naming its array.
+    pub(crate) fn check_all_finite<'a, T>(views: &[(String, ArrayViewD<'a, T>)]) -> Result<()> = check_each_finite;
+    fn zip_all<'a, T>(
+        argument: &'static str,
+        to: ViewsMut<'a, T>,
+        from: Views<'a, T>,
+        f: &mut VisitPair<'_, T>,
+    ) -> Result<()> = zip_each;
+    /// Multiplies every value by `factor`.
+    pub(crate) fn scale_all<'a, T>(views: ViewsMut<'a, T>, factor: T) = scale_each;
+    /// Fails with [`Error::Structure`] unless both hold arrays of the same names and shapes.
+    pub(crate) fn check_structure<'a, T>(
+        argument: &'static str,
+        expected: &[(String, ArrayViewD<'a, T>)],
+        got: &[(String, ArrayViewD<'a, T>)],
+    ) -> Result<()> = check_each_structure;
+}
+
+fn push_one<'a, T: Float>(views: &mut Views<'a, T>, name: &str, array: ArrayViewD<'a, T>) {
+    views.push((name.to_owned(), array));
+}
+
+fn push_one_mut<'a, T: Float>(
+    views: &mut ViewsMut<'a, T>,
+    name: &str,
+    array: ArrayViewMutD<'a, T>,
+) {
+    views.push((name.to_owned(), array));
+}
+
+fn fill_each<T: Float>(views: ViewsMut<'_, T>, value: T) {
+    views.into_iter().for_each(|(_, mut array)| array.fill(value));
+}
+
+fn names_of_each<T: Float>(views: Views<'_, T>) -> Vec<String> {
+    views.into_iter().map(|(name, _)| name).collect()
+}
+
+fn count_of_each<T: Float>(views: Views<'_, T>) -> usize {
+    views.iter().map(|(_, array)| array.len()).sum()
+}
+
+fn scale_each<T: Float>(views: ViewsMut<'_, T>, factor: T) {
+    views.into_iter().for_each(|(_, mut array)| array.mapv_inplace(|value| value * factor));
+}
+
+fn check_each_finite<T: Float>(views: &[(String, ArrayViewD<'_, T>)]) -> Result<()> {
+    for (name, array) in views {
+        if let Some((index, value)) = array.iter().enumerate().find(|(_, value)| !value.is_finite())
+        {
+            return Err(Error::NonFinite { name: name.clone(), index, value: value.as_f64() });
+        }
+    }
+    Ok(())
+}
+
+fn zip_each<'a, T: Float>(
+    argument: &'static str,
+    to: ViewsMut<'a, T>,
+    from: Views<'a, T>,
+    f: &mut VisitPair<'_, T>,
+) -> Result<()> {
+    check_shapes(argument, &shapes(&to), &shapes(&from))?;
+    for ((name, to), (_, from)) in to.into_iter().zip(from) {
+        f(&name, to, from);
+    }
+    Ok(())
+}
+
+fn check_each_structure<T: Float>(
+    argument: &'static str,
+    expected: &[(String, ArrayViewD<'_, T>)],
+    got: &[(String, ArrayViewD<'_, T>)],
+) -> Result<()> {
+    check_shapes(argument, &shapes(expected), &shapes(got))
 }
 
 /// Fails with [`Error::Structure`], naming `argument` (which is `got`), unless both bundles hold
@@ -126,13 +221,20 @@ pub fn check_same_structure<T: Float, A: Arrays<Elem = T>>(
     expected: &A,
     got: &A,
 ) -> Result<()> {
-    let shapes = |arrays: &A| {
-        let mut shapes = Vec::new();
-        arrays.for_each(&mut |name, array| shapes.push((name.to_owned(), array.shape().to_vec())));
-        shapes
-    };
-    let (expected, got) = (shapes(expected), shapes(got));
-    let show = |entry: Option<&(String, Vec<usize>)>| {
+    check_structure(argument, &views(expected), &views(got))
+}
+
+/// Returns names and shapes.
+fn shapes<V: RawData>(views: &[(String, ArrayBase<V, IxDyn>)]) -> Vec<(&str, &[usize])> {
+    views.iter().map(|(name, array)| (name.as_str(), array.shape())).collect()
+}
+
+fn check_shapes(
+    argument: &'static str,
+    expected: &[(&str, &[usize])],
+    got: &[(&str, &[usize])],
+) -> Result<()> {
+    let show = |entry: Option<&(&str, &[usize])>| {
         entry.map_or("nothing".to_owned(), |(name, shape)| format!("{name} {shape:?}"))
     };
     match (0..expected.len().max(got.len())).find(|&i| expected.get(i) != got.get(i)) {

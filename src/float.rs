@@ -26,6 +26,31 @@ pub struct Table<F: PerFloat> {
     pub f64: F::Of<f64>,
 }
 
+/// Defines a function that is compiled in this crate, once for each element type, from a function that
+/// is generic over it. A program that calls a generic function directly compiles it again.
+macro_rules! per_float {
+    ($(
+        $(#[$attribute:meta])*
+        $visibility:vis fn $name:ident<$life:lifetime, $T:ident>(
+            $($argument:ident: $type:ty),* $(,)?
+        ) $(-> $output:ty)? = $function:ident;
+    )+) => {$(
+        $(#[$attribute])*
+        #[inline]
+        #[allow(clippy::extra_unused_lifetimes, clippy::needless_lifetimes)]
+        $visibility fn $name<$life, $T: $crate::Float>($($argument: $type),*) $(-> $output)? {
+            struct Family;
+            impl $crate::float::PerFloat for Family {
+                type Of<$T: $crate::Float> = for<$life> fn($($type),*) $(-> $output)?;
+            }
+            static TABLE: $crate::float::Table<Family> =
+                $crate::float::Table { f32: $function::<f32>, f64: $function::<f64> };
+            $T::pick(&TABLE)($($argument),*)
+        }
+    )+};
+}
+pub(crate) use per_float;
+
 /// An element of every array in this crate: `f32` or `f64`. Sealed: no other type implements it.
 ///
 /// It joins the arithmetic of `ndarray` ([`NdFloat`]) with the native vectors of `fearless_simd`

@@ -1,18 +1,19 @@
 //! Training as an example shows it: how far it is, Ctrl-C, and going on where that ended it.
 
+use std::ops::ControlFlow;
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use recurrent::data::Source;
-use recurrent::train::{Event, Flow, Model, Trainer, progress};
+use recurrent::train::{Event, Model, Trainer, progress};
 
 use super::options::{Failure, Options};
 
 static STOP: AtomicBool = AtomicBool::new(false);
 static HANDLER: Once = Once::new();
 
-fn on_ctrl_c(_: &Event<'_>) -> Flow {
-    if STOP.load(Ordering::SeqCst) { Flow::Stop } else { Flow::Continue }
+fn on_ctrl_c(_: &Event<'_>) -> ControlFlow<()> {
+    if STOP.load(Ordering::SeqCst) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
 }
 
 /// Trains `model`, and writes the curves beside the plots as `name`.csv. False where Ctrl-C ended the

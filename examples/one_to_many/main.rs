@@ -14,7 +14,7 @@ use recurrent::decode::Sampling;
 use recurrent::layer::{Activation, Dropout, Embedding, Layer, Linear};
 use recurrent::loss::{CrossEntropy, Loss};
 use recurrent::optim::Adam;
-use recurrent::train::metrics::Likelihood;
+use recurrent::train::metrics::Perplexity;
 use recurrent::train::{Model, Trainer};
 use recurrent::{Float, Lstm, Result, Sequences, State, arrays, io};
 
@@ -186,7 +186,7 @@ impl Lesson {
 
 impl Model for Teller<f32> {
     type Batch = Lesson;
-    type Score = Likelihood;
+    type Score = Perplexity;
 
     fn loss_and_grad(&self, lesson: &Lesson, grad: &mut Self, rng: &mut dyn Rng) -> Result<f64> {
         let (before, next) = lesson.words()?;
@@ -216,7 +216,7 @@ impl Model for Teller<f32> {
         Ok(loss)
     }
 
-    fn score_batch(&self, lesson: &Lesson, score: &mut Likelihood) -> Result<()> {
+    fn score_batch(&self, lesson: &Lesson, score: &mut Perplexity) -> Result<()> {
         let (before, next) = lesson.words()?;
         let (vector, _) = self.see(&lesson.pixels, &mut ChaCha8Rng::seed_from_u64(0))?;
         let x = Self::input(&self.words.forward(&before)?, &vector)?;

@@ -13,26 +13,26 @@
 use crate::arrays::{Arrays, check_same_structure};
 use crate::error::{Error, Result};
 
-/// How [`gradient`](GradientCheck::run) compares.
+/// A comparison of gradients with finite differences, and its options.
 ///
 /// | field | default | meaning |
 /// |---|---|---|
 /// | `step` | 1e-3 | s of the difference |
-/// | `floor` | 1e-4 | the least denominator of a relative error |
-/// | `most` | `usize::MAX` | how many entries of each array are checked, evenly spread |
+/// | `floor` | 1e-4 | the smallest denominator of a relative error |
+/// | `max_entries` | `usize::MAX` | the number of entries of each array that are checked, evenly spread |
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct GradientCheck {
     /// The step of the difference.
     pub step: f64,
-    /// The least denominator of a relative error: |a − n| / max(|a|, |n|, floor).
+    /// The smallest denominator of a relative error: |a − n| / max(|a|, |n|, floor).
     pub floor: f64,
-    /// How many entries of each array are checked, evenly spread.
-    pub most: usize,
+    /// The largest number of entries of each array that are checked, evenly spread.
+    pub max_entries: usize,
 }
 
 impl Default for GradientCheck {
     fn default() -> Self {
-        Self { step: 1e-3, floor: 1e-4, most: usize::MAX }
+        Self { step: 1e-3, floor: 1e-4, max_entries: usize::MAX }
     }
 }
 
@@ -43,13 +43,13 @@ pub struct GradientReport {
     pub name: String,
     /// The entry, in row-major order.
     pub index: usize,
-    /// What the gradient says.
+    /// The value of the gradient.
     pub analytic: f64,
-    /// What the difference says.
+    /// The value of the difference.
     pub numeric: f64,
     /// |analytic − numeric| / max(|analytic|, |numeric|, floor).
     pub relative_error: f64,
-    /// How many entries were compared.
+    /// The number of entries compared.
     pub checked: usize,
 }
 
@@ -65,7 +65,7 @@ impl std::fmt::Display for GradientReport {
 }
 
 impl GradientCheck {
-    /// Compares `gradient`, said to be that of `loss` at `point`, with differences of `loss`.
+    /// Compares `gradient`, the gradient of `loss` at `point`, with finite differences of `loss`.
     ///
     /// ```
     /// use ndarray::array;
@@ -89,7 +89,7 @@ impl GradientCheck {
         check_same_structure("gradient", point, gradient)?;
         let mut entries = Vec::new();
         gradient.for_each(&mut |name, array| {
-            let stride = array.len().div_ceil(self.most.max(1)).max(1);
+            let stride = array.len().div_ceil(self.max_entries.max(1)).max(1);
             for (index, &analytic) in array.iter().enumerate().step_by(stride) {
                 entries.push((name.to_owned(), index, analytic));
             }
@@ -122,7 +122,7 @@ impl GradientCheck {
     }
 }
 
-/// `point` with one entry moved by `offset`.
+/// Returns `point` with one entry moved by `offset`.
 fn moved<A: Arrays<Elem = f64>>(point: &A, moved: &str, index: usize, offset: f64) -> A {
     let mut point = point.clone();
     point.for_each_mut(&mut |name, mut array| {

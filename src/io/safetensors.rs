@@ -6,11 +6,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors, View};
 
-use crate::arrays::Arrays;
+use crate::arrays::{Arrays, Views, ViewsMut, views, views_mut};
 use crate::error::{Error, Result, check_shape};
-use crate::float::Float;
+use crate::float::{Float, per_float};
 use crate::io::atomic;
 
 /// The key of the text about a file, in its header.
@@ -72,12 +73,7 @@ pub struct Writer {
 impl Writer {
     /// Adds every array of `arrays`, under `prefix` and its name.
     pub fn arrays<T: Float, A: Arrays<Elem = T>>(mut self, prefix: &str, arrays: &A) -> Self {
-        arrays.for_each(&mut |name, array| {
-            let mut bytes = Vec::with_capacity(array.len() * size_of::<T>());
-            array.iter().for_each(|value| value.write_le(&mut bytes));
-            let tensor = Tensor { dtype: dtype::<T>(), shape: array.shape().to_vec(), bytes };
-            self.tensors.insert(format!("{prefix}{name}"), tensor);
-        });
+        add(&mut self, prefix, views(arrays));
         self
     }
 
@@ -92,7 +88,10 @@ impl Writer {
     /// # Errors
     /// [`Error::Io`] where the file cannot be written.
     pub fn write(self, path: impl AsRef<Path>) -> Result<()> {
-        let path = path.as_ref();
+        self.write_to(path.as_ref())
+    }
+
+    fn write_to(self, path: &Path) -> Result<()> {
         // One key alone: the order of several would change from run to run, and the bytes with it.
         let about = self.about.map(|text| std::iter::once((ABOUT.to_owned(), text)).collect());
         let bytes = safetensors::serialize(self.tensors, about);
@@ -106,6 +105,8 @@ pub struct Reader {
     path: PathBuf,
     bytes: Vec<u8>,
     about: Option<String>,
+    /// The tensors by the names that they go by here, with those in the file.
+    names: BTreeMap<String, String>,
 }
 
 impl Reader {
@@ -114,13 +115,55 @@ impl Reader {
     /// # Errors
     /// [`Error::Format`] where it is no safetensors file, [`Error::Io`] where it cannot be read.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref().to_owned();
+        Self::open_path(path.as_ref().to_owned())
+    }
+
+    fn open_path(path: PathBuf) -> Result<Self> {
         let bytes = fs::read(&path).map_err(|source| Error::Io { path: path.clone(), source })?;
-        SafeTensors::deserialize(&bytes).map_err(|error| format_error(&path, error))?;
+        let file = SafeTensors::deserialize(&bytes).map_err(|error| format_error(&path, error))?;
+        let names = file.names().into_iter().map(|name| (name.to_owned(), name.to_owned()));
+        let names = names.collect();
         let header = SafeTensors::read_metadata(&bytes);
         let (_, header) = header.map_err(|error| format_error(&path, error))?;
         let about = header.metadata().as_ref().and_then(|about| about.get(ABOUT).cloned());
-        Ok(Self { path, bytes, about })
+        Ok(Self { path, bytes, about, names })
+    }
+
+    /// Renames every tensor whose name begins with `from`: the start becomes `to`. Weights of another
+    /// program can so be loaded under the names of a model here.
+    ///
+    /// ```
+    /// # let path = std::env::temp_dir().join(format!("recurrent-doc-rename-{}", std::process::id()));
+    /// use ndarray::array;
+    /// use recurrent::io::{Reader, Writer};
+    ///
+    /// Writer::default().arrays("rnn.", &array![1.0, 2.0]).write(&path)?;
+    /// let mut weights = array![0.0, 0.0];
+    /// Reader::open(&path)?.rename("rnn.", "recurrent.")?.arrays("recurrent.", &mut weights)?;
+    /// assert_eq!(weights, array![1.0, 2.0]);
+    /// # std::fs::remove_file(&path).ok();
+    /// # Ok::<(), recurrent::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Where no name begins with `from`, or two tensors would have the same name.
+    pub fn rename(mut self, from: &str, to: &str) -> Result<Self> {
+        let mut names = BTreeMap::new();
+        let mut renamed = false;
+        for (name, stored) in self.names {
+            let new = name.strip_prefix(from).map(|rest| format!("{to}{rest}"));
+            renamed |= new.is_some();
+            if let Some(other) = names.insert(new.unwrap_or(name), stored.clone()) {
+                let got = format!("the same name for {other} and {stored}");
+                return Err(Error::argument("to", "different names for all tensors", got));
+            }
+        }
+        self.names = names;
+        if renamed {
+            return Ok(self);
+        }
+        let expected = format!("the start of a name in {}", self.path.display());
+        Err(Error::argument("from", expected, format!("{from:?}")))
     }
 
     /// The text that [`Writer::about`] left.
@@ -133,16 +176,10 @@ impl Reader {
         &self.path
     }
 
-    /// The names of the tensors under `prefix`, without it, sorted.
-    ///
-    /// # Errors
-    /// [`Error::Format`] where the file is no safetensors file.
-    pub fn names(&self, prefix: &str) -> Result<Vec<String>> {
-        let file = self.tensors()?;
-        let names = file.names().into_iter().filter_map(|name| name.strip_prefix(prefix));
-        let mut names: Vec<String> = names.map(str::to_owned).collect();
-        names.sort();
-        Ok(names)
+    /// Returns the names of the tensors under `prefix`, without it, sorted.
+    pub fn names(&self, prefix: &str) -> Vec<String> {
+        let names = self.names.keys().filter_map(|name| name.strip_prefix(prefix));
+        names.map(str::to_owned).collect()
     }
 
     /// Reads every array of `arrays`, which must be all that stand under `prefix`.
@@ -154,58 +191,76 @@ impl Reader {
         prefix: &str,
         arrays: &mut A,
     ) -> Result<()> {
-        let file = self.tensors()?;
-        self.check::<T, A>(&file, prefix, arrays)?;
-        arrays.for_each_mut(&mut |name, mut array| {
-            if let Ok(tensor) = file.tensor(&format!("{prefix}{name}")) {
-                let values = tensor.data().chunks_exact(size_of::<T>()).map(T::read_le);
-                array.iter_mut().zip(values).for_each(|(to, value)| *to = value);
-            }
-        });
-        Ok(())
+        read(self, prefix, views_mut(arrays))
     }
 
     fn tensors(&self) -> Result<SafeTensors<'_>> {
         SafeTensors::deserialize(&self.bytes).map_err(|error| format_error(&self.path, error))
     }
 
-    /// Fails unless the file holds, under `prefix`, the arrays' tensors and no others.
-    fn check<T: Float, A: Arrays<Elem = T>>(
-        &self,
-        file: &SafeTensors<'_>,
-        prefix: &str,
-        arrays: &A,
-    ) -> Result<()> {
-        let names = arrays.names().into_iter().map(|name| format!("{prefix}{name}"));
-        let names: Vec<String> = names.collect();
+    /// Fails unless `names` are all that stand under `prefix`, and no others do.
+    fn check_names(&self, prefix: &str, names: &[String]) -> Result<()> {
         let missing: Vec<String> =
-            names.iter().filter(|name| file.tensor(name).is_err()).cloned().collect();
-        let here = file.names().into_iter().filter(|name| name.starts_with(prefix));
-        let mut unused: Vec<String> =
-            here.filter(|&name| !names.iter().any(|n| n == name)).map(str::to_owned).collect();
-        unused.sort();
-        if !(missing.is_empty() && unused.is_empty()) {
-            return Err(Error::Names { path: self.path.clone(), missing, unused });
+            names.iter().filter(|&name| !self.names.contains_key(name)).cloned().collect();
+        let here = self.names.keys().filter(|name| name.starts_with(prefix));
+        let unused: Vec<String> = here.filter(|&name| !names.contains(name)).cloned().collect();
+        if missing.is_empty() && unused.is_empty() {
+            return Ok(());
         }
-        let mut checked = Ok(());
-        arrays.for_each(&mut |name, array| {
-            let name = format!("{prefix}{name}");
-            let Ok(tensor) = file.tensor(&name) else { return };
-            if checked.is_ok() && tensor.dtype() != dtype::<T>() {
-                checked = Err(Error::Dtype {
-                    path: self.path.clone(),
-                    name: name.clone(),
-                    expected: T::NAME,
-                    got: format!("{:?}", tensor.dtype()).to_lowercase(),
-                });
-            }
-            if checked.is_ok() {
-                let argument = format!("{}: tensor {name}", self.path.display());
-                checked = check_shape(argument, "as in the model", array.shape(), tensor.shape());
-            }
-        });
-        checked
+        Err(Error::Names { path: self.path.clone(), missing, unused })
     }
+
+    /// Returns the tensor `name`, if it has this type and shape.
+    fn tensor<'f>(
+        &self,
+        file: &SafeTensors<'f>,
+        (name, shape): (&String, &[usize]),
+        (dtype, type_name): (Dtype, &'static str),
+    ) -> Result<TensorView<'f>> {
+        let stored = &self.names[name];
+        let tensor = file.tensor(stored).map_err(|error| format_error(&self.path, error))?;
+        if tensor.dtype() != dtype {
+            return Err(Error::Dtype {
+                path: self.path.clone(),
+                name: name.clone(),
+                expected: type_name,
+                got: format!("{:?}", tensor.dtype()).to_lowercase(),
+            });
+        }
+        let argument = format!("{}: tensor {name}", self.path.display());
+        check_shape(argument, "as in the model", shape, tensor.shape())?;
+        Ok(tensor)
+    }
+}
+
+per_float! {
+    fn add<'a, T>(writer: &mut Writer, prefix: &str, arrays: Views<'a, T>) = add_each;
+    fn read<'a, T>(reader: &Reader, prefix: &str, arrays: ViewsMut<'a, T>) -> Result<()> = read_each;
+}
+
+fn add_each<T: Float>(writer: &mut Writer, prefix: &str, arrays: Views<'_, T>) {
+    for (name, array) in arrays {
+        let mut bytes = Vec::with_capacity(array.len() * size_of::<T>());
+        array.iter().for_each(|value| value.write_le(&mut bytes));
+        let tensor = Tensor { dtype: dtype::<T>(), shape: array.shape().to_vec(), bytes };
+        writer.tensors.insert(format!("{prefix}{name}"), tensor);
+    }
+}
+
+fn read_each<T: Float>(reader: &Reader, prefix: &str, arrays: ViewsMut<'_, T>) -> Result<()> {
+    let names: Vec<String> = arrays.iter().map(|(name, _)| format!("{prefix}{name}")).collect();
+    reader.check_names(prefix, &names)?;
+    let file = reader.tensors()?;
+    let checked = names.iter().zip(&arrays).map(|(name, (_, array))| {
+        reader.tensor(&file, (name, array.shape()), (dtype::<T>(), T::NAME))
+    });
+    // All of them are checked before the first is written.
+    let tensors: Vec<TensorView<'_>> = checked.collect::<Result<_>>()?;
+    for ((_, mut array), tensor) in arrays.into_iter().zip(tensors) {
+        let values = tensor.data().chunks_exact(size_of::<T>()).map(T::read_le);
+        array.iter_mut().zip(values).for_each(|(to, value)| *to = value);
+    }
+    Ok(())
 }
 
 /// Writes every array of `arrays`, under its name, to the file `path`.
@@ -239,7 +294,7 @@ pub fn save<T: Float, A: Arrays<Elem = T>>(path: impl AsRef<Path>, arrays: &A) -
 /// # Errors
 /// [`Error::Names`] where a tensor is missing or unused, [`Error::Shape`] or [`Error::Dtype`] where
 /// one does not fit, [`Error::Format`] where the file is no safetensors file, [`Error::Io`] where it
-/// cannot be read. `arrays` is then as before.
+/// cannot be read. `arrays` is then as before. [`Reader::rename`] reads a file with other names.
 pub fn load<T: Float, A: Arrays<Elem = T>>(path: impl AsRef<Path>, arrays: &mut A) -> Result<()> {
     Reader::open(path)?.arrays("", arrays)
 }

@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Attention with a learned query q: Yang et al., *Hierarchical Attention Networks for Document
-//! Classification*, 2016, without the hidden layer before the query.
+//! ClassificationMetrics*, 2016, without the hidden layer before the query.
 
 use ndarray::{Array1, Array2, Array3, ArrayView2, Axis, Zip};
 use rand::Rng;

@@ -4,7 +4,7 @@
 //! e = y − p        L = mean max(q·e, (q − 1)·e)        ∂L/∂p = −q where e > 0, 1 − q where e < 0
 //! ```
 //!
-//! Source: Koenker and Bassett, *Regression Quantiles*, 1978.
+//! Source: Koenker and Bassett, *RegressionMetrics Quantiles*, 1978.
 
 use ndarray::Array3;
 use serde::{Deserialize, Serialize};

@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::float::Float;
 use crate::layer::Pooling;
 use crate::loss::CrossEntropy;
-use crate::model::config::{Config, ModelBuilder, Shape, shape_calls};
+use crate::model::config::{Config, ModelBuilder, Shape, options, shape_calls};
 use crate::model::network::Step;
 use crate::model::pooled::{Pooled, PooledStream};
 use crate::model::scored::{Objective, Scored};
@@ -192,6 +192,10 @@ where
 {
     type Batch = (Sequences<T>, Vec<usize>);
     type Score = L::Score;
+
+    fn options(&self) -> String {
+        options(self)
+    }
 
     fn loss_and_grad(
         &self,

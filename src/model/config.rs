@@ -76,6 +76,12 @@ impl<C: Cell, E> Config<C, E> {
     }
 }
 
+/// Returns a description of the options that a checkpoint compares.
+pub(super) fn options<M: Shape>(model: &M) -> String {
+    let Config { dropout, pooling, recurrent, own, .. } = model.config();
+    format!("dropout: {dropout}, {pooling:?}, {own:?}, recurrent: {{ {} }}", recurrent.describe())
+}
+
 /// A kind of model: what [`ModelBuilder`] and files need of it. Sealed: the models of this module alone.
 pub trait Shape: Arrays {
     /// The cell of its recurrent layers.

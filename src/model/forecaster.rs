@@ -12,7 +12,7 @@ use crate::error::{Error, Result, check_indices, check_shape, check_size};
 use crate::float::Float;
 use crate::loss::Mse;
 use crate::model::check_batch;
-use crate::model::config::{Config, ModelBuilder, Shape, shape_calls};
+use crate::model::config::{Config, ModelBuilder, Shape, options, shape_calls};
 use crate::model::network::Step;
 use crate::model::pooled::{Pooled, PooledStream};
 use crate::model::scored::{Objective, Scored};
@@ -277,6 +277,10 @@ where
 {
     type Batch = WindowBatch<T>;
     type Score = L::Score;
+
+    fn options(&self) -> String {
+        options(self)
+    }
 
     fn loss_and_grad(
         &self,

@@ -13,12 +13,12 @@ use crate::error::{Error, Result, check_indices, check_shape, check_size};
 use crate::float::Float;
 use crate::layer::Linear;
 use crate::loss::{CrossEntropy, Loss};
-use crate::model::config::{Config, ModelBuilder, Shape, shape_calls};
+use crate::model::config::{Config, ModelBuilder, Shape, options, shape_calls};
 use crate::model::network::{Network, Step};
 use crate::sequence::State;
 use crate::sequences::Sequences;
 use crate::train::Model;
-use crate::train::metrics::Likelihood;
+use crate::train::metrics::Perplexity;
 
 /// An autoregressive token generator: a language model or, with a condition vector, a captioner.
 ///
@@ -262,7 +262,11 @@ fn filled<T: Float>(mut state: State<T>, values: &Array2<T>) -> State<T> {
 
 impl<T: Float, C: Cell<Elem = T>> Model for SequenceGenerator<C> {
     type Batch = (Option<Array2<T>>, Sequences<T>);
-    type Score = Likelihood;
+    type Score = Perplexity;
+
+    fn options(&self) -> String {
+        options(self)
+    }
 
     fn loss_and_grad(
         &self,
@@ -284,7 +288,7 @@ impl<T: Float, C: Cell<Elem = T>> Model for SequenceGenerator<C> {
         Ok(loss)
     }
 
-    fn score_batch(&self, (condition, texts): &Self::Batch, score: &mut Likelihood) -> Result<()> {
+    fn score_batch(&self, (condition, texts): &Self::Batch, score: &mut Perplexity) -> Result<()> {
         let (x, y) = self.teacher_forcing_pair(texts)?;
         let initial = self.initial(condition.as_ref().map(|vectors| vectors.view()), x.batch())?;
         let logits = self.network.outputs(&x, initial.as_ref())?;

@@ -11,7 +11,7 @@ use crate::float::Float;
 use crate::layer::Pooling;
 use crate::loss::Mse;
 use crate::model::check_batch;
-use crate::model::config::{Config, ModelBuilder, Shape, shape_calls};
+use crate::model::config::{Config, ModelBuilder, Shape, options, shape_calls};
 use crate::model::network::Step;
 use crate::model::pooled::{Pooled, PooledStream};
 use crate::model::scored::{Objective, Scored};
@@ -124,6 +124,10 @@ where
 {
     type Batch = (Sequences<T>, Array2<T>);
     type Score = L::Score;
+
+    fn options(&self) -> String {
+        options(self)
+    }
 
     fn loss_and_grad(
         &self,

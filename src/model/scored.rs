@@ -13,7 +13,7 @@ use crate::loss::{
 };
 use crate::sequences::Sequences;
 use crate::train::Score;
-use crate::train::metrics::{Classification, Regression};
+use crate::train::metrics::{ClassificationMetrics, RegressionMetrics};
 
 /// A loss by which the models of this module train, with the metrics that they are judged by.
 ///
@@ -97,7 +97,7 @@ fn score_numbers<P: Batch>(
     loss: &impl Scored<P>,
     value: f64,
     (predicted, target): (&P, &P),
-    score: &mut Regression,
+    score: &mut RegressionMetrics,
 ) {
     let (of_predicted, of_target) = (predicted.values(), target.values());
     for ((t, b, number), target) in of_target.indexed_iter() {
@@ -113,13 +113,13 @@ fn score_numbers<P: Batch>(
 macro_rules! scored_numbers {
     ($($loss:ty, $name:literal { $($more:tt)* })+) => {$(
         impl<P: Batch> Scored<P> for $loss {
-            type Score = Regression;
+            type Score = RegressionMetrics;
 
             fn name(&self) -> String {
                 $name.to_owned()
             }
 
-            fn score(&self, loss: f64, predicted: &P, target: &P, score: &mut Regression) -> Result<()> {
+            fn score(&self, loss: f64, predicted: &P, target: &P, score: &mut RegressionMetrics) -> Result<()> {
                 score_numbers(self, loss, (predicted, target), score);
                 Ok(())
             }
@@ -175,7 +175,7 @@ fn score_classes<'a, T: Float>(
     loss: &CrossEntropy,
     value: f64,
     rows: impl Iterator<Item = (ArrayView1<'a, T>, usize)>,
-    score: &mut Classification,
+    score: &mut ClassificationMetrics,
 ) -> Result<()> {
     let mut count = 0;
     for (logits, class) in rows.filter(|&(_, class)| loss.ignored() != Some(class)) {
@@ -187,7 +187,7 @@ fn score_classes<'a, T: Float>(
 }
 
 impl<T: Float> Scored<Array2<T>> for CrossEntropy {
-    type Score = Classification;
+    type Score = ClassificationMetrics;
 
     fn name(&self) -> String {
         "cross_entropy".to_owned()
@@ -198,7 +198,7 @@ impl<T: Float> Scored<Array2<T>> for CrossEntropy {
         loss: f64,
         logits: &Array2<T>,
         classes: &Vec<usize>,
-        score: &mut Classification,
+        score: &mut ClassificationMetrics,
     ) -> Result<()> {
         let rows = logits.rows().into_iter().zip(classes.iter().copied());
         score_classes(self, loss, rows, score)
@@ -206,7 +206,7 @@ impl<T: Float> Scored<Array2<T>> for CrossEntropy {
 }
 
 impl<T: Float> Scored<Sequences<T>> for CrossEntropy {
-    type Score = Classification;
+    type Score = ClassificationMetrics;
 
     fn name(&self) -> String {
         "cross_entropy".to_owned()
@@ -217,7 +217,7 @@ impl<T: Float> Scored<Sequences<T>> for CrossEntropy {
         loss: f64,
         logits: &Sequences<T>,
         classes: &Array2<usize>,
-        score: &mut Classification,
+        score: &mut ClassificationMetrics,
     ) -> Result<()> {
         let steps = classes.indexed_iter().filter(|((t, b), _)| *t < logits.lengths()[*b]);
         let row = |(t, b)| logits.values().index_axis(Axis(0), t).index_axis_move(Axis(0), b);
@@ -319,6 +319,10 @@ impl Score for MeanLoss {
     fn metrics(&self) -> Vec<(&'static str, f64)> {
         vec![("loss", self.mean())]
     }
+
+    fn merge(&mut self, other: Self) {
+        (self.sum, self.count) = (self.sum + other.sum, self.count + other.count);
+    }
 }
 
 impl Display for MeanLoss {
@@ -350,9 +354,15 @@ impl<A: Score, B: Score> Score for PairScore<A, B> {
         let parts = parts.filter(|(name, _)| *name != "loss");
         [("loss", self.loss())].into_iter().chain(parts).collect()
     }
+
+    fn merge(&mut self, other: Self) {
+        self.total.merge(other.total);
+        self.first.merge(other.first);
+        self.second.merge(other.second);
+    }
 }
 
-impl<A: Score, B: Score> Display for PairScore<A, B> {
+impl<A: Score + Display, B: Score + Display> Display for PairScore<A, B> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         write!(f, "loss {:.4} ({}; {})", self.loss(), self.first, self.second)
     }

@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::float::Float;
 use crate::layer::Linear;
 use crate::loss::CrossEntropy;
-use crate::model::config::{Config, ModelBuilder, Shape, shape_calls};
+use crate::model::config::{Config, ModelBuilder, Shape, options, shape_calls};
 use crate::model::network::{Network, NetworkStream, Step};
 use crate::model::scored::{Objective, Scored};
 use crate::model::{classes_of, needed, probabilities_of};
@@ -166,6 +166,10 @@ where
 {
     type Batch = (Sequences<T>, Array2<usize>);
     type Score = L::Score;
+
+    fn options(&self) -> String {
+        options(self)
+    }
 
     fn loss_and_grad(
         &self,

@@ -21,13 +21,14 @@
 //! Dozat, *Incorporating Nesterov Momentum into Adam*, 2016; Liu et al., *On the Variance of the
 //! Adaptive Learning Rate and Beyond*, 2020; options and defaults of `torch.optim`.
 
-use super::{Compiled, Optimizer, OptimizerState, in_range, representable, walk};
+use super::optimizer::check_parts;
+use super::{Compiled, Optimizer, OptimizerState, delegate, in_range, representable, walk};
 use crate::arrays::Arrays;
 use crate::error::Result;
-use crate::float::Float;
+use crate::float::{Float, per_float};
 use crate::tensor::update::{Number, Rule};
 
-/// Adam, or one of its kin; see the [module](self).
+/// Adam; see the [module](self).
 ///
 /// | option | default | range |
 /// |---|---|---|
@@ -35,6 +36,7 @@ use crate::tensor::update::{Number, Rule};
 /// | β₁, β₂ [`betas`](Self::betas) | 0.9, 0.999 | 0 ≤ β < 1 |
 /// | ε [`eps`](Self::eps) | 1e-8 | at least 1.2e-38: above zero in f32 too |
 /// | λ [`weight_decay`](Self::weight_decay) | 0 | at least 0 |
+/// | [`amsgrad`](Self::amsgrad) | false | |
 ///
 /// ```
 /// use ndarray::array;
@@ -51,216 +53,252 @@ use crate::tensor::update::{Number, Rule};
 /// # Ok::<(), recurrent::Error>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct Adam<A> {
-    learning_rate: f64,
-    betas: (f64, f64),
-    eps: f64,
-    weight_decay: f64,
-    decoupled: bool,
-    kind: Kind,
-    steps: u64,
-    /// Πₜ, of NAdam.
-    product: f64,
-    moments: Option<[A; 2]>,
-    /// These, and the largest v so far, of AMSGrad.
-    with_largest: Option<[A; 3]>,
-}
+pub struct Adam<A>(State<A>);
 
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Kind {
-    Plain,
-    Largest,
-    Nesterov { momentum_decay: f64 },
-    Rectified,
-}
+/// Adam with decoupled weight decay; see the [module](self). The options are those of [`Adam`].
+#[derive(Clone, Debug)]
+pub struct AdamW<A>(State<A>);
+
+/// Adam with Nesterov's momentum and ψ = 0.004; see the [module](self). The options are those of
+/// [`Adam`], without AMSGrad.
+#[derive(Clone, Debug)]
+pub struct NAdam<A>(State<A>);
+
+/// Rectified Adam, whose first steps do without the second moment; see the [module](self). The
+/// options are those of [`Adam`], without AMSGrad.
+#[derive(Clone, Debug)]
+pub struct RAdam<A>(State<A>);
 
 impl<A> Adam<A> {
-    /// Adam at the given rate η.
+    /// Creates the rule with the learning rate η.
     ///
     /// # Errors
     /// Unless η is finite and at least 0.
     pub fn new(learning_rate: f64) -> Result<Self> {
-        let mut adam = Self {
-            learning_rate: 0.0,
-            betas: (0.9, 0.999),
-            eps: 1e-8,
-            weight_decay: 0.0,
-            decoupled: false,
-            kind: Kind::Plain,
-            steps: 0,
-            product: 1.0,
-            moments: None,
-            with_largest: None,
-        };
-        adam.set_learning_rate(learning_rate)?;
-        Ok(adam)
+        State::new(Kind::Plain, learning_rate, 0.0).map(Self)
     }
+}
 
-    /// AdamW at the given rate η and weight decay λ.
-    pub fn decoupled(learning_rate: f64, weight_decay: f64) -> Result<Self> {
-        let adam = Self::new(learning_rate)?.weight_decay(weight_decay)?;
-        Ok(Self { decoupled: true, ..adam })
-    }
-
-    /// AMSGrad at the given rate η: the second moment never falls.
-    pub fn amsgrad(learning_rate: f64) -> Result<Self> {
-        Ok(Self { kind: Kind::Largest, ..Self::new(learning_rate)? })
-    }
-
-    /// NAdam at the given rate η, Adam with Nesterov's momentum; its ψ is 0.004.
-    pub fn nadam(learning_rate: f64) -> Result<Self> {
-        Ok(Self { kind: Kind::Nesterov { momentum_decay: 4e-3 }, ..Self::new(learning_rate)? })
-    }
-
-    /// RAdam at the given rate η, whose first steps do without the second moment.
-    pub fn radam(learning_rate: f64) -> Result<Self> {
-        Ok(Self { kind: Kind::Rectified, ..Self::new(learning_rate)? })
-    }
-
-    /// η.
-    pub fn learning_rate(&self) -> f64 {
-        self.learning_rate
-    }
-
-    /// Sets η for the steps to come: what a schedule does.
+impl<A> AdamW<A> {
+    /// Creates the rule with the learning rate η and the weight decay λ.
     ///
     /// # Errors
-    /// As [`new`](Self::new); η stays as it was then.
-    pub fn set_learning_rate(&mut self, learning_rate: f64) -> Result<()> {
+    /// Unless both are finite and at least 0.
+    pub fn new(learning_rate: f64, weight_decay: f64) -> Result<Self> {
+        State::new(Kind::Decoupled, learning_rate, weight_decay).map(Self)
+    }
+}
+
+impl<A> NAdam<A> {
+    /// Creates the rule with the learning rate η.
+    ///
+    /// # Errors
+    /// Unless η is finite and at least 0.
+    pub fn new(learning_rate: f64) -> Result<Self> {
+        State::new(Kind::Nesterov { momentum_decay: 4e-3 }, learning_rate, 0.0).map(Self)
+    }
+}
+
+impl<A> RAdam<A> {
+    /// Creates the rule with the learning rate η.
+    ///
+    /// # Errors
+    /// Unless η is finite and at least 0.
+    pub fn new(learning_rate: f64) -> Result<Self> {
+        State::new(Kind::Rectified, learning_rate, 0.0).map(Self)
+    }
+}
+
+macro_rules! options {
+    ($($rule:ident)+) => {$(
+        impl<A> $rule<A> {
+            /// Sets β₁ and β₂.
+            ///
+            /// # Errors
+            /// Unless both lie in 0 ≤ β < 1.
+            pub fn betas(mut self, beta_1: f64, beta_2: f64) -> Result<Self> {
+                let beta_1 = in_range("beta_1", beta_1, 0.0, 1.0)?;
+                self.0.options.betas = (beta_1, in_range("beta_2", beta_2, 0.0, 1.0)?);
+                Ok(self)
+            }
+
+            /// Sets ε.
+            ///
+            /// # Errors
+            /// Unless it is finite and at least 1.2e-38.
+            pub fn eps(mut self, eps: f64) -> Result<Self> {
+                let low = f64::from(f32::MIN_POSITIVE);
+                self.0.options.eps = in_range("eps", eps, low, f64::INFINITY)?;
+                Ok(self)
+            }
+
+            /// Sets λ.
+            ///
+            /// # Errors
+            /// Unless it is finite and at least 0.
+            pub fn weight_decay(mut self, weight_decay: f64) -> Result<Self> {
+                let decay = in_range("weight_decay", weight_decay, 0.0, f64::INFINITY)?;
+                self.0.options.weight_decay = decay;
+                Ok(self)
+            }
+        }
+    )+};
+}
+options! { Adam AdamW NAdam RAdam }
+delegate! { Adam AdamW NAdam RAdam }
+
+macro_rules! amsgrad {
+    ($($rule:ident)+) => {$(
+        impl<A> $rule<A> {
+            /// Divides by the largest second moment so far (AMSGrad) in place of the last one.
+            pub fn amsgrad(mut self, amsgrad: bool) -> Self {
+                self.0.options.amsgrad = amsgrad;
+                self
+            }
+        }
+    )+};
+}
+amsgrad! { Adam AdamW }
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kind {
+    Plain,
+    Decoupled,
+    Nesterov { momentum_decay: f64 },
+    Rectified,
+}
+
+/// What does not depend on the type of the parameters.
+#[derive(Clone, Debug)]
+struct Options {
+    kind: Kind,
+    learning_rate: f64,
+    betas: (f64, f64),
+    eps: f64,
+    weight_decay: f64,
+    amsgrad: bool,
+    steps: u64,
+    /// Πₜ, of NAdam.
+    product: f64,
+}
+
+#[derive(Clone, Debug)]
+struct State<A> {
+    options: Options,
+    /// m and v, and with AMSGrad the largest v so far.
+    moments: Vec<A>,
+}
+
+impl<A> State<A> {
+    fn new(kind: Kind, learning_rate: f64, weight_decay: f64) -> Result<Self> {
+        Ok(Self { options: Options::new(kind, learning_rate, weight_decay)?, moments: Vec::new() })
+    }
+
+    fn step<T: Float>(&mut self, parameters: &mut A, grad: &A) -> Result<()>
+    where
+        A: Arrays<Elem = T>,
+    {
+        let (rule, product) = scalars::<T>(&self.options)?;
+        if self.options.amsgrad {
+            walk(parameters, grad, &mut self.moments, &(&rule, &WITH_LARGEST))?;
+        } else {
+            walk(parameters, grad, &mut self.moments, &(&rule, &MOMENTS))?;
+        }
+        (self.options.steps, self.options.product) = (self.options.steps + 1, product);
+        Ok(())
+    }
+}
+
+impl Options {
+    fn new(kind: Kind, learning_rate: f64, weight_decay: f64) -> Result<Self> {
+        Ok(Self {
+            kind,
+            learning_rate: in_range("learning_rate", learning_rate, 0.0, f64::INFINITY)?,
+            betas: (0.9, 0.999),
+            eps: 1e-8,
+            weight_decay: in_range("weight_decay", weight_decay, 0.0, f64::INFINITY)?,
+            amsgrad: false,
+            steps: 0,
+            product: 1.0,
+        })
+    }
+
+    fn set_learning_rate(&mut self, learning_rate: f64) -> Result<()> {
         self.learning_rate = in_range("learning_rate", learning_rate, 0.0, f64::INFINITY)?;
         Ok(())
     }
 
-    /// Sets β₁ and β₂.
-    pub fn betas(mut self, beta_1: f64, beta_2: f64) -> Result<Self> {
-        self.betas = (in_range("beta_1", beta_1, 0.0, 1.0)?, in_range("beta_2", beta_2, 0.0, 1.0)?);
-        Ok(self)
-    }
-
-    /// Sets ε.
-    pub fn eps(mut self, eps: f64) -> Result<Self> {
-        self.eps = in_range("eps", eps, f64::from(f32::MIN_POSITIVE), f64::INFINITY)?;
-        Ok(self)
-    }
-
-    /// Sets λ.
-    pub fn weight_decay(mut self, weight_decay: f64) -> Result<Self> {
-        self.weight_decay = in_range("weight_decay", weight_decay, 0.0, f64::INFINITY)?;
-        Ok(self)
-    }
-
-    /// One step of `parameters` down `grad`.
-    ///
-    /// # Errors
-    /// Where `grad` does not fit, a gradient or its square is not finite, or a hyper-parameter lies
-    /// outside the range of `T`; nothing has changed then.
-    pub fn step<T: Float>(&mut self, parameters: &mut A, grad: &A) -> Result<()>
-    where
-        A: Arrays<Elem = T>,
-    {
-        let (rule, product) = self.rule::<T>((self.steps + 1) as f64)?;
-        match self.kind {
-            Kind::Largest => {
-                walk(parameters, grad, &mut self.with_largest, (&rule, &WITH_LARGEST))?;
-            }
-            _ => walk(parameters, grad, &mut self.moments, (&rule, &MOMENTS))?,
-        }
-        (self.steps, self.product) = (self.steps + 1, product);
-        Ok(())
-    }
-
-    /// The scalars of step `t`, and Πₜ.
-    fn rule<T: Float>(&self, t: f64) -> Result<(Moments, f64)> {
-        let (beta_1, beta_2) = self.betas;
-        let (rest_1, rest_2) = (1.0 - beta_1.powf(t), 1.0 - beta_2.powf(t));
-        let (rate, correction) = (self.learning_rate, rest_2.sqrt());
-        let mut scalars = Scalars {
-            slope: 0.0,
-            momentum: rate * correction / rest_1,
-            eps: self.eps * correction,
-            divide: true,
-        };
-        let mut product = self.product;
-        match self.kind {
-            Kind::Plain | Kind::Largest => {}
-            Kind::Nesterov { momentum_decay } => {
-                let mu = |t: f64| beta_1 * (1.0 - 0.5 * 0.96_f64.powf(t * momentum_decay));
-                let (now, next) = (mu(t), mu(t + 1.0));
-                product *= now;
-                scalars.slope = rate * correction * (1.0 - now) / (1.0 - product);
-                scalars.momentum = rate * correction * next / (1.0 - product * next);
-            }
-            Kind::Rectified => {
-                let all = 2.0 / (1.0 - beta_2) - 1.0;
-                let rho = all - 2.0 * t * beta_2.powf(t) / rest_2;
-                let rectified = (rho - 4.0) * (rho - 2.0) * all;
-                let rectified = (rectified / ((all - 4.0) * (all - 2.0) * rho)).sqrt();
-                scalars.divide = rho > 5.0;
-                scalars.eps = self.eps;
-                scalars.momentum = rate / rest_1;
-                if scalars.divide {
-                    scalars.momentum *= rectified * correction;
-                }
-            }
-        }
-        for value in [rate, scalars.momentum, scalars.slope] {
-            representable::<T>("learning_rate", value)?;
-        }
-        representable::<T>("eps", self.eps)?;
-        // Above zero, whatever the correction.
-        scalars.eps = scalars.eps.max(T::min_positive_value().as_f64());
-        let decay = representable::<T>("weight_decay", self.weight_decay)?;
-        let (decay, shrink) = if self.decoupled { (0.0, rate * decay) } else { (decay, 0.0) };
-        let keep = 1.0 - representable::<T>("learning_rate × weight_decay", shrink)?;
-        Ok((Moments { scalars, rest: (1.0 - beta_1, 1.0 - beta_2), keep, decay }, product))
-    }
-}
-
-impl<T: Float, A: Arrays<Elem = T>> Optimizer<A> for Adam<A> {
-    fn step(&mut self, parameters: &mut A, grad: &A) -> Result<()> {
-        self.step(parameters, grad)
-    }
-
-    fn learning_rate(&self) -> f64 {
-        self.learning_rate
-    }
-
-    fn set_learning_rate(&mut self, learning_rate: f64) -> Result<()> {
-        self.set_learning_rate(learning_rate)
-    }
-
-    fn options(&self) -> String {
-        let Self { kind, betas, eps, weight_decay, decoupled, .. } = self;
+    fn describe(&self, name: &str) -> String {
+        let Self { kind, betas, eps, weight_decay, amsgrad, .. } = self;
         format!(
-            "Adam {{ kind: {kind:?}, betas: {betas:?}, eps: {eps}, weight_decay: {weight_decay}, \
-             decoupled: {decoupled} }}"
+            "{name} {{ kind: {kind:?}, betas: {betas:?}, eps: {eps}, \
+             weight_decay: {weight_decay}, amsgrad: {amsgrad} }}"
         )
     }
 
-    fn state(&self) -> OptimizerState<A> {
-        let scalars = [self.learning_rate, self.steps as f64, self.product];
-        match self.kind {
-            Kind::Largest => OptimizerState::new(&scalars, &self.with_largest),
-            _ => OptimizerState::new(&scalars, &self.moments),
-        }
+    fn scalars(&self) -> Vec<f64> {
+        vec![self.learning_rate, self.steps as f64, self.product]
     }
 
-    fn restore(&mut self, state: OptimizerState<A>) -> Result<()> {
-        let (moments, with_largest, [rate, steps, product]) = match self.kind {
-            Kind::Largest => {
-                let (scalars, moments) = state.parts()?;
-                (None, moments, scalars)
-            }
-            _ => {
-                let (scalars, moments) = state.parts()?;
-                (moments, None, scalars)
-            }
-        };
-        self.set_learning_rate(rate)?;
-        (self.steps, self.product) = (steps as u64, product);
-        (self.moments, self.with_largest) = (moments, with_largest);
+    /// Takes the scalars of a state that comes with a number of `moments`.
+    fn restore(&mut self, scalars: &[f64], moments: usize) -> Result<()> {
+        check_parts((scalars.len(), moments), (3, 2 + usize::from(self.amsgrad)))?;
+        self.set_learning_rate(scalars[0])?;
+        (self.steps, self.product) = (scalars[1] as u64, scalars[2]);
         Ok(())
     }
+}
+
+per_float! {
+    /// Returns the scalars of the next step, and Πₜ.
+    fn scalars<'a, T>(options: &'a Options) -> Result<(Moments, f64)> = scalars_of;
+}
+
+fn scalars_of<T: Float>(options: &Options) -> Result<(Moments, f64)> {
+    let t = (options.steps + 1) as f64;
+    let (beta_1, beta_2) = options.betas;
+    let (rest_1, rest_2) = (1.0 - beta_1.powf(t), 1.0 - beta_2.powf(t));
+    let (rate, correction) = (options.learning_rate, rest_2.sqrt());
+    let mut scalars = Scalars {
+        slope: 0.0,
+        momentum: rate * correction / rest_1,
+        eps: options.eps * correction,
+        divide: true,
+    };
+    let mut product = options.product;
+    match options.kind {
+        Kind::Plain | Kind::Decoupled => {}
+        Kind::Nesterov { momentum_decay } => {
+            let mu = |t: f64| beta_1 * (1.0 - 0.5 * 0.96_f64.powf(t * momentum_decay));
+            let (now, next) = (mu(t), mu(t + 1.0));
+            product *= now;
+            scalars.slope = rate * correction * (1.0 - now) / (1.0 - product);
+            scalars.momentum = rate * correction * next / (1.0 - product * next);
+        }
+        Kind::Rectified => {
+            let all = 2.0 / (1.0 - beta_2) - 1.0;
+            let rho = all - 2.0 * t * beta_2.powf(t) / rest_2;
+            let rectified = (rho - 4.0) * (rho - 2.0) * all;
+            let rectified = (rectified / ((all - 4.0) * (all - 2.0) * rho)).sqrt();
+            scalars.divide = rho > 5.0;
+            scalars.eps = options.eps;
+            scalars.momentum = rate / rest_1;
+            if scalars.divide {
+                scalars.momentum *= rectified * correction;
+            }
+        }
+    }
+    for value in [rate, scalars.momentum, scalars.slope] {
+        representable::<T>("learning_rate", value)?;
+    }
+    representable::<T>("eps", options.eps)?;
+    // Above zero, whatever the correction.
+    scalars.eps = scalars.eps.max(T::min_positive_value().as_f64());
+    let decay = representable::<T>("weight_decay", options.weight_decay)?;
+    let decoupled = options.kind == Kind::Decoupled;
+    let (decay, shrink) = if decoupled { (0.0, rate * decay) } else { (decay, 0.0) };
+    let keep = 1.0 - representable::<T>("learning_rate × weight_decay", shrink)?;
+    Ok((Moments { scalars, rest: (1.0 - beta_1, 1.0 - beta_2), keep, decay }, product))
 }
 
 /// The step is (slope·d + momentum·m) / (√v + eps), or that without the division.

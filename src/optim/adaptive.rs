@@ -1,4 +1,4 @@
-//! RMSprop, Adagrad and Adadelta: a rate for each value by the size of its gradients.
+//! RMSprop, Adagrad and Adadelta: a learning rate for each value, by the size of its gradients.
 //!
 //! ```text
 //! d = ∂L/∂θ + λ·θ
@@ -12,29 +12,29 @@
 //! *Adaptive Subgradient Methods*, 2011; Zeiler, *ADADELTA*, 2012; options and defaults of
 //! `torch.optim`. Adagrad's sum stays at the largest number where it would overflow.
 
-use super::{Compiled, Optimizer, OptimizerState, in_range, representable, walk};
+use super::optimizer::check_parts;
+use super::{Compiled, Optimizer, OptimizerState, delegate, in_range, representable, walk};
 use crate::arrays::Arrays;
 use crate::error::Result;
-use crate::float::Float;
+use crate::float::{Float, per_float};
 use crate::tensor::update::{Number, Rule};
 
-/// One of the adaptive rules; see the [module](self).
+/// RMSprop; see the [module](self).
 ///
 /// | option | default | range |
 /// |---|---|---|
 /// | η `learning_rate` | – | at least 0 |
-/// | ε [`eps`](Self::eps) | RMSprop 1e-8, Adagrad 1e-10, Adadelta 1e-6 | at least 1.2e-38 |
+/// | ε [`eps`](Self::eps) | 1e-8 | at least 1.2e-38 |
 /// | λ [`weight_decay`](Self::weight_decay) | 0 | at least 0 |
-/// | μ [`momentum`](Self::momentum), of RMSprop | 0 | 0 ≤ μ < 1 |
-/// | α, ρ [`decay`](Self::decay), of RMSprop and Adadelta | 0.99, 0.9 | 0 ≤ decay < 1 |
-/// | κ [`rate_decay`](Self::rate_decay), of Adagrad | 0 | at least 0 |
+/// | μ [`momentum`](Self::momentum) | 0 | 0 ≤ μ < 1 |
+/// | α [`decay`](Self::decay) | 0.99 | 0 ≤ α < 1 |
 ///
 /// ```
 /// use ndarray::array;
-/// use recurrent::optim::{Adaptive, Optimizer};
+/// use recurrent::optim::RmsProp;
 ///
 /// let mut theta = array![4.0_f64];
-/// let mut rule = Adaptive::rmsprop(0.01)?.momentum(0.5)?;
+/// let mut rule = RmsProp::new(0.01)?.momentum(0.5)?;
 /// for _ in 0..600 {
 ///     let grad = &theta * 2.0; // of θ²
 ///     rule.step(&mut theta, &grad)?;
@@ -43,16 +43,107 @@ use crate::tensor::update::{Number, Rule};
 /// # Ok::<(), recurrent::Error>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct Adaptive<A> {
-    kind: Kind,
-    learning_rate: f64,
-    eps: f64,
-    weight_decay: f64,
-    momentum: f64,
-    decay: f64,
-    rate_decay: f64,
-    steps: u64,
-    moments: Option<[A; 2]>,
+pub struct RmsProp<A>(State<A>);
+
+/// Adagrad; see the [module](self).
+///
+/// | option | default | range |
+/// |---|---|---|
+/// | η `learning_rate` | – | at least 0 |
+/// | ε [`eps`](Self::eps) | 1e-10 | at least 1.2e-38 |
+/// | λ [`weight_decay`](Self::weight_decay) | 0 | at least 0 |
+/// | κ [`rate_decay`](Self::rate_decay) | 0 | at least 0 |
+#[derive(Clone, Debug)]
+pub struct Adagrad<A>(State<A>);
+
+/// Adadelta; see the [module](self).
+///
+/// | option | default | range |
+/// |---|---|---|
+/// | η `learning_rate` | –; 1 in the paper | at least 0 |
+/// | ε [`eps`](Self::eps) | 1e-6 | at least 1.2e-38 |
+/// | λ [`weight_decay`](Self::weight_decay) | 0 | at least 0 |
+/// | ρ [`decay`](Self::decay) | 0.9 | 0 ≤ ρ < 1 |
+#[derive(Clone, Debug)]
+pub struct Adadelta<A>(State<A>);
+
+macro_rules! rules {
+    ($($rule:ident $eps:literal $decay:literal)+) => {$(
+        impl<A> $rule<A> {
+            /// Creates the rule with the learning rate η.
+            ///
+            /// # Errors
+            /// Unless η is finite and at least 0.
+            pub fn new(learning_rate: f64) -> Result<Self> {
+                let options = Options::new(Kind::$rule, learning_rate, $eps, $decay)?;
+                Ok(Self(State { options, moments: Vec::new() }))
+            }
+
+            /// Sets ε.
+            ///
+            /// # Errors
+            /// Unless it is finite and at least 1.2e-38.
+            pub fn eps(mut self, eps: f64) -> Result<Self> {
+                let low = f64::from(f32::MIN_POSITIVE);
+                self.0.options.eps = in_range("eps", eps, low, f64::INFINITY)?;
+                Ok(self)
+            }
+
+            /// Sets λ.
+            ///
+            /// # Errors
+            /// Unless it is finite and at least 0.
+            pub fn weight_decay(mut self, weight_decay: f64) -> Result<Self> {
+                let decay = in_range("weight_decay", weight_decay, 0.0, f64::INFINITY)?;
+                self.0.options.weight_decay = decay;
+                Ok(self)
+            }
+        }
+    )+};
+}
+rules! { RmsProp 1e-8 0.99  Adagrad 1e-10 0.0  Adadelta 1e-6 0.9 }
+delegate! { RmsProp Adagrad Adadelta }
+
+impl<A> RmsProp<A> {
+    /// Sets μ.
+    ///
+    /// # Errors
+    /// Unless it lies in 0 ≤ μ < 1.
+    pub fn momentum(mut self, momentum: f64) -> Result<Self> {
+        self.0.options.momentum = in_range("momentum", momentum, 0.0, 1.0)?;
+        Ok(self)
+    }
+
+    /// Sets α.
+    ///
+    /// # Errors
+    /// Unless it lies in 0 ≤ α < 1.
+    pub fn decay(mut self, decay: f64) -> Result<Self> {
+        self.0.options.decay = in_range("decay", decay, 0.0, 1.0)?;
+        Ok(self)
+    }
+}
+
+impl<A> Adagrad<A> {
+    /// Sets κ.
+    ///
+    /// # Errors
+    /// Unless it is finite and at least 0.
+    pub fn rate_decay(mut self, rate_decay: f64) -> Result<Self> {
+        self.0.options.rate_decay = in_range("rate_decay", rate_decay, 0.0, f64::INFINITY)?;
+        Ok(self)
+    }
+}
+
+impl<A> Adadelta<A> {
+    /// Sets ρ.
+    ///
+    /// # Errors
+    /// Unless it lies in 0 ≤ ρ < 1.
+    pub fn decay(mut self, decay: f64) -> Result<Self> {
+        self.0.options.decay = in_range("decay", decay, 0.0, 1.0)?;
+        Ok(self)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +153,38 @@ enum Kind {
     Adadelta,
 }
 
-impl<A> Adaptive<A> {
+/// What does not depend on the type of the parameters.
+#[derive(Clone, Debug)]
+struct Options {
+    kind: Kind,
+    learning_rate: f64,
+    eps: f64,
+    weight_decay: f64,
+    momentum: f64,
+    decay: f64,
+    rate_decay: f64,
+    steps: u64,
+}
+
+#[derive(Clone, Debug)]
+struct State<A> {
+    options: Options,
+    moments: Vec<A>,
+}
+
+impl<A> State<A> {
+    fn step<T: Float>(&mut self, parameters: &mut A, grad: &A) -> Result<()>
+    where
+        A: Arrays<Elem = T>,
+    {
+        let rule = by_size::<T>(&self.options)?;
+        walk(parameters, grad, &mut self.moments, &(&rule, &BY_SIZE))?;
+        self.options.steps += 1;
+        Ok(())
+    }
+}
+
+impl Options {
     fn new(kind: Kind, learning_rate: f64, eps: f64, decay: f64) -> Result<Self> {
         Ok(Self {
             kind,
@@ -73,88 +195,7 @@ impl<A> Adaptive<A> {
             decay,
             rate_decay: 0.0,
             steps: 0,
-            moments: None,
         })
-    }
-
-    /// RMSprop at the given rate η.
-    ///
-    /// # Errors
-    /// Unless η is finite and at least 0.
-    pub fn rmsprop(learning_rate: f64) -> Result<Self> {
-        Self::new(Kind::RmsProp, learning_rate, 1e-8, 0.99)
-    }
-
-    /// Adagrad at the given rate η.
-    ///
-    /// # Errors
-    /// Unless η is finite and at least 0.
-    pub fn adagrad(learning_rate: f64) -> Result<Self> {
-        Self::new(Kind::Adagrad, learning_rate, 1e-10, 0.0)
-    }
-
-    /// Adadelta at the given rate η, by its paper 1.
-    ///
-    /// # Errors
-    /// Unless η is finite and at least 0.
-    pub fn adadelta(learning_rate: f64) -> Result<Self> {
-        Self::new(Kind::Adadelta, learning_rate, 1e-6, 0.9)
-    }
-
-    /// Sets ε.
-    pub fn eps(mut self, eps: f64) -> Result<Self> {
-        self.eps = in_range("eps", eps, f64::from(f32::MIN_POSITIVE), f64::INFINITY)?;
-        Ok(self)
-    }
-
-    /// Sets λ.
-    pub fn weight_decay(mut self, weight_decay: f64) -> Result<Self> {
-        self.weight_decay = in_range("weight_decay", weight_decay, 0.0, f64::INFINITY)?;
-        Ok(self)
-    }
-
-    /// Sets μ; only RMSprop reads it.
-    pub fn momentum(mut self, momentum: f64) -> Result<Self> {
-        self.momentum = in_range("momentum", momentum, 0.0, 1.0)?;
-        Ok(self)
-    }
-
-    /// Sets α or ρ; Adagrad, which forgets nothing, does not read it.
-    pub fn decay(mut self, decay: f64) -> Result<Self> {
-        self.decay = in_range("decay", decay, 0.0, 1.0)?;
-        Ok(self)
-    }
-
-    /// Sets κ; only Adagrad reads it.
-    pub fn rate_decay(mut self, rate_decay: f64) -> Result<Self> {
-        self.rate_decay = in_range("rate_decay", rate_decay, 0.0, f64::INFINITY)?;
-        Ok(self)
-    }
-}
-
-impl<T: Float, A: Arrays<Elem = T>> Optimizer<A> for Adaptive<A> {
-    fn step(&mut self, parameters: &mut A, grad: &A) -> Result<()> {
-        let past = self.steps as f64;
-        let rate = representable::<T>("learning_rate", self.learning_rate)?;
-        let rule = BySize {
-            kind: self.kind,
-            rate: if self.kind == Kind::Adagrad {
-                rate / (1.0 + past * self.rate_decay)
-            } else {
-                rate
-            },
-            eps: representable::<T>("eps", self.eps)?.max(T::min_positive_value().as_f64()),
-            weight_decay: representable::<T>("weight_decay", self.weight_decay)?,
-            momentum: self.momentum,
-            rest: 1.0 - self.decay,
-        };
-        walk(parameters, grad, &mut self.moments, (&rule, &BY_SIZE))?;
-        self.steps += 1;
-        Ok(())
-    }
-
-    fn learning_rate(&self) -> f64 {
-        self.learning_rate
     }
 
     fn set_learning_rate(&mut self, learning_rate: f64) -> Result<()> {
@@ -162,24 +203,44 @@ impl<T: Float, A: Arrays<Elem = T>> Optimizer<A> for Adaptive<A> {
         Ok(())
     }
 
-    fn options(&self) -> String {
-        let Self { kind, eps, weight_decay, momentum, decay, rate_decay, .. } = self;
+    fn describe(&self, name: &str) -> String {
+        let Self { eps, weight_decay, momentum, decay, rate_decay, .. } = self;
         format!(
-            "{kind:?} {{ eps: {eps}, weight_decay: {weight_decay}, momentum: {momentum}, \
+            "{name} {{ eps: {eps}, weight_decay: {weight_decay}, momentum: {momentum}, \
              decay: {decay}, rate_decay: {rate_decay} }}"
         )
     }
 
-    fn state(&self) -> OptimizerState<A> {
-        OptimizerState::new(&[self.learning_rate, self.steps as f64], &self.moments)
+    fn scalars(&self) -> Vec<f64> {
+        vec![self.learning_rate, self.steps as f64]
     }
 
-    fn restore(&mut self, state: OptimizerState<A>) -> Result<()> {
-        let ([rate, steps], moments) = state.parts()?;
-        self.learning_rate = in_range("learning_rate", rate, 0.0, f64::INFINITY)?;
-        (self.steps, self.moments) = (steps as u64, moments);
+    /// Takes the scalars of a state that comes with a number of `moments`.
+    fn restore(&mut self, scalars: &[f64], moments: usize) -> Result<()> {
+        check_parts((scalars.len(), moments), (2, 2))?;
+        self.set_learning_rate(scalars[0])?;
+        self.steps = scalars[1] as u64;
         Ok(())
     }
+}
+
+per_float! {
+    /// Returns the scalars of the next step.
+    fn by_size<'a, T>(options: &'a Options) -> Result<BySize> = by_size_of;
+}
+
+fn by_size_of<T: Float>(options: &Options) -> Result<BySize> {
+    let rate = representable::<T>("learning_rate", options.learning_rate)?;
+    let past = options.steps as f64;
+    let adagrad = options.kind == Kind::Adagrad;
+    Ok(BySize {
+        kind: options.kind,
+        rate: if adagrad { rate / (1.0 + past * options.rate_decay) } else { rate },
+        eps: representable::<T>("eps", options.eps)?.max(T::min_positive_value().as_f64()),
+        weight_decay: representable::<T>("weight_decay", options.weight_decay)?,
+        momentum: options.momentum,
+        rest: 1.0 - options.decay,
+    })
 }
 
 struct BySize {

@@ -13,10 +13,12 @@
 //! Source: Pascanu, Mikolov and Bengio, *On the Difficulty of Training Recurrent Neural Networks*,
 //! 2013; `torch.nn.utils.clip_grad_norm_` and `clip_grad_value_`.
 
+use ndarray::ArrayViewD;
+
 use super::in_range;
-use crate::arrays::Arrays;
+use crate::arrays::{Arrays, ViewsMut, check_all_finite, scale_all, views, views_mut};
 use crate::error::{Error, Result};
-use crate::float::Float;
+use crate::float::{Float, per_float};
 use crate::tensor::Level;
 use crate::tensor::reduce::norm as block_norm;
 
@@ -40,24 +42,40 @@ const BLOCK: usize = 1024;
 /// or the norm lies outside the range of f64; nothing has changed then.
 pub fn clip_global_norm<T: Float, A: Arrays<Elem = T>>(grad: &mut A, max_norm: f64) -> Result<f64> {
     let max_norm = in_range("max_norm", max_norm, 0.0, f64::INFINITY)?;
-    let (mut total, level) = (Norm { largest: 0.0, squares: 0.0 }, Level::new());
-    grad.for_each(&mut |_, array| {
-        let array = array.as_standard_layout();
-        for block in array.as_slice().unwrap_or_default().chunks(BLOCK) {
-            total.add(block_norm(level, block));
-        }
-    });
-    let norm = total.value();
-    if !norm.is_finite() {
-        grad.check_finite()?;
-        return Err(Error::NonFinite { name: "norm".to_owned(), index: 0, value: norm });
-    }
+    let norm = checked_norm(&views(grad))?;
     let scale = max_norm / (norm + 1e-6);
     if scale < 1.0 {
-        let scale = T::from_f64(scale);
-        grad.for_each_mut(&mut |_, mut array| array.mapv_inplace(|g| g * scale));
+        scale_all(views_mut(grad), T::from_f64(scale));
     }
     Ok(norm)
+}
+
+per_float! {
+    fn checked_norm<'a, T>(grad: &[(String, ArrayViewD<'a, T>)]) -> Result<f64> = norm_of;
+    fn clamp_all<'a, T>(grad: ViewsMut<'a, T>, limit: f64) = clamp_each;
+}
+
+/// Returns the norm, if it is finite.
+fn norm_of<T: Float>(grad: &[(String, ArrayViewD<'_, T>)]) -> Result<f64> {
+    let (mut total, level) = (Norm { largest: 0.0, squares: 0.0 }, Level::new());
+    for (_, array) in grad {
+        let array = array.as_standard_layout();
+        let values = array.as_slice().expect("a standard layout is contiguous");
+        values.chunks(BLOCK).for_each(|block| total.add(block_norm(level, block)));
+    }
+    let norm = total.value();
+    if !norm.is_finite() {
+        check_all_finite(grad)?;
+        return Err(Error::NonFinite { name: "norm".to_owned(), index: 0, value: norm });
+    }
+    Ok(norm)
+}
+
+fn clamp_each<T: Float>(grad: ViewsMut<'_, T>, limit: f64) {
+    let limit = T::from_f64(limit);
+    for (_, mut array) in grad {
+        array.mapv_inplace(|g| g.max(-limit).min(limit));
+    }
 }
 
 /// Brings each value of `grad` to at most `limit` in size.
@@ -76,9 +94,9 @@ pub fn clip_global_norm<T: Float, A: Arrays<Elem = T>>(grad: &mut A, max_norm: f
 /// Where `limit` is negative or not finite, or a gradient is not finite (its name is in the error);
 /// nothing has changed then.
 pub fn clip_value<T: Float, A: Arrays<Elem = T>>(grad: &mut A, limit: f64) -> Result<()> {
-    let limit = T::from_f64(in_range("limit", limit, 0.0, f64::INFINITY)?);
+    let limit = in_range("limit", limit, 0.0, f64::INFINITY)?;
     grad.check_finite()?;
-    grad.for_each_mut(&mut |_, mut array| array.mapv_inplace(|g| g.max(-limit).min(limit)));
+    clamp_all(views_mut(grad), limit);
     Ok(())
 }
 

@@ -8,9 +8,9 @@
 //! `torch.optim.swa_utils.get_ema_multi_avg_fn`.
 
 use super::in_range;
-use crate::arrays::Arrays;
+use crate::arrays::{Arrays, Views, ViewsMut, check_same_structure, views, views_mut};
 use crate::error::Result;
-use crate::float::Float;
+use crate::float::{Float, per_float};
 
 /// A moving average of a model's weights; see the [module](self).
 ///
@@ -51,10 +51,9 @@ impl<A> Ema<A> {
             self.average = Some(weights.clone());
             return Ok(());
         };
-        let rest = T::from_f64(1.0 - self.decay);
-        average.zip_mut("weights", weights, &mut |_, mut average, weights| {
-            average.zip_mut_with(&weights, |a, &theta| *a = *a + rest * (theta - *a));
-        })
+        check_same_structure("weights", average, weights)?;
+        move_toward(views_mut(average), views(weights), T::from_f64(1.0 - self.decay));
+        Ok(())
     }
 
     /// The average; none before the first update.
@@ -70,5 +69,15 @@ impl<A> Ema<A> {
     /// Goes on from an average that was kept.
     pub fn restore(&mut self, average: Option<A>) {
         self.average = average;
+    }
+}
+
+per_float! {
+    fn move_toward<'a, T>(to: ViewsMut<'a, T>, from: Views<'a, T>, rest: T) = move_each;
+}
+
+fn move_each<T: Float>(to: ViewsMut<'_, T>, from: Views<'_, T>, rest: T) {
+    for ((_, mut average), (_, weights)) in to.into_iter().zip(from) {
+        average.zip_mut_with(&weights, |a, &theta| *a = *a + rest * (theta - *a));
     }
 }

@@ -8,9 +8,9 @@
 //! is a factor of the rate, as of the groups of a `torch.optim` optimiser. It costs one more copy of
 //! the parameters a step.
 
-use crate::arrays::{Arrays, matches};
+use crate::arrays::{Arrays, Views, ViewsMut, matches, views, views_mut};
 use crate::error::{Error, Result};
-use crate::float::Float;
+use crate::float::{Float, per_float};
 use crate::optim::{Optimizer, OptimizerState, in_range};
 
 /// An optimiser with own rates for some arrays; see the [module](crate::optim).
@@ -22,10 +22,10 @@ use crate::optim::{Optimizer, OptimizerState, in_range};
 /// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 /// use recurrent::cell::LstmCell;
 /// use recurrent::model::SequenceClassifier;
-/// use recurrent::optim::{Adam, Groups};
+/// use recurrent::optim::{AdamW, Groups};
 /// use recurrent::train::Trainer;
 ///
-/// let optimizer = Groups::new(Adam::decoupled(1e-3, 0.01)?)
+/// let optimizer = Groups::new(AdamW::new(1e-3, 0.01)?)
 ///     .frozen("embedding.*") // keeps its bits: no decay either
 ///     .rate("recurrent.*", 0.1)?; // a tenth of the rate
 /// let trainer: Trainer<'_, SequenceClassifier<LstmCell<f32>>> = Trainer::new(optimizer);
@@ -58,42 +58,48 @@ impl<O> Groups<O> {
         self.groups.push((pattern.into(), 0.0));
         self
     }
+}
 
-    /// The factor of each array, if every pattern matches one.
-    fn factors(&self, names: &[String]) -> Result<Vec<f64>> {
-        for (pattern, _) in &self.groups {
-            if !names.iter().any(|name| matches(pattern, name)) {
-                let expected = format!("a pattern that matches one of {names:?}");
-                return Err(Error::argument("pattern", expected, pattern));
-            }
+/// Returns the factor of each array, if every pattern matches one.
+fn factors(groups: &[(String, f64)], names: &[String]) -> Result<Vec<f64>> {
+    for (pattern, _) in groups {
+        if !names.iter().any(|name| matches(pattern, name)) {
+            let expected = format!("a pattern that matches one of {names:?}");
+            return Err(Error::argument("pattern", expected, pattern));
         }
-        let factor = |name: &String| {
-            let group = self.groups.iter().find(|(pattern, _)| matches(pattern, name));
-            group.map_or(1.0, |(_, factor)| *factor)
-        };
-        Ok(names.iter().map(factor).collect())
+    }
+    let factor = |name: &String| {
+        let group = groups.iter().find(|(pattern, _)| matches(pattern, name));
+        group.map_or(1.0, |(_, factor)| *factor)
+    };
+    Ok(names.iter().map(factor).collect())
+}
+
+per_float! {
+    fn scale_steps<'a, T>(after: ViewsMut<'a, T>, before: Views<'a, T>, factors: &[f64]) = scale_each_step;
+}
+
+/// Multiplies the step from `before` to `after` by the factor of each array.
+fn scale_each_step<T: Float>(after: ViewsMut<'_, T>, before: Views<'_, T>, factors: &[f64]) {
+    for (((_, mut after), (_, before)), &factor) in after.into_iter().zip(before).zip(factors) {
+        if factor == 0.0 {
+            after.assign(&before);
+        } else if factor != 1.0 {
+            let factor = T::from_f64(factor);
+            after.zip_mut_with(&before, |after, &before| {
+                *after = before + factor * (*after - before);
+            });
+        }
     }
 }
 
 impl<T: Float, A: Arrays<Elem = T>, O: Optimizer<A>> Optimizer<A> for Groups<O> {
     fn step(&mut self, parameters: &mut A, grad: &A) -> Result<()> {
-        let mut factors = self.factors(&parameters.names())?.into_iter();
+        let factors = factors(&self.groups, &parameters.names())?;
         let before = parameters.clone();
         self.inner.step(parameters, grad)?;
-        parameters.zip_mut(
-            "parameters",
-            &before,
-            &mut |_, mut after, before| match factors.next() {
-                None | Some(1.0) => {}
-                Some(0.0) => after.assign(&before),
-                Some(factor) => {
-                    let factor = T::from_f64(factor);
-                    after.zip_mut_with(&before, |after, &before| {
-                        *after = before + factor * (*after - before);
-                    });
-                }
-            },
-        )
+        scale_steps(views_mut(parameters), views(&before), &factors);
+        Ok(())
     }
 
     fn learning_rate(&self) -> f64 {

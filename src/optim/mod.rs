@@ -1,17 +1,17 @@
-//! Optimisers: a rule per file over one array; clipping stands apart.
+//! Optimisers, gradient clipping, learning-rate schedules and moving averages of weights.
 //!
-//! A step reads each array once and writes parameters and moments once. Before that it reads the
-//! gradient alone: an error must leave parameters and moments as they were, so all of the gradient
-//! has to be known to be good before the first of them changes. To Adam's traffic that adds a seventh,
-//! to plain descent's a third. Moments are bundles of the parameters' own type.
+//! A step reads the whole gradient once to check it, then updates parameters and moments array by
+//! array. The check comes first because a step that fails must change nothing. It adds a seventh to
+//! the memory traffic of Adam and a third to that of plain SGD. Moments are bundles of the
+//! parameters' own type.
 //!
 //! | file | rule |
 //! |---|---|
-//! | `optimizer` | [`Optimizer`]: what every rule can do, and the state that it can save |
+//! | `optimizer` | [`Optimizer`], the common interface, and [`OptimizerState`] |
 //! | `sgd` | [`Sgd`]: gradient descent, with momentum |
-//! | `adam` | [`Adam`]: adaptive moments; AdamW, AMSGrad, NAdam, RAdam |
-//! | `adaptive` | [`Adaptive`]: RMSprop, Adagrad, Adadelta |
-//! | `groups` | [`Groups`]: own rates for some arrays, none for others, by name |
+//! | `adam` | [`Adam`] (with AMSGrad), [`AdamW`], [`NAdam`], [`RAdam`] |
+//! | `adaptive` | [`RmsProp`], [`Adagrad`], [`Adadelta`] |
+//! | `groups` | [`Groups`]: learning rates and frozen weights by name |
 //! | `clip` | [`clip_global_norm`], [`clip_value`] |
 //! | `ema` | [`Ema`]: the moving average of weights |
 //! | `schedule` | [`Schedule`](schedule::Schedule): the learning rate over time |
@@ -27,21 +27,21 @@ pub mod sgd;
 
 use ndarray::ArrayViewD;
 
-use crate::arrays::{Arrays, check_same_structure};
+use crate::arrays::{Arrays, ViewsMut, check_all_finite, check_structure, views, views_mut};
 use crate::error::{Error, Result};
-use crate::float::Float;
+use crate::float::{Float, per_float};
 use crate::tensor::update::{Check, Rule, Step};
 use crate::tensor::{self, Level};
 
-pub use adam::Adam;
-pub use adaptive::Adaptive;
+pub use adam::{Adam, AdamW, NAdam, RAdam};
+pub use adaptive::{Adadelta, Adagrad, RmsProp};
 pub use clip::{clip_global_norm, clip_value};
 pub use ema::Ema;
 pub use groups::Groups;
 pub use optimizer::{Optimizer, OptimizerState};
 pub use sgd::Sgd;
 
-/// A hyper-parameter, if it is finite and `low ≤ value < high`.
+/// Returns a hyper-parameter, if it is finite and `low ≤ value < high`.
 fn in_range(argument: &'static str, value: f64, low: f64, high: f64) -> Result<f64> {
     if value.is_finite() && low <= value && value < high {
         return Ok(value);
@@ -50,13 +50,75 @@ fn in_range(argument: &'static str, value: f64, low: f64, high: f64) -> Result<f
     Err(Error::argument(argument, format!("a finite value, {low} ≤ {argument}{above}"), value))
 }
 
-/// A hyper-parameter, or what a step makes of it, if the parameters' type can hold it.
+/// Returns a hyper-parameter, or what a step makes of it, if the parameters' type can hold it.
 fn representable<T: Float>(argument: &'static str, value: f64) -> Result<f64> {
     if T::from_f64(value).is_finite() {
         return Ok(value);
     }
     Err(Error::argument(argument, format!("a value within the range of {}", T::NAME), value))
 }
+
+/// Implements [`Optimizer`] for a rule that wraps a state of the same methods.
+macro_rules! delegate {
+    ($($rule:ident)+) => {$(
+        impl<A> $rule<A> {
+            /// Returns η.
+            pub fn learning_rate(&self) -> f64 {
+                self.0.options.learning_rate
+            }
+
+            /// Sets η for the next steps. Schedules call it.
+            ///
+            /// # Errors
+            /// Unless η is finite and at least 0. It is unchanged then.
+            pub fn set_learning_rate(&mut self, learning_rate: f64) -> Result<()> {
+                self.0.options.set_learning_rate(learning_rate)
+            }
+
+            /// Updates `parameters` by `grad`.
+            ///
+            /// # Errors
+            /// Where `grad` does not fit, a gradient or its square is not finite, or a
+            /// hyper-parameter lies outside the range of `T`. Nothing has changed then.
+            pub fn step<T: Float>(&mut self, parameters: &mut A, grad: &A) -> Result<()>
+            where
+                A: Arrays<Elem = T>,
+            {
+                self.0.step(parameters, grad)
+            }
+        }
+
+        impl<T: Float, A: Arrays<Elem = T>> Optimizer<A> for $rule<A> {
+            fn step(&mut self, parameters: &mut A, grad: &A) -> Result<()> {
+                self.0.step(parameters, grad)
+            }
+
+            fn learning_rate(&self) -> f64 {
+                self.0.options.learning_rate
+            }
+
+            fn set_learning_rate(&mut self, learning_rate: f64) -> Result<()> {
+                self.0.options.set_learning_rate(learning_rate)
+            }
+
+            fn options(&self) -> String {
+                self.0.options.describe(stringify!($rule))
+            }
+
+            fn state(&self) -> OptimizerState<A> {
+                let moments = self.0.moments.clone();
+                OptimizerState { scalars: self.0.options.scalars(), moments }
+            }
+
+            fn restore(&mut self, state: OptimizerState<A>) -> Result<()> {
+                self.0.options.restore(&state.scalars, state.moments.len())?;
+                self.0.moments = state.moments;
+                Ok(())
+            }
+        }
+    )+};
+}
+use delegate;
 
 /// A rule with the instances of its kernels.
 struct Compiled<R: Rule<N>, const N: usize> {
@@ -70,71 +132,136 @@ impl<R: Rule<N>, const N: usize> Compiled<R, N> {
     }
 }
 
-/// One step of `rule` for each array of the parameters. The moments begin as zeros.
+/// A rule as the walk over arrays sees it: what is called for one array.
+trait ArrayRule<T> {
+    /// How many moments the rule keeps.
+    fn moments(&self) -> usize;
+    /// The name of what is checked, before the name of an array.
+    fn checked(&self) -> &'static str;
+    /// Returns whether all numbers that the rule checks are finite, and their sum.
+    fn check(&self, level: Level, theta: &[T], grad: &[T]) -> (bool, T);
+    /// Moves `theta` and `moments`, of which there are [`moments`](Self::moments).
+    fn step(&self, level: Level, theta: &mut [T], grad: &[T], moments: &mut [&mut [T]]);
+}
+
+impl<T: Float, R: Rule<N>, const N: usize> ArrayRule<T> for (&R, &'static Compiled<R, N>) {
+    fn moments(&self) -> usize {
+        N
+    }
+
+    fn checked(&self) -> &'static str {
+        R::CHECKED
+    }
+
+    fn check(&self, level: Level, theta: &[T], grad: &[T]) -> (bool, T) {
+        self.1.check.call(level, (self.0, theta, grad))
+    }
+
+    fn step(&self, level: Level, theta: &mut [T], grad: &[T], moments: &mut [&mut [T]]) {
+        let mut moments = moments.iter_mut();
+        let moments =
+            std::array::from_fn(|_| &mut **moments.next().expect("as many as the rule keeps"));
+        self.1.step.call(level, (self.0, theta, grad, moments));
+    }
+}
+
+/// Applies one step of `rule` to each array of the parameters. The moments begin as zeros.
 ///
 /// # Errors
 /// Where `grad` does not fit or is not finite, what the rule checks is not finite, or an array has
 /// no standard layout; nothing has changed then.
-fn walk<T: Float, A: Arrays<Elem = T>, R: Rule<N>, const N: usize>(
+fn walk<T: Float, A: Arrays<Elem = T>>(
     parameters: &mut A,
     grad: &A,
-    moments: &mut Option<[A; N]>,
-    (rule, compiled): (&R, &'static Compiled<R, N>),
+    moments: &mut Vec<A>,
+    rule: &dyn ArrayRule<T>,
 ) -> Result<()> {
-    check_same_structure("grad", parameters, grad)?;
-    if let Some(moments) = moments {
-        moments.iter().try_for_each(|m| check_same_structure("parameters", m, parameters))?;
+    let grads = views(grad);
+    for moment in &*moments {
+        check_moments(&views(moment), &views(parameters))?;
     }
-    let mut grads = Vec::new();
-    grad.for_each(&mut |_, array| grads.push(array));
-    check(parameters, grad, &grads, (rule, compiled))?;
-    let moments = moments.get_or_insert_with(|| std::array::from_fn(|_| parameters.zeros_like()));
-    let mut moments = moments.each_mut().map(|moment| {
-        let mut arrays = Vec::new();
-        moment.for_each_mut(&mut |_, array| arrays.push(array));
-        arrays.into_iter()
-    });
-    let (mut grads, level) = (grads.into_iter(), Level::new());
-    parameters.for_each_mut(&mut |_, mut array| {
-        let Some(grad) = grads.next() else { return };
-        let grad = grad.as_standard_layout();
-        let moments = moments
-            .each_mut()
-            .map(|arrays| arrays.next().and_then(|array| array.into_slice()).unwrap_or_default());
-        if let (Some(theta), Some(grad)) = (array.as_slice_mut(), grad.as_slice())
-            && moments.iter().all(|moment| moment.len() == theta.len())
-        {
-            compiled.step.call(level, (rule, theta, grad, moments));
-        }
-    });
+    check(rule, &views(parameters), &grads)?;
+    moments.truncate(rule.moments());
+    while moments.len() < rule.moments() {
+        moments.push(parameters.zeros_like());
+    }
+    apply(rule, views_mut(parameters), &grads, moments.iter_mut().map(views_mut).collect());
     Ok(())
 }
 
-/// Fails unless every array has standard layout, `grad` is finite, and what the rule checks is.
-fn check<T: Float, A: Arrays<Elem = T>, R: Rule<N>, const N: usize>(
-    parameters: &A,
-    grad: &A,
-    grads: &[ArrayViewD<'_, T>],
-    (rule, compiled): (&R, &'static Compiled<R, N>),
+per_float! {
+    fn check_moments<'a, T>(
+        moment: &[(String, ArrayViewD<'a, T>)],
+        parameters: &[(String, ArrayViewD<'a, T>)],
+    ) -> Result<()> = check_each_moment;
+    fn check<'a, T>(
+        rule: &dyn ArrayRule<T>,
+        parameters: &[(String, ArrayViewD<'a, T>)],
+        grads: &[(String, ArrayViewD<'a, T>)],
+    ) -> Result<()> = check_each;
+    fn apply<'a, T>(
+        rule: &dyn ArrayRule<T>,
+        parameters: ViewsMut<'a, T>,
+        grads: &[(String, ArrayViewD<'a, T>)],
+        moments: Vec<ViewsMut<'a, T>>,
+    ) = apply_each;
+}
+
+/// Fails unless a moment has the arrays of the parameters, each in standard layout.
+fn check_each_moment<T: Float>(
+    moment: &[(String, ArrayViewD<'_, T>)],
+    parameters: &[(String, ArrayViewD<'_, T>)],
 ) -> Result<()> {
-    let (mut grads, level, mut checked) = (grads.iter(), Level::new(), Ok(()));
-    parameters.for_each(&mut |name, array| {
-        let (Ok(()), Some(grad)) = (&checked, grads.next()) else { return };
+    check_structure("parameters", moment, parameters)?;
+    match moment.iter().find(|(_, array)| !array.is_standard_layout()) {
+        Some((name, _)) => Err(uneven(&format!("moment of {name}"))),
+        None => Ok(()),
+    }
+}
+
+/// Fails unless `grads` fits, every parameter has standard layout, and `grads` and what the rule
+/// checks are finite.
+fn check_each<T: Float>(
+    rule: &dyn ArrayRule<T>,
+    parameters: &[(String, ArrayViewD<'_, T>)],
+    grads: &[(String, ArrayViewD<'_, T>)],
+) -> Result<()> {
+    check_structure("grad", parameters, grads)?;
+    let level = Level::new();
+    for ((name, theta), (_, grad)) in parameters.iter().zip(grads) {
         let grad = grad.as_standard_layout();
-        let (Some(theta), Some(grad)) = (array.as_slice(), grad.as_slice()) else {
-            checked = Err(uneven(name));
-            return;
-        };
-        let number = |i: usize| compiled.check.call(level, (rule, &theta[i..=i], &grad[i..=i])).1;
-        if !compiled.check.call(level, (rule, theta, grad)).0 {
+        let grad = grad.as_slice().expect("a standard layout is contiguous");
+        let theta = theta.as_slice().ok_or_else(|| uneven(name))?;
+        if !rule.check(level, theta, grad).0 {
+            // Where a gradient itself is not finite, it is named.
+            check_all_finite(grads)?;
+            let number = |i: usize| rule.check(level, &theta[i..=i], &grad[i..=i]).1;
             let mut numbers = (0..grad.len()).map(number).enumerate();
             let found = numbers.find(|(_, value)| !value.is_finite()).unwrap_or((0, T::nan()));
-            let (name, (index, value)) = (format!("{}{name}", R::CHECKED), found);
-            checked = Err(Error::NonFinite { name, index, value: value.as_f64() });
+            let (name, (index, value)) = (format!("{}{name}", rule.checked()), found);
+            return Err(Error::NonFinite { name, index, value: value.as_f64() });
         }
-    });
-    // Where the gradient itself is to blame, it is named.
-    checked.or_else(|error| grad.check_finite().and(Err(error)))
+    }
+    Ok(())
+}
+
+/// Moves each array. [`check_each`] and [`check_each_moment`] have found all arrays in order.
+fn apply_each<T: Float>(
+    rule: &dyn ArrayRule<T>,
+    parameters: ViewsMut<'_, T>,
+    grads: &[(String, ArrayViewD<'_, T>)],
+    moments: Vec<ViewsMut<'_, T>>,
+) {
+    const CHECKED: &str = "the layout has been checked";
+    let level = Level::new();
+    let mut moments: Vec<_> = moments.into_iter().map(Vec::into_iter).collect();
+    for ((_, mut theta), (_, grad)) in parameters.into_iter().zip(grads) {
+        let grad = grad.as_standard_layout();
+        let (theta, grad) = (theta.as_slice_mut().expect(CHECKED), grad.as_slice().expect(CHECKED));
+        let moments = moments.iter_mut().filter_map(Iterator::next);
+        let moments = moments.map(|(_, array)| array.into_slice().expect(CHECKED));
+        rule.step(level, theta, grad, &mut moments.collect::<Vec<_>>());
+    }
 }
 
 fn uneven(name: &str) -> Error {

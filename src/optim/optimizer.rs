@@ -1,9 +1,9 @@
-//! [`Optimizer`]: what every rule can do, so that a loop over batches need not know which it has.
+//! [`Optimizer`]: the common interface of all rules.
 
 use crate::arrays::Arrays;
 use crate::error::{Error, Result};
 
-/// A rule that moves parameters down their gradient, with a state that can be saved.
+/// A rule that updates parameters by their gradient, with a state that can be saved.
 ///
 /// ```
 /// use ndarray::array;
@@ -20,69 +20,54 @@ use crate::error::{Error, Result};
 /// # Ok::<(), recurrent::Error>(())
 /// ```
 pub trait Optimizer<A: Arrays> {
-    /// One step of `parameters` down `grad`.
+    /// Updates `parameters` by `grad`.
     ///
     /// # Errors
     /// Where `grad` does not fit or is not finite, or a hyper-parameter lies outside the range of
     /// `T`; nothing has changed then.
     fn step(&mut self, parameters: &mut A, grad: &A) -> Result<()>;
 
-    /// The learning rate η.
+    /// Returns the learning rate η.
     fn learning_rate(&self) -> f64;
 
-    /// Sets η for the steps to come: what a schedule does.
+    /// Sets η for the next steps. Schedules call it.
     ///
     /// # Errors
     /// Unless η is finite and at least 0; it stays as it was then.
     fn set_learning_rate(&mut self, learning_rate: f64) -> Result<()>;
 
-    /// The rule and its options in words, by which a checkpoint knows that it goes on under the same;
-    /// without what [`state`](Optimizer::state) holds. Of no words there is nothing to compare.
+    /// Returns a description of the rule and its hyper-parameters, without what
+    /// [`state`](Optimizer::state) holds. A checkpoint stores it and refuses to resume under a
+    /// different one. An empty string disables the comparison.
     fn options(&self) -> String {
         String::new()
     }
 
-    /// All that the steps to come depend on beside the options.
+    /// Returns all that the next steps depend on, beside the options.
     fn state(&self) -> OptimizerState<A>;
 
-    /// Goes on from a [`state`](Optimizer::state) of an optimiser of the same kind and options.
+    /// Restores a [`state`](Optimizer::state) of an optimiser of the same kind and options.
     ///
     /// # Errors
-    /// Where the state is not of this kind; nothing has changed then.
+    /// Where the state is of another kind. The optimiser is unchanged then.
     fn restore(&mut self, state: OptimizerState<A>) -> Result<()>;
 }
 
-/// What an optimiser knows beside its options.
+/// The state of an optimiser: all that its next steps depend on, beside the options.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OptimizerState<A> {
-    /// The learning rate, and what else the rule counts.
+    /// The learning rate, and the rule's counters.
     pub scalars: Vec<f64>,
-    /// The moments, bundles like the parameters; none before the first step.
+    /// The moments, bundles like the parameters. There are none before the first step.
     pub moments: Vec<A>,
 }
 
-impl<A> OptimizerState<A> {
-    pub(super) fn new<const N: usize>(scalars: &[f64], moments: &Option<[A; N]>) -> Self
-    where
-        A: Clone,
-    {
-        let moments = moments.as_ref().map_or_else(Vec::new, |moments| moments.to_vec());
-        Self { scalars: scalars.to_vec(), moments }
+/// Fails unless there are as many `scalars` and `moments` as a rule has; `expected` are these. The
+/// moments may be absent.
+pub(super) fn check_parts(got: (usize, usize), expected: (usize, usize)) -> Result<()> {
+    if got.0 == expected.0 && (got.1 == 0 || got.1 == expected.1) {
+        return Ok(());
     }
-
-    /// The parts, if there are as many as a rule with `S` scalars and `N` moments has.
-    pub(super) fn parts<const S: usize, const N: usize>(
-        self,
-    ) -> Result<([f64; S], Option<[A; N]>)> {
-        let (scalars, moments) = (self.scalars.len(), self.moments.len());
-        let refuse = || {
-            let expected = format!("{S} scalars and {N} moments, or none");
-            Error::argument("state", expected, format!("{scalars} and {moments}"))
-        };
-        let scalars = self.scalars.try_into().map_err(|_| refuse())?;
-        if moments == 0 {
-            return Ok((scalars, None));
-        }
-        Ok((scalars, Some(self.moments.try_into().map_err(|_| refuse())?)))
-    }
+    let expected = format!("{} scalars and {} moments, or none", expected.0, expected.1);
+    Err(Error::argument("state", expected, format!("{} and {}", got.0, got.1)))
 }

@@ -7,15 +7,16 @@
 //! ```
 //!
 //! As `torch.optim.SGD` with dampening 0. Nesterov's momentum: Sutskever et al., *On the Importance
-//! of Initialization and Momentum in Deep Learning*, 2013. Without momentum nothing is kept.
+//! of Initialization and Momentum in Deep Learning*, 2013. Without momentum the rule has no state.
 
+use super::optimizer::check_parts;
 use super::{Compiled, Optimizer, OptimizerState, in_range, representable, walk};
 use crate::arrays::Arrays;
 use crate::error::Result;
 use crate::float::Float;
 use crate::tensor::update::{Number, Rule};
 
-/// Gradient descent; see the [module](self).
+/// Stochastic gradient descent; see the [module](self).
 ///
 /// | option | default | range |
 /// |---|---|---|
@@ -43,11 +44,11 @@ pub struct Sgd<A> {
     momentum: f64,
     nesterov: bool,
     weight_decay: f64,
-    velocity: Option<[A; 1]>,
+    velocity: Vec<A>,
 }
 
 impl<A> Sgd<A> {
-    /// Descent at the given rate η.
+    /// Creates the rule with the learning rate η.
     ///
     /// # Errors
     /// Unless η is finite and at least 0.
@@ -57,18 +58,18 @@ impl<A> Sgd<A> {
             momentum: 0.0,
             nesterov: false,
             weight_decay: 0.0,
-            velocity: None,
+            velocity: Vec::new(),
         };
         sgd.set_learning_rate(learning_rate)?;
         Ok(sgd)
     }
 
-    /// η.
+    /// Returns η.
     pub fn learning_rate(&self) -> f64 {
         self.learning_rate
     }
 
-    /// Sets η for the steps to come: what a schedule does.
+    /// Sets η for the next steps. Schedules call it.
     ///
     /// # Errors
     /// As [`new`](Self::new); η stays as it was then.
@@ -95,7 +96,7 @@ impl<A> Sgd<A> {
         Ok(self)
     }
 
-    /// One step of `parameters` down `grad`.
+    /// Updates `parameters` by `grad`.
     ///
     /// # Errors
     /// Where `grad` does not fit or is not finite, or a hyper-parameter lies outside the range of
@@ -111,10 +112,10 @@ impl<A> Sgd<A> {
             decay: representable::<T>("weight_decay", self.weight_decay)?,
         };
         if self.momentum == 0.0 {
-            self.velocity = None;
-            return walk(parameters, grad, &mut Some([]), (&rule, &DESCENT));
+            self.velocity.clear();
+            return walk(parameters, grad, &mut self.velocity, &(&rule, &DESCENT));
         }
-        walk(parameters, grad, &mut self.velocity, (&rule, &WITH_VELOCITY))
+        walk(parameters, grad, &mut self.velocity, &(&rule, &WITH_VELOCITY))
     }
 }
 
@@ -139,13 +140,13 @@ impl<T: Float, A: Arrays<Elem = T>> Optimizer<A> for Sgd<A> {
     }
 
     fn state(&self) -> OptimizerState<A> {
-        OptimizerState::new(&[self.learning_rate], &self.velocity)
+        OptimizerState { scalars: vec![self.learning_rate], moments: self.velocity.clone() }
     }
 
     fn restore(&mut self, state: OptimizerState<A>) -> Result<()> {
-        let ([rate], velocity) = state.parts()?;
-        self.set_learning_rate(rate)?;
-        self.velocity = velocity;
+        check_parts((state.scalars.len(), state.moments.len()), (1, 1))?;
+        self.set_learning_rate(state.scalars[0])?;
+        self.velocity = state.moments;
         Ok(())
     }
 }

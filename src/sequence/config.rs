@@ -46,6 +46,17 @@ pub struct RecurrentBuilder<C: Cell> {
     options: C::Options,
 }
 
+impl<C: Cell> RecurrentBuilder<C> {
+    /// Returns the options that are not visible in the weights.
+    pub(crate) fn describe(&self) -> String {
+        let Self { dropout, recurrent_dropout, residual, zoneout, options, .. } = self;
+        format!(
+            "dropout: {dropout}, recurrent_dropout: {recurrent_dropout}, residual: {residual}, \
+             zoneout: {zoneout:?}, options: {options:?}"
+        )
+    }
+}
+
 impl<T: Float, C: Cell<Elem = T>> RecurrentBuilder<C> {
     pub(crate) fn new(input_size: usize, hidden_size: usize) -> Self {
         Self {

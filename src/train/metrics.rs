@@ -1,10 +1,9 @@
-//! What models are judged by: [`Score`], and the figures of the three kinds of answers, a class, a
-//! number and a probability of text.
+//! Metrics of classification, regression and language models. Each is a [`Score`].
 //!
 //! ```text
-//! precision = right / said        recall = right / true        F1 = 2·precision·recall / (precision + recall)
-//! RMSE = √mean e²      MAE = mean |e|      MAPE = 100·mean |e / y|      MASE = MAE / MAE of the last season again
-//! perplexity = e^L     bits = L / ln 2     for the mean L of −ln p
+//! precision = correct / predicted  recall = correct / actual     F1 = 2·precision·recall / (precision + recall)
+//! RMSE = √mean e²      MAE = mean |e|      MAPE = 100·mean |e / y|      MASE = MAE / MAE of the seasonal naive forecast
+//! perplexity = e^L     bits = L / ln 2     with L the mean of −ln p
 //! ```
 //!
 //! A ratio of 0 to 0 counts as 0. MASE: Hyndman and Koehler, *Another look at measures of forecast
@@ -17,54 +16,26 @@ use ndarray::{Array2, ArrayView1, ArrayView2};
 
 use crate::error::{Error, Result, check_shape, check_size};
 use crate::float::Float;
-
-/// What a model is judged by, summed over batches; the default has seen none.
-///
-/// ```
-/// use recurrent::train::Score;
-///
-/// #[derive(Clone, Debug, Default)]
-/// struct Squares { sum: f64, count: f64 }
-///
-/// impl Score for Squares {
-///     fn loss(&self) -> f64 { self.sum / self.count }
-///     fn metrics(&self) -> Vec<(&'static str, f64)> { vec![("rmse", self.loss().sqrt())] }
-/// }
-///
-/// impl std::fmt::Display for Squares {
-///     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-///         write!(f, "RMSE {:.3}", self.loss().sqrt())
-///     }
-/// }
-///
-/// assert_eq!(Squares { sum: 8.0, count: 2.0 }.to_string(), "RMSE 2.000");
-/// ```
-pub trait Score: Clone + Default + Display {
-    /// The mean loss: what early stopping watches. The lower the better.
-    fn loss(&self) -> f64;
-
-    /// Figures with their names, as histories show them.
-    fn metrics(&self) -> Vec<(&'static str, f64)>;
-}
+use crate::train::Score;
 
 /// Precision, recall and F1, of a class or of several.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[non_exhaustive]
-pub struct Prf {
-    /// Which share of what was said to be of the class is.
+pub struct PrecisionRecallF1 {
+    /// The share of the predictions of the class that are correct.
     pub precision: f64,
-    /// Which share of what is of the class was said to be.
+    /// The share of the samples of the class that are predicted.
     pub recall: f64,
     /// Their harmonic mean.
     pub f1: f64,
 }
 
-impl Prf {
-    fn new(right: usize, said: usize, is: usize) -> Self {
+impl PrecisionRecallF1 {
+    fn new(correct: usize, predicted: usize, actual: usize) -> Self {
         Self {
-            precision: ratio(right as f64, said as f64),
-            recall: ratio(right as f64, is as f64),
-            f1: ratio(2.0 * right as f64, (said + is) as f64),
+            precision: ratio(correct as f64, predicted as f64),
+            recall: ratio(correct as f64, actual as f64),
+            f1: ratio(2.0 * correct as f64, (predicted + actual) as f64),
         }
     }
 }
@@ -73,36 +44,36 @@ fn ratio(part: f64, of: f64) -> f64 {
     if of == 0.0 { 0.0 } else { part / of }
 }
 
-/// How classes were told from each other.
+/// Accuracy, top-k accuracy, F1 and the confusion matrix of a classifier.
 ///
 /// ```
 /// use ndarray::array;
-/// use recurrent::train::metrics::Classification;
+/// use recurrent::train::metrics::ClassificationMetrics;
 ///
-/// let mut score = Classification::default();
+/// let mut score = ClassificationMetrics::default();
 /// let logits = array![[2.0, 1.0, 0.0], [0.0, 2.0, 1.0], [1.0, 2.0, 0.0]]; // [rows, classes]
 /// for (row, class) in logits.rows().into_iter().zip([0, 1, 2]) {
 ///     score.add(row, class)?;
 /// }
 /// assert_eq!((score.accuracy(), score.top_k(2)), (2.0 / 3.0, 2.0 / 3.0));
-/// assert_eq!(score.confusion(), array![[1, 0, 0], [0, 1, 0], [0, 1, 0]]); // [true, said]
+/// assert_eq!(score.confusion(), array![[1, 0, 0], [0, 1, 0], [0, 1, 0]]); // [actual, predicted]
 /// assert_eq!(score.class(1).precision, 0.5);
 /// assert_eq!(score.macro_average(score.classes()).recall, 2.0 / 3.0);
 /// # Ok::<(), recurrent::Error>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Classification {
+pub struct ClassificationMetrics {
     loss: Mean,
     confusion: Array2<usize>,
-    /// How often the true class had the so-and-so-many-th logit, from the greatest.
+    /// `ranks[k]`: how many samples had the true class ranked k-th by logit.
     ranks: Vec<usize>,
 }
 
-impl Classification {
-    /// Adds one answer: the `logits` of all classes, and which it is.
+impl ClassificationMetrics {
+    /// Adds one sample: the `logits` of all classes, and the true `class`.
     ///
     /// # Errors
-    /// Where the number of classes is not that of before, or `class` is none of them.
+    /// Where the number of classes differs from that of the first sample, or `class` is not below it.
     pub fn add<T: Float>(&mut self, logits: ArrayView1<'_, T>, class: usize) -> Result<()> {
         let classes = logits.len();
         if self.ranks.is_empty() {
@@ -123,22 +94,22 @@ impl Classification {
         Ok(())
     }
 
-    /// Adds the mean `loss` of `count` answers.
+    /// Adds the mean `loss` of `count` samples.
     pub fn add_loss(&mut self, loss: f64, count: usize) {
         self.loss.add(loss, count);
     }
 
-    /// How many answers there were.
+    /// Returns the number of samples.
     pub fn count(&self) -> usize {
         self.confusion.sum()
     }
 
-    /// The numbers of the classes.
+    /// Returns the indices of the classes.
     pub fn classes(&self) -> Range<usize> {
         0..self.ranks.len()
     }
 
-    /// How often each true class (row) was said to be each class (column).
+    /// Returns the confusion matrix: samples by actual class (row) and predicted class (column).
     pub fn confusion(&self) -> ArrayView2<'_, usize> {
         self.confusion.view()
     }
@@ -148,62 +119,86 @@ impl Classification {
         self.top_k(1)
     }
 
-    /// The share of answers whose true class is among the `k` with the greatest logits.
+    /// Returns the share of samples whose true class is among the `k` with the greatest logits.
     pub fn top_k(&self, k: usize) -> f64 {
         let right: usize = self.ranks.iter().take(k).sum();
         ratio(right as f64, self.count() as f64)
     }
 
-    /// Precision, recall and F1 of a class; zeros of one that does not exist.
-    pub fn class(&self, class: usize) -> Prf {
-        let (right, said, is) = self.counts(class);
-        Prf::new(right, said, is)
+    /// Returns precision, recall and F1 of a class. They are zero for a class that does not exist.
+    pub fn class(&self, class: usize) -> PrecisionRecallF1 {
+        let (correct, predicted, actual) = self.counts(class);
+        PrecisionRecallF1::new(correct, predicted, actual)
     }
 
-    /// The mean over `classes` of precision, recall and F1: each class counts alike.
-    pub fn macro_average(&self, classes: impl IntoIterator<Item = usize>) -> Prf {
-        let of: Vec<Prf> = classes.into_iter().map(|class| self.class(class)).collect();
-        let mean =
-            |of_class: fn(&Prf) -> f64| ratio(of.iter().map(of_class).sum(), of.len() as f64);
-        Prf { precision: mean(|c| c.precision), recall: mean(|c| c.recall), f1: mean(|c| c.f1) }
+    /// Returns the means of precision, recall and F1 over `classes`: each class has the same weight.
+    pub fn macro_average(&self, classes: impl IntoIterator<Item = usize>) -> PrecisionRecallF1 {
+        let of: Vec<PrecisionRecallF1> =
+            classes.into_iter().map(|class| self.class(class)).collect();
+        let mean = |of_class: fn(&PrecisionRecallF1) -> f64| {
+            ratio(of.iter().map(of_class).sum(), of.len() as f64)
+        };
+        PrecisionRecallF1 {
+            precision: mean(|c| c.precision),
+            recall: mean(|c| c.recall),
+            f1: mean(|c| c.f1),
+        }
     }
 
-    /// Precision, recall and F1 of all answers of `classes` together: each answer counts alike. Over
-    /// all classes the three are the accuracy; leave out the class that says nothing is there.
-    pub fn micro_average(&self, classes: impl IntoIterator<Item = usize>) -> Prf {
+    /// Returns precision, recall and F1 over the pooled counts of `classes`: each sample has the same
+    /// weight. Over all classes the three equal the accuracy, so leave out the class that stands for
+    /// "none".
+    pub fn micro_average(&self, classes: impl IntoIterator<Item = usize>) -> PrecisionRecallF1 {
         let sum = classes.into_iter().fold((0, 0, 0), |sum, class| {
             let counts = self.counts(class);
             (sum.0 + counts.0, sum.1 + counts.1, sum.2 + counts.2)
         });
-        Prf::new(sum.0, sum.1, sum.2)
+        PrecisionRecallF1::new(sum.0, sum.1, sum.2)
     }
 
-    /// Of a class: how often it was rightly said, said, and true.
+    /// Returns how often a class was correctly predicted, predicted, and actual.
     fn counts(&self, class: usize) -> (usize, usize, usize) {
         if !self.classes().contains(&class) {
             return (0, 0, 0);
         }
-        let (said, is) = (self.confusion.column(class).sum(), self.confusion.row(class).sum());
-        (self.confusion[[class, class]], said, is)
+        let predicted = self.confusion.column(class).sum();
+        (self.confusion[[class, class]], predicted, self.confusion.row(class).sum())
     }
 }
 
-impl Score for Classification {
+impl Score for ClassificationMetrics {
+    /// Returns the mean of the losses that were added, or where none were the error rate.
     fn loss(&self) -> f64 {
-        self.loss.value()
+        self.loss.get().unwrap_or(1.0 - self.accuracy())
     }
 
     fn metrics(&self) -> Vec<(&'static str, f64)> {
         let f1 = self.macro_average(self.classes()).f1;
-        vec![("loss", self.loss()), ("accuracy", self.accuracy()), ("macro_f1", f1)]
+        let loss = self.loss.get().map(|loss| ("loss", loss));
+        loss.into_iter().chain([("accuracy", self.accuracy()), ("macro_f1", f1)]).collect()
+    }
+
+    /// Adds the samples of `other`. The result has the classes of both.
+    fn merge(&mut self, other: Self) {
+        self.loss.merge(other.loss);
+        let classes = self.ranks.len().max(other.ranks.len());
+        self.ranks.resize(classes, 0);
+        self.ranks.iter_mut().zip(&other.ranks).for_each(|(to, from)| *to += from);
+        let mut confusion = Array2::<usize>::zeros((classes, classes));
+        for part in [&self.confusion, &other.confusion] {
+            for (classes, count) in part.indexed_iter() {
+                confusion[classes] += count;
+            }
+        }
+        self.confusion = confusion;
     }
 }
 
-impl Display for Classification {
+impl Display for ClassificationMetrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let f1 = self.macro_average(self.classes()).f1;
-        let (loss, accuracy) = (self.loss(), self.accuracy());
-        write!(f, "loss {loss:.4}, accuracy {accuracy:.4}, macro F1 {f1:.4}")
+        self.loss.show(f)?;
+        write!(f, "accuracy {:.4}, macro F1 {f1:.4}", self.accuracy())
     }
 }
 
@@ -220,17 +215,32 @@ impl Mean {
         self.count += count;
     }
 
+    fn merge(&mut self, other: Self) {
+        self.sum += other.sum;
+        self.count += other.count;
+    }
+
     fn value(&self) -> f64 {
         ratio(self.sum, self.count as f64)
     }
+
+    /// Returns the mean, if there are parts.
+    fn get(&self) -> Option<f64> {
+        (self.count > 0).then(|| self.value())
+    }
+
+    /// Writes a loss before other metrics, if there is one.
+    fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.get().map_or(Ok(()), |loss| write!(f, "loss {loss:.4}, "))
+    }
 }
 
-/// How far numbers were from what they should be.
+/// Errors of a regression or a forecast.
 ///
 /// ```
-/// use recurrent::train::metrics::{Regression, seasonal_error};
+/// use recurrent::train::metrics::{RegressionMetrics, seasonal_error};
 ///
-/// let mut score = Regression::default();
+/// let mut score = RegressionMetrics::default();
 /// score.add(3.0, 2.0);
 /// score.add(5.0, 8.0);
 /// assert_eq!((score.rmse(), score.mae(), score.mape()), (5_f64.sqrt(), 2.0, 43.75));
@@ -238,15 +248,15 @@ impl Mean {
 /// # Ok::<(), recurrent::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Regression {
+pub struct RegressionMetrics {
     loss: Mean,
     squared: Mean,
     absolute: Mean,
     relative: Mean,
 }
 
-impl Regression {
-    /// Adds one number that was foretold, and what it should be.
+impl RegressionMetrics {
+    /// Adds one predicted value and its target.
     pub fn add(&mut self, predicted: f64, target: f64) {
         let error = predicted - target;
         self.squared.add(error * error, 1);
@@ -256,34 +266,61 @@ impl Regression {
         }
     }
 
-    /// Adds the mean `loss` of `count` answers.
+    /// Adds the mean `loss` of `count` samples.
     pub fn add_loss(&mut self, loss: f64, count: usize) {
         self.loss.add(loss, count);
     }
 
-    /// The root of the mean squared error.
+    /// Returns the root of the mean squared error.
     pub fn rmse(&self) -> f64 {
         self.squared.value().sqrt()
     }
 
-    /// The mean absolute error.
+    /// Returns the mean absolute error.
     pub fn mae(&self) -> f64 {
         self.absolute.value()
     }
 
-    /// The mean absolute error in per cent of what it should be, over all that should not be 0.
+    /// Returns the mean absolute error in per cent of the target. Targets of 0 are left out.
     pub fn mape(&self) -> f64 {
         100.0 * self.relative.value()
     }
 
-    /// The mean absolute error over that of saying the last season again, `seasonal` ([`seasonal_error`]
-    /// of the training part): below 1 is better than that.
+    /// Returns the mean absolute error relative to that of the seasonal naive forecast, `seasonal`
+    /// ([`seasonal_error`] of the training part). Below 1 is better than that forecast.
     pub fn mase(&self, seasonal: f64) -> f64 {
         ratio(self.mae(), seasonal)
     }
+
+    /// Returns the metrics of the persistence forecast, a baseline: at each step of `series`, the next
+    /// `horizon` values are predicted to equal the current one.
+    ///
+    /// ```
+    /// use recurrent::train::metrics::RegressionMetrics;
+    ///
+    /// let baseline = RegressionMetrics::persistence(&[1.0, 3.0, 2.0], 1)?;
+    /// assert_eq!(baseline.mae(), 1.5); // |1 − 3| and |3 − 2|
+    /// # Ok::<(), recurrent::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Unless the series is longer than a horizon of at least 1.
+    pub fn persistence<T: Float>(series: &[T], horizon: usize) -> Result<Self> {
+        check_size("horizon", &[horizon])?;
+        if series.len() <= horizon {
+            let expected = format!("more than {horizon} values (the horizon)");
+            return Err(Error::argument("series", expected, series.len()));
+        }
+        let mut score = Self::default();
+        for window in series.windows(horizon + 1) {
+            window[1..].iter().for_each(|y| score.add(window[0].as_f64(), y.as_f64()));
+        }
+        Ok(score)
+    }
 }
 
-/// The mean absolute error of saying what was `season` steps before, over `series`.
+/// Returns the mean absolute error of the seasonal naive forecast over `series`: each value is predicted
+/// to equal that of `season` steps before.
 ///
 /// # Errors
 /// Unless the series is longer than a season of at least 1.
@@ -297,54 +334,64 @@ pub fn seasonal_error<T: Float>(series: &[T], season: usize) -> Result<f64> {
     Ok(errors.sum::<f64>() / (series.len() - season) as f64)
 }
 
-impl Score for Regression {
+impl Score for RegressionMetrics {
+    /// Returns the mean of the losses that were added, or where none were the mean squared error.
     fn loss(&self) -> f64 {
-        self.loss.value()
+        self.loss.get().unwrap_or(self.squared.value())
     }
 
     fn metrics(&self) -> Vec<(&'static str, f64)> {
-        vec![("loss", self.loss()), ("rmse", self.rmse()), ("mae", self.mae())]
+        let loss = self.loss.get().map(|loss| ("loss", loss));
+        loss.into_iter().chain([("rmse", self.rmse()), ("mae", self.mae())]).collect()
+    }
+
+    fn merge(&mut self, other: Self) {
+        self.loss.merge(other.loss);
+        self.squared.merge(other.squared);
+        self.absolute.merge(other.absolute);
+        self.relative.merge(other.relative);
     }
 }
 
-impl Display for Regression {
+impl Display for RegressionMetrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "loss {:.4}, RMSE {:.4}, MAE {:.4}", self.loss(), self.rmse(), self.mae())
+        self.loss.show(f)?;
+        write!(f, "RMSE {:.4}, MAE {:.4}", self.rmse(), self.mae())
     }
 }
 
-/// How likely a model held a text to be.
+/// Perplexity and bits per token of a language model.
 ///
 /// ```
-/// use recurrent::train::metrics::Likelihood;
+/// use recurrent::train::metrics::Perplexity;
 ///
-/// let mut score = Likelihood::default();
+/// let mut score = Perplexity::default();
 /// score.add(2_f64.ln(), 3); // three tokens of probability ½
 /// assert!((score.perplexity() - 2.0).abs() < 1e-12 && (score.bits() - 1.0).abs() < 1e-12);
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Likelihood {
+pub struct Perplexity {
     nats: Mean,
 }
 
-impl Likelihood {
+impl Perplexity {
     /// Adds the mean of −ln p over `count` tokens.
     pub fn add(&mut self, nats: f64, count: usize) {
         self.nats.add(nats, count);
     }
 
-    /// Among how many equally likely tokens it wavers.
+    /// Returns the perplexity, e^loss: the effective number of equally likely next tokens.
     pub fn perplexity(&self) -> f64 {
         self.nats.value().exp()
     }
 
-    /// Bits per token: per character, if tokens are characters.
+    /// Returns the bits per token: per character, if tokens are characters.
     pub fn bits(&self) -> f64 {
         self.nats.value() / std::f64::consts::LN_2
     }
 }
 
-impl Score for Likelihood {
+impl Score for Perplexity {
     fn loss(&self) -> f64 {
         self.nats.value()
     }
@@ -352,9 +399,13 @@ impl Score for Likelihood {
     fn metrics(&self) -> Vec<(&'static str, f64)> {
         vec![("loss", self.loss()), ("perplexity", self.perplexity()), ("bits", self.bits())]
     }
+
+    fn merge(&mut self, other: Self) {
+        self.nats.merge(other.nats);
+    }
 }
 
-impl Display for Likelihood {
+impl Display for Perplexity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:.4} bits a token, perplexity {:.3}", self.bits(), self.perplexity())
     }

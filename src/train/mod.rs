@@ -1,9 +1,7 @@
-//! Training: a loop over epochs and batches that validates, stops early, writes checkpoints and goes
-//! on from them.
+//! Training: a loop over epochs and batches with validation, early stopping and checkpoints.
 //!
-//! A model is any composition of layers; what it learns from a batch, and how it is judged, are two
-//! methods of [`Model`]. The samples are a
-//! [`Source`](crate::data::Source).
+//! A model is any composition of layers. It implements two methods of [`Model`]: the gradient of a
+//! batch and the evaluation of a batch. The samples are a [`Source`](crate::data::Source).
 //!
 //! ```
 //! use ndarray::{Array2, Array3};
@@ -16,7 +14,7 @@
 //! use recurrent::data::Source;
 //! use recurrent::train::{Model, Score, Trainer};
 //!
-//! /// Says at each step what the last one was.
+//! /// Repeats at each step the input of the last one.
 //! #[derive(Clone)]
 //! struct Echo<T: Float> { gru: Gru<T>, head: Linear<T> }
 //! arrays!(Echo { gru, head });
@@ -26,9 +24,9 @@
 //! impl Score for Squares {
 //!     fn loss(&self) -> f64 { self.sum / self.batches }
 //!     fn metrics(&self) -> Vec<(&'static str, f64)> { vec![("mse", self.loss())] }
-//! }
-//! impl std::fmt::Display for Squares {
-//!     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result { write!(f, "MSE {}", self.loss()) }
+//!     fn merge(&mut self, other: Self) {
+//!         (self.sum, self.batches) = (self.sum + other.sum, self.batches + other.batches);
+//!     }
 //! }
 //!
 //! impl Model for Echo<f32> {
@@ -68,35 +66,43 @@
 //! # Ok::<(), recurrent::Error>(())
 //! ```
 //!
-//! What is random in a batch is drawn from a stream of its own, by the seed and the batch's number, so
-//! nothing but these has to be kept. A [`checkpoint`](Trainer::checkpoint) is written whole or not at
-//! all; a training killed at any moment goes on from the last one and ends with the same bits.
+//! What is random in a batch is drawn from its own stream, which the seed and the number of the batch
+//! determine. So the state of no generator has to be saved. A [`checkpoint`](Trainer::checkpoint) is
+//! written whole or not at all. A training that is killed at any moment resumes from the last one and
+//! ends with the same bits.
 //!
 //! | file | duty |
 //! |---|---|
-//! | `model` | [`Model`]: what trains |
-//! | `trainer` | [`Trainer`]: the loop; [`Event`] and [`Flow`]: its callbacks |
-//! | `run` | where a training stands |
-//! | `checkpoint` | that, and all arrays, in a file |
-//! | `history` | [`History`]: what each epoch came to |
-//! | `curves` | that as SVG (feature `plot`) |
-//! | `progress` | `progress`: a callback that shows how far it is (feature `progress`) |
-//! | `metrics` | [`Score`] and what models are judged by |
+//! | `model` | [`Model`]: what can be trained; [`predict`]: predictions over a source |
+//! | `score` | [`Score`]: an evaluation summed over batches |
+//! | `metrics` | the scores of classification, regression and language models |
+//! | `options` | [`Trainer`] and its options |
+//! | `fit` | the loop |
+//! | `course` | what of the loop does not depend on the model; [`Event`] |
+//! | `resume` | checkpoints |
+//! | `run` | the state of a training, for a checkpoint |
+//! | `history` | [`History`]: the results of each epoch |
+//! | `curves` | the history as SVG (feature `plot`) |
+//! | `progress` | `progress`: a callback that shows a progress bar (feature `progress`) |
 
-mod checkpoint;
+mod course;
 #[cfg(feature = "plot")]
 mod curves;
+mod fit;
 mod history;
 pub mod metrics;
 mod model;
+mod options;
 #[cfg(feature = "progress")]
 mod progress;
+mod resume;
 mod run;
-mod trainer;
+mod score;
 
-pub use history::{Epoch, History};
-pub use metrics::Score;
-pub use model::Model;
+pub use course::Event;
+pub use history::{Epoch, History, Resumed};
+pub use model::{Model, predict};
+pub use options::Trainer;
 #[cfg(feature = "progress")]
 pub use progress::progress;
-pub use trainer::{Event, Flow, Trainer};
+pub use score::Score;

@@ -1,41 +1,82 @@
-//! [`Model`]: what the loop trains.
+//! [`Model`]: the interface between a model and the training loop.
 
 use rand::Rng;
 
 use crate::arrays::Arrays;
 use crate::data::Source;
-use crate::error::Result;
+use crate::error::{Result, check_size};
 use crate::train::Score;
 
-/// What [`Trainer`](crate::train::Trainer) trains: any composition of layers that can learn from a
-/// batch and be judged by one.
+/// A model that [`Trainer`](crate::train::Trainer) can train: any composition of layers with a loss.
 ///
-/// [`Arrays`] comes from [`arrays!`](crate::arrays!); the two methods are all that is left to write.
+/// [`arrays!`](crate::arrays!) implements [`Arrays`]. Two methods are left to write.
 pub trait Model: Arrays {
     /// Inputs and targets together.
     type Batch;
-    /// What the model is judged by.
+    /// The evaluation of the model.
     type Score: Score;
 
-    /// The mean loss of `batch`, whose gradient is added to `grad`. What is random in training, such
-    /// as dropout, is drawn from `rng`.
+    /// Returns the mean loss of `batch` and adds its gradient to `grad`. What is random in training,
+    /// such as dropout, is drawn from `rng`.
     fn loss_and_grad(&self, batch: &Self::Batch, grad: &mut Self, rng: &mut dyn Rng)
     -> Result<f64>;
 
-    /// Adds what the model says of `batch`, as in use, to `score`.
+    /// Adds the evaluation of `batch` to `score`, without what is random in training.
     fn score_batch(&self, batch: &Self::Batch, score: &mut Self::Score) -> Result<()>;
 
-    /// The score over all of `source`, `batch_size` samples at a time.
+    /// Returns a description of the options that are not visible in the weights, such as dropout. A
+    /// checkpoint stores it and refuses to resume under a different one. The default, an empty string,
+    /// disables the comparison.
+    fn options(&self) -> String {
+        String::new()
+    }
+
+    /// Returns the score over all of `source`, `batch_size` samples at a time.
     ///
     /// # Errors
-    /// Those of the source and of [`measure`](Model::score_batch); a `batch_size` of zero.
+    /// Those of the source and of [`score_batch`](Model::score_batch); a `batch_size` of zero.
     fn evaluate(&self, source: &dyn Source<Self::Batch>, batch_size: usize) -> Result<Self::Score> {
-        crate::error::check_size("batch_size", &[batch_size])?;
         let mut score = Self::Score::default();
-        let all: Vec<usize> = (0..source.len()).collect();
-        for indices in all.chunks(batch_size) {
-            self.score_batch(&source.batch(indices)?, &mut score)?;
+        for indices in chunks(source.len(), batch_size)? {
+            self.score_batch(&source.batch(&indices)?, &mut score)?;
         }
         Ok(score)
     }
+}
+
+/// Returns the predictions for all samples of `source` in order, `batch_size` samples at a time.
+/// `predict` returns those of a batch.
+///
+/// ```
+/// use ndarray::array;
+/// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+/// use recurrent::{cell::LstmCell, data::Dataset, model::SequenceClassifier, train::predict};
+///
+/// let data = Dataset::<f32, usize>::new(vec![array![[1.0], [0.5]], array![[0.2]]], vec![0, 1])?;
+/// let builder = SequenceClassifier::<LstmCell<f32>>::builder(1, 2);
+/// let model = builder.build(&mut ChaCha8Rng::seed_from_u64(1))?;
+/// let classes = predict(&data, 64, |(x, _)| model.predict(x))?;
+/// assert_eq!(classes.len(), 2);
+/// # Ok::<(), recurrent::Error>(())
+/// ```
+///
+/// # Errors
+/// Those of the source and of `predict`; a `batch_size` of zero.
+pub fn predict<B, P: IntoIterator>(
+    source: &dyn Source<B>,
+    batch_size: usize,
+    mut predict: impl FnMut(&B) -> Result<P>,
+) -> Result<Vec<P::Item>> {
+    let mut predictions = Vec::with_capacity(source.len());
+    for indices in chunks(source.len(), batch_size)? {
+        predictions.extend(predict(&source.batch(&indices)?)?);
+    }
+    Ok(predictions)
+}
+
+/// Returns the indices below `len` in chunks.
+fn chunks(len: usize, batch_size: usize) -> Result<Vec<Vec<usize>>> {
+    check_size("batch_size", &[batch_size])?;
+    let all: Vec<usize> = (0..len).collect();
+    Ok(all.chunks(batch_size).map(<[usize]>::to_vec).collect())
 }

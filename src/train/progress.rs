@@ -1,20 +1,21 @@
-//! [`progress`]: how far a training is, on the terminal. Needs the feature `progress`.
+//! [`progress`]: the progress of a training on the terminal. Needs the feature `progress`.
 
 use std::fmt::Write as _;
 use std::io::IsTerminal;
+use std::ops::ControlFlow;
 use std::time::Instant;
 
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 
 use crate::train::history::Epoch;
-use crate::train::{Event, Flow};
+use crate::train::{Event, Resumed};
 
-/// Lines at most, where the output is no terminal.
+/// The largest number of lines, if the output is no terminal.
 const LINES: usize = 20;
 
-/// A callback that shows the training on standard error: a bar with rate, loss, the figures of the last
-/// validation and the time that remains; lines of the same, at most twenty and one about the last
-/// epoch, where that is no terminal.
+/// Returns a callback that shows the training on standard error: a bar with the rate, the loss, the
+/// metrics of the last validation and the remaining time. If that is no terminal, it prints lines
+/// instead: at most twenty, and one for the last epoch. One more line reports a resumed checkpoint.
 ///
 /// ```
 /// use recurrent::cell::LstmCell;
@@ -23,32 +24,32 @@ const LINES: usize = 20;
 /// let trainer: Trainer<'_, SequenceClassifier<LstmCell<f32>>> = Trainer::new(Adam::new(1e-3)?).callback(progress());
 /// # Ok::<(), recurrent::Error>(())
 /// ```
-pub fn progress() -> impl FnMut(&Event<'_>) -> Flow {
+pub fn progress() -> impl FnMut(&Event<'_>) -> ControlFlow<()> {
     let mut progress = Progress {
         bar: None,
         begun: Instant::now(),
         epochs: 0,
         first: 0,
         last: String::new(),
-        unsaid: String::new(),
+        pending: String::new(),
     };
     move |event| {
         progress.show(event);
-        Flow::Continue
+        ControlFlow::Continue(())
     }
 }
 
 struct Progress {
-    /// None before the first step, and where the output is no terminal.
+    /// Absent before the first step, and if the output is no terminal.
     bar: Option<ProgressBar>,
     begun: Instant,
     epochs: usize,
-    /// The epoch in which it began.
+    /// The epoch in which the training began or resumed.
     first: usize,
-    /// The figures of the last validation.
+    /// The metrics of the last validation.
     last: String,
-    /// A line about the last epoch, unless it was shown.
-    unsaid: String,
+    /// A line about the last epoch that was not printed yet.
+    pending: String,
 }
 
 impl Progress {
@@ -65,6 +66,12 @@ impl Progress {
                     bar.set_message(format!("loss {loss:.4}{}", self.last));
                 }
             }
+            Event::Resumed(Resumed { complete: true, epoch, .. }) => {
+                eprintln!("complete already: the checkpoint holds {epoch} epochs");
+            }
+            Event::Resumed(Resumed { epoch, step, .. }) => {
+                eprintln!("resumed in epoch {} after {step} steps", epoch + 1);
+            }
             Event::Epoch(Epoch { epoch, loss, validation, .. }) => {
                 self.last.clear();
                 for (k, (name, figure)) in validation.iter().enumerate() {
@@ -77,15 +84,15 @@ impl Progress {
         }
     }
 
-    /// A line about the epoch that is `done`, the so-and-so-many-th, unless there is a bar.
+    /// Prints a line about the epoch that is `done`, from 1, unless there is a bar.
     fn line(&mut self, done: usize, loss: f64) {
-        let Self { bar, begun, epochs, first, last, unsaid } = self;
-        *unsaid = format!("epoch {done} of {epochs}: loss {loss:.4}{last}");
+        let Self { bar, begun, epochs, first, last, pending } = self;
+        *pending = format!("epoch {done} of {epochs}: loss {loss:.4}{last}");
         if bar.is_none() && done * LINES / *epochs != (done - 1) * LINES / *epochs {
             let share = (*epochs - done) as f64 / (done - *first).max(1) as f64;
             let remains = HumanDuration(begun.elapsed().mul_f64(share));
-            eprintln!("{unsaid} ({remains} left)");
-            unsaid.clear();
+            eprintln!("{pending} ({remains} left)");
+            pending.clear();
         }
     }
 }
@@ -95,8 +102,8 @@ impl Drop for Progress {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
-        if !self.unsaid.is_empty() {
-            eprintln!("{}", self.unsaid);
+        if !self.pending.is_empty() {
+            eprintln!("{}", self.pending);
         }
     }
 }

@@ -1,10 +1,10 @@
-//! Where a training stands: all that a checkpoint has to hold beside arrays.
+//! [`Run`]: the state of a training that a checkpoint holds beside arrays.
 
 use serde::{Deserialize, Serialize};
 
 use crate::train::{Epoch, History};
 
-/// A number whose bits survive a file, infinities included.
+/// A number that keeps its bits in a file, infinities included.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(from = "u64", into = "u64")]
 pub(super) struct Exact(pub(super) f64);
@@ -21,7 +21,7 @@ impl From<Exact> for u64 {
     }
 }
 
-/// A history whose figures' bits survive a file.
+/// A history whose numbers keep their bits in a file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(from = "SavedHistory", into = "SavedHistory")]
 pub(super) struct Past(pub(super) History);
@@ -51,7 +51,7 @@ impl From<SavedHistory> for Past {
             validation: saved.validation.into_iter().map(|(name, Exact(f))| (name, f)).collect(),
         });
         let (epochs, best_epoch) = (epochs.collect(), saved.best_epoch);
-        Self(History { epochs, best_epoch, stopped: false })
+        Self(History { epochs, best_epoch, ..History::default() })
     }
 }
 
@@ -68,11 +68,11 @@ impl From<Past> for SavedHistory {
     }
 }
 
-/// What decides a training's course beside its model and data, each by its name and in words: a run
-/// resumes only under the settings that it began with. How many epochs there are may change.
+/// The options of a training by name, each with a description. A training resumes only under the
+/// settings that it began with. The number of epochs is not one of them: it may change.
 pub(super) type Settings = Vec<(String, String)>;
 
-/// Where a training stands, at the boundary of an optimiser step.
+/// The state of a training at the boundary of an optimiser step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Run {
     /// The current epoch, and how many of its batches are done.

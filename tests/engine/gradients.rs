@@ -171,7 +171,7 @@ fn check_grid<C: Cell<Elem = f64>>(
         let least = case.hidden_sizes.iter().copied().min().unwrap_or(0);
         let total: usize = case.hidden_sizes.iter().sum();
         let most = if total <= 3 { usize::MAX } else { 3 };
-        let check = GradientCheck { step, most, ..GradientCheck::default() };
+        let check = GradientCheck { step, max_entries: most, ..GradientCheck::default() };
         let report = (0..20)
             .find_map(|seed| worst::<C>(&case, options_of(least), check, kinks, seed).transpose())
             .expect("one of twenty networks has no kink within the step")

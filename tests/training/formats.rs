@@ -280,7 +280,7 @@ fn several_bundles_and_a_text_share_a_file() {
 
     let file = io::Reader::open(folder.file()).unwrap();
     assert_eq!(file.about(), Some("{\"epoch\": 3}"));
-    assert_eq!(file.names("mean.").unwrap(), ["value"]);
+    assert_eq!(file.names("mean."), ["value"]);
     let (mut again, mut mean_again) = (model.zeros_like(), mean.zeros_like());
     file.arrays("model.", &mut again).unwrap();
     file.arrays("mean.", &mut mean_again).unwrap();
@@ -320,4 +320,25 @@ fn the_bytes_of_a_file_depend_on_its_content_alone() {
         fs::read(folder.file()).unwrap()
     };
     assert_eq!(bytes(), bytes());
+}
+
+#[test]
+fn renamed_tensors_load_under_the_names_of_a_model() {
+    let (folder, model) = (Folder::new(), lstm::<f32>());
+    let writer = io::Writer::default().arrays("rnn.", &model).arrays("fc.", &array![1.0_f32]);
+    writer.write(folder.file()).unwrap();
+    let open = || io::Reader::open(folder.file()).unwrap();
+    let mut again = model.zeros_like();
+    let missing = open().arrays("recurrent.", &mut again).unwrap_err();
+    assert!(matches!(missing, Error::Names { .. }), "{missing}");
+
+    let file = open().rename("rnn.", "recurrent.").unwrap().rename("fc.", "head.").unwrap();
+    file.arrays("recurrent.", &mut again).unwrap();
+    assert_eq!(values(&model), values(&again));
+    assert_eq!(file.names("head."), ["value"]);
+
+    let error = open().rename("lstm.", "recurrent.").unwrap_err().to_string();
+    assert!(error.starts_with("from: expected the start of a name"), "{error}");
+    let error = open().rename("rnn.weight_ih_l0", "fc.value").unwrap_err().to_string();
+    assert!(error.starts_with("to: expected different names"), "{error}");
 }

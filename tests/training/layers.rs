@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 use recurrent::check::GradientCheck;
 use recurrent::layer::{Conv1d, Layer, LayerNorm, Padding, VariationalDropout, WeightDrop};
 use recurrent::loss::{BceWithLogits, KlDivergence, Loss};
-use recurrent::optim::{Adam, Groups, Optimizer, Sgd, clip_value};
+use recurrent::optim::{Adam, AdamW, Groups, Optimizer, Sgd, clip_value};
 use recurrent::{Arrays, Error, Lstm, Result, Sequences, arrays};
 
 use crate::common::distance::distance;
@@ -283,8 +283,8 @@ fn groups_agree_with_pytorch_s_over_twenty_steps() {
     let sgd = Sgd::new(0.1).unwrap().momentum(0.9).unwrap().weight_decay(0.01).unwrap();
     let rules = [
         ("sgd", grouped(sgd)),
-        ("adam", grouped(Adam::amsgrad(0.1).unwrap())),
-        ("adamw", grouped(Adam::decoupled(0.1, 0.1).unwrap())),
+        ("adam", grouped(Adam::new(0.1).unwrap().amsgrad(true))),
+        ("adamw", grouped(AdamW::new(0.1, 0.1).unwrap())),
     ];
     let (start, grads) = (["first", "second", "third"], file.get::<Ix3>("groups.grads"));
     let start = start.map(|name| get(&format!("start.{name}")));

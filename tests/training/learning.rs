@@ -13,7 +13,7 @@ use recurrent::loss::{CrossEntropy, Huber};
 use recurrent::model::{
     Forecaster, SequenceClassifier, SequenceGenerator, SequenceRegressor, SequenceTagger,
 };
-use recurrent::optim::{Adam, Adaptive, Optimizer, Sgd, clip_global_norm};
+use recurrent::optim::{Adam, AdamW, NAdam, Optimizer, RmsProp, Sgd, clip_global_norm};
 use recurrent::train::Model;
 
 use crate::common::distance::distance;
@@ -95,7 +95,7 @@ fn a_classifier_of_two_bidirectional_layers_learns_as_in_pytorch() {
 fn a_tagger_of_embedded_tokens_learns_as_in_pytorch() {
     let builder = SequenceTagger::<GruCell<f64>>::builder(6, 3).embedding_dim(4);
     let model = builder.hidden_size(5).build(&mut rng()).unwrap();
-    Training::new("tagger").check(model, Adam::decoupled(0.02, 0.1).unwrap(), |of, k| {
+    Training::new("tagger").check(model, AdamW::new(0.02, 0.1).unwrap(), |of, k| {
         (of.tokens(k), of.data::<Ix2>("y", k).mapv(|class| class as usize))
     });
 }
@@ -114,7 +114,7 @@ fn a_generator_that_is_told_a_vector_learns_as_in_pytorch() {
     let builder = SequenceGenerator::<LstmCell<f64>>::builder(6).start(0).end(1).condition_size(3);
     let builder = builder.embedding_dim(4).hidden_size(5).num_layers(2);
     let model = builder.build(&mut rng()).unwrap();
-    Training::new("generator").check(model, Adaptive::rmsprop(0.01).unwrap(), |of, k| {
+    Training::new("generator").check(model, RmsProp::new(0.01).unwrap(), |of, k| {
         (Some(of.data::<Ix2>("condition", k)), of.tokens(k))
     });
 }
@@ -124,7 +124,7 @@ fn a_forecaster_learns_as_in_pytorch() {
     let windows = Windows::new(1, 2).unwrap().targets(&[0, 1]);
     let builder = Forecaster::<GruCell<f64>>::builder(3, &windows);
     let model = builder.hidden_size(5).num_layers(2).build(&mut rng()).unwrap();
-    Training::new("forecaster").check(model, Adam::nadam(0.02).unwrap(), |of, k| {
+    Training::new("forecaster").check(model, NAdam::new(0.02).unwrap(), |of, k| {
         let y: Array2<f64> = of.data("y", k);
         let x = Sequences::full(of.data::<Ix3>("x", k)).unwrap();
         WindowBatch { x, y, targets: vec![0, 1] }

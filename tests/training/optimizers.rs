@@ -3,7 +3,7 @@
 use ndarray::{Array1, Array2, array};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use recurrent::optim::{Adam, Sgd, clip_global_norm};
+use recurrent::optim::{Adam, AdamW, Sgd, clip_global_norm};
 use recurrent::{Arrays, Result};
 
 /// A step of an optimiser.
@@ -48,17 +48,19 @@ fn both_forms_of_momentum_follow_four_steps_worked_by_hand() {
 fn adam_and_adamw_follow_their_equations() {
     for decoupled in [false, true] {
         let (rate, decay) = (0.1, 0.02);
-        let mut adam = if decoupled {
-            Adam::decoupled(rate, decay).unwrap()
-        } else {
-            Adam::new(rate).unwrap().weight_decay(decay).unwrap()
-        };
-        adam = adam.betas(0.8, 0.95).unwrap().eps(1e-3).unwrap();
+        let adam = Adam::new(rate).unwrap().weight_decay(decay).unwrap();
+        let mut adam = adam.betas(0.8, 0.95).unwrap().eps(1e-3).unwrap();
+        let adam_w = AdamW::new(rate, decay).unwrap();
+        let mut adam_w = adam_w.betas(0.8, 0.95).unwrap().eps(1e-3).unwrap();
         let mut theta = array![1.0, -2.0];
         let (mut expected, mut m, mut v) = ([1.0, -2.0], [0.0; 2], [0.0; 2]);
         for t in 1..=5 {
             let grad = array![0.3 * f64::from(t), -1.0 / f64::from(t)];
-            adam.step(&mut theta, &grad).unwrap();
+            if decoupled {
+                adam_w.step(&mut theta, &grad).unwrap();
+            } else {
+                adam.step(&mut theta, &grad).unwrap();
+            }
             for k in 0..2 {
                 let mut d = grad[k];
                 if decoupled {
@@ -112,7 +114,7 @@ fn a_gradient_that_is_not_finite_is_named_and_changes_nothing() {
 fn a_bad_first_step_leaves_an_optimiser_as_new() {
     let (good, start) = (array![0.1, -0.2], array![1.0, 2.0]);
     for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
-        let optimiser = || Adam::decoupled(0.1, 0.01).unwrap();
+        let optimiser = || AdamW::new(0.1, 0.01).unwrap();
         let (mut spoiled, mut clean) = (optimiser(), optimiser());
         let (mut a, mut b) = (start.clone(), start.clone());
         let message = spoiled.step(&mut a, &array![0.1, bad]).unwrap_err().to_string();
@@ -188,7 +190,7 @@ fn hyper_parameters_that_the_parameters_type_cannot_hold_are_refused_at_the_step
     refused(&mut |theta, grad| adam.step(theta, grad), &format!("learning_rate: {message}"));
     let mut adam = Adam::new(0.1).unwrap().eps(1e39).unwrap();
     refused(&mut |theta, grad| adam.step(theta, grad), &format!("eps: {message}"));
-    let mut adam = Adam::decoupled(1e20, 1e20).unwrap();
+    let mut adam = AdamW::new(1e20, 1e20).unwrap();
     let expected = format!("learning_rate × weight_decay: {message}");
     refused(&mut |theta, grad| adam.step(theta, grad), &expected);
     // In f64 the same numbers are good.
@@ -259,7 +261,7 @@ fn a_value_s_step_does_not_depend_on_where_it_stands() {
         let mut momentum = sgd().momentum(0.9).unwrap().weight_decay(0.1).unwrap();
         let mut nesterov = sgd().momentum(0.9).unwrap().nesterov(true);
         let (mut plain, mut decayed) = (sgd(), adam().weight_decay(0.1).unwrap());
-        let (mut adam, mut decoupled) = (adam(), Adam::decoupled(0.1, 0.1).unwrap());
+        let (mut adam, mut decoupled) = (adam(), AdamW::new(0.1, 0.1).unwrap());
         [
             stepped(theta, grad, |theta, grad| plain.step(theta, grad)),
             stepped(theta, grad, |theta, grad| momentum.step(theta, grad)),
@@ -399,8 +401,8 @@ fn each_rule_finds_the_minimum_of_a_quadratic() {
     assert!(descend(&mut |theta, grad| sgd.step(theta, grad).unwrap()) < 1e-9);
     let mut plain = Sgd::new(0.1).unwrap();
     assert!(descend(&mut |theta, grad| plain.step(theta, grad).unwrap()) < 1e-9);
-    for adam in [Adam::new(0.01), Adam::decoupled(0.01, 0.0)] {
-        let mut adam = adam.unwrap();
-        assert!(descend(&mut |theta, grad| adam.step(theta, grad).unwrap()) < 1e-6);
-    }
+    let mut adam = Adam::new(0.01).unwrap();
+    assert!(descend(&mut |theta, grad| adam.step(theta, grad).unwrap()) < 1e-6);
+    let mut adam_w = AdamW::new(0.01, 0.0).unwrap();
+    assert!(descend(&mut |theta, grad| adam_w.step(theta, grad).unwrap()) < 1e-6);
 }

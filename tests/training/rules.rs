@@ -1,8 +1,10 @@
 //! The optimisers' rules over twenty steps, against PyTorch in f64.
 
-use ndarray::{Array2, Array3, IxDyn, array};
+use ndarray::{Array2, Array3, IxDyn, ShapeBuilder, array};
 use recurrent::Result;
-use recurrent::optim::{Adam, Adaptive, Optimizer, Sgd};
+use recurrent::optim::{
+    Adadelta, Adagrad, Adam, AdamW, NAdam, Optimizer, OptimizerState, RAdam, RmsProp, Sgd,
+};
 
 use crate::common::fixture::Fixture;
 
@@ -15,26 +17,26 @@ fn fixture(name: &str) -> Array3<f64> {
 }
 
 fn rules() -> Result<Vec<(&'static str, Rule)>> {
-    let adadelta = Adaptive::adadelta(0.5)?.decay(0.8)?.eps(1e-4)?.weight_decay(0.05)?;
-    let adagrad = Adaptive::adagrad(0.2)?.rate_decay(0.1)?.weight_decay(0.05)?.eps(1e-6)?;
-    let rmsprop = Adaptive::rmsprop(0.02)?.decay(0.9)?.eps(1e-6)?.momentum(0.8)?;
-    let nadam = Adam::nadam(0.02)?.betas(0.8, 0.95)?.eps(1e-6)?.weight_decay(0.05)?;
-    let radam = Adam::radam(0.02)?.betas(0.8, 0.9)?.eps(1e-6)?.weight_decay(0.05)?;
+    let adadelta = Adadelta::new(0.5)?.decay(0.8)?.eps(1e-4)?.weight_decay(0.05)?;
+    let adagrad = Adagrad::new(0.2)?.rate_decay(0.1)?.weight_decay(0.05)?.eps(1e-6)?;
+    let rmsprop = RmsProp::new(0.02)?.decay(0.9)?.eps(1e-6)?.momentum(0.8)?;
+    let nadam = NAdam::new(0.02)?.betas(0.8, 0.95)?.eps(1e-6)?.weight_decay(0.05)?;
+    let radam = RAdam::new(0.02)?.betas(0.8, 0.9)?.eps(1e-6)?.weight_decay(0.05)?;
     let nesterov = Sgd::new(0.1)?.momentum(0.9)?.nesterov(true).weight_decay(0.05)?;
     Ok(vec![
-        ("rmsprop", Box::new(Adaptive::rmsprop(0.01)?)),
+        ("rmsprop", Box::new(RmsProp::new(0.01)?)),
         ("rmsprop.options", Box::new(rmsprop.weight_decay(0.05)?)),
-        ("adagrad", Box::new(Adaptive::adagrad(0.1)?)),
+        ("adagrad", Box::new(Adagrad::new(0.1)?)),
         ("adagrad.options", Box::new(adagrad)),
-        ("adadelta", Box::new(Adaptive::adadelta(1.0)?)),
+        ("adadelta", Box::new(Adadelta::new(1.0)?)),
         ("adadelta.options", Box::new(adadelta)),
         ("sgd.nesterov", Box::new(nesterov)),
         ("adam", Box::new(Adam::new(0.01)?.weight_decay(0.05)?)),
-        ("adamw", Box::new(Adam::decoupled(0.01, 0.05)?)),
-        ("amsgrad", Box::new(Adam::amsgrad(0.01)?.betas(0.9, 0.8)?)),
-        ("nadam", Box::new(Adam::nadam(0.01)?)),
+        ("adamw", Box::new(AdamW::new(0.01, 0.05)?)),
+        ("amsgrad", Box::new(Adam::new(0.01)?.amsgrad(true).betas(0.9, 0.8)?)),
+        ("nadam", Box::new(NAdam::new(0.01)?)),
         ("nadam.options", Box::new(nadam)),
-        ("radam", Box::new(Adam::radam(0.01)?)),
+        ("radam", Box::new(RAdam::new(0.01)?)),
         ("radam.options", Box::new(radam)),
     ])
 }
@@ -94,7 +96,7 @@ fn a_gradient_that_is_not_finite_or_whose_square_is_not_is_named_and_changes_not
 #[test]
 fn a_sum_of_squares_stays_finite_and_its_value_can_still_move() {
     let (mut theta, most) = (array![[0.0_f32]], f32::MAX.sqrt() * 0.99);
-    let mut rule = Adaptive::adagrad(1.0).unwrap();
+    let mut rule = Adagrad::new(1.0).unwrap();
     for _ in 0..20 {
         let before = theta[[0, 0]];
         rule.step(&mut theta, &array![[most]]).unwrap();
@@ -106,17 +108,42 @@ fn a_sum_of_squares_stays_finite_and_its_value_can_still_move() {
 
 #[test]
 fn options_out_of_range_are_refused_by_name() {
-    fn refused(result: Result<Adaptive<Array2<f64>>>, name: &str) {
+    fn refused<R>(result: Result<R>, name: &str) {
         let error = result.err().unwrap_or_else(|| panic!("{name} was taken")).to_string();
         assert!(error.starts_with(name), "{error}");
     }
-    let rule = || Adaptive::rmsprop(0.1).unwrap();
-    refused(Adaptive::rmsprop(-1.0), "learning_rate");
-    refused(Adaptive::adagrad(f64::NAN), "learning_rate");
-    refused(Adaptive::adadelta(f64::INFINITY), "learning_rate");
+    let rule = || RmsProp::<Array2<f64>>::new(0.1).unwrap();
+    refused(RmsProp::<Array2<f64>>::new(-1.0), "learning_rate");
+    refused(Adagrad::<Array2<f64>>::new(f64::NAN), "learning_rate");
+    refused(Adadelta::<Array2<f64>>::new(f64::INFINITY), "learning_rate");
     refused(rule().decay(1.0), "decay");
     refused(rule().momentum(1.0), "momentum");
     refused(rule().eps(0.0), "eps");
     refused(rule().weight_decay(-0.1), "weight_decay");
-    refused(rule().rate_decay(-0.1), "rate_decay");
+    refused(Adagrad::<Array2<f64>>::new(0.1).unwrap().rate_decay(-0.1), "rate_decay");
+}
+
+#[test]
+fn amsgrad_can_be_switched_on_and_off_between_steps() {
+    let (mut theta, grad) = (array![[1.0_f64, -2.0]], array![[0.5, 0.25]]);
+    let mut rule = Adam::new(0.01).unwrap();
+    for (amsgrad, moments) in [(false, 2), (true, 3), (false, 2)] {
+        rule = rule.amsgrad(amsgrad);
+        rule.step(&mut theta, &grad).unwrap();
+        assert_eq!(Optimizer::<Array2<f64>>::state(&rule).moments.len(), moments);
+    }
+}
+
+#[test]
+fn moments_in_another_layout_are_refused_and_nothing_changes() {
+    let (mut theta, grad) = (array![[1.0, 2.0], [3.0, 4.0]], array![[0.1, 0.2], [0.3, 0.4]]);
+    let mut rule = Adam::new(0.1).unwrap();
+    rule.step(&mut theta, &grad).unwrap();
+    let before = theta.clone();
+    let OptimizerState { scalars, mut moments } = rule.state();
+    moments[1] = Array2::from_shape_vec((2, 2).f(), vec![0.1; 4]).unwrap(); // column-major
+    rule.restore(OptimizerState { scalars, moments }).unwrap();
+    let error = rule.step(&mut theta, &grad).unwrap_err().to_string();
+    assert!(error.starts_with("moment of value: expected an array in standard layout"), "{error}");
+    assert_eq!(theta, before);
 }

@@ -6,7 +6,7 @@ use recurrent::optim::schedule::{
     Constant, Cosine, CosineRestarts, Exponential, OneCycle, ReduceOnPlateau, Schedule, StepDecay,
     Warmup,
 };
-use recurrent::optim::{Adam, Ema, Optimizer, OptimizerState, Sgd};
+use recurrent::optim::{Adam, AdamW, Ema, Optimizer, OptimizerState, Sgd};
 
 use crate::common::fixture::Fixture;
 
@@ -27,13 +27,13 @@ fn schedules_agree_with_pytorch() {
     fn check() -> Result<()> {
         agrees("step", &mut StepDecay::new(7, 0.3)?, None);
         agrees("exponential", &mut Exponential::new(0.9)?, None);
-        agrees("cosine", &mut Cosine::new(39)?.lowest(0.05)?, None);
-        agrees("restarts", &mut CosineRestarts::new(Cosine::new(6)?.lowest(0.1)?, 2)?, None);
+        agrees("cosine", &mut Cosine::new(39)?.min_factor(0.05)?, None);
+        agrees("restarts", &mut CosineRestarts::new(Cosine::new(6)?.min_factor(0.1)?, 2)?, None);
         agrees("restarts_alike", &mut CosineRestarts::new(Cosine::new(9)?, 1)?, None);
         agrees("one_cycle", &mut OneCycle::new(41)?, None);
         agrees("warmup", &mut Warmup::new(5, Cosine::new(35)?)?, None);
         let mut plateau = ReduceOnPlateau::default().gamma(0.5)?.patience(3).threshold(0.01)?;
-        plateau = plateau.cooldown(2).lowest(0.1)?;
+        plateau = plateau.cooldown(2).min_factor(0.1)?;
         agrees("plateau", &mut plateau, Some(&fixture("losses")));
         assert!(plateau.factor(0) < 0.5, "the fixture has no plateau");
         Ok(())
@@ -54,7 +54,7 @@ fn schedules_stay_finite_and_low_after_their_end() {
             assert!((0.0..=1.0).contains(&schedule.factor(step)), "{step}");
         }
     }
-    assert_eq!(Cosine::new(5).unwrap().lowest(0.25).unwrap().factor(900), 0.25);
+    assert_eq!(Cosine::new(5).unwrap().min_factor(0.25).unwrap().factor(900), 0.25);
 }
 
 #[test]
@@ -143,5 +143,5 @@ fn an_optimiser_goes_on_from_its_state_bit_for_bit() {
     goes_on(&|| Box::new(Sgd::new(0.1).unwrap()));
     goes_on(&|| Box::new(Sgd::new(0.1).unwrap().momentum(0.9).unwrap().nesterov(true)));
     goes_on(&|| Box::new(Adam::new(0.1).unwrap().weight_decay(0.01).unwrap()));
-    goes_on(&|| Box::new(Adam::decoupled(0.1, 0.01).unwrap()));
+    goes_on(&|| Box::new(AdamW::new(0.1, 0.01).unwrap()));
 }

@@ -7,11 +7,13 @@ use rand_chacha::ChaCha8Rng;
 use recurrent::Error;
 use recurrent::decode::{Sampling, argmax};
 use recurrent::train::Score;
-use recurrent::train::metrics::{Classification, Likelihood, Regression, seasonal_error};
+use recurrent::train::metrics::{
+    ClassificationMetrics, Perplexity, RegressionMetrics, seasonal_error,
+};
 
 /// Six answers of three classes; said: 0 0 1 1 2 0, true: 0 1 1 2 2 2.
-fn classified() -> Classification {
-    let mut score = Classification::default();
+fn classified() -> ClassificationMetrics {
+    let mut score = ClassificationMetrics::default();
     for (said, is) in [(0, 0), (0, 1), (1, 1), (1, 2), (2, 2), (0, 2)] {
         let logits = Array1::from_shape_fn(3, |j| if j == said { 1.0 } else { -(j as f64) });
         score.add(logits.view(), is).unwrap();
@@ -39,7 +41,7 @@ fn classification_figures_are_those_worked_by_hand() {
     assert_eq!(score.micro_average(score.classes()).f1, score.accuracy());
     let some = score.micro_average([1, 2]);
     assert_eq!((some.precision, some.recall), (2.0 / 3.0, 2.0 / 5.0));
-    assert_eq!(Classification::default().macro_average(0..0).f1, 0.0);
+    assert_eq!(ClassificationMetrics::default().macro_average(0..0).f1, 0.0);
 }
 
 #[test]
@@ -49,16 +51,94 @@ fn a_loss_over_parts_is_the_mean_over_all() {
     score.add_loss(4.0, 2);
     assert_eq!(score.loss(), 3.0);
     assert_eq!(score.to_string(), "loss 3.0000, accuracy 0.5000, macro F1 0.5000");
-    let mut text = Likelihood::default();
+    let mut text = Perplexity::default();
     text.add(2_f64.ln(), 1);
     text.add(8_f64.ln(), 1);
     assert!((text.bits() - 2.0).abs() < 1e-15 && (text.perplexity() - 4.0).abs() < 1e-14);
-    let mut numbers = Regression::default();
+    let mut numbers = RegressionMetrics::default();
     numbers.add(1.0, 0.0);
     numbers.add(1.0, 2.0);
     assert_eq!((numbers.rmse(), numbers.mae(), numbers.mape()), (1.0, 1.0, 50.0));
     let season = seasonal_error(&[1.0, 5.0, 2.0, 8.0], 2).unwrap();
     assert_eq!((season, numbers.mase(season)), (2.0, 0.5));
+}
+
+#[test]
+fn merged_scores_equal_one_score_over_all_samples() {
+    let logits = [array![1.0, 0.0, 2.0], array![0.0, 3.0, 1.0], array![2.0, 1.0, 0.0]];
+    let (mut all, mut parts) = (ClassificationMetrics::default(), Vec::new());
+    for (row, class) in logits.iter().zip([2, 0, 0]) {
+        let mut part = ClassificationMetrics::default();
+        for score in [&mut all, &mut part] {
+            score.add(row.view(), class).unwrap();
+            score.add_loss(class as f64, 1);
+        }
+        parts.push(part);
+    }
+    let mut merged = ClassificationMetrics::default();
+    parts.into_iter().for_each(|part| merged.merge(part));
+    assert_eq!(merged, all);
+
+    let (mut numbers, mut first, mut second) =
+        (RegressionMetrics::default(), RegressionMetrics::default(), RegressionMetrics::default());
+    for (score, error) in [(&mut first, 1.0), (&mut second, 3.0)] {
+        score.add(2.0 + error, 2.0);
+        score.add_loss(error, 1);
+        numbers.add(2.0 + error, 2.0);
+        numbers.add_loss(error, 1);
+    }
+    first.merge(second);
+    assert_eq!(first, numbers);
+
+    let mut text = Perplexity::default();
+    text.add(1.0, 2);
+    let mut other = Perplexity::default();
+    other.add(4.0, 1);
+    text.merge(other);
+    assert_eq!(text.loss(), 2.0);
+}
+
+#[test]
+fn a_merge_of_scores_with_different_classes_has_the_classes_of_both() {
+    let (mut two, mut three) = (ClassificationMetrics::default(), ClassificationMetrics::default());
+    two.add(array![1.0, 0.0].view(), 1).unwrap();
+    three.add(array![0.0, 0.0, 1.0].view(), 2).unwrap();
+    two.merge(three);
+    assert_eq!(two.confusion(), array![[0, 0, 0], [1, 0, 0], [0, 0, 1]]);
+    assert_eq!((two.count(), two.top_k(1), two.top_k(2)), (2, 0.5, 1.0));
+}
+
+#[test]
+fn a_pair_of_scores_sums_the_losses_and_keeps_both_metrics() {
+    let mut pair = (classified(), RegressionMetrics::default());
+    pair.0.add_loss(2.0, 1);
+    pair.1.add(1.0, 3.0);
+    pair.1.add_loss(0.5, 1);
+    assert_eq!(pair.loss(), 2.5);
+    let names: Vec<_> = pair.metrics().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["loss", "accuracy", "macro_f1", "rmse", "mae"]);
+    pair.merge((ClassificationMetrics::default(), pair.1));
+    assert_eq!((pair.0.count(), pair.1.mae(), pair.loss()), (6, 2.0, 2.5));
+}
+
+#[test]
+fn metrics_without_a_loss_print_none_and_fall_back_to_an_error() {
+    let mut numbers = RegressionMetrics::default();
+    numbers.add(1.0, 3.0);
+    assert_eq!(numbers.to_string(), "RMSE 2.0000, MAE 2.0000");
+    assert_eq!((numbers.loss(), numbers.metrics()[0]), (4.0, ("rmse", 2.0)));
+    let score = classified();
+    assert_eq!(score.to_string(), "accuracy 0.5000, macro F1 0.5000");
+    assert_eq!((score.loss(), score.metrics()[0]), (0.5, ("accuracy", 0.5)));
+}
+
+#[test]
+fn the_persistence_baseline_repeats_the_current_value() {
+    let score = RegressionMetrics::persistence(&[1.0_f32, 3.0, 2.0, 6.0], 2).unwrap();
+    // From 1: 3 and 2; from 3: 2 and 6.
+    assert_eq!(score.mae(), (2.0 + 1.0 + 1.0 + 3.0) / 4.0);
+    assert!(RegressionMetrics::persistence(&[1.0, 2.0], 2).is_err());
+    assert!(RegressionMetrics::persistence(&[1.0, 2.0], 0).is_err());
 }
 
 #[test]

@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Source: Loshchilov and Hutter, *SGDR: Stochastic Gradient Descent with Warm Restarts*, 2017. The
-//! cosine stays at its lowest after n steps, where torch's rises again.
+//! cosine stays at its smallest value after n steps, where torch's rises again.
 
 use std::f64::consts::PI;
 
@@ -90,7 +90,7 @@ impl Schedule for Exponential {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Cosine {
     steps: usize,
-    lowest: f64,
+    min_factor: f64,
 }
 
 impl Cosine {
@@ -99,22 +99,22 @@ impl Cosine {
     /// # Errors
     /// Unless `steps` ≥ 1.
     pub fn new(steps: usize) -> Result<Self> {
-        Ok(Self { steps: self::steps("steps", steps)?, lowest: 0.0 })
+        Ok(Self { steps: self::steps("steps", steps)?, min_factor: 0.0 })
     }
 
     /// The factor m at the end.
     ///
     /// # Errors
     /// Unless 0 ≤ m is finite.
-    pub fn lowest(mut self, lowest: f64) -> Result<Self> {
-        self.lowest = in_range("lowest", lowest, 0.0, f64::INFINITY)?;
+    pub fn min_factor(mut self, min_factor: f64) -> Result<Self> {
+        self.min_factor = in_range("min_factor", min_factor, 0.0, f64::INFINITY)?;
         Ok(self)
     }
 }
 
 impl Schedule for Cosine {
     fn factor(&self, step: usize) -> f64 {
-        half_cosine(self.lowest, step.min(self.steps) as f64 / self.steps as f64)
+        half_cosine(self.min_factor, step.min(self.steps) as f64 / self.steps as f64)
     }
 
     fn options(&self) -> String {
@@ -122,9 +122,9 @@ impl Schedule for Cosine {
     }
 }
 
-/// From 1 to `lowest` as `share` goes from 0 to 1.
-pub(super) fn half_cosine(lowest: f64, share: f64) -> f64 {
-    lowest + (1.0 - lowest) * (1.0 + (PI * share).cos()) / 2.0
+/// Falls from 1 to `min_factor` as `share` goes from 0 to 1.
+pub(super) fn half_cosine(min_factor: f64, share: f64) -> f64 {
+    min_factor + (1.0 - min_factor) * (1.0 + (PI * share).cos()) / 2.0
 }
 
 /// Half a cosine down, again and again, each time longer by a factor.

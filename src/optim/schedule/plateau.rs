@@ -18,7 +18,7 @@ pub struct ReduceOnPlateau {
     patience: usize,
     threshold: f64,
     cooldown: usize,
-    lowest: f64,
+    min_factor: f64,
     now: State,
 }
 
@@ -38,7 +38,7 @@ impl Default for ReduceOnPlateau {
             patience: 10,
             threshold: 1e-4,
             cooldown: 0,
-            lowest: 0.0,
+            min_factor: 0.0,
             now: State { factor: 1.0, best: f64::INFINITY, bad: 0, cooling: 0 },
         }
     }
@@ -75,12 +75,12 @@ impl ReduceOnPlateau {
         self
     }
 
-    /// The lowest factor.
+    /// Sets the smallest factor.
     ///
     /// # Errors
     /// Unless it is finite and at least 0.
-    pub fn lowest(mut self, lowest: f64) -> Result<Self> {
-        self.lowest = in_range("lowest", lowest, 0.0, f64::INFINITY)?;
+    pub fn min_factor(mut self, min_factor: f64) -> Result<Self> {
+        self.min_factor = in_range("min_factor", min_factor, 0.0, f64::INFINITY)?;
         Ok(self)
     }
 }
@@ -91,10 +91,10 @@ impl Schedule for ReduceOnPlateau {
     }
 
     fn options(&self) -> String {
-        let Self { gamma, patience, threshold, cooldown, lowest, .. } = self;
+        let Self { gamma, patience, threshold, cooldown, min_factor, .. } = self;
         format!(
             "ReduceOnPlateau {{ gamma: {gamma}, patience: {patience}, threshold: {threshold}, \
-             cooldown: {cooldown}, lowest: {lowest} }}"
+             cooldown: {cooldown}, min_factor: {min_factor} }}"
         )
     }
 
@@ -109,7 +109,7 @@ impl Schedule for ReduceOnPlateau {
             (now.cooling, now.bad) = (now.cooling - 1, 0);
         }
         if now.bad > self.patience {
-            now.factor = (now.factor * self.gamma).max(self.lowest);
+            now.factor = (now.factor * self.gamma).max(self.min_factor);
             (now.cooling, now.bad) = (self.cooldown, 0);
         }
     }

@@ -1,0 +1,209 @@
+//! [`Course`]: the part of a training loop that does not depend on the model, compiled once here.
+
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+use crate::data::Batches;
+use crate::error::Result;
+use crate::optim::schedule::Schedule;
+use crate::train::history::Epoch;
+use crate::train::options::Options;
+use crate::train::run::{Exact, Run, Settings};
+use crate::train::{History, Resumed};
+
+/// What a callback is called for.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// The training has read its checkpoint. Nothing follows if it is complete already.
+    Resumed(&'a Resumed),
+    /// An optimiser step was made.
+    #[non_exhaustive]
+    Step {
+        /// The epoch, from 0.
+        epoch: usize,
+        /// The number of epochs of the training.
+        epochs: usize,
+        /// The number of batches done in this epoch.
+        batch: usize,
+        /// The number of batches in this epoch.
+        batches: usize,
+        /// The mean training loss over the samples of this epoch so far.
+        loss: f64,
+    },
+    /// An epoch, with its validation, is complete.
+    Epoch(&'a Epoch),
+}
+
+type Callback<'a> = Box<dyn FnMut(&Event<'_>) -> ControlFlow<()> + 'a>;
+
+/// The state of a training and its control, without model and optimiser.
+pub(super) struct Course<'a> {
+    pub(super) options: Options,
+    /// A schedule, and whether it counts optimiser steps rather than epochs.
+    pub(super) schedule: Option<(Box<dyn Schedule + 'a>, bool)>,
+    pub(super) callbacks: Vec<Callback<'a>>,
+    pub(super) run: Run,
+    /// The start of the epoch, or of what this process trains of it.
+    begun: Option<Instant>,
+}
+
+impl Course<'_> {
+    pub(super) fn new(options: Options) -> Self {
+        let run = Run::default();
+        Self { options, schedule: None, callbacks: Vec::new(), run, begun: None }
+    }
+
+    /// Returns what a checkpoint compares, if all options have a meaning.
+    pub(super) fn settings(
+        &self,
+        (optimizer, model): (&String, &String),
+        samples: usize,
+        every: Option<usize>,
+    ) -> Result<Settings> {
+        self.options.check(samples, every)?;
+        let schedule = self.schedule.as_ref();
+        let schedule = schedule.map(|(schedule, by_step)| (schedule.options(), by_step));
+        let described = [("optimizer", optimizer as _), ("schedule", &schedule as _)];
+        let mut settings = self.options.settings(samples, &described);
+        settings.push(("model".to_owned(), model.clone()));
+        Ok(settings)
+    }
+
+    /// Whether all epochs are trained, or early stopping ends the training.
+    pub(super) fn is_over(&self) -> bool {
+        let patience = self.options.patience;
+        self.run.epoch >= self.options.epochs
+            || patience.is_some_and(|patience| self.run.stale >= patience)
+    }
+
+    /// Takes what a checkpoint holds, and tells the callbacks.
+    pub(super) fn resume(&mut self, run: Run) -> Result<ControlFlow<()>> {
+        if let Some((schedule, _)) = &mut self.schedule {
+            schedule.restore(&numbers(&run.schedule))?;
+        }
+        self.run = run;
+        let (epoch, step, complete) = (self.run.epoch, self.run.step, self.is_over());
+        let resumed = Resumed { epoch, step, complete };
+        let history = &mut self.run.history.0;
+        history.resumed = Some(resumed);
+        history.seconds = vec![None; history.epochs.len()];
+        Ok(self.call(&Event::Resumed(&resumed)))
+    }
+
+    /// Returns all batches of the epoch, and how many of them are done.
+    pub(super) fn batches(&mut self, lengths: &[usize]) -> Result<(Vec<Vec<usize>>, usize)> {
+        self.begun = Some(Instant::now());
+        let Options { batch_size, seed, bucketed, .. } = self.options;
+        let order = Batches::new(batch_size)?.shuffled(seed).bucketed(bucketed)?;
+        let batches = order.epoch(lengths, self.run.epoch as u64);
+        let done = self.run.batch.min(batches.len());
+        Ok((batches, done))
+    }
+
+    /// Returns the learning rate of the next step, if there is a schedule.
+    pub(super) fn rate(&self) -> Option<f64> {
+        let (schedule, by_step) = self.schedule.as_ref()?;
+        let factor = schedule.factor(if *by_step { self.run.step } else { self.run.epoch });
+        Some(self.options.first_rate * factor)
+    }
+
+    /// Counts an optimiser step over batches of a number of `samples`, whose losses have this `sum`.
+    pub(super) fn count_step(&mut self, batches: usize, samples: usize, sum: f64) {
+        let run = &mut self.run;
+        (run.loss, run.samples) = (Exact(run.loss.0 + sum), run.samples + samples);
+        (run.batch, run.batches) = (run.batch + batches, run.batches + batches as u64);
+        run.step += 1;
+    }
+
+    pub(super) fn call_step(&mut self, batches: usize) -> ControlFlow<()> {
+        let run = &self.run;
+        self.call(&Event::Step {
+            epoch: run.epoch,
+            epochs: self.options.epochs,
+            batch: run.batch,
+            batches,
+            loss: run.loss.0 / run.samples as f64,
+        })
+    }
+
+    /// Records an epoch with its validation, a loss and metrics. Returns whether it is the best so far.
+    pub(super) fn record(
+        &mut self,
+        learning_rate: f64,
+        score: Option<(f64, Vec<(&'static str, f64)>)>,
+    ) -> bool {
+        let run = &mut self.run;
+        let loss = run.loss.0 / run.samples.max(1) as f64;
+        let (watched, metrics) = score.unwrap_or((loss, Vec::new()));
+        let (epoch, step) = (run.epoch, run.step);
+        let validation = numbered(metrics);
+        let is_best = run.best.is_none_or(|best| watched < best.0);
+        if is_best {
+            (run.best, run.stale) = (Some(Exact(watched)), 0);
+            run.history.0.best_epoch = Some(epoch);
+        } else {
+            run.stale += 1;
+        }
+        run.history.0.epochs.push(Epoch { epoch, step, learning_rate, loss, validation });
+        let seconds = self.begun.map(|begun| begun.elapsed().as_secs_f64());
+        run.history.0.seconds.push(seconds);
+        (run.epoch, run.batch, run.loss, run.samples) = (epoch + 1, 0, Exact(0.0), 0);
+        if let Some((schedule, _)) = &mut self.schedule {
+            schedule.observe(watched);
+        }
+        is_best
+    }
+
+    /// Calls the callbacks for the epoch that was recorded last.
+    pub(super) fn call_epoch(&mut self) -> ControlFlow<()> {
+        match self.run.history.0.epochs.last().cloned() {
+            Some(epoch) => self.call(&Event::Epoch(&epoch)),
+            None => ControlFlow::Continue(()),
+        }
+    }
+
+    /// Calls every callback, also after one that ends the training.
+    fn call(&mut self, event: &Event<'_>) -> ControlFlow<()> {
+        let mut flow = ControlFlow::Continue(());
+        for callback in &mut self.callbacks {
+            if callback(event).is_break() {
+                flow = ControlFlow::Break(());
+            }
+        }
+        flow
+    }
+
+    /// Puts the scalars of the optimiser and the state of the schedule where a checkpoint saves them.
+    pub(super) fn prepare_save(&mut self, optimizer: Vec<f64>, moments: usize) {
+        let schedule = self.schedule.as_ref().map_or(Vec::new(), |(schedule, _)| schedule.state());
+        self.run.optimizer = optimizer.into_iter().map(Exact).collect();
+        self.run.schedule = schedule.into_iter().map(Exact).collect();
+        self.run.moments = moments;
+    }
+
+    pub(super) fn into_history(self) -> History {
+        self.run.history.0
+    }
+}
+
+/// Returns the numbers in a file.
+pub(super) fn numbers(exact: &[Exact]) -> Vec<f64> {
+    exact.iter().map(|value| value.0).collect()
+}
+
+/// Returns the metrics with a number after each name that appeared before: `accuracy_2`.
+fn numbered(metrics: Vec<(&'static str, f64)>) -> Vec<(String, f64)> {
+    let mut named: Vec<(String, f64)> = Vec::new();
+    for (name, value) in metrics {
+        let taken = |name: &str, named: &[(String, f64)]| named.iter().any(|(n, _)| n == name);
+        let mut unique = name.to_owned();
+        let mut k = 2;
+        while taken(&unique, &named) {
+            unique = format!("{name}_{k}");
+            k += 1;
+        }
+        named.push((unique, value));
+    }
+    named
+}

@@ -1,0 +1,147 @@
+//! [`Trainer::fit`]: the loop over epochs and batches.
+
+use std::ops::ControlFlow;
+
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+use crate::arrays::{scale_all, views_mut};
+use crate::data::Source;
+use crate::error::{Error, Result};
+use crate::float::Float;
+use crate::optim::{Ema, clip_global_norm, clip_value};
+use crate::train::resume::State;
+use crate::train::run::Settings;
+use crate::train::{History, Model, Score, Trainer};
+
+/// The streams of the random numbers of batches. Those below order the samples of epochs.
+const BATCHES: u64 = 1 << 63;
+
+impl<T: Float, M: Model<Elem = T>> Trainer<'_, M> {
+    /// Trains `model` on `train`, and evaluates it on `valid`, if there is any, after each epoch.
+    ///
+    /// # Errors
+    /// [`Error::Training`], with epoch, step and cause, where a step fails: a loss or gradient that is
+    /// not finite, a batch that cannot be made, an error of [`on_gradient`](Self::on_gradient). The
+    /// model then has the weights from before that step, and the last checkpoint stays. Other errors
+    /// where an option has no meaning or the checkpoint belongs to another training.
+    pub fn fit(
+        mut self,
+        model: &mut M,
+        train: &dyn Source<M::Batch>,
+        valid: Option<&dyn Source<M::Batch>>,
+    ) -> Result<History> {
+        let every = self.checkpoint.as_ref().and_then(|checkpoint| checkpoint.every);
+        let described = (&self.optimizer.options(), &model.options());
+        let settings = self.course.settings(described, train.len(), every)?;
+        let lengths: Vec<usize> = (0..train.len()).map(|i| train.length(i)).collect();
+        let mut state = State::new(model.zeros_like(), self.course.options.ema)?;
+        let mut flow = self.resume(&settings, model, &mut state)?;
+        while flow.is_continue() && !self.course.is_over() {
+            flow = self.epoch(model, (train, &lengths), &settings, &mut state)?;
+            if flow.is_continue() {
+                flow = self.close_epoch(model, valid, &mut state)?;
+                self.save(&settings, model, &state)?;
+            }
+        }
+        if flow.is_break() {
+            self.course.run.history.0.stopped = true;
+            self.save(&settings, model, &state)?;
+        }
+        let history = self.course.into_history();
+        state.finish(model, history.stopped);
+        Ok(history)
+    }
+
+    /// Trains the batches that the epoch has left.
+    fn epoch(
+        &mut self,
+        model: &mut M,
+        (train, lengths): (&dyn Source<M::Batch>, &[usize]),
+        settings: &Settings,
+        state: &mut State<M>,
+    ) -> Result<ControlFlow<()>> {
+        let (batches, done) = self.course.batches(lengths)?;
+        let every = self.checkpoint.as_ref().and_then(|checkpoint| checkpoint.every);
+        for group in batches[done..].chunks(self.course.options.accumulate) {
+            if let Some(rate) = self.course.rate() {
+                self.optimizer.set_learning_rate(rate)?;
+            }
+            self.step(model, train, group, state).map_err(|source| Error::Training {
+                epoch: self.course.run.epoch,
+                step: self.course.run.step,
+                source: Box::new(source),
+            })?;
+            let flow = self.course.call_step(batches.len());
+            if flow.is_break() {
+                return Ok(flow);
+            }
+            if every.is_some_and(|every| self.course.run.step.is_multiple_of(every)) {
+                self.save(settings, model, state)?;
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// Makes one optimiser step by the mean gradient of a group of batches.
+    fn step(
+        &mut self,
+        model: &mut M,
+        train: &dyn Source<M::Batch>,
+        group: &[Vec<usize>],
+        state: &mut State<M>,
+    ) -> Result<()> {
+        let (mut sum, mut samples, mut batch) = (0.0, 0, self.course.run.batches);
+        let (options, grad) = (&self.course.options, &mut state.grad);
+        grad.fill(T::zero());
+        for indices in group {
+            let mut rng = ChaCha8Rng::seed_from_u64(options.seed);
+            rng.set_stream(BATCHES | batch);
+            let data = train.draw(indices, &mut rng)?;
+            let loss = model.loss_and_grad(&data, grad, &mut rng)?;
+            if !loss.is_finite() {
+                return Err(Error::NonFinite { name: "loss".to_owned(), index: 0, value: loss });
+            }
+            sum += loss * indices.len() as f64;
+            samples += indices.len();
+            batch += 1;
+        }
+        if group.len() > 1 {
+            scale_all(views_mut(grad), T::from_f64(1.0 / group.len() as f64));
+        }
+        if let Some(hook) = &mut self.on_gradient {
+            hook(grad)?;
+        }
+        if let Some(limit) = options.clip_value {
+            clip_value(grad, limit)?;
+        }
+        if let Some(max_norm) = options.clip_norm {
+            clip_global_norm(grad, max_norm)?;
+        }
+        self.optimizer.step(model, grad)?;
+        if let Some(average) = &mut state.average {
+            average.update(model)?;
+        }
+        self.course.count_step(group.len(), samples, sum);
+        Ok(())
+    }
+
+    /// Evaluates and records the epoch.
+    fn close_epoch(
+        &mut self,
+        model: &M,
+        valid: Option<&dyn Source<M::Batch>>,
+        state: &mut State<M>,
+    ) -> Result<ControlFlow<()>> {
+        let evaluated = state.average.as_ref().and_then(Ema::average).unwrap_or(model);
+        let batch_size = self.course.options.batch_size;
+        let score = valid.map(|valid| evaluated.evaluate(valid, batch_size)).transpose()?;
+        let score = score.map(|score| (score.loss(), score.metrics()));
+        if self.course.record(self.optimizer.learning_rate(), score)
+            && self.course.options.patience.is_some()
+        {
+            state.best = Some(evaluated.clone());
+        }
+        Ok(self.course.call_epoch())
+    }
+}

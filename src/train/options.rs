@@ -1,0 +1,218 @@
+//! [`Trainer`]: the options of a training.
+
+use std::fmt::Debug;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+use crate::error::{Result, check_size};
+use crate::optim::Optimizer;
+use crate::optim::schedule::Schedule;
+use crate::train::Model;
+use crate::train::course::{Course, Event};
+use crate::train::resume::Checkpoint;
+use crate::train::run::Settings;
+
+/// The options that do not depend on the model.
+#[derive(Clone, Debug)]
+pub(super) struct Options {
+    pub(super) epochs: usize,
+    pub(super) batch_size: usize,
+    pub(super) bucketed: usize,
+    pub(super) seed: u64,
+    pub(super) accumulate: usize,
+    pub(super) clip_norm: Option<f64>,
+    pub(super) clip_value: Option<f64>,
+    pub(super) patience: Option<usize>,
+    pub(super) ema: Option<f64>,
+    /// The learning rate that a schedule's factors multiply.
+    pub(super) first_rate: f64,
+}
+
+impl Options {
+    fn new(first_rate: f64) -> Self {
+        Self {
+            epochs: 10,
+            batch_size: 32,
+            bucketed: 1,
+            seed: 0,
+            accumulate: 1,
+            clip_norm: None,
+            clip_value: None,
+            patience: None,
+            ema: None,
+            first_rate,
+        }
+    }
+
+    /// Fails unless every number has a meaning.
+    pub(super) fn check(&self, samples: usize, every: Option<usize>) -> Result<()> {
+        for (argument, size) in [
+            ("train: samples", samples),
+            ("batch_size", self.batch_size),
+            ("bucketed", self.bucketed),
+            ("accumulate", self.accumulate),
+            ("early_stopping", self.patience.unwrap_or(1)),
+            ("checkpoint_every", every.unwrap_or(1)),
+        ] {
+            check_size(argument, &[size])?;
+        }
+        Ok(())
+    }
+
+    /// Returns what a checkpoint compares; `described` are the options of others by name.
+    pub(super) fn settings(&self, samples: usize, described: &[(&str, &dyn Debug)]) -> Settings {
+        let own: [(&str, &dyn Debug); 10] = [
+            ("seed", &self.seed),
+            ("batch_size", &self.batch_size),
+            ("bucketed", &self.bucketed),
+            ("accumulate", &self.accumulate),
+            ("clip_norm", &self.clip_norm),
+            ("clip_value", &self.clip_value),
+            ("early_stopping", &self.patience),
+            ("ema", &self.ema),
+            ("learning_rate", &self.first_rate),
+            ("train: samples", &samples),
+        ];
+        let all = own.iter().chain(described);
+        all.map(|(name, value)| ((*name).to_owned(), format!("{value:?}"))).collect()
+    }
+}
+
+type GradientHook<'a, M> = Box<dyn FnMut(&mut M) -> Result<()> + 'a>;
+
+/// A training loop for a [`Model`]; see the [module](super).
+pub struct Trainer<'a, M: Model> {
+    pub(super) optimizer: Box<dyn Optimizer<M> + 'a>,
+    pub(super) course: Course<'a>,
+    pub(super) checkpoint: Option<Checkpoint>,
+    pub(super) on_gradient: Option<GradientHook<'a, M>>,
+}
+
+impl<'a, M: Model> Trainer<'a, M> {
+    /// Creates a training with `optimizer`, for ten epochs in batches of 32.
+    pub fn new(optimizer: impl Optimizer<M> + 'a) -> Self {
+        Self {
+            course: Course::new(Options::new(optimizer.learning_rate())),
+            optimizer: Box::new(optimizer),
+            checkpoint: None,
+            on_gradient: None,
+        }
+    }
+
+    /// Sets how many times each sample is seen. Default: 10.
+    pub fn epochs(mut self, epochs: usize) -> Self {
+        self.course.options.epochs = epochs;
+        self
+    }
+
+    /// Sets the number of samples in a batch. Default: 32.
+    pub fn batch_size(mut self, batch_size: usize) -> Self {
+        self.course.options.batch_size = batch_size;
+        self
+    }
+
+    /// Sorts the samples of every `batches` batches by length, so that a batch has little padding.
+    /// Default: 1, which sorts nothing.
+    pub fn bucketed(mut self, batches: usize) -> Self {
+        self.course.options.bucketed = batches;
+        self
+    }
+
+    /// Sets the seed of the order of samples and of what the model draws, such as dropout. Default: 0.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.course.options.seed = seed;
+        self
+    }
+
+    /// Averages the gradients of this many batches for one optimiser step. Default: 1.
+    pub fn accumulate(mut self, batches: usize) -> Self {
+        self.course.options.accumulate = batches;
+        self
+    }
+
+    /// Limits the norm of the gradient ([`clip_global_norm`](crate::optim::clip_global_norm)).
+    pub fn clip_norm(mut self, max_norm: f64) -> Self {
+        self.course.options.clip_norm = Some(max_norm);
+        self
+    }
+
+    /// Limits the magnitude of each value of the gradient ([`clip_value`](crate::optim::clip_value)).
+    /// It comes before [`clip_norm`](Self::clip_norm), if both are set.
+    pub fn clip_value(mut self, limit: f64) -> Self {
+        self.course.options.clip_value = Some(limit);
+        self
+    }
+
+    /// Ends the training when the validation loss, or without validation the training loss, has not
+    /// fallen for `patience` epochs. The model then gets the weights of the best epoch; it gets them
+    /// as well when all epochs were trained.
+    pub fn early_stopping(mut self, patience: usize) -> Self {
+        self.course.options.patience = Some(patience);
+        self
+    }
+
+    /// Evaluates and returns the moving average of the weights ([`Ema`](crate::optim::Ema)) in place of
+    /// the last weights.
+    pub fn ema(mut self, decay: f64) -> Self {
+        self.course.options.ema = Some(decay);
+        self
+    }
+
+    /// Multiplies the learning rate by the schedule's factor for the epoch.
+    /// [`Schedule::observe`] gets the validation loss, or without validation the training loss.
+    pub fn schedule(mut self, schedule: impl Schedule + 'a) -> Self {
+        self.course.schedule = Some((Box::new(schedule), false));
+        self
+    }
+
+    /// Multiplies the learning rate by the schedule's factor for the optimiser step, as
+    /// [`OneCycle`](crate::optim::schedule::OneCycle) needs it.
+    pub fn schedule_by_step(mut self, schedule: impl Schedule + 'a) -> Self {
+        self.course.schedule = Some((Box::new(schedule), true));
+        self
+    }
+
+    /// Writes the state of the training to `path` at the end of each epoch and when a callback stops it.
+    /// If the file exists, the training resumes from it. The result is then the same, bit for bit, as
+    /// without the interruption.
+    ///
+    /// If the training in the file is complete, the model and the history are returned at once, and
+    /// [`Resumed::complete`](crate::train::Resumed::complete) is set. To train again, delete the file.
+    ///
+    /// The file must come from the same settings, [`Model::options`] and number of samples. The samples
+    /// themselves are not compared.
+    pub fn checkpoint(mut self, path: impl Into<PathBuf>) -> Self {
+        self.checkpoint = Some(Checkpoint { path: path.into(), every: None });
+        self
+    }
+
+    /// Writes a [`checkpoint`](Self::checkpoint) also after every `steps` optimiser steps.
+    pub fn checkpoint_every(mut self, steps: usize, path: impl Into<PathBuf>) -> Self {
+        self.checkpoint = Some(Checkpoint { path: path.into(), every: Some(steps) });
+        self
+    }
+
+    /// Adds a callback for each [`Event`]. `ControlFlow::Break(())` ends the training: the checkpoint, if
+    /// there is one, is written, and [`fit`](Self::fit) returns.
+    pub fn callback(mut self, callback: impl FnMut(&Event<'_>) -> ControlFlow<()> + 'a) -> Self {
+        self.course.callbacks.push(Box::new(callback));
+        self
+    }
+
+    /// Calls `hook` with the gradient of each optimiser step, after averaging and before clipping.
+    /// Data-parallel training averages the gradient over its processes here. An error of the hook ends
+    /// the training before the step.
+    ///
+    /// ```
+    /// use recurrent::cell::LstmCell;
+    /// use recurrent::{Arrays, model::SequenceClassifier, optim::Adam, train::Trainer};
+    ///
+    /// let trainer: Trainer<'_, SequenceClassifier<LstmCell<f32>>> =
+    ///     Trainer::new(Adam::new(1e-3)?).on_gradient(|grad| grad.check_finite());
+    /// # Ok::<(), recurrent::Error>(())
+    /// ```
+    pub fn on_gradient(mut self, hook: impl FnMut(&mut M) -> Result<()> + 'a) -> Self {
+        self.on_gradient = Some(Box::new(hook));
+        self
+    }
+}

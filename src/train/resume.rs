@@ -1,0 +1,153 @@
+//! Checkpoints: the state of a training in one file, at the boundary of an optimiser step. The file is
+//! written whole or not at all, so a training that is killed at any moment finds the last one.
+
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::arrays::Arrays;
+use crate::error::{Error, Result};
+use crate::float::Float;
+use crate::io::{Reader, Writer};
+use crate::optim::{Ema, OptimizerState};
+use crate::train::course::numbers;
+use crate::train::run::{Run, Settings};
+use crate::train::{Model, Trainer};
+
+/// What is not an array in a checkpoint, as JSON.
+#[derive(Serialize, Deserialize)]
+struct About {
+    settings: Settings,
+    run: Run,
+}
+
+/// The file of a checkpoint, and how often it is written.
+pub(super) struct Checkpoint {
+    pub(super) path: PathBuf,
+    /// Optimiser steps from one to the next, beside the ends of epochs.
+    pub(super) every: Option<usize>,
+}
+
+impl Checkpoint {
+    /// Begins a file with all that is not an array.
+    fn writer(&self, settings: &Settings, run: &Run) -> Result<Writer> {
+        let about = About { settings: settings.clone(), run: run.clone() };
+        let about = serde_json::to_string(&about).map_err(|error| self.refuse(&error))?;
+        Ok(Writer::default().about(about))
+    }
+
+    /// Reads the file, if it exists, and all in it that is not an array.
+    fn read(&self, settings: &Settings) -> Result<Option<(Reader, Run)>> {
+        if !self.path.exists() {
+            return Ok(None);
+        }
+        let file = Reader::open(&self.path)?;
+        let about = file.about().ok_or_else(|| self.refuse(&"no state of a training"))?;
+        let about: About = serde_json::from_str(about)
+            .map_err(|error| self.refuse(&format!("not the state of a training ({error})")))?;
+        let names = |settings: &Settings| -> Vec<String> {
+            settings.iter().map(|(name, _)| name.clone()).collect()
+        };
+        if names(&about.settings) != names(settings) {
+            return Err(self.refuse(&"settings of another version"));
+        }
+        let mut pairs = about.settings.iter().zip(settings);
+        // An empty description disables the comparison.
+        let differ = |(then, now): &(&(String, String), &(String, String))| {
+            then != now && !(now.0 == "model" && (then.1.is_empty() || now.1.is_empty()))
+        };
+        if let Some(((_, then), (name, now))) = pairs.find(differ) {
+            let expected = format!("{then} as in the checkpoint {}", self.path.display());
+            return Err(Error::argument(name.clone(), expected, now));
+        }
+        Ok(Some((file, about.run)))
+    }
+
+    fn refuse(&self, problem: &dyn std::fmt::Display) -> Error {
+        Error::Format {
+            path: self.path.clone(),
+            format: "checkpoint",
+            problem: problem.to_string(),
+        }
+    }
+}
+
+/// The bundles that change while a model trains, beside the model and the moments.
+pub(super) struct State<M> {
+    pub(super) grad: M,
+    /// The weights of the best epoch, if early stopping needs them.
+    pub(super) best: Option<M>,
+    pub(super) average: Option<Ema<M>>,
+}
+
+impl<M> State<M> {
+    pub(super) fn new(grad: M, ema: Option<f64>) -> Result<Self> {
+        Ok(Self { grad, best: None, average: ema.map(Ema::new).transpose()? })
+    }
+
+    /// Gives `model` the final weights: those of the best epoch or the average, if there are any.
+    pub(super) fn finish(self, model: &mut M, stopped: bool) {
+        let average = self.average.and_then(Ema::into_average);
+        if let Some(weights) = self.best.filter(|_| !stopped).or(average) {
+            *model = weights;
+        }
+    }
+}
+
+/// Reads the bundle under `prefix`, which must be like `zeros`.
+fn read<T: Float, M: Arrays<Elem = T>>(file: &Reader, prefix: &str, zeros: &M) -> Result<M> {
+    let mut bundle = zeros.clone();
+    file.arrays(prefix, &mut bundle)?;
+    Ok(bundle)
+}
+
+impl<T: Float, M: Model<Elem = T>> Trainer<'_, M> {
+    /// Writes the checkpoint, if there is to be one.
+    pub(super) fn save(&mut self, settings: &Settings, model: &M, state: &State<M>) -> Result<()> {
+        let Some(checkpoint) = &self.checkpoint else { return Ok(()) };
+        let OptimizerState { scalars, moments } = self.optimizer.state();
+        self.course.prepare_save(scalars, moments.len());
+        let writer = checkpoint.writer(settings, &self.course.run)?;
+        let mut writer = writer.arrays("model.", model);
+        let average = state.average.as_ref().and_then(Ema::average);
+        for (prefix, bundle) in [("best.", state.best.as_ref()), ("average.", average)] {
+            if let Some(bundle) = bundle {
+                writer = writer.arrays(prefix, bundle);
+            }
+        }
+        for (i, moment) in moments.iter().enumerate() {
+            writer = writer.arrays(&format!("moment{i}."), moment);
+        }
+        writer.write(&checkpoint.path)
+    }
+
+    /// Continues from the checkpoint, if there is one. Nothing has changed where it fails.
+    pub(super) fn resume(
+        &mut self,
+        settings: &Settings,
+        model: &mut M,
+        state: &mut State<M>,
+    ) -> Result<ControlFlow<()>> {
+        let read_file = self.checkpoint.as_ref().map(|checkpoint| checkpoint.read(settings));
+        let Some((file, run)) = read_file.transpose()?.flatten() else {
+            return Ok(ControlFlow::Continue(()));
+        };
+        let optional = |prefix: &str| match file.names(prefix).is_empty() {
+            true => Ok(None),
+            false => read(&file, prefix, &state.grad).map(Some),
+        };
+        let weights = read(&file, "model.", &state.grad)?;
+        let (best, average) = (optional("best.")?, optional("average.")?);
+        let moments = (0..run.moments).map(|i| read(&file, &format!("moment{i}."), &state.grad));
+        let moments = moments.collect::<Result<_>>()?;
+        self.optimizer.restore(OptimizerState { scalars: numbers(&run.optimizer), moments })?;
+        let flow = self.course.resume(run)?;
+        *model = weights;
+        state.best = best;
+        if let Some(ema) = &mut state.average {
+            ema.restore(average);
+        }
+        Ok(flow)
+    }
+}

@@ -1,0 +1,54 @@
+//! [`Score`]: the evaluation of a model, summed over batches.
+
+/// An evaluation summed over batches. The default has seen no batch.
+///
+/// ```
+/// use recurrent::train::Score;
+///
+/// #[derive(Clone, Debug, Default)]
+/// struct Squares { sum: f64, count: f64 }
+///
+/// impl Score for Squares {
+///     fn loss(&self) -> f64 { self.sum / self.count }
+///     fn metrics(&self) -> Vec<(&'static str, f64)> { vec![("rmse", self.loss().sqrt())] }
+///     fn merge(&mut self, other: Self) {
+///         (self.sum, self.count) = (self.sum + other.sum, self.count + other.count);
+///     }
+/// }
+///
+/// let mut squares = Squares { sum: 8.0, count: 2.0 };
+/// squares.merge(Squares { sum: 1.0, count: 1.0 });
+/// assert_eq!(squares.loss(), 3.0);
+/// ```
+///
+/// A pair of scores is a score: that of a model with two heads, for example. Its loss is the sum of
+/// both losses.
+pub trait Score: Clone + Default {
+    /// Returns the mean loss. Early stopping watches it: lower is better.
+    fn loss(&self) -> f64;
+
+    /// Returns metrics with their names, as they appear in a [`History`](crate::train::History).
+    fn metrics(&self) -> Vec<(&'static str, f64)>;
+
+    /// Adds the batches that `other` has seen, for example those of another thread.
+    fn merge(&mut self, other: Self);
+}
+
+/// The metrics are the loss of the pair, then all others of the first and of the second. A history
+/// numbers names that appear twice: `accuracy`, `accuracy_2`.
+impl<A: Score, B: Score> Score for (A, B) {
+    fn loss(&self) -> f64 {
+        self.0.loss() + self.1.loss()
+    }
+
+    fn metrics(&self) -> Vec<(&'static str, f64)> {
+        let parts = self.0.metrics().into_iter().chain(self.1.metrics());
+        let others = parts.filter(|(name, _)| *name != "loss");
+        [("loss", self.loss())].into_iter().chain(others).collect()
+    }
+
+    fn merge(&mut self, other: Self) {
+        self.0.merge(other.0);
+        self.1.merge(other.1);
+    }
+}
