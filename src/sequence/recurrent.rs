@@ -304,7 +304,8 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
     }
 
     /// Begins training on `batch` sequences step by step, from `initial` (the learned initial state or
-    /// zeros where none is given). All noise comes from one draw of `rng`, here.
+    /// zeros if none is given). The seeds of all noise are drawn from `rng` here, as in
+    /// [`forward_train`](Recurrent::forward_train).
     ///
     /// # Errors
     /// If the network is bidirectional, `initial` does not fit, or `batch` is zero or so large that a step
