@@ -33,7 +33,7 @@ pub struct Sequences<T> {
 /// Vectors of `classes` values, the size of the vocabulary, of which one is 1 and the others are 0.
 #[derive(Clone, Debug)]
 struct OneHot<T> {
-    /// Where the one stands, [time, batch]; `classes`, which is nowhere, in the padding.
+    /// The place of each one, [time, batch]. In the padding it is `classes`, which is no place.
     tokens: Array2<usize>,
     classes: usize,
     /// The same as an array, made when it is first needed.
@@ -154,11 +154,11 @@ impl<T: Float> Sequences<T> {
     /// Creates a batch of one-hot vectors of `vocabulary_size` values from `tokens` [time, batch]: each
     /// vector is 1 at the token of its step. The padding of `tokens` is not read.
     ///
-    /// It is what [`new`](Self::new) would make of the array [time, batch, vocabulary_size], zero in the padding;
-    /// but a network reads the tokens: W_ih x is a column of W_ih, and the gradient of W_ih has sums in
-    /// such columns alone. The bits are those of the products, where weights and gradients are finite (a
-    /// product spreads 0·∞) and no sum begins with −0. The array is made only where
-    /// [`values`](Self::values) or a change asks for it.
+    /// The batch equals that of [`new`](Self::new) from an array [time, batch, vocabulary_size] which is zero
+    /// in the padding. But a network reads the tokens: W_ih x is a column of W_ih, and the gradient of W_ih
+    /// has sums in such columns alone. The bits are those of the products if weights and gradients are
+    /// finite (a product spreads 0·∞) and no sum begins with −0. The array is made only when
+    /// [`values`](Self::values) or a change needs it.
     ///
     /// ```
     /// use ndarray::{Array3, array};
@@ -334,7 +334,7 @@ impl<T: Float> Sequences<T> {
         }
     }
 
-    /// Returns what a network reads.
+    /// Returns the values or tokens for a network to read.
     pub(crate) fn input(&self) -> Input<&Array3<T>, &Array2<usize>> {
         match &self.input {
             Input::Dense(values) => Input::Dense(values),

@@ -1,4 +1,4 @@
-//! The LSTM with coupled gates (CIFG): what is forgotten is what is written.
+//! The LSTM with coupled gates (CIFG): the input gate is 1 minus the forget gate.
 //!
 //! With rows of the weights in the order f, g, o and H = hidden_size, I = input_size:
 //!

@@ -50,7 +50,7 @@ pub struct GruCell<T> {
 /// Options of the GRU.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct GruOptions {
-    /// Where the reset gate acts.
+    /// The place at which the reset gate acts.
     pub reset: Reset,
 }
 
@@ -61,7 +61,7 @@ impl GruOptions {
     }
 }
 
-/// Where the reset gate of a GRU acts.
+/// The place at which the reset gate of a GRU acts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reset {
     /// On the product W_hn h' + b_hn, as in PyTorch, cuDNN and Keras (`reset_after=True`): one

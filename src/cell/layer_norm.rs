@@ -103,7 +103,7 @@ impl<T: Float> Affine<T> {
     }
 }
 
-/// Where the six parts of a row of `saved` end, in multiples of H: û, v̂, d_a, d_v, ĉ, d_y. The
+/// The ends of the six parts of a row of `saved`, in multiples of H: û, v̂, d_a, d_v, ĉ, d_y. The
 /// factors of û, v̂ and ĉ follow.
 const ENDS: [usize; 6] = [4, 8, 12, 16, 17, 18];
 

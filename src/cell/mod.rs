@@ -133,9 +133,9 @@ pub trait Cell: Arrays + Send + Sync {
     /// Computes the same step backward, with the weights of [`pack_backward`](Cell::pack_backward).
     fn backward(&self, packed: &[Packed<Self::Elem>], step: &mut BackwardStep<'_, Self::Elem>);
 
-    /// Adds the gradient of each parameter to `grad`, from the rows of a window of steps: of all, or
-    /// of those between two checkpoints. A sum that goes on row by row from what stands in `grad`,
-    /// as [`GateWeights`] and [`tensor`](crate::tensor) do it, has the same bits in either case.
+    /// Adds the gradient of each parameter to `grad`, from the rows of some or all steps. A sum must continue
+    /// row by row from the value in `grad`, as those of [`GateWeights`] and [`tensor`](crate::tensor) do.
+    /// Then its bits do not depend on how the steps are cut.
     fn accumulate(&self, steps: &Steps<'_, Self::Elem>, grad: &mut Self) {
         grad.weights_mut().accumulate(steps);
     }

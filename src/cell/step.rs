@@ -9,7 +9,7 @@ use crate::tensor::{
     Accumulate, Level, Operands, Packed, RowRefs, Rows, RowsMut, product, product_then,
 };
 
-/// Where a step's noise is drawn from: the same key gives the same noise, forward and backward.
+/// The key of a step's noise. The same key gives the same noise, forward and backward.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Noise {
     /// The seed of the call; none where nothing is drawn.
@@ -33,7 +33,7 @@ pub struct ForwardStep<'a, T: Float> {
     pub gates: RowsMut<'a, T>,
     /// Out: what else `backward` needs.
     pub saved: RowsMut<'a, T>,
-    /// W_ih x where it is not in `gates` yet, with what it is added to.
+    /// The product W_ih x and the values that it is added to, unless `gates` holds their sum already.
     pub(crate) product: Option<(Operands<'a, T>, Accumulate<'a, T>)>,
     pub(crate) noise: Noise,
 }

@@ -56,7 +56,7 @@ impl<T: Float> Network<'_, T> {
     }
 }
 
-/// A backward pass, and what it hands from layer to layer or collects.
+/// A backward pass: the gradients that it hands from layer to layer, and those that it collects.
 struct Backward<'a, 'm, 'g, 'c, T: Float> {
     network: &'a Network<'m, T>,
     walk: Walk<'a>,

@@ -18,6 +18,7 @@ use crate::sequence::workspace::{Results, Workspace};
 use crate::sequences::{Input, Sequences};
 
 /// The entry points of the engine for one element type.
+#[allow(clippy::type_complexity, reason = "each type is the signature of one entry point")]
 pub(crate) struct Engine<T: Float> {
     pub(crate) forward_train: fn(&Network<'_, T>, &Call<'_, T>, &mut dyn Rng) -> Result<Trained<T>>,
     pub(crate) backward:

@@ -11,7 +11,7 @@ use crate::sequence::tape::BlockTape;
 use crate::tensor::reduce::add_rows;
 use crate::tensor::{Level, Rows, RowsMut, threads};
 
-/// What a walk forward writes for its sequences.
+/// The arrays that a walk forward writes for its sequences.
 pub(crate) struct ForwardIo<'a, T> {
     /// The output [time, batch, width], unless it has been written before.
     pub(crate) output: Option<ArrayViewMut3<'a, T>>,
@@ -23,7 +23,7 @@ pub(crate) struct ForwardIo<'a, T> {
     pub(crate) noise: Option<u64>,
 }
 
-/// What a walk backward reads and writes for its sequences.
+/// The arrays that a walk backward reads and writes for its sequences.
 pub(crate) struct BackwardIo<'a, T> {
     /// ∂L/∂output [time, batch, width], of all sequences.
     pub(crate) d_output: ArrayView3<'a, T>,

@@ -15,7 +15,7 @@ const MIN_BLOCK_ROWS: usize = 4;
 /// The order of a batch from long to short; sequences of equal length keep their order.
 #[derive(Clone, Debug)]
 pub(crate) struct Order {
-    /// For each place, the sequence that stands there.
+    /// For each place, its sequence.
     sequences: Vec<usize>,
     /// For each place, its length.
     lengths: Vec<usize>,

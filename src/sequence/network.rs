@@ -43,7 +43,7 @@ pub(crate) struct Network<'m, T: Float> {
 #[derive(Debug)]
 pub(crate) struct Pass<T: Float> {
     pub(crate) order: Order,
-    /// What to keep for backward, if there is to be one.
+    /// The rows to keep for backward, if there will be a backward pass.
     pub(crate) keep: Option<Recompute>,
     pub(crate) layers: Vec<LayerTape<T>>,
     /// [time, batch, width], zero in the padding.
@@ -52,7 +52,7 @@ pub(crate) struct Pass<T: Float> {
     pub(crate) states: State<T>,
 }
 
-/// The seeds of what is random in a call of training.
+/// The seeds of the random numbers of a call of training.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Seeds {
     /// The seed of the cells' noise, where they have noise.
@@ -68,7 +68,7 @@ pub(crate) fn dropout_rng(seed: u64, layer: usize) -> ChaCha8Rng {
     rng
 }
 
-/// How a call walks: the order of its sequences, and what it keeps for backward.
+/// The order of the sequences of a call, and the rows that it keeps for backward.
 #[derive(Clone, Copy)]
 pub(crate) struct Walk<'a> {
     pub(crate) order: &'a Order,
@@ -169,9 +169,10 @@ impl<'m, T: Float> Network<'m, T> {
 
     /// Returns the initial states of `batch` sequences: the learned ones, or zeros.
     pub(crate) fn initial_state(&self, batch: usize) -> State<T> {
-        let mut state = self.no_sequences.zeros(batch);
-        state.copy(self.initial, &Order::new(0, &vec![0; batch]), Towards::Walk);
-        state
+        match self.initial {
+            Some(initial) => initial.repeated(batch),
+            None => self.no_sequences.zeros(batch),
+        }
     }
 
     /// Runs [`Recurrent::forward_train_with`](super::Recurrent::forward_train_with).

@@ -11,7 +11,7 @@ use crate::cell::{
 };
 use crate::error::Result;
 use crate::float::Float;
-use crate::sequence::engine::{Call, ENGINE, Engine, Gradients, Grads};
+use crate::sequence::engine::{Back, Call, ENGINE, Engine, Gradients, Grads};
 use crate::sequence::network::Network;
 use crate::sequence::state::{State, suffix};
 use crate::sequence::training_stream::{Origin, TrainingStream};
@@ -229,6 +229,10 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
 
     /// Runs [`backward`](Recurrent::backward) and also returns the gradients of the states after each step,
     /// which show how far back the loss reaches.
+    #[allow(
+        clippy::type_complexity,
+        reason = "a tuple of what backward returns and one thing more"
+    )]
     pub fn backward_steps(
         &self,
         tape: Tape<T>,
@@ -246,7 +250,7 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
         d_final: Option<&State<T>>,
         grad: &mut Self,
         record: bool,
-    ) -> Result<(Option<Array3<T>>, State<T>, StepGradients<T>)> {
+    ) -> Result<Back<T>> {
         check_same_structure("grad", self, grad)?;
         let Tape { learned_initial, drop_seed, .. } = tape;
         let gradients = Gradients { d_output, d_final, record };
@@ -300,7 +304,8 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
     }
 
     /// Begins training on `batch` sequences step by step, from `initial` (the learned initial state or
-    /// zeros where none is given). All noise comes from one draw of `rng`, here.
+    /// zeros if none is given). The seeds of all noise are drawn from `rng` here, as in
+    /// [`forward_train`](Recurrent::forward_train).
     ///
     /// # Errors
     /// If the network is bidirectional, `initial` does not fit, or `batch` is zero or so large that a step

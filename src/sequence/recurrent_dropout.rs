@@ -1,4 +1,4 @@
-//! Recurrent dropout: while training, W_hh does not see some units of h'.
+//! Recurrent dropout: in training, W_hh does not see some units of h'.
 //!
 //! ```text
 //! W' = W_hh diag(m), so W' h' = W_hh (m ∘ h')        m = 0 with probability p, else 1 / (1 − p)
@@ -6,7 +6,7 @@
 //! ```
 //!
 //! m is drawn for each call, layer and direction, and holds at every step of all sequences of the batch:
-//! as a factor of columns no cell need know of it. What else becomes of h', as z ∘ h' in a GRU, keeps all
+//! as a factor of columns no cell needs to know of it. Other uses of h', such as z ∘ h' in a GRU, see all
 //! units. Source: Gal and Ghahramani, *A Theoretically Grounded Application of Dropout in Recurrent
 //! Neural Networks*, 2016; there each sequence has an m of its own.
 

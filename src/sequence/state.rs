@@ -182,6 +182,11 @@ impl<T: Float> State<T> {
         unsorted
     }
 
+    /// Returns these states of one sequence for each of `batch` sequences.
+    pub(crate) fn repeated(&self, batch: usize) -> Self {
+        self.map(|values| values.select(Axis(0), &vec![0; batch]))
+    }
+
     /// Returns the sum over the sequences, as states of one sequence.
     pub(crate) fn summed(&self) -> Self {
         self.map(|values| values.sum_axis(Axis(0)).insert_axis(Axis(0)))

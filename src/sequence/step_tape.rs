@@ -1,8 +1,8 @@
 //! [`StepTape`]: a walk of training that grows step by step, and its way back.
 //!
-//! States stand at boundaries here as well, of all layers at once: boundary t holds the states before
-//! step t. Each step keeps its rows in arrays of its own, so that steps could differ in their number of
-//! rows. The arithmetic is that of a whole sequence in the same order, so the bits are the same.
+//! States are stored at boundaries, as in a [`Tape`](super::Tape), but of all layers at once: boundary t
+//! holds the states before step t. Each step keeps its rows in arrays of its own, so later steps could have
+//! fewer rows. The arithmetic and its order are those of a whole sequence, so the bits are the same.
 
 use ndarray::{Array2, ArrayView2};
 use rand::Rng;

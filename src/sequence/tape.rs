@@ -249,7 +249,7 @@ impl<T: Float> BlockTape<T> {
         self.gates.rows(rows.start - self.base..rows.end - self.base)
     }
 
-    /// Returns what step `t` saved beside the gates.
+    /// Returns the values that step `t` saved beside the gates.
     pub(crate) fn saved(&self, t: usize) -> Rows<'_, T> {
         self.saved.rows(self.step(t))
     }
@@ -265,7 +265,7 @@ impl<T: Float> BlockTape<T> {
     }
 }
 
-/// What one layer keeps.
+/// The rows that one layer keeps.
 #[derive(Debug)]
 pub(crate) struct LayerTape<T: Float> {
     /// The layer's input in the tape's order, after dropout: [time, batch, width], or tokens
@@ -276,7 +276,7 @@ pub(crate) struct LayerTape<T: Float> {
     pub(crate) directions: Vec<DirectionTape<T>>,
 }
 
-/// What one direction of one layer keeps.
+/// The rows that one direction of one layer keeps.
 #[derive(Debug)]
 pub(crate) struct DirectionTape<T: Float> {
     pub(crate) blocks: Vec<BlockTape<T>>,
@@ -300,7 +300,7 @@ pub struct Tape<T: Float> {
     pub(crate) sizes: Vec<Sizes>,
     /// Whether the initial state was the network's own, learned one.
     pub(crate) learned_initial: bool,
-    /// Where recurrent dropout drew from, if there was any.
+    /// The seed of recurrent dropout, if there was any.
     pub(crate) drop_seed: Option<u64>,
     pub(crate) keep: Recompute,
     pub(crate) layers: Vec<LayerTape<T>>,

@@ -47,7 +47,7 @@ use crate::sequences::Input;
 /// for t in (0..5).rev() {
 ///     let d_fed = backward.step(d_h.view())?.expect("dense inputs have a gradient");
 ///     d_x.index_axis_mut(Axis(0), t).assign(&d_fed);
-///     d_h = d_fed; // what the step before gets: its output was part of this input
+///     d_h = d_fed; // the output of the step before was part of this input
 /// }
 /// let mut grad = gru.zeros_like();
 /// let d_initial = backward.finish(&mut grad)?;
