@@ -16,9 +16,9 @@ use crate::float::Float;
 use crate::sequence::{Recurrent, State, StepGradients};
 use crate::sequences::Sequences;
 
-/// Lines of a plot, at most: longer flows are shown at evenly spread steps.
+/// The largest number of lines of a plot. Longer flows are shown at evenly spaced steps.
 const PLOT_LINES: usize = 40;
-/// Characters of the longest bar.
+/// The length of the longest bar in characters.
 const BAR: usize = 50;
 
 /// The norms of ∂L/∂`state`_t over the batch, for each step t of one layer and direction.
@@ -37,8 +37,8 @@ pub struct GradientFlow {
 }
 
 impl GradientFlow {
-    /// The flow of every state, layer and direction of `network` on the batch `x`, for a loss
-    /// whose gradients by output and final state `d_loss` returns.
+    /// Measures the flow of every state, layer and direction of `network` on the batch `x`. `d_loss`
+    /// returns the gradients of a loss by output and final state.
     ///
     /// ```
     /// use ndarray::Array3;
@@ -80,7 +80,7 @@ impl GradientFlow {
         Ok(flows)
     }
 
-    /// The flow of one state of one layer and direction.
+    /// Returns the flow of one state of one layer and direction.
     pub fn of<T: Float>(
         steps: &StepGradients<T>,
         state: &str,

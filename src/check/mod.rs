@@ -1,5 +1,5 @@
-//! Checks that users run on their own models: gradients against finite differences, and how far back a
-//! gradient reaches.
+//! Checks of a model: its gradient against finite differences, and how far back in time a gradient
+//! reaches.
 //!
 //! | file | duty |
 //! |---|---|

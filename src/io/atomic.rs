@@ -1,4 +1,4 @@
-//! A file is written whole, or not at all: to a temporary file beside it, which is then renamed.
+//! Atomic writes: to a temporary file in the same folder, which is then renamed.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Error, Result};
 
-/// Symbolic links in a row that are followed: as many as Linux follows.
-const MOST_LINKS: usize = 40;
+/// The largest number of symbolic links in a row, as in Linux.
+const MAX_LINKS: usize = 40;
 
-/// Writes `bytes` to `path`, or to the file that it links to. What stood there stays until all bytes
-/// are on the disk.
+/// Writes `bytes` to `path`, or to the file that it links to. An existing file is replaced only when
+/// all bytes are on the disk.
 pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     replace(path, bytes).map_err(|source| Error::Io { path: path.to_owned(), source })
 }
@@ -30,10 +30,10 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// The file that `path` means: itself, or the end of its symbolic links, which need not exist.
+/// Resolves symbolic links. The target need not exist.
 fn follow(path: &Path) -> io::Result<PathBuf> {
     let mut path = path.to_owned();
-    for _ in 0..MOST_LINKS {
+    for _ in 0..MAX_LINKS {
         match fs::read_link(&path) {
             Ok(target) => path = path.with_file_name("").join(target),
             Err(_) => return Ok(path),
@@ -42,7 +42,7 @@ fn follow(path: &Path) -> io::Result<PathBuf> {
     Err(io::Error::other("too many symbolic links"))
 }
 
-/// A new file in the folder of `path`, under a short name that no file there has.
+/// Creates a file with an unused name in the folder of `path`.
 fn create_beside(path: &Path) -> io::Result<(File, PathBuf)> {
     static CALLS: AtomicU64 = AtomicU64::new(0);
     if path.file_name().is_none() {
@@ -58,7 +58,8 @@ fn create_beside(path: &Path) -> io::Result<(File, PathBuf)> {
     }
 }
 
-/// Puts the new name on the disk too, where the system can do that: the file is whole without it.
+/// Syncs the folder, so that the new name is on the disk too. It is best effort: the file is whole
+/// without it.
 fn sync_folder(path: &Path) {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     if cfg!(unix)

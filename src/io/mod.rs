@@ -1,9 +1,9 @@
-//! Files: the weights of any bundle of arrays, to and from safetensors under PyTorch's names.
+//! Files: bundles of arrays in the safetensors format, under PyTorch's names.
 //!
 //! | file | duty |
 //! |---|---|
-//! | `safetensors` | [`save`] and [`load`] one bundle; [`Writer`] and [`Reader`] for several in a file |
-//! | `atomic` | a file is written whole, or not at all |
+//! | `safetensors` | [`save`] and [`load`] for one bundle; [`Writer`] and [`Reader`] for several in a file |
+//! | `atomic` | atomic writes |
 
 mod atomic;
 mod safetensors;

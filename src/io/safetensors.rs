@@ -17,7 +17,7 @@ use crate::io::atomic;
 /// The key of the text about a file, in its header.
 const ABOUT: &str = "recurrent";
 
-/// An array on its way to a file.
+/// An array as bytes.
 #[derive(Debug)]
 struct Tensor {
     dtype: Dtype,
@@ -47,7 +47,7 @@ fn dtype<T: Float>() -> Dtype {
     if size_of::<T>() == 4 { Dtype::F32 } else { Dtype::F64 }
 }
 
-/// Arrays of one or more bundles, and a text about them, on their way to one file.
+/// A writer of one or more bundles, and a text about them, to one file.
 ///
 /// ```
 /// # let path = std::env::temp_dir().join(format!("recurrent-doc-writer-{}", std::process::id()));
@@ -77,7 +77,7 @@ impl Writer {
         self
     }
 
-    /// The text that [`Reader::about`] returns: a configuration, as JSON for instance.
+    /// Sets the text that [`Reader::about`] returns, for example a configuration as JSON.
     pub fn about(mut self, text: impl Into<String>) -> Self {
         self.about = Some(text.into());
         self
@@ -99,13 +99,13 @@ impl Writer {
     }
 }
 
-/// A file of [`Writer`] or [`save`], or any other safetensors file, to read arrays from.
+/// A reader of a safetensors file, written here or elsewhere.
 #[derive(Debug)]
 pub struct Reader {
     path: PathBuf,
     bytes: Vec<u8>,
     about: Option<String>,
-    /// The tensors by the names that they go by here, with those in the file.
+    /// The names of the tensors after renaming, each with the name in the file.
     names: BTreeMap<String, String>,
 }
 
@@ -129,8 +129,8 @@ impl Reader {
         Ok(Self { path, bytes, about, names })
     }
 
-    /// Renames every tensor whose name begins with `from`: the start becomes `to`. Weights of another
-    /// program can so be loaded under the names of a model here.
+    /// Replaces the prefix `from` by `to` in the names of all tensors that have it. Weights from PyTorch
+    /// can so be loaded into a model whose parts have other names.
     ///
     /// ```
     /// # let path = std::env::temp_dir().join(format!("recurrent-doc-rename-{}", std::process::id()));
@@ -166,12 +166,12 @@ impl Reader {
         Err(Error::argument("from", expected, format!("{from:?}")))
     }
 
-    /// The text that [`Writer::about`] left.
+    /// Returns the text of [`Writer::about`], if there is one.
     pub fn about(&self) -> Option<&str> {
         self.about.as_deref()
     }
 
-    /// The file's name, for errors about what it holds.
+    /// Returns the path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -182,7 +182,7 @@ impl Reader {
         names.map(str::to_owned).collect()
     }
 
-    /// Reads every array of `arrays`, which must be all that stand under `prefix`.
+    /// Reads every array of `arrays`. The file must have no other tensors under `prefix`.
     ///
     /// # Errors
     /// As [`load`]; `arrays` is then as before.
@@ -198,7 +198,7 @@ impl Reader {
         SafeTensors::deserialize(&self.bytes).map_err(|error| format_error(&self.path, error))
     }
 
-    /// Fails unless `names` are all that stand under `prefix`, and no others do.
+    /// Fails unless the names under `prefix` are exactly `names`.
     fn check_names(&self, prefix: &str, names: &[String]) -> Result<()> {
         let missing: Vec<String> =
             names.iter().filter(|&name| !self.names.contains_key(name)).cloned().collect();
@@ -265,8 +265,8 @@ fn read_each<T: Float>(reader: &Reader, prefix: &str, arrays: ViewsMut<'_, T>) -
 
 /// Writes every array of `arrays`, under its name, to the file `path`.
 ///
-/// The bytes depend on names and values alone. They go to a temporary file in the same folder,
-/// which is renamed when all is on the disk; what stood at `path` stays until then.
+/// The bytes depend on names and values alone. They are written to a temporary file in the same
+/// folder, which is renamed when all of it is on the disk. An existing file is replaced only then.
 ///
 /// ```
 /// # let path = std::env::temp_dir().join(format!("recurrent-doc-{}.safetensors", std::process::id()));

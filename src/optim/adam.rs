@@ -168,7 +168,7 @@ enum Kind {
     Rectified,
 }
 
-/// What does not depend on the type of the parameters.
+/// The part of the state that does not depend on the type of the parameters.
 #[derive(Clone, Debug)]
 struct Options {
     kind: Kind,

@@ -153,7 +153,7 @@ enum Kind {
     Adadelta,
 }
 
-/// What does not depend on the type of the parameters.
+/// The part of the state that does not depend on the type of the parameters.
 #[derive(Clone, Debug)]
 struct Options {
     kind: Kind,

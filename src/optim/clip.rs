@@ -5,10 +5,10 @@
 //! value  g = max(−limit, min(g, limit))
 //! ```
 //!
-//! One pass over memory for the norm, which finds what is not finite on the way; another to scale,
-//! only where the norm is too large. Squares are summed in blocks, each in vectors of the gradient's
-//! own type; a block whose squares overflow or vanish is summed again, while it is in the cache,
-//! relative to its largest value. The norms of blocks come together in f64.
+//! The norm takes one pass over memory, which also detects values that are not finite. A second pass
+//! scales the gradient only if the norm is too large. Squares are summed in blocks, in vectors of the
+//! gradient's own type. A block whose squares overflow or underflow is summed again relative to its
+//! largest value, while it is in the cache. The norms of the blocks are combined in f64.
 //!
 //! Source: Pascanu, Mikolov and Bengio, *On the Difficulty of Training Recurrent Neural Networks*,
 //! 2013; `torch.nn.utils.clip_grad_norm_` and `clip_grad_value_`.
@@ -78,7 +78,7 @@ fn clamp_each<T: Float>(grad: ViewsMut<'_, T>, limit: f64) {
     }
 }
 
-/// Brings each value of `grad` to at most `limit` in size.
+/// Limits the magnitude of each value of `grad` to `limit`.
 ///
 /// ```
 /// use ndarray::array;

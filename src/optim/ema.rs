@@ -1,4 +1,4 @@
-//! The exponential moving average of weights, which often judges better than the last weights.
+//! The exponential moving average of weights, which often generalises better than the last weights.
 //!
 //! ```text
 //! a = a + (1 − δ)·(θ − a)              (a = θ at the first update)
@@ -31,7 +31,7 @@ pub struct Ema<A> {
 }
 
 impl<A> Ema<A> {
-    /// An average that keeps the share δ = `decay` of itself at each update.
+    /// Creates an average that keeps the share δ = `decay` of itself at each update.
     ///
     /// # Errors
     /// Unless 0 ≤ δ < 1.
@@ -39,7 +39,7 @@ impl<A> Ema<A> {
         Ok(Self { decay: in_range("decay", decay, 0.0, 1.0)?, average: None })
     }
 
-    /// Moves the average towards `weights`.
+    /// Moves the average toward `weights`.
     ///
     /// # Errors
     /// Where `weights` has other names or shapes than before; nothing has changed then.
@@ -56,17 +56,17 @@ impl<A> Ema<A> {
         Ok(())
     }
 
-    /// The average; none before the first update.
+    /// Returns the average, if there has been an update.
     pub fn average(&self) -> Option<&A> {
         self.average.as_ref()
     }
 
-    /// The average, to keep.
+    /// Returns the average by value.
     pub fn into_average(self) -> Option<A> {
         self.average
     }
 
-    /// Goes on from an average that was kept.
+    /// Sets the average, for example from a file.
     pub fn restore(&mut self, average: Option<A>) {
         self.average = average;
     }

@@ -4,19 +4,18 @@
 //! θ = θ + k·(step of the rule)        k the factor of the array's group, 0 where it is frozen
 //! ```
 //!
-//! The step of every rule here is proportional to its learning rate, weight decay included, so that k
-//! is a factor of the rate, as of the groups of a `torch.optim` optimiser. It costs one more copy of
-//! the parameters a step.
+//! The step of every rule here is proportional to its learning rate, weight decay included. So k is a
+//! factor of the learning rate, like the rates of parameter groups in `torch.optim`. Each step copies
+//! the parameters once.
 
 use crate::arrays::{Arrays, Views, ViewsMut, matches, views, views_mut};
 use crate::error::{Error, Result};
 use crate::float::{Float, per_float};
 use crate::optim::{Optimizer, OptimizerState, in_range};
 
-/// An optimiser with own rates for some arrays; see the [module](crate::optim).
+/// An optimiser with parameter groups; see the [module](crate::optim).
 ///
-/// A pattern is a name in which `*` stands for anything. Of several that match an array, the first
-/// decides.
+/// In a pattern `*` matches any text. If several patterns match an array, the first one is used.
 ///
 /// ```
 /// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
@@ -38,12 +37,12 @@ pub struct Groups<O> {
 }
 
 impl<O> Groups<O> {
-    /// `optimizer`, with no groups yet.
+    /// Wraps `optimizer`, with no groups yet.
     pub fn new(optimizer: O) -> Self {
         Self { inner: optimizer, groups: Vec::new() }
     }
 
-    /// The arrays that match `pattern` learn at `factor` times the rate.
+    /// Multiplies the learning rate of the arrays that match `pattern` by `factor`.
     ///
     /// # Errors
     /// Unless `factor` is finite and at least 0.
@@ -53,7 +52,7 @@ impl<O> Groups<O> {
         Ok(self)
     }
 
-    /// The arrays that match `pattern` stay as they are.
+    /// Freezes the arrays that match `pattern`.
     pub fn frozen(mut self, pattern: impl Into<String>) -> Self {
         self.groups.push((pattern.into(), 0.0));
         self

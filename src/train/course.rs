@@ -11,7 +11,7 @@ use crate::train::options::Options;
 use crate::train::run::{Exact, Run, Settings};
 use crate::train::{History, Resumed};
 
-/// What a callback is called for.
+/// An event that callbacks are called for.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {

@@ -16,7 +16,7 @@ const COLOURS: [RGBColor; 5] = [
     RGBColor(120, 80, 160),
 ];
 
-/// A figure with its value in each epoch.
+/// A metric with its value in each epoch.
 type Curve = (String, Vec<f64>);
 type Outcome = std::result::Result<(), Box<dyn std::error::Error>>;
 

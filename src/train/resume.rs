@@ -15,7 +15,7 @@ use crate::train::course::numbers;
 use crate::train::run::{Run, Settings};
 use crate::train::{Model, Trainer};
 
-/// What is not an array in a checkpoint, as JSON.
+/// The part of a checkpoint beside arrays, as JSON.
 #[derive(Serialize, Deserialize)]
 struct About {
     settings: Settings,

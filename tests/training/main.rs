@@ -13,6 +13,7 @@ mod models;
 mod optimizers;
 mod optional;
 mod prepare;
+mod reports;
 mod rules;
 mod schedules;
 mod scores;

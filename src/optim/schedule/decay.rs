@@ -1,4 +1,4 @@
-//! Schedules that fall from 1, some of them again and again.
+//! Schedules that decay from 1, some of them repeatedly.
 //!
 //! ```text
 //! constant      1
@@ -32,7 +32,7 @@ impl Schedule for Constant {
     }
 }
 
-/// A fall by one factor every few steps.
+/// A decay by one factor every few steps.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StepDecay {
     step_size: usize,
@@ -40,7 +40,7 @@ pub struct StepDecay {
 }
 
 impl StepDecay {
-    /// A fall to the share γ = `gamma` every `step_size` steps.
+    /// Creates a decay by the factor γ = `gamma` every `step_size` steps.
     ///
     /// # Errors
     /// Unless `step_size` ≥ 1 and 0 ≤ γ is finite.
@@ -60,14 +60,14 @@ impl Schedule for StepDecay {
     }
 }
 
-/// A fall by one factor every step.
+/// A decay by one factor every step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Exponential {
     gamma: f64,
 }
 
 impl Exponential {
-    /// A fall to the share γ = `gamma` every step.
+    /// Creates a decay by the factor γ = `gamma` every step.
     ///
     /// # Errors
     /// Unless 0 ≤ γ is finite.
@@ -86,7 +86,7 @@ impl Schedule for Exponential {
     }
 }
 
-/// Half a cosine down, then flat.
+/// A decay along half a cosine, then a constant.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Cosine {
     steps: usize,
@@ -94,7 +94,7 @@ pub struct Cosine {
 }
 
 impl Cosine {
-    /// A fall to 0 in `steps` steps.
+    /// Creates a decay to 0 in `steps` steps.
     ///
     /// # Errors
     /// Unless `steps` ≥ 1.
@@ -102,7 +102,7 @@ impl Cosine {
         Ok(Self { steps: self::steps("steps", steps)?, min_factor: 0.0 })
     }
 
-    /// The factor m at the end.
+    /// Sets the factor m at the end. Default: 0.
     ///
     /// # Errors
     /// Unless 0 ≤ m is finite.
@@ -127,7 +127,7 @@ pub(super) fn half_cosine(min_factor: f64, share: f64) -> f64 {
     min_factor + (1.0 - min_factor) * (1.0 + (PI * share).cos()) / 2.0
 }
 
-/// Half a cosine down, again and again, each time longer by a factor.
+/// Cosine decays with restarts, each longer than the last by a factor.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CosineRestarts {
     cosine: Cosine,
@@ -135,7 +135,7 @@ pub struct CosineRestarts {
 }
 
 impl CosineRestarts {
-    /// Cosines like `first`, each `growth` times as long as the one before.
+    /// Creates decays like `first`, each `growth` times as long as the one before.
     ///
     /// # Errors
     /// Unless `growth` ≥ 1.

@@ -1,8 +1,8 @@
 //! Schedules: the learning rate over time, as a factor of the rate that the optimiser began with.
 //!
-//! What a step is, the caller says: an epoch, or a step of the optimiser. A factor depends on the
-//! number of the step alone, so that a training can go on from any; only [`ReduceOnPlateau`] learns
-//! from losses, and its state can be saved.
+//! The caller decides whether a step is an epoch or a step of the optimiser. A factor depends on the
+//! number of the step alone, so a training can resume at any step. Only [`ReduceOnPlateau`] depends on
+//! losses; its state can be saved.
 //!
 //! | file | schedules |
 //! |---|---|
@@ -32,29 +32,30 @@ pub use warmup::{OneCycle, Warmup};
 /// # Ok::<(), recurrent::Error>(())
 /// ```
 pub trait Schedule {
-    /// What the first learning rate is multiplied by at `step`, from 0.
+    /// Returns the factor of the first learning rate at `step`, from 0.
     fn factor(&self, step: usize) -> f64;
 
-    /// Hears the loss after a step.
+    /// Takes the loss after a step. By default it is ignored.
     fn observe(&mut self, loss: f64) {
         let _ = loss;
     }
 
-    /// The schedule and its options in words, by which a checkpoint knows that it goes on under the
-    /// same; without what [`state`](Schedule::state) holds. Of no words there is nothing to compare.
+    /// Returns a description of the schedule and its options, without what [`state`](Schedule::state)
+    /// holds. A checkpoint stores it and refuses to resume under a different one. An empty string
+    /// disables the comparison.
     fn options(&self) -> String {
         String::new()
     }
 
-    /// What the factors to come depend on beside the options and the number of the step.
+    /// Returns all that the next factors depend on, beside the options and the number of the step.
     fn state(&self) -> Vec<f64> {
         Vec::new()
     }
 
-    /// Goes on from a [`state`](Schedule::state) of a schedule of the same kind and options.
+    /// Restores a [`state`](Schedule::state) of a schedule of the same kind and options.
     ///
     /// # Errors
-    /// Where the state is not of this kind; nothing has changed then.
+    /// Where the state is of another kind. The schedule is unchanged then.
     fn restore(&mut self, state: &[f64]) -> Result<()> {
         match state {
             [] => Ok(()),
@@ -67,7 +68,7 @@ fn not_of_this_kind(expected: usize, state: &[f64]) -> Error {
     Error::argument("state", format!("{expected} numbers"), format!("{state:?}"))
 }
 
-/// A number of steps, if there is one.
+/// Returns a number of steps, if it is at least 1.
 fn steps(argument: &'static str, steps: usize) -> Result<usize> {
     if steps > 0 {
         return Ok(steps);

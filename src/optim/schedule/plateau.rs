@@ -1,4 +1,4 @@
-//! A rate that falls when the loss does not.
+//! A learning rate that is reduced when the loss stops falling.
 //!
 //! ```text
 //! a loss is better if it is below best·(1 − threshold)
@@ -11,7 +11,7 @@ use super::{Schedule, not_of_this_kind};
 use crate::error::Result;
 use crate::optim::in_range;
 
-/// A fall after losses that did not fall; see the [module](super).
+/// A reduction after losses that did not improve; see the [module](super).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ReduceOnPlateau {
     gamma: f64,
@@ -31,7 +31,7 @@ struct State {
 }
 
 impl Default for ReduceOnPlateau {
-    /// A tenth of the rate after ten losses that are not better by a ten-thousandth.
+    /// Divides the rate by 10 after ten losses that did not improve by 10⁻⁴ of the best.
     fn default() -> Self {
         Self {
             gamma: 0.1,
@@ -45,7 +45,7 @@ impl Default for ReduceOnPlateau {
 }
 
 impl ReduceOnPlateau {
-    /// The factor γ of a fall.
+    /// Sets the factor γ of a reduction.
     ///
     /// # Errors
     /// Unless 0 ≤ γ < 1.
@@ -54,13 +54,13 @@ impl ReduceOnPlateau {
         Ok(self)
     }
 
-    /// Losses in a row that may be no better.
+    /// Sets the number of losses in a row that may fail to improve.
     pub fn patience(mut self, patience: usize) -> Self {
         self.patience = patience;
         self
     }
 
-    /// The share by which a loss has to be better.
+    /// Sets the relative improvement below which a loss does not count as better.
     ///
     /// # Errors
     /// Unless it lies in 0 ≤ threshold < 1.
@@ -69,7 +69,7 @@ impl ReduceOnPlateau {
         Ok(self)
     }
 
-    /// Losses after a fall that do not count.
+    /// Sets the number of losses after a reduction that do not count.
     pub fn cooldown(mut self, cooldown: usize) -> Self {
         self.cooldown = cooldown;
         self

@@ -1,4 +1,4 @@
-//! Schedules that rise first.
+//! Schedules that begin with a rise.
 //!
 //! ```text
 //! warm-up     (t + 1)/n at t < n, then the other schedule from its step 0
@@ -22,7 +22,7 @@ pub struct Warmup<S> {
 }
 
 impl<S: Schedule> Warmup<S> {
-    /// A rise to 1 in `steps` steps before the first step of `then`.
+    /// Creates a rise to 1 in `steps` steps before the first step of `then`.
     ///
     /// # Errors
     /// Unless `steps` ≥ 1.
@@ -56,7 +56,7 @@ impl<S: Schedule> Schedule for Warmup<S> {
     }
 }
 
-/// One rise and one long fall; the optimiser's rate is the highest.
+/// One rise and one long decay. The rate of the optimiser is the largest.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct OneCycle {
     steps: usize,
@@ -66,7 +66,7 @@ pub struct OneCycle {
 }
 
 impl OneCycle {
-    /// A cycle of `steps` steps in all.
+    /// Creates a cycle of `steps` steps in all.
     ///
     /// # Errors
     /// Unless `steps` ≥ 1.
@@ -75,7 +75,7 @@ impl OneCycle {
         Ok(Self { steps, rise: 0.3, divisor: 25.0, final_divisor: 1e4 })
     }
 
-    /// The share of the steps that rise; 0.3 at first.
+    /// Sets the share of the steps that rise. Default: 0.3.
     ///
     /// # Errors
     /// Unless it lies in 0 ≤ rise < 1.
@@ -84,7 +84,7 @@ impl OneCycle {
         Ok(self)
     }
 
-    /// The highest rate over the first, and the first over the last; 25 and 10⁴ at first.
+    /// Sets the ratios of the largest rate to the first and of the first to the last. Default: 25 and 10⁴.
     ///
     /// # Errors
     /// Unless both are finite and at least 1.
