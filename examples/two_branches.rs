@@ -2,7 +2,7 @@
 //!
 //! An LSTM reads the hours of a day, a linear layer what is fixed about the place; joined, they feed two
 //! heads with a loss each. The model is a composition of layers: no backward pass is written here.
-use ndarray::{Array2, ArrayView2, s};
+use ndarray::{Array2, ArrayView2, Axis, s};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use recurrent::data::Source;
@@ -32,11 +32,10 @@ struct Config {
 fn build(config: &Config) -> Result<TwoBranches> {
     let Config { hidden, fixed, weights } = *config;
     let rng = &mut ChaCha8Rng::seed_from_u64(1);
-    let pooling = TimePooling::new(Pooling::Last, hidden, 1, rng)?;
+    let (pooling, width) = (TimePooling::new(Pooling::Last, hidden, 1, rng)?, hidden + fixed);
     let day = (Lstm::builder(2, hidden).build(rng)?, pooling);
     let place = (Linear::new(3, fixed, rng)?, Activation::tanh());
     let joined = (Branches::new(day, place), Concat::new());
-    let width = hidden + fixed;
     let heads = Heads::new(Linear::new(width, 1, rng)?, Linear::new(width, 2, rng)?);
     let loss = Weighted::new((weights[0], Mse), (weights[1], CrossEntropy::default()))?;
     Ok(Composed::new((joined, heads), loss))
@@ -52,14 +51,9 @@ impl Days {
             let place: [f32; 3] = std::array::from_fn(|_| rng.random_range(-1.0..1.0));
             let hours = (rng.random_range(12..=24), 2); // temperature and humidity of each hour
             let day = Array2::from_shape_simple_fn(hours, || rng.random_range(-1.0..1.0));
-            let (warmth, damp) = (day.slice(s![-6.., 0]).mean(), day.slice(s![-6.., 1]).mean());
-            let (warmth, damp) = (warmth.unwrap_or(0.0), damp.unwrap_or(0.0));
-            (
-                day,
-                place,
-                warmth + 0.5 * place[0] * place[1],
-                usize::from(damp + 0.3 * place[2] < 0.0),
-            )
+            let late = day.slice(s![-6.., ..]).sum_axis(Axis(0)) / 6.0;
+            let dry = usize::from(late[1] + 0.3 * place[2] < 0.0);
+            (day, place, late[0] + 0.5 * place[0] * place[1], dry)
         };
         Self((0..count).map(day).collect())
     }
@@ -84,8 +78,7 @@ fn main() -> Result<()> {
     let config = Config { hidden: 16, fixed: 8, weights: [1.0, 0.5] };
     let (train, test) = (Days::new(800, 2), Days::new(200, 3));
     let mut model = build(&config)?;
-    let trainer = Trainer::new(Adam::new(5e-3)?).epochs(15).batch_size(32);
-    trainer.fit(&mut model, &train, Some(&test))?;
+    Trainer::new(Adam::new(5e-3)?).epochs(15).fit(&mut model, &train, Some(&test))?;
     println!("{}", model.evaluate(&test, 64)?);
 
     let path = std::env::temp_dir().join("two_branches.safetensors");
@@ -100,11 +93,8 @@ fn main() -> Result<()> {
     for hour in hours.values().outer_iter() {
         let day = stream.step(hour)?.to_owned(); // the last step is what the pooling takes
         let (warmth, dry) = heads.forward(&concat.forward(&(day, place.clone()))?)?;
-        println!(
-            "{:+.2}, {}",
-            warmth[[0, 0]],
-            if dry[[0, 1]] > dry[[0, 0]] { "dry" } else { "wet" }
-        );
+        let sky = if dry[[0, 1]] > dry[[0, 0]] { "dry" } else { "wet" };
+        println!("{:+.2}, {sky}", warmth[[0, 0]]);
     }
     Ok(())
 }

@@ -22,14 +22,14 @@ use crate::tensor::activation::{relu_slice, sigmoid_slice, tanh_slice};
 /// A function of each value, without parameters; see the [module](self).
 ///
 /// ```
-/// use ndarray::array;
+/// use ndarray::{Array2, array};
 /// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 /// use recurrent::layer::{Activation, Layer};
 ///
 /// let relu = Activation::<f64>::relu();
 /// let (y, tape) = relu.forward_train(&array![[-1.0, 2.0]], &mut ChaCha8Rng::seed_from_u64(1))?;
 /// assert_eq!(y, array![[0.0, 2.0]]);
-/// let d_x = relu.backward(tape, &array![[5.0, 5.0]], &mut relu.clone())?;
+/// let d_x: Array2<f64> = relu.backward(tape, &array![[5.0, 5.0]], &mut relu.clone())?;
 /// assert_eq!(d_x, array![[0.0, 5.0]]);
 /// # Ok::<(), recurrent::Error>(())
 /// ```

@@ -68,7 +68,7 @@ chains! {
 /// A layer whose input is added to its output: y = x + layer(x).
 ///
 /// ```
-/// use ndarray::{Array2, array};
+/// use ndarray::array;
 /// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 /// use recurrent::Arrays;
 /// use recurrent::layer::{Layer, Linear, Residual};
@@ -162,7 +162,7 @@ where
 /// [`Add`](crate::layer::Add) joins the outputs.
 ///
 /// ```
-/// use ndarray::{Array2, array};
+/// use ndarray::Array2;
 /// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 /// use recurrent::layer::{Branches, Concat, Layer, Linear};
 ///

@@ -59,7 +59,7 @@ pub struct Conv1d<T> {
 }
 
 impl<T: Float> Conv1d<T> {
-    /// A layer with bias, of windows of `kernel_size` steps around each; all parameters uniform on
+    /// Returns a layer with bias, of windows of `kernel_size` steps around each; all parameters uniform on
     /// ±1/√(in_channels·kernel_size).
     ///
     /// # Errors
@@ -76,13 +76,13 @@ impl<T: Float> Conv1d<T> {
         Ok(Self { linear, in_channels, kernel_size, dilation: 1, padding: Padding::Same })
     }
 
-    /// Where a step's window lies.
+    /// Sets where a step's window lies.
     pub fn padding(mut self, padding: Padding) -> Self {
         self.padding = padding;
         self
     }
 
-    /// Steps from one of a window to the next.
+    /// Sets the number of steps from one of a window to the next.
     ///
     /// # Errors
     /// Where it is zero, or a window could not be addressed.

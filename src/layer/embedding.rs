@@ -46,7 +46,7 @@ pub struct Embedding<T> {
 }
 
 impl<T: Float> Embedding<T> {
-    /// A layer for `num_embeddings` tokens, with rows of `embedding_dim` values.
+    /// Returns a layer for `num_embeddings` tokens, with rows of `embedding_dim` values.
     ///
     /// # Errors
     /// Where a size is zero.
@@ -57,8 +57,8 @@ impl<T: Float> Embedding<T> {
         Ok(Self { weight, padding_index: None, frozen: false })
     }
 
-    /// A layer with the given rows `weight` [num_embeddings, embedding_dim]: word vectors from
-    /// elsewhere.
+    /// Returns a layer with the given rows `weight` [num_embeddings, embedding_dim], such as pretrained
+    /// word vectors.
     ///
     /// # Errors
     /// Where a size is zero or a value is not finite.
@@ -68,11 +68,10 @@ impl<T: Float> Embedding<T> {
         Ok(Self { weight, padding_index: None, frozen: false })
     }
 
-    /// Makes the row of `token` zero, and lets it learn nothing: for a token that stands where there
-    /// is none.
+    /// Marks `token` as padding: its row is zero and receives no gradient (PyTorch's `padding_idx`).
     ///
     /// # Errors
-    /// Where there is no such token.
+    /// If there is no such token.
     pub fn padding_index(mut self, token: usize) -> Result<Self> {
         if token >= self.weight.nrows() {
             let expected = format!("less than {} (num_embeddings)", self.weight.nrows());
@@ -83,24 +82,24 @@ impl<T: Float> Embedding<T> {
         Ok(self)
     }
 
-    /// Whether its rows learn nothing: their gradient is then zero. An optimiser with weight decay
+    /// Sets whether the rows are fixed: their gradient is then zero. An optimiser with weight decay
     /// would still shrink them; freeze them by name there.
     pub fn frozen(mut self, frozen: bool) -> Self {
         self.frozen = frozen;
         self
     }
 
-    /// How many tokens there are.
+    /// Returns the number of tokens.
     pub fn num_embeddings(&self) -> usize {
         self.weight.nrows()
     }
 
-    /// Values of a row.
+    /// Returns the number of values of a row.
     pub fn embedding_dim(&self) -> usize {
         self.weight.ncols()
     }
 
-    /// The rows, [num_embeddings, embedding_dim].
+    /// Returns the rows, [num_embeddings, embedding_dim].
     pub fn weight(&self) -> ArrayView2<'_, T> {
         self.weight.view()
     }

@@ -45,7 +45,7 @@ pub struct LayerNorm<T> {
 }
 
 impl<T: Float> LayerNorm<T> {
-    /// A layer for rows of `features` values, with ε = 10⁻⁵.
+    /// Returns a layer for rows of `features` values, with ε = 10⁻⁵.
     ///
     /// # Errors
     /// Where `features` is zero.

@@ -110,7 +110,7 @@ impl<T: Float> Features for Sequences<T> {
 /// The features of both parts of a pair side by side, those of the first part first.
 ///
 /// ```
-/// use ndarray::{Array2, array};
+/// use ndarray::array;
 /// use recurrent::layer::{Concat, Layer};
 ///
 /// let pair = (array![[1.0], [2.0]], array![[3.0, 4.0], [5.0, 6.0]]); // [batch, features] each

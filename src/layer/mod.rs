@@ -31,8 +31,8 @@
 //! let (y, tape) = model.forward_train(&x, &mut rng)?;
 //! assert_eq!(y.dim(), (2, 1)); // [batch, output]
 //! let mut grad = model.zeros_like();
-//! let (d_day, d_fixed) = model.backward(tape, &Array2::ones((2, 1)), &mut grad)?;
-//! assert_eq!((d_day.values().dim(), d_fixed.dim()), ((24, 2, 3), (2, 5)));
+//! let d_x: (Sequences<f32>, Array2<f32>) = model.backward(tape, &Array2::ones((2, 1)), &mut grad)?;
+//! assert_eq!((d_x.0.values().dim(), d_x.1.dim()), ((24, 2, 3), (2, 5)));
 //! # Ok::<(), recurrent::Error>(())
 //! ```
 //!

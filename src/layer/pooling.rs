@@ -24,7 +24,7 @@ use crate::sequences::Sequences;
 use crate::tensor::reduce::softmax;
 use crate::tensor::{Init, Level};
 
-/// How [`TimePooling`] makes one vector of many.
+/// The ways in which [`TimePooling`] makes one vector of many.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -68,7 +68,7 @@ pub struct TimePooling<T> {
 }
 
 impl<T: Float> TimePooling<T> {
-    /// Pooling of `features` values a step, which are those of `directions` walks side by side: 2 for a
+    /// Returns pooling of `features` values a step, which are those of `directions` walks side by side: 2 for a
     /// bidirectional network. A query begins uniform on ±1/√features; other kinds draw nothing.
     ///
     /// # Errors
@@ -92,7 +92,7 @@ impl<T: Float> TimePooling<T> {
         Ok(Self { kind, features, directions, query })
     }
 
-    /// How it makes one vector of many.
+    /// Returns the way in which it makes one vector of many.
     pub fn kind(&self) -> Pooling {
         self.kind
     }

@@ -47,7 +47,7 @@ pub struct WeightDrop {
 }
 
 impl WeightDrop {
-    /// Weight drop with probability `p` on the arrays that match `pattern`, a name in which `*` stands
+    /// Returns weight drop with probability `p` on the arrays that match `pattern`, a name in which `*` stands
     /// for anything.
     ///
     /// # Errors

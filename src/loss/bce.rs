@@ -46,7 +46,7 @@ impl From<BceWithLogits> for Vec<f64> {
 }
 
 impl BceWithLogits {
-    /// The weight w of a yes for each feature: above 1 where a yes is rare.
+    /// Sets the weight w of a yes for each feature: above 1 where a yes is rare.
     ///
     /// # Errors
     /// Unless each is finite and at least 0. The loss fails where there is not one for each feature.

@@ -55,18 +55,18 @@ pub struct CrossEntropy {
 }
 
 impl CrossEntropy {
-    /// Rows of this class count nothing. It need not be one of the logits' classes.
+    /// Sets the class whose rows count nothing. It need not be one of the logits' classes.
     pub fn ignore_index(mut self, class: usize) -> Self {
         self.ignore_index = Some(class);
         self
     }
 
-    /// The class that counts nothing.
+    /// Returns the class that counts nothing.
     pub fn ignored(&self) -> Option<usize> {
         self.ignore_index
     }
 
-    /// The part ε of each row's target that is spread over all classes.
+    /// Sets the part ε of each row's target that is spread over all classes.
     pub fn label_smoothing(mut self, epsilon: f64) -> Result<Self> {
         if !(0.0..=1.0).contains(&epsilon) {
             return Err(Error::argument("label_smoothing", "0 ≤ ε ≤ 1", epsilon));
@@ -75,7 +75,7 @@ impl CrossEntropy {
         Ok(self)
     }
 
-    /// The weight of each class.
+    /// Sets the weight of each class.
     pub fn class_weights(mut self, weights: Vec<f64>) -> Result<Self> {
         match weights.iter().position(|weight| !(weight.is_finite() && *weight >= 0.0)) {
             Some(class) => {

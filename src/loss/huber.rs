@@ -51,7 +51,7 @@ impl Default for Huber {
 }
 
 impl Huber {
-    /// An error that is squared up to δ = `delta`.
+    /// Returns the error that is squared up to δ = `delta`.
     ///
     /// # Errors
     /// Unless δ is finite and above 0.

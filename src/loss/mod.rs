@@ -61,9 +61,11 @@ fn check_pair<P: Batch>(predicted: &P, target: &P) -> Result<()> {
 
 /// Fails unless both have the same lengths, and there is a step.
 fn check_steps<P: Batch>(predicted: &P, target: &P) -> Result<()> {
-    if predicted.lengths() != target.lengths() {
-        let expected = format!("the lengths {:?} of predicted", predicted.lengths());
-        return Err(Error::argument("target", expected, format!("{:?}", target.lengths())));
+    if let (Some(lengths), Some(got)) = (predicted.lengths(), target.lengths())
+        && lengths != got
+    {
+        let expected = format!("the lengths {lengths:?} of predicted");
+        return Err(Error::argument("target", expected, format!("{got:?}")));
     }
     match predicted.steps() {
         0 => Err(Error::argument("predicted", "at least one step", "empty sequences alone")),

@@ -48,7 +48,7 @@ impl From<Quantile> for Vec<f64> {
 }
 
 impl Quantile {
-    /// The loss of the given levels q.
+    /// Returns the loss of the given levels q.
     ///
     /// # Errors
     /// Unless there is one, and each lies between 0 and 1.
@@ -59,7 +59,7 @@ impl Quantile {
         Err(Error::argument("levels", "levels between 0 and 1", format!("{levels:?}")))
     }
 
-    /// The levels.
+    /// Returns the levels.
     pub fn levels(&self) -> &[f64] {
         &self.levels
     }

@@ -106,12 +106,12 @@ where
         &self.config.own.loss
     }
 
-    /// How many classes there are.
+    /// Returns the number of classes.
     pub fn classes(&self) -> usize {
         self.config.output_size
     }
 
-    /// The probability of each class, [batch, classes]; NaN where the values of a sequence are.
+    /// Returns the probability of each class, [batch, classes]; NaN where the values of a sequence are.
     ///
     /// # Errors
     /// Where `x` does not fit or a sequence is empty.
@@ -119,7 +119,7 @@ where
         Ok(probabilities_of(self.body.outputs(x)?))
     }
 
-    /// The likeliest class of each sequence.
+    /// Returns the likeliest class of each sequence.
     ///
     /// # Errors
     /// Where `x` does not fit, a sequence is empty or a result is NaN.
@@ -175,7 +175,7 @@ where
         likeliest(self.probabilities(x)?.view(), k, labels)
     }
 
-    /// `batch` sequences step by step, each with the probabilities of the classes so far.
+    /// Returns a stream of `batch` sequences step by step, each with the probabilities of the classes so far.
     ///
     /// # Errors
     /// Where the model is bidirectional or `batch` is zero.
@@ -242,7 +242,7 @@ where
 pub struct ClassifierStream<'m, C: Cell>(PooledStream<'m, C>);
 
 impl<T: Float, C: Cell<Elem = T>> ClassifierStream<'_, C> {
-    /// The probability of each class after one more step `x_t` [batch, input], [batch, classes]; NaN from
+    /// Returns the probability of each class after one more step `x_t` [batch, input], [batch, classes]; NaN from
     /// a step on whose values are. [`argmax`](crate::decode::argmax) of a row is the likeliest class.
     ///
     /// # Errors
@@ -251,7 +251,7 @@ impl<T: Float, C: Cell<Elem = T>> ClassifierStream<'_, C> {
         Ok(probabilities_of(self.0.step(Step::Values(x_t))?))
     }
 
-    /// The same after one more token of each sequence.
+    /// Returns the same after one more token of each sequence.
     ///
     /// # Errors
     /// Where the tokens do not fit; the stream is then as before.
@@ -259,7 +259,7 @@ impl<T: Float, C: Cell<Elem = T>> ClassifierStream<'_, C> {
         Ok(probabilities_of(self.0.step(Step::Tokens(tokens))?))
     }
 
-    /// Another stream that goes on from here by itself.
+    /// Returns an independent stream that continues from here.
     pub fn fork(&self) -> Self {
         Self(self.0.fork())
     }

@@ -108,7 +108,7 @@ pub trait Shape: Arrays {
 /// | [`embedding_dim`](Self::embedding_dim) | none: the input as it is | at least 1; the input is then tokens |
 /// | [`dropout`](Self::dropout) | 0 | 0 ≤ p < 1 |
 /// | [`cell_options`](Self::cell_options) | the cell's | the cell's |
-/// | [`recurrent`](Self::recurrent) | | all else that the recurrent layers can be told |
+/// | [`recurrent`](Self::recurrent) | | all other options of the recurrent layers |
 /// | [`vocabulary`](Self::vocabulary), [`scaler`](Self::scaler), [`labels`](Self::labels) | none | as many as inputs, or outputs |
 ///
 /// A kind of model has options of its own beside them: pooling, loss.
@@ -135,7 +135,7 @@ impl<M: Shape> ModelBuilder<M> {
         }
     }
 
-    /// The width of each recurrent layer.
+    /// Sets the width of each recurrent layer.
     pub fn hidden_size(self, hidden_size: usize) -> Self {
         self.recurrent(|layers| {
             let count = layers.num_layers;
@@ -143,22 +143,22 @@ impl<M: Shape> ModelBuilder<M> {
         })
     }
 
-    /// How many recurrent layers.
+    /// Sets the number of recurrent layers.
     pub fn num_layers(self, num_layers: usize) -> Self {
         self.recurrent(|layers| layers.num_layers(num_layers))
     }
 
-    /// Whether each layer also walks backward in time: for sequences that are there as a whole.
+    /// Sets whether each layer also runs backward in time, which needs whole sequences.
     pub fn bidirectional(self, bidirectional: bool) -> Self {
         self.recurrent(|layers| layers.bidirectional(bidirectional))
     }
 
-    /// The options of the cells.
+    /// Sets the options of the cells.
     pub fn cell_options(self, options: <M::Cell as Cell>::Options) -> Self {
         self.recurrent(|layers| layers.options(options))
     }
 
-    /// Sets what else the recurrent layers can be told: initial weights, a learned initial state.
+    /// Sets other options of the recurrent layers: initial weights, a learned initial state.
     pub fn recurrent(
         mut self,
         set: impl FnOnce(sequence::RecurrentBuilder<M::Cell>) -> sequence::RecurrentBuilder<M::Cell>,
@@ -167,40 +167,39 @@ impl<M: Shape> ModelBuilder<M> {
         self
     }
 
-    /// The input is tokens, `input_size` of them, and each is a row of this width that is learned.
+    /// Makes the input tokens, `input_size` of them, each embedded as a learned row of this width.
     pub fn embedding_dim(mut self, embedding_dim: usize) -> Self {
         self.config.embedding_dim = Some(embedding_dim);
         self
     }
 
-    /// The probability with which training drops what a recurrent layer says, before the next layer
-    /// and before the head.
+    /// Sets the probability of dropout on the outputs of each recurrent layer, before the next layer and
+    /// before the head.
     pub fn dropout(mut self, p: f64) -> Self {
         self.config.dropout = p;
         self
     }
 
-    /// The vocabulary of the tokens that it reads, to keep with it.
+    /// Sets the vocabulary of the input tokens, which is saved with the model.
     pub fn vocabulary(mut self, vocabulary: Vocabulary) -> Self {
         self.config.vocabulary = Some(vocabulary);
         self
     }
 
-    /// The scaler of the values that it reads: it is then told, in training and in use, values as they
-    /// come, and scales them itself. What [`Dataset::scaled`](crate::data::Dataset::scaled) has scaled
-    /// needs none.
+    /// Sets the scaler of the input values. The model then takes unscaled values, in training and in
+    /// use, and scales them itself. Data of [`Dataset::scaled`](crate::data::Dataset::scaled) need none.
     pub fn scaler(mut self, scaler: Scaler) -> Self {
         self.config.scaler = Some(scaler);
         self
     }
 
-    /// What its outputs are called, in their order, to keep with it.
+    /// Sets the names of the outputs, in their order, which are saved with the model.
     pub fn labels<S: AsRef<str>>(mut self, labels: &[S]) -> Self {
         self.config.labels = Some(labels.iter().map(|label| label.as_ref().to_owned()).collect());
         self
     }
 
-    /// The model, with weights drawn from `rng`.
+    /// Returns the model, with weights drawn from `rng`.
     ///
     /// # Errors
     /// Where an option lies outside its range, or what is kept does not fit input or output.
@@ -262,27 +261,27 @@ pub(super) fn format_error(path: &Path, problem: String) -> Error {
 macro_rules! shape_calls {
     ([$($loss:tt)*] $model:ty, [$($own:ty)?], $($network:ident).+, $body:ident $(, $more:ident)?) => {
         impl<T: $crate::Float, C: $crate::cell::Cell<Elem = T>, $($loss)*> $model {
-            /// The layer that makes rows of tokens, if there is one.
+            /// Returns the embedding of tokens, if there is one.
             pub fn embedding(&self) -> Option<&$crate::layer::Embedding<T>> {
                 self.$($network).+.embedding.as_ref()
             }
 
-            /// The recurrent layers.
+            /// Returns the recurrent layers.
             pub fn recurrent(&self) -> &$crate::Recurrent<C> {
                 &self.$($network).+.recurrent
             }
 
-            /// The layer that makes the outputs.
+            /// Returns the layer of the outputs.
             pub fn head(&self) -> &$crate::layer::Linear<T> {
                 &self.$($network).+.head
             }
 
-            /// The vocabulary that was kept with it.
+            /// Returns the vocabulary that is saved with the model.
             pub fn vocabulary(&self) -> Option<&$crate::data::Vocabulary> {
                 self.config.vocabulary.as_ref()
             }
 
-            /// The scaler that was kept with it.
+            /// Returns the scaler that is saved with the model.
             pub fn scaler(&self) -> Option<&$crate::data::Scaler> {
                 self.config.scaler.as_ref()
             }
@@ -299,9 +298,9 @@ macro_rules! shape_calls {
                 $crate::model::encoded(self.vocabulary(), texts)
             }
 
-            /// What its outputs are called, in their order; nothing where nothing was kept.
+            /// Returns the names of the outputs, in their order; empty if none were set.
             pub fn labels(&self) -> &[String] {
-                self.config.labels.as_deref().unwrap_or_default()
+                self.config.labels.as_deref().unwrap_or(&[])
             }
 
             /// Writes the model with all that it takes to use it again, its configuration and what is
@@ -317,11 +316,11 @@ macro_rules! shape_calls {
                 $crate::model::config::save(self, path.as_ref())
             }
 
-            /// The model in the file `path`.
+            /// Reads the model in the file `path`.
             ///
             /// # Errors
-            /// Where the file cannot be read, or holds another kind of model, another cell or another
-            /// element type.
+            /// If the file cannot be read, or holds another kind of model, another cell, loss or element
+            /// type.
             pub fn load(path: impl AsRef<std::path::Path>) -> $crate::Result<Self>
             where
                 C::Options: serde::de::DeserializeOwned,

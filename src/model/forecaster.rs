@@ -202,7 +202,7 @@ where
         Ok(forecast)
     }
 
-    /// `batch` series step by step, each with what follows from there.
+    /// Returns a stream of `batch` series step by step, each with what follows from there.
     ///
     /// # Errors
     /// Where the model is bidirectional or `batch` is zero.
@@ -351,7 +351,7 @@ impl<T: Float, C: Cell<Elem = T>> ForecasterStream<'_, C> {
         scaled_back(self.of_outputs, self.width, outputs)
     }
 
-    /// Another stream that goes on from here by itself.
+    /// Returns an independent stream that continues from here.
     pub fn fork(&self) -> Self {
         Self { of_outputs: self.of_outputs, width: self.width, stream: self.stream.fork() }
     }

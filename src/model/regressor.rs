@@ -107,7 +107,7 @@ where
         self.body.outputs(x)
     }
 
-    /// `batch` sequences step by step, each with its numbers so far.
+    /// Returns a stream of `batch` sequences step by step, each with its numbers so far.
     ///
     /// # Errors
     /// Where the model is bidirectional or `batch` is zero.
@@ -174,7 +174,7 @@ where
 pub struct RegressorStream<'m, C: Cell>(PooledStream<'m, C>);
 
 impl<T: Float, C: Cell<Elem = T>> RegressorStream<'_, C> {
-    /// The numbers after one more step `x_t` [batch, input], [batch, outputs · levels].
+    /// Returns the numbers after one more step `x_t` [batch, input], [batch, outputs · levels].
     ///
     /// # Errors
     /// Where `x_t` does not fit; the stream is then as before.
@@ -182,7 +182,7 @@ impl<T: Float, C: Cell<Elem = T>> RegressorStream<'_, C> {
         self.0.step(Step::Values(x_t))
     }
 
-    /// The same after one more token of each sequence.
+    /// Returns the same after one more token of each sequence.
     ///
     /// # Errors
     /// Where the tokens do not fit; the stream is then as before.
@@ -190,7 +190,7 @@ impl<T: Float, C: Cell<Elem = T>> RegressorStream<'_, C> {
         self.0.step(Step::Tokens(tokens))
     }
 
-    /// Another stream that goes on from here by itself.
+    /// Returns an independent stream that continues from here.
     pub fn fork(&self) -> Self {
         Self(self.0.fork())
     }

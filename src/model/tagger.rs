@@ -89,12 +89,12 @@ where
         &self.config.own.loss
     }
 
-    /// How many classes there are.
+    /// Returns the number of classes.
     pub fn classes(&self) -> usize {
         self.config.output_size
     }
 
-    /// The probability of each class at each step, [time, batch, classes]; zero in the padding.
+    /// Returns the probability of each class at each step, [time, batch, classes]; zero in the padding.
     ///
     /// # Errors
     /// Where `x` does not fit.
@@ -110,7 +110,7 @@ where
         Ok(p)
     }
 
-    /// The likeliest class at each step of each sequence.
+    /// Returns the likeliest class at each step of each sequence.
     ///
     /// # Errors
     /// Where `x` does not fit or a result is NaN.
@@ -149,7 +149,7 @@ where
             .collect())
     }
 
-    /// `batch` sequences step by step.
+    /// Returns a stream of `batch` sequences step by step.
     ///
     /// # Errors
     /// Where the model is bidirectional or `batch` is zero.
@@ -217,7 +217,7 @@ pub struct TaggerStream<'m, C: Cell> {
 }
 
 impl<T: Float, C: Cell<Elem = T>> TaggerStream<'_, C> {
-    /// The probability of each class at the next step `x_t` [batch, input], [batch, classes].
+    /// Returns the probability of each class at the next step `x_t` [batch, input], [batch, classes].
     ///
     /// # Errors
     /// Where `x_t` does not fit; the stream is then as before.
@@ -225,7 +225,7 @@ impl<T: Float, C: Cell<Elem = T>> TaggerStream<'_, C> {
         self.advance(Step::Values(x_t))
     }
 
-    /// The same at the next token of each sequence.
+    /// Returns the same at the next token of each sequence.
     ///
     /// # Errors
     /// Where the tokens do not fit; the stream is then as before.
@@ -233,7 +233,7 @@ impl<T: Float, C: Cell<Elem = T>> TaggerStream<'_, C> {
         self.advance(Step::Tokens(tokens))
     }
 
-    /// Another stream that goes on from here by itself.
+    /// Returns an independent stream that continues from here.
     pub fn fork(&self) -> Self {
         Self { head: self.head, stream: self.stream.fork() }
     }
