@@ -70,7 +70,7 @@ pub trait Arrays: Clone {
 
     /// Sets every value.
     fn fill(&mut self, value: Self::Elem) {
-        fill_all(views_mut(self), value);
+        self.for_each_mut(&mut |_, array| fill_one(array, value));
     }
 
     /// Returns the names of the arrays, in order.
@@ -134,7 +134,7 @@ fn collect_mut<'v, 'a, T: Float>(
 per_float! {
     fn push<'a, T>(views: &mut Views<'a, T>, name: &str, array: ArrayViewD<'a, T>) = push_one;
     fn push_mut<'a, T>(views: &mut ViewsMut<'a, T>, name: &str, array: ArrayViewMutD<'a, T>) = push_one_mut;
-    fn fill_all<'a, T>(views: ViewsMut<'a, T>, value: T) = fill_each;
+    fn fill_one<'a, T>(array: ArrayViewMutD<'a, T>, value: T) = fill;
     fn names_of<'a, T>(views: Views<'a, T>) -> Vec<String> = names_of_each;
     fn count_of<'a, T>(views: Views<'a, T>) -> usize = count_of_each;
     /// Fails at the first NaN or infinity, naming its array.
@@ -167,8 +167,8 @@ fn push_one_mut<'a, T: Float>(
     views.push((name.to_owned(), array));
 }
 
-fn fill_each<T: Float>(views: ViewsMut<'_, T>, value: T) {
-    views.into_iter().for_each(|(_, mut array)| array.fill(value));
+fn fill<T: Float>(mut array: ArrayViewMutD<'_, T>, value: T) {
+    array.fill(value);
 }
 
 fn names_of_each<T: Float>(views: Views<'_, T>) -> Vec<String> {

@@ -76,6 +76,42 @@ pub use sequence::{
 };
 pub use sequences::Sequences;
 
+/// The crates of arrays and of random numbers that appear in this crate's interface, in the same versions.
+pub use {ndarray, rand, rand_chacha};
+
+pub use cell::{
+    CoupledLstmCell, GruCell, LayerNormLstmCell, LstmCell, PeepholeLstmCell, ProjectedLstmCell,
+    RnnCell,
+};
+
+/// The names that most programs need: `use recurrent::prelude::*;`.
+pub mod prelude {
+    pub use ndarray::{self, Array1, Array2, Array3, Axis, array};
+    pub use rand_chacha::ChaCha8Rng;
+    pub use rand_chacha::rand_core::SeedableRng;
+
+    pub use super::{
+        Arrays, Error, Float, Gru, GruCell, Lstm, LstmCell, Recurrent, Result, Rnn, RnnCell,
+        Sequences, State, arrays,
+    };
+    #[cfg(feature = "csv")]
+    pub use crate::data::Table;
+    pub use crate::data::{Dataset, Scaler, Source, Texts, Unit, Vocabulary, Windows, split};
+    pub use crate::decode::{Sampling, argmax};
+    pub use crate::layer::{
+        Activation, Dropout, Embedding, Layer, LayerNorm, Linear, Pooling, TimePooling,
+    };
+    pub use crate::loss::{BceWithLogits, CrossEntropy, Huber, Loss, Mae, Mse, Quantile};
+    pub use crate::model::{
+        Composed, Forecaster, SequenceClassifier, SequenceGenerator, SequenceRegressor,
+        SequenceTagger,
+    };
+    pub use crate::optim::{Adam, AdamW, Optimizer, Sgd};
+    #[cfg(feature = "progress")]
+    pub use crate::train::progress;
+    pub use crate::train::{Model, Trainer};
+}
+
 /// Every program in README.md compiles and runs.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -9,6 +9,7 @@ use crate::arrays::{scale_all, views_mut};
 use crate::data::Source;
 use crate::error::{Error, Result};
 use crate::float::Float;
+use crate::memory::Reserve;
 use crate::optim::{Ema, clip_global_norm, clip_value};
 use crate::train::resume::State;
 use crate::train::run::Settings;
@@ -31,6 +32,8 @@ impl<T: Float, M: Model<Elem = T>> Trainer<'_, M> {
         train: &dyn Source<M::Batch>,
         valid: Option<&dyn Source<M::Batch>>,
     ) -> Result<History> {
+        // What a batch drops is memory for the next.
+        let _reserve = Reserve::default();
         let every = self.checkpoint.as_ref().and_then(|checkpoint| checkpoint.every);
         let described = (&self.optimizer.options(), &model.options());
         let settings = self.course.settings(described, train.len(), every)?;

@@ -6,8 +6,9 @@ use cell::MinimalGatedUnit;
 use ndarray::{Array3, Axis};
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 use recurrent::check::GradientCheck;
+use recurrent::loss::{Loss, Mse};
 use recurrent::optim::Adam;
-use recurrent::{Arrays, Recurrent, Result, Sequences, loss::Mse};
+use recurrent::{Arrays, Recurrent, Result, Sequences};
 
 fn main() -> Result<()> {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
@@ -20,12 +21,11 @@ fn main() -> Result<()> {
 
     // The gradient, against finite differences.
     let (output, _, tape) = network.forward_train(&x, None, &mut rng)?;
-    let (first, d_output) = Mse.sequences(&output, &target)?;
+    let (first, d_output) = Mse.loss(&output, &target)?;
     let mut grad = network.zeros_like();
     network.backward(tape, &d_output, None, &mut grad)?;
-    let report = GradientCheck::default().run(&network, &grad, |network| {
-        Ok(Mse.sequences(&network.forward(&x, None)?.0, &target)?.0)
-    })?;
+    let report = GradientCheck::default()
+        .run(&network, &grad, |network| Ok(Mse.loss(&network.forward(&x, None)?.0, &target)?.0))?;
     assert!(report.relative_error < 1e-6, "{report}");
 
     // Training.
@@ -33,7 +33,7 @@ fn main() -> Result<()> {
     let mut last = first;
     for _ in 0..100 {
         let (output, _, tape) = network.forward_train(&x, None, &mut rng)?;
-        let (loss, d_output) = Mse.sequences(&output, &target)?;
+        let (loss, d_output) = Mse.loss(&output, &target)?;
         let mut grad = network.zeros_like();
         network.backward(tape, &d_output, None, &mut grad)?;
         adam.step(&mut network, &grad)?;
