@@ -6,12 +6,13 @@ use ndarray::{Array, ArrayBase, ArrayViewD, ArrayViewMutD, Dimension, IxDyn, Raw
 use crate::error::{Error, Result};
 use crate::float::{Float, per_float};
 
-/// What [`Arrays::for_each`] calls for each array with its name and values.
+/// The function that [`Arrays::for_each`] calls with the name and values of each array.
 pub type Visit<'f, 'a, T> = dyn FnMut(&str, ArrayViewD<'a, T>) + 'f;
-/// What [`Arrays::for_each_mut`] calls for each array with its name and values.
+/// The function that [`Arrays::for_each_mut`] calls with the name and values of each array.
 pub type VisitMut<'f, 'a, T> = dyn FnMut(&str, ArrayViewMutD<'a, T>) + 'f;
 
-/// What [`Arrays::zip_mut`] calls for each array with its name, its values and those of the other.
+/// The function that [`Arrays::zip_mut`] calls with the name of each array, its values and those of the
+/// other bundle.
 pub type VisitPair<'f, T> = dyn FnMut(&str, ArrayViewMutD<'_, T>, ArrayViewD<'_, T>) + 'f;
 
 /// A bundle of arrays, each with a name; two walks over it are all that an owner writes.
@@ -247,7 +248,7 @@ fn check_shapes(
     }
 }
 
-/// Whether `name` is what `pattern` says, in which `*` stands for anything, nothing included.
+/// Returns whether `name` matches `pattern`, in which `*` matches any text, also none.
 ///
 /// ```
 /// use recurrent::arrays::matches;
@@ -278,7 +279,7 @@ impl<T: Float, D: Dimension> Arrays for Array<T, D> {
     }
 }
 
-/// What may be absent, such as a bias, is a bundle of its arrays or of none.
+/// A bundle that may be absent, such as a bias, has its arrays or none.
 impl<T: Float, A: Arrays<Elem = T>> Arrays for Option<A> {
     type Elem = T;
 

@@ -1,4 +1,4 @@
-//! [`Error`]: what went wrong, naming the argument, what was expected and what came.
+//! [`Error`]: names the argument, the expected and the given value.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,7 +7,8 @@ use std::path::PathBuf;
 /// The result of every fallible call of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What a user's input can do wrong. Nothing is changed, and nothing is lost, where one is returned.
+/// Everything that can be wrong with a user's input. A call that returns an error leaves its arguments
+/// unchanged.
 ///
 /// As `Debug` it is the same sentence, which is what a `main` that returns it prints.
 #[derive(thiserror::Error)]
@@ -20,9 +21,9 @@ pub enum Error {
         argument: Cow<'static, str>,
         /// The shape that the call needs.
         expected: Vec<usize>,
-        /// What the axes mean, in order.
+        /// The meaning of the axes, in order.
         axes: &'static str,
-        /// The shape that came.
+        /// The shape that was given.
         got: Vec<usize>,
     },
 
@@ -31,9 +32,9 @@ pub enum Error {
     Argument {
         /// The argument by name.
         argument: Cow<'static, str>,
-        /// What is allowed, in words.
+        /// The allowed values, in words.
         expected: String,
-        /// What came.
+        /// The given value.
         got: String,
     },
 
@@ -42,7 +43,7 @@ pub enum Error {
     NonFinite {
         /// The parameter or quantity by name.
         name: String,
-        /// Where the first such value stands, in row-major order.
+        /// The index of the first such value, in row-major order.
         index: usize,
         /// The value.
         value: f64,
@@ -53,9 +54,9 @@ pub enum Error {
     Structure {
         /// The argument by name.
         argument: &'static str,
-        /// Name and shape of the array that should stand here.
+        /// The name and shape of the expected array.
         expected: String,
-        /// Name and shape of the array that stands here, or `nothing`.
+        /// The name and shape of the given array, or `nothing`.
         got: String,
     },
 
@@ -90,7 +91,7 @@ pub enum Error {
         path: PathBuf,
         /// The format's name.
         format: &'static str,
-        /// What is wrong, in words.
+        /// The problem, in words.
         problem: String,
     },
 
@@ -103,9 +104,9 @@ pub enum Error {
         line: u64,
         /// The column's name, or none where the whole line is meant.
         column: Option<String>,
-        /// What should stand there, in words.
+        /// The expected content, in words.
         expected: String,
-        /// What stands there.
+        /// The content.
         got: String,
     },
 
@@ -125,7 +126,7 @@ pub enum Error {
         epoch: usize,
         /// Optimiser steps that were made before.
         step: usize,
-        /// What failed.
+        /// The problem, in words.
         source: Box<Error>,
     },
 }
@@ -155,7 +156,7 @@ impl Error {
     }
 }
 
-/// Fails with [`Error::Shape`] unless `got` is `expected`; `axes` says what the axes mean.
+/// Fails with [`Error::Shape`] unless `got` is `expected`; `axes` are the meanings of the axes.
 pub fn check_shape(
     argument: impl Into<Cow<'static, str>>,
     axes: &'static str,

@@ -7,7 +7,7 @@ pub(super) struct BadQuote {
     pub(super) line: u64,
     /// The beginning of the cell.
     pub(super) cell: String,
-    /// What should be there.
+    /// The expected content.
     pub(super) expected: &'static str,
 }
 

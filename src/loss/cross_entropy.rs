@@ -179,7 +179,7 @@ impl<T: Float> Loss<Sequences<T>> for CrossEntropy {
     }
 }
 
-/// What all rows of one call share.
+/// The values that all rows of one call share.
 struct Sweep<'a, T: Float> {
     loss: &'a CrossEntropy,
     width: usize,

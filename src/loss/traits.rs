@@ -48,7 +48,7 @@ use crate::sequences::Sequences;
     note = "the losses of this crate take `Array2<T>` [batch, features] and `Sequences<T>`; `Weighted` takes pairs"
 )]
 pub trait Loss<P> {
-    /// What predictions are compared with.
+    /// The type of the targets.
     type Target;
 
     /// Returns the mean loss, and its gradient with respect to `predicted`.

@@ -19,7 +19,7 @@ use crate::train::Model;
 /// [`Model`] without any code of its own.
 ///
 /// `X` is the input of the layer; a batch is the pair of input and target. A loss implements
-/// [`Scored`], which also says what the model is judged by.
+/// [`Scored`], which also names the model's metrics.
 ///
 /// ```
 /// # let path = std::env::temp_dir().join(format!("recurrent-doc-composed-{}", std::process::id()));
@@ -64,7 +64,7 @@ pub struct Composed<X, L, C> {
 }
 crate::arrays!([X, L: Layer<X>, C: Clone] Composed<X, L, C>: L::Elem { ..layer });
 
-/// What the file of a model says of it.
+/// The description of the model in a file.
 #[derive(Serialize, Deserialize)]
 struct About<S> {
     model: String,

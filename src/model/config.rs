@@ -16,7 +16,8 @@ use crate::io::{Reader, Writer};
 use crate::layer::Pooling;
 use crate::sequence;
 
-/// What a model is, beside its weights: what its file says of it. `E` is what its kind alone has.
+/// The configuration of a model, which its file keeps beside the weights. `E` are the options of one
+/// kind of model alone.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(bound(
     serialize = "C::Options: Serialize, E: Serialize",
@@ -88,13 +89,13 @@ pub trait Shape: Arrays {
     type Cell: Cell<Elem = Self::Elem>;
     /// Its name in files.
     const NAME: &'static str;
-    /// What this kind alone has.
+    /// The options of this kind of model alone.
     type Own: Clone + Debug;
 
     /// A model with weights drawn from `rng`.
     fn assemble(config: Config<Self::Cell, Self::Own>, rng: &mut dyn Rng) -> Result<Self>;
 
-    /// What it was made by.
+    /// Returns the configuration that the model was built by.
     fn config(&self) -> &Config<Self::Cell, Self::Own>;
 }
 
@@ -209,7 +210,7 @@ impl<M: Shape> ModelBuilder<M> {
     }
 }
 
-/// What a file says of the model in it.
+/// The description of the model in a file.
 #[derive(Serialize, Deserialize)]
 struct About<S> {
     model: String,

@@ -1,7 +1,7 @@
 //! The sequence shapes, ready to train: a builder for sizes and options, a loop that fits it
 //! ([`Trainer`](crate::train::Trainer)), one file that holds all it takes to use it again.
 //!
-//! | file | model | shape | says |
+//! | file | model | shape | output |
 //! |---|---|---|---|
 //! | `classifier` | [`SequenceClassifier`] | many to one | a class for each sequence |
 //! | `regressor` | [`SequenceRegressor`] | many to one | numbers for each sequence |

@@ -7,7 +7,7 @@
 /// Multiply-adds of a part, at least: some 100 µs of work, about what a sleeping thread takes to wake.
 const MIN_WORK: usize = 1 << 23;
 
-/// What it costs to move a value that is not in the first-level cache, in multiply-adds.
+/// The cost of moving a value that is not in the first-level cache, in multiply-adds.
 pub(crate) const COPY_WORK: usize = 16;
 
 /// Into how many parts to split `items` independent items of `work` multiply-adds in all, where a

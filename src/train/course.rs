@@ -77,7 +77,7 @@ impl Course<'_> {
             || patience.is_some_and(|patience| self.run.stale >= patience)
     }
 
-    /// Takes what a checkpoint holds, and tells the callbacks.
+    /// Restores the course from a checkpoint, and calls the callbacks.
     pub(super) fn resume(&mut self, run: Run) -> Result<ControlFlow<()>> {
         if let Some((schedule, _)) = &mut self.schedule {
             schedule.restore(&numbers(&run.schedule))?;
