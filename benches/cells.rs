@@ -1,5 +1,6 @@
 //! Each cell over whole sequences, forward alone and forward with backward, in GF/s beside the
-//! machine's peak. One layer, one direction, one thread unless `RAYON_NUM_THREADS` says otherwise.
+//! machine's peak. One layer, one direction, one thread unless `RAYON_NUM_THREADS` says otherwise. At
+//! the end, the time of each cell per multiply-add over the LSTM's, at batches of 32 and more.
 #![allow(missing_docs)]
 
 #[path = "support/measure.rs"]
@@ -17,8 +18,10 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rate::{measure_rate, set_threads};
 use recurrent::cell::{
-    Cell, CoupledLstmCell, GruCell, LayerNormLstmCell, LstmCell, PeepholeLstmCell, RnnCell,
+    Cell, CoupledLstmCell, GruCell, LayerNormLstmCell, LstmCell, PeepholeLstmCell,
+    ProjectedLstmCell, ProjectedLstmOptions, RnnCell,
 };
+use recurrent::memory::Reserve;
 use recurrent::{Arrays, Float, Recurrent, Sequences};
 
 /// Time, batch, input, hidden.
@@ -32,45 +35,89 @@ const SIZES: &[(usize, usize, usize, usize)] = &[
     (28, 128, 28, 128),
 ];
 
-fn cell<T: Float, C: Cell<Elem = T>>(criterion: &mut Criterion, name: &str, peak: f64) {
+/// Seconds per multiply-add of a cell, by size and direction of the pass.
+type Costs = Vec<(String, f64)>;
+
+/// Measures one cell at all sizes; `options` are those for a hidden size.
+fn cell<T: Float, C: Cell<Elem = T>>(
+    criterion: &mut Criterion,
+    name: &str,
+    peak: f64,
+    options: impl Fn(usize) -> C::Options,
+) -> Costs {
+    let mut costs = Vec::new();
     let mut group = criterion.benchmark_group(format!("{name}/{}", T::NAME));
     for &(time, batch, input, hidden) in SIZES {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
-        let net: Recurrent<C> = match Recurrent::builder(input, hidden).build(&mut rng) {
-            Ok(net) => net,
-            Err(error) => return println!("{name}: {error}"),
-        };
+        let builder = Recurrent::builder(input, hidden).options(options(hidden));
+        let net: Recurrent<C> = builder.build(&mut rng).expect("sizes in range");
         let mut values = |width| {
             let shape = (time, batch, width);
             Array3::from_shape_simple_fn(shape, || T::from_f64(rng.random_range(-1.0..1.0)))
         };
-        let (x, d_output) = (Sequences::full(values(input)), values(net.output_size()));
-        let Ok(x) = x else { return };
+        let output = net.output_size();
+        let x = Sequences::full(values(input)).expect("sizes in range");
+        let d_output = values(output);
         let gates = net.cells()[0].weights().weight_ih.nrows();
-        let work = time * batch * gates * (input + net.output_size());
+        let projection = if output < hidden { output * hidden } else { 0 };
+        let work = time * batch * (gates * (input + output) + projection);
         let size = format!("T {time}, B {batch}, I {input}, H {hidden}");
-        measure_rate(&mut group, &format!("forward, {size}"), work, peak, || {
+        let forward = measure_rate(&mut group, &format!("forward, {size}"), work, peak, || {
             assert!(net.forward(&x, None).is_ok());
         });
         let mut grad = net.zeros_like();
-        measure_rate(&mut group, &format!("training, {size}"), 3 * work, peak, || {
-            let pass = net.forward_train(&x, None, &mut rng);
-            let back = pass.and_then(|(_, _, tape)| net.backward(tape, &d_output, None, &mut grad));
-            assert!(back.is_ok());
-        });
+        let training =
+            measure_rate(&mut group, &format!("training, {size}"), 3 * work, peak, || {
+                let pass = net.forward_train(&x, None, &mut rng);
+                let back =
+                    pass.and_then(|(_, _, tape)| net.backward(tape, &d_output, None, &mut grad));
+                assert!(back.is_ok());
+            });
+        if batch >= 32 {
+            costs.push((format!("forward, {size}"), forward / work as f64));
+            costs.push((format!("training, {size}"), training / (3 * work) as f64));
+        }
     }
     group.finish();
+    costs
 }
 
 fn all<T: Float>(criterion: &mut Criterion) {
     set_threads();
+    let _reserve = Reserve::default();
     let peak = fma_peak::<T>();
-    cell::<T, RnnCell<T>>(criterion, "rnn", peak);
-    cell::<T, LstmCell<T>>(criterion, "lstm", peak);
-    cell::<T, GruCell<T>>(criterion, "gru", peak);
-    cell::<T, PeepholeLstmCell<T>>(criterion, "peephole_lstm", peak);
-    cell::<T, CoupledLstmCell<T>>(criterion, "coupled_lstm", peak);
-    cell::<T, LayerNormLstmCell<T>>(criterion, "layer_norm_lstm", peak);
+    let lstm = cell::<T, LstmCell<T>>(criterion, "lstm", peak, |_| Default::default());
+    let projected = |hidden| ProjectedLstmOptions::new(hidden / 2);
+    let others = [
+        ("rnn", cell::<T, RnnCell<T>>(criterion, "rnn", peak, |_| Default::default())),
+        ("gru", cell::<T, GruCell<T>>(criterion, "gru", peak, |_| Default::default())),
+        (
+            "peephole_lstm",
+            cell::<T, PeepholeLstmCell<T>>(criterion, "peephole_lstm", peak, |_| {
+                Default::default()
+            }),
+        ),
+        (
+            "coupled_lstm",
+            cell::<T, CoupledLstmCell<T>>(criterion, "coupled_lstm", peak, |_| Default::default()),
+        ),
+        (
+            "projected_lstm",
+            cell::<T, ProjectedLstmCell<T>>(criterion, "projected_lstm", peak, projected),
+        ),
+        (
+            "layer_norm_lstm",
+            cell::<T, LayerNormLstmCell<T>>(criterion, "layer_norm_lstm", peak, |_| {
+                Default::default()
+            }),
+        ),
+    ];
+    println!("time per multiply-add over the LSTM's, {}", T::NAME);
+    for (name, costs) in others {
+        for ((size, cost), (_, of_lstm)) in costs.iter().zip(&lstm) {
+            println!("{name}, {size}: {:.2}", cost / of_lstm);
+        }
+    }
 }
 
 criterion_group! {

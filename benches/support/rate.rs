@@ -14,14 +14,15 @@ pub(crate) fn set_threads() {
     }
 }
 
-/// [`measure`] of so many multiply-adds; prints the rate beside `peak`, both in GF/s.
+/// [`measure`] of so many multiply-adds; prints the rate beside `peak`, both in GF/s. Returns the
+/// seconds of the best sample.
 pub(crate) fn measure_rate(
     group: &mut BenchmarkGroup<'_, WallTime>,
     name: &str,
     multiply_adds: usize,
     peak: f64,
     call: impl FnMut(),
-) {
+) -> f64 {
     let operations = 2 * multiply_adds as u64;
     let seconds = measure(group, name, operations, call);
     // Not measured where the command line's filter leaves this one out.
@@ -31,4 +32,5 @@ pub(crate) fn measure_rate(
         let micros = seconds * 1e6;
         println!("{name}: best {micros:.2} µs, {rate:.1} GF/s, {share:.0} % of {peak:.1}\n");
     }
+    seconds
 }

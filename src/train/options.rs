@@ -207,8 +207,10 @@ impl<'a, M: Model> Trainer<'a, M> {
     /// use recurrent::cell::LstmCell;
     /// use recurrent::{Arrays, model::SequenceClassifier, optim::Adam, train::Trainer};
     ///
-    /// let trainer: Trainer<'_, SequenceClassifier<LstmCell<f32>>> =
-    ///     Trainer::new(Adam::new(1e-3)?).on_gradient(|grad| grad.check_finite());
+    /// type Classifier = SequenceClassifier<LstmCell<f32>>;
+    ///
+    /// let trainer = Trainer::new(Adam::new(1e-3)?);
+    /// let trainer = trainer.on_gradient(|grad: &mut Classifier| grad.check_finite());
     /// # Ok::<(), recurrent::Error>(())
     /// ```
     pub fn on_gradient(mut self, hook: impl FnMut(&mut M) -> Result<()> + 'a) -> Self {
