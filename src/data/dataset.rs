@@ -5,7 +5,7 @@ use ndarray::{Array1, Array2, ArrayView2};
 use crate::data::{Scaler, Source};
 use crate::error::{Error, Result, check_indices, check_shape, check_size};
 use crate::float::Float;
-use crate::sequences::Sequences;
+use crate::sequences::{Input, Sequences};
 
 /// The target of a sequence: the right answer, for the whole sequence or for each step.
 ///
@@ -108,14 +108,14 @@ impl<T: Float> Target for Array2<T> {
     }
 }
 
+/// [time, features] of each sequence, or its tokens.
+type Inputs<T> = Input<Vec<Array2<T>>, Tokens>;
+
+/// The tokens of each sequence.
 #[derive(Clone, Debug)]
-enum Inputs<T> {
-    /// [time, features] of each sequence.
-    Values(Vec<Array2<T>>),
-    Tokens {
-        tokens: Vec<Vec<usize>>,
-        vocabulary_size: usize,
-    },
+struct Tokens {
+    tokens: Vec<Vec<usize>>,
+    vocabulary_size: usize,
 }
 
 /// Sequences in memory, of values or of tokens, each with a [`Target`].
@@ -160,7 +160,7 @@ impl<T: Float, Y> Dataset<T, Y> {
             let expected = [sequence.nrows(), features];
             check_shape(format!("sequences[{i}]"), "time, features", &expected, sequence.shape())?;
         }
-        Self { inputs: Inputs::Values(sequences), targets }.checked()
+        Self { inputs: Input::Dense(sequences), targets }.checked()
     }
 
     /// Creates a data set of sequences of tokens and one target for each. Every token is less than
@@ -178,7 +178,7 @@ impl<T: Float, Y> Dataset<T, Y> {
         Y: Target,
     {
         check_texts("tokens", &tokens, vocabulary_size)?;
-        Self { inputs: Inputs::Tokens { tokens, vocabulary_size }, targets }.checked()
+        Self { inputs: Input::Tokens(Tokens { tokens, vocabulary_size }), targets }.checked()
     }
 }
 
@@ -200,8 +200,8 @@ impl<T: Float, Y: Target> Dataset<T, Y> {
     /// Returns the values [time, features] of each sequence. It is empty for a data set of tokens.
     pub fn values(&self) -> &[Array2<T>] {
         match &self.inputs {
-            Inputs::Values(sequences) => sequences,
-            Inputs::Tokens { .. } => &[],
+            Input::Dense(sequences) => sequences,
+            Input::Tokens(_) => &[],
         }
     }
 
@@ -218,13 +218,11 @@ impl<T: Float, Y: Target> Dataset<T, Y> {
         check_size("indices", &[indices.len()])?;
         check_indices("indices", indices, self.len(), "samples")?;
         let inputs = match &self.inputs {
-            Inputs::Values(all) => {
-                Inputs::Values(indices.iter().map(|&i| all[i].clone()).collect())
-            }
-            Inputs::Tokens { tokens, vocabulary_size } => Inputs::Tokens {
+            Input::Dense(all) => Input::Dense(indices.iter().map(|&i| all[i].clone()).collect()),
+            Input::Tokens(Tokens { tokens, vocabulary_size }) => Input::Tokens(Tokens {
                 tokens: indices.iter().map(|&i| tokens[i].clone()).collect(),
                 vocabulary_size: *vocabulary_size,
-            },
+            }),
         };
         Ok(Self { inputs, targets: indices.iter().map(|&i| self.targets[i].clone()).collect() })
     }
@@ -243,7 +241,7 @@ impl<T: Float, Y: Target> Dataset<T, Y> {
     /// # Errors
     /// If `scaler` has another number of features.
     pub fn scaled(mut self, scaler: &Scaler) -> Result<Self> {
-        if let Inputs::Values(sequences) = &mut self.inputs {
+        if let Input::Dense(sequences) = &mut self.inputs {
             for sequence in sequences {
                 *sequence = scaler.transform(sequence)?;
             }
@@ -279,26 +277,26 @@ pub(super) fn check_texts(
 impl<T: Float, Y: Target> Source<(Sequences<T>, Y::Batch)> for Dataset<T, Y> {
     fn len(&self) -> usize {
         match &self.inputs {
-            Inputs::Values(sequences) => sequences.len(),
-            Inputs::Tokens { tokens, .. } => tokens.len(),
+            Input::Dense(sequences) => sequences.len(),
+            Input::Tokens(Tokens { tokens, .. }) => tokens.len(),
         }
     }
 
     fn length(&self, index: usize) -> usize {
         match &self.inputs {
-            Inputs::Values(sequences) => sequences.get(index).map_or(0, Array2::nrows),
-            Inputs::Tokens { tokens, .. } => tokens.get(index).map_or(0, Vec::len),
+            Input::Dense(sequences) => sequences.get(index).map_or(0, Array2::nrows),
+            Input::Tokens(Tokens { tokens, .. }) => tokens.get(index).map_or(0, Vec::len),
         }
     }
 
     fn batch(&self, indices: &[usize]) -> Result<(Sequences<T>, Y::Batch)> {
         check_indices("indices", indices, self.len(), "samples")?;
         let x = match &self.inputs {
-            Inputs::Values(all) => {
+            Input::Dense(all) => {
                 let views: Vec<_> = indices.iter().map(|&i| all[i].view()).collect();
                 Sequences::from_views(&views)?
             }
-            Inputs::Tokens { tokens, vocabulary_size } => {
+            Input::Tokens(Tokens { tokens, vocabulary_size }) => {
                 let picked: Vec<&[usize]> = indices.iter().map(|&i| &tokens[i][..]).collect();
                 Sequences::one_hot_from_list(&picked, *vocabulary_size)?
             }

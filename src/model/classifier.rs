@@ -248,7 +248,7 @@ impl<T: Float, C: Cell<Elem = T>> ClassifierStream<'_, C> {
     /// # Errors
     /// Where `x_t` does not fit; the stream is then as before.
     pub fn step(&mut self, x_t: ArrayView2<'_, T>) -> Result<Array2<T>> {
-        Ok(probabilities_of(self.0.step(Step::Values(x_t))?))
+        Ok(probabilities_of(self.0.step(Step::Dense(x_t))?))
     }
 
     /// Returns the same after one more token of each sequence.

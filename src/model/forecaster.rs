@@ -347,7 +347,7 @@ impl<T: Float, C: Cell<Elem = T>> ForecasterStream<'_, C> {
     /// # Errors
     /// Where `x_t` does not fit; the stream is then as before.
     pub fn step(&mut self, x_t: ArrayView2<'_, T>) -> Result<Array2<T>> {
-        let outputs = self.stream.step(Step::Values(x_t))?;
+        let outputs = self.stream.step(Step::Dense(x_t))?;
         scaled_back(self.of_outputs, self.width, outputs)
     }
 

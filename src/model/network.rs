@@ -18,7 +18,7 @@ use crate::float::Float;
 use crate::layer::{Dropout, Embedding, Layer, Linear};
 use crate::model::config::Config;
 use crate::sequence::{Recurrent, State, Stream, Tape};
-use crate::sequences::Sequences;
+use crate::sequences::{Input, Sequences};
 
 /// Embedding, recurrent layers and head, as a bundle under these names.
 #[derive(Clone, Debug)]
@@ -162,25 +162,21 @@ pub(super) struct NetworkStream<'m, C: Cell> {
 }
 
 /// One step of each sequence: its values [batch, input] or its tokens.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Step<'x, T> {
-    Values(ArrayView2<'x, T>),
-    Tokens(&'x [usize]),
-}
+pub(super) type Step<'x, T> = Input<ArrayView2<'x, T>, &'x [usize]>;
 
 impl<T: Float, C: Cell<Elem = T>> NetworkStream<'_, C> {
     /// Returns the output of the last recurrent layer after the step, [batch, hidden].
     pub(super) fn step(&mut self, x: Step<'_, T>) -> Result<ArrayView2<'_, T>> {
         match (x, &self.network.embedding) {
-            (Step::Values(_), Some(_)) => {
+            (Input::Dense(_), Some(_)) => {
                 Err(Error::argument("x_t", "tokens (step_tokens)", "values"))
             }
-            (Step::Values(x), None) => match &self.network.scaler {
+            (Input::Dense(x), None) => match &self.network.scaler {
                 Some(scaler) => self.stream.step(scaler.transform(&x)?.view()),
                 None => self.stream.step(x),
             },
-            (Step::Tokens(tokens), None) => self.stream.step_tokens(tokens),
-            (Step::Tokens(tokens), Some(embedding)) => {
+            (Input::Tokens(tokens), None) => self.stream.step_tokens(tokens),
+            (Input::Tokens(tokens), Some(embedding)) => {
                 let step = ArrayView1::from(tokens).insert_axis(Axis(0));
                 let x = embedding.rows_of(step, &vec![1; tokens.len()])?;
                 self.stream.step(x.values().index_axis(Axis(0), 0))

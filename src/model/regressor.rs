@@ -179,7 +179,7 @@ impl<T: Float, C: Cell<Elem = T>> RegressorStream<'_, C> {
     /// # Errors
     /// Where `x_t` does not fit; the stream is then as before.
     pub fn step(&mut self, x_t: ArrayView2<'_, T>) -> Result<Array2<T>> {
-        self.0.step(Step::Values(x_t))
+        self.0.step(Step::Dense(x_t))
     }
 
     /// Returns the same after one more token of each sequence.

@@ -222,7 +222,7 @@ impl<T: Float, C: Cell<Elem = T>> TaggerStream<'_, C> {
     /// # Errors
     /// Where `x_t` does not fit; the stream is then as before.
     pub fn step(&mut self, x_t: ArrayView2<'_, T>) -> Result<Array2<T>> {
-        self.advance(Step::Values(x_t))
+        self.advance(Step::Dense(x_t))
     }
 
     /// Returns the same at the next token of each sequence.
