@@ -55,7 +55,7 @@ pub(crate) trait AnyCell<'m, T: Float>: Send + Sync {
     fn forward(&self, packed: &[Packed<T>], step: &mut ForwardStep<'_, T>);
     fn backward(&self, packed: &[Packed<T>], step: &mut BackwardStep<'_, T>);
 
-    /// Adds to `grad`, the gradient of this cell.
+    /// Adds to `grad`, the gradient of this cell. A cell that wraps another changes the steps first.
     fn accumulate(&self, steps: &Steps<'_, T>, grad: &mut dyn AnyGradient<T>) {
         grad.accumulate(steps);
     }

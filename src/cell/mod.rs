@@ -60,7 +60,7 @@ pub const MAX_STATES: usize = 4;
 ///
 /// | name | width | forward | backward |
 /// |---|---|---|---|
-/// | `gates` | rows of `weight_ih` | in: W_ih x + b; out: what `backward` needs, by convention the activated gates | in: that; out: ∂L/∂(W_ih x + b) |
+/// | `gates` | rows of `weight_ih` | in: W_ih x + b, once [`input`](ForwardStep::input) or [`sum_gates`](ForwardStep::sum_gates) has run; out: what `backward` needs, by convention the activated gates | in: that; out: ∂L/∂(W_ih x + b) |
 /// | `saved` | [`saved_size`](Cell::saved_size) | out: what else `backward` needs | in: that; out: what [`accumulate`](Cell::accumulate) needs |
 /// | `prev[s]` | [`state_size`](Cell::state_size)`(s)` | in: state before the step | in: the same |
 /// | `next[s]` | the same | out: state after the step | in: the same |
@@ -117,7 +117,8 @@ pub trait Cell: Arrays + Send + Sync {
         self.weights().bias()
     }
 
-    /// Packs the recurrent weights for `forward`: by default W_hhᵀ.
+    /// Packs the recurrent weights for `forward`: by default W_hhᵀ, for rows on the left: the row h'ᵀ W_hhᵀ is
+    /// the column W_hh h'.
     fn pack_forward(&self, level: Level) -> Vec<Packed<Self::Elem>> {
         vec![Packed::gates(level, self.weights().weight_hh.t(), Self::GATES.len())]
     }

@@ -68,7 +68,8 @@ impl<T: Float> Block<'_, T> {
 }
 
 impl<T: Float> ForwardStep<'_, T> {
-    /// Returns the same rows, for a shorter time.
+    /// Returns the same rows, for a shorter time. Call [`input`](Self::input) or
+    /// [`sum_gates`](Self::sum_gates) on one of the two alone.
     pub fn reborrow(&mut self) -> ForwardStep<'_, T> {
         let Self { prev, next, gates, saved, .. } = self;
         ForwardStep {

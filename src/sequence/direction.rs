@@ -3,13 +3,24 @@
 //! Forward, a block takes its steps in chunks. One product computes W_ih x + b for the whole chunk. Then
 //! the cell computes each step, whose product W_hh h' depends on the step before. In a large block each
 //! step has enough rows to use W_ih well. There a chunk is one step, and both products are one sum
-//! ([`ForwardStep::sum_gates`]). Backward takes the chunks and steps from the last: the cell's backward
+//! ([`ForwardStep::sum_gates`]), if the cell's first product sums all gates. Both ways continue one chain,
+//! b, then W_ih x, then W_hh h', so the bits agree. Backward takes the chunks and steps from the last: the cell's backward
 //! step for each t, then one product d_x = W_ihᵀ d_a for each chunk. The gradients of the weights are one
 //! product each over all steps of a part ([`sums`](super::sums)).
 //!
 //! A sequence enters the walk with its initial state and leaves it with its final state. Forward in time
 //! all enter at step 0, and each leaves after its own last step. Backward in time each enters at its own
 //! last step, and all leave after step 0.
+//!
+//! Backpropagation through time, for an LSTM that walks forward in time, and the function of each line:
+//!
+//! ```text
+//! ∂L/∂h_t += ∂L/∂y_t             BackwardIo::begin_step
+//! d_a_t, d_c_t, ∂L/∂c_{t−1}      the cell's backward step
+//! ∂L/∂h_{t−1} = W_hhᵀ d_a_t      BackwardStep::multiply_gates
+//! ∂L/∂x_t += W_ihᵀ d_a_t         add_chunk, for each chunk
+//! dW_ih, dW_hh, db               Direction::accumulate, for each part
+//! ```
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -28,7 +39,8 @@ use crate::tensor::activation::flush_tiny_states;
 use crate::tensor::projection::Projection;
 use crate::tensor::{Aligned, Level, Packed, Rows, RowsMut};
 
-/// Rows of a chunk, at least: enough to use W_ih well once it is in the cache.
+/// Rows that a chunk aims at, rounded down to whole steps: enough to use W_ih well once it is in the
+/// cache.
 const CHUNK_ROWS: usize = 64;
 /// Bytes of a chunk's gates: they stay in the second-level cache until their step reads them.
 const CHUNK_BYTES: usize = 256 << 10;
@@ -95,7 +107,7 @@ impl<'m, T: Float> Direction<'_, 'm, T> {
     }
 
     /// Returns how many steps are walked backward before their gradients are summed. All of them, if
-    /// they stay in the cache or the sums themselves do not; else as many as stay there until they are
+    /// they stay in the last-level cache or the sums themselves do not; else as many as stay there until they are
     /// summed.
     pub(crate) fn part_steps(&self, order: &Order, blocks: usize) -> usize {
         let Sizes { input, gates, saved, .. } = *self.sizes;
@@ -123,7 +135,8 @@ impl<'m, T: Float> Direction<'_, 'm, T> {
     ) -> impl DoubleEndedIterator<Item = Range<usize>> + use<T> {
         let (reverse, count) = (self.reverse, steps.len().div_ceil(length));
         (0..count).map(move |i| {
-            let start = steps.start + if reverse { count - 1 - i } else { i } * length;
+            let i = if reverse { count - 1 - i } else { i };
+            let start = steps.start + i * length;
             start..steps.end.min(start.saturating_add(length))
         })
     }
@@ -147,12 +160,14 @@ impl<'m, T: Float> Direction<'_, 'm, T> {
     ) {
         let block = tape.block.clone();
         tape.enter(span, &mut io.states);
+        // Taken out so that the tape can be borrowed, and put back for the next span.
         let mut inputs = std::mem::take(&mut tape.inputs);
         let (fused, chunk_steps) = match x {
             Input::Dense(x) if self.fuses(weights, &block) => (Some(x.view()), 1),
             Input::Dense(_) => (None, self.chunk_steps(&block)),
             Input::Tokens(_) => (None, 1),
         };
+        // The tape's span ends with the block's own longest sequence.
         for chunk in self.pieces(tape.span.clone(), chunk_steps) {
             let gates = tape.begin_chunk(&chunk);
             if fused.is_none() {

@@ -11,7 +11,7 @@ use crate::sequence::tape::BlockTape;
 use crate::tensor::reduce::add_rows;
 use crate::tensor::{Level, Rows, RowsMut, threads};
 
-/// The arrays that a walk forward writes for its sequences.
+/// The arrays that a walk forward writes, split by block: row 0 is the block's first sequence.
 pub(crate) struct ForwardIo<'a, T> {
     /// The output [time, batch, width], unless it has been written before.
     pub(crate) output: Option<ArrayViewMut3<'a, T>>,
@@ -23,7 +23,8 @@ pub(crate) struct ForwardIo<'a, T> {
     pub(crate) noise: Option<u64>,
 }
 
-/// The arrays that a walk backward reads and writes for its sequences.
+/// The arrays that a walk backward reads and writes. All but `d_output` are split by block: row 0 is the
+/// block's first sequence.
 pub(crate) struct BackwardIo<'a, T> {
     /// ∂L/∂output [time, batch, width], of all sequences.
     pub(crate) d_output: ArrayView3<'a, T>,
@@ -31,7 +32,8 @@ pub(crate) struct BackwardIo<'a, T> {
     pub(crate) column: usize,
     /// ∂L/∂x [time, batch, width], to add to; none of tokens.
     pub(crate) d_x: Option<ArrayViewMut3<'a, T>>,
-    /// The gradients of the states after the span, which become those of the states before it.
+    /// The gradients of the states, carried from step to step in place: before step t those of the states
+    /// after it, then those of the states before it. A row that is not alive waits unchanged.
     pub(crate) d_states: [RowsMut<'a, T>; MAX_STATES],
     /// For each state, the gradients of the state after each step, if they are recorded.
     pub(crate) recorded: Vec<ArrayViewMut3<'a, T>>,

@@ -3,7 +3,7 @@
 //! # How time and batch are cut
 //!
 //! A call orders its sequences from long to short, so that those alive at a step are the first rows. The
-//! batch is cut into blocks, one for each thread, and each block walks through time on its own. A walk
+//! batch is cut into blocks, one for each thread. Within a span, or backward within a part, each block walks on its own. A walk
 //! takes the spans in turn. If every step is stored there is one span. Otherwise backward walks each span
 //! forward again from the states before it. Forward takes a span in chunks, whose inputs are multiplied by
 //! W_ih in one product, and a chunk in steps. Backward takes the chunks and steps of a part from the last to
@@ -21,7 +21,7 @@
 //!                  └───────────────┴───────────────┘
 //! span             │←      0      →│←      1      →│      Recompute::Every(4)
 //! chunk            │←  0  →│←  1  →│←  2  →│←  3  →│      forward: one W_ih x each
-//! part             │←      0      →│←  1  →│←  2  →│      backward: one sum of gradients each
+//! part             │←  0  →│←  1  →│←  2  →│←  3  →│      backward: one sum of gradients each
 //! ```
 //!
 //! | word | meaning |
@@ -29,9 +29,12 @@
 //! | step | one point in time, of all sequences of a block that are alive there |
 //! | boundary | a place between steps, where states are stored: boundary t is before step t |
 //! | block | neighbouring sequences of the order that one thread walks through time |
-//! | span | steps whose rows are on the tape together |
+//! | span | steps between two states that are kept, or all; backward has their rows on the tape together |
 //! | chunk | steps whose products with W_ih are one product; its rows stay in the second-level cache |
-//! | part | steps of a span whose weight gradients are one sum; its rows stay in the cache until then |
+//! | part | steps of a span whose weight gradients are one sum; its rows stay in the second-level cache until then |
+//! | reverse | backward in time, as the second direction walks; "backward" alone is the gradient's pass |
+//! | alive | of a sequence: having the step; the rows of those alive come first |
+//! | place | the position of a sequence in the order |
 //!
 //! # The files
 //!

@@ -94,6 +94,7 @@ struct LayerIo<'a, T> {
 }
 
 impl<'m, T: Float> Network<'m, T> {
+    /// Returns the direction `k` = layer · directions + direction.
     pub(crate) fn direction(&self, k: usize) -> Direction<'_, 'm, T> {
         let (cell, sizes, reverse) = (&*self.cells[k], &self.sizes[k], k % self.directions == 1);
         Direction { level: self.level, cell, sizes, reverse }

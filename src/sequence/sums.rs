@@ -1,4 +1,4 @@
-//! The gradients of a layer's weights: one sum each over all steps of a span.
+//! The gradients of a layer's weights: one sum each over all steps of a part.
 
 use std::ops::Range;
 

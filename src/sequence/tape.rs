@@ -180,8 +180,9 @@ impl<T: Float> BlockTape<T> {
         if self.reverse { (rows(t + 1), rows(t)) } else { (rows(t), rows(t + 1)) }
     }
 
-    /// Returns the row that holds the state of sequence `r` as the walk passes boundary `k`, an end of the
-    /// span: at this boundary, or where the sequence ends.
+    /// Returns the row that holds the state of sequence `r` as the walk passes boundary `k`: at this
+    /// boundary, or where the sequence ended before it. A step writes the rows of the sequences alive alone,
+    /// so the others keep their state at the boundary after their last step.
     fn place(&self, r: usize, k: usize) -> usize {
         self.boundary(self.block.length(r).clamp(self.span.start, k)) + r
     }
@@ -217,7 +218,8 @@ impl<T: Float> BlockTape<T> {
         }
     }
 
-    /// Begins a chunk of steps: its gates, for the input projection.
+    /// Begins a chunk of steps, and returns its gates for the input projection. Each chunk begins so, also if
+    /// its inputs are not projected here: where the tape holds one chunk, it moves to this one.
     pub(crate) fn begin_chunk(&mut self, steps: &Range<usize>) -> RowsMut<'_, T> {
         let rows = self.block.offset(steps.start)..self.block.offset(steps.end);
         if !self.keep {
@@ -238,12 +240,12 @@ impl<T: Float> BlockTape<T> {
         StepRows { prev, next, gates, saved }
     }
 
-    /// Returns the gates of step `t`, or after backward their gradients.
+    /// Returns the gates of step `t`, or after backward ∂L/∂(W_ih x + b).
     pub(crate) fn gates(&self, t: usize) -> Rows<'_, T> {
         self.gates.rows(self.step(t))
     }
 
-    /// Returns the gates of several steps.
+    /// Returns the same of several steps.
     pub(crate) fn gates_of(&self, steps: &Range<usize>) -> Rows<'_, T> {
         let rows = self.block.offset(steps.start)..self.block.offset(steps.end);
         self.gates.rows(rows.start - self.base..rows.end - self.base)
@@ -254,12 +256,12 @@ impl<T: Float> BlockTape<T> {
         self.saved.rows(self.step(t))
     }
 
-    /// Returns state `s` before step `t`.
+    /// Returns state `s` before step `t`, in the order of the walk.
     pub(crate) fn prev(&self, t: usize, s: usize) -> Rows<'_, T> {
         self.states[s].rows(self.boundaries(t).0)
     }
 
-    /// Returns state `s` after step `t`.
+    /// Returns state `s` after step `t`, in the order of the walk.
     pub(crate) fn next(&self, t: usize, s: usize) -> Rows<'_, T> {
         self.states[s].rows(self.boundaries(t).1)
     }
