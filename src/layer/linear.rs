@@ -13,7 +13,7 @@ use rayon::prelude::*;
 
 use crate::arrays::check_same_structure;
 use crate::error::{Result, check_shape, check_size};
-use crate::float::Float;
+use crate::float::{Float, per_float};
 use crate::layer::steps::row_layer;
 use crate::tensor::reduce::add_column_sums;
 use crate::tensor::threads;
@@ -137,8 +137,17 @@ impl<T: Float> Linear<T> {
 row_layer!(Linear, input_size "input", output_size "output");
 crate::arrays!(Linear { weight: array, bias: array });
 
-/// `y = start + x · weight`, for `x` without gaps. Threads take rows.
-fn product_of_rows<T: Float>(
+per_float! {
+    /// `y = start + x · weight`, for `x` without gaps. Threads take rows.
+    fn product_of_rows<'a, T>(
+        x: Rows<'_, T>,
+        weight: &Packed<T>,
+        start: Accumulate<'_, T>,
+        y: &mut [T],
+    ) = rows_by_weight;
+}
+
+fn rows_by_weight<T: Float>(
     x: Rows<'_, T>,
     weight: &Packed<T>,
     start: Accumulate<'_, T>,

@@ -15,7 +15,7 @@ use crate::sequence::engine::{Back, Call, ENGINE, Engine, Gradients, Grads};
 use crate::sequence::network::Network;
 use crate::sequence::state::{State, suffix};
 use crate::sequence::training_stream::{Origin, TrainingStream};
-use crate::sequence::zoneout::Zoneout;
+use crate::sequence::zoneout::zoneout;
 use crate::sequence::{
     Recompute, RecurrentBuilder, StepGradients, Stream, Tape, Truncated, Workspace,
 };
@@ -387,7 +387,7 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
         let erased = |cell| -> Box<dyn AnyCell<'_, T> + '_> {
             let cell = Box::new(Typed { cell, dropped: dropped.next() });
             match self.zoneout {
-                Some(p) => Box::new(Zoneout::new(cell, p)),
+                Some(p) => zoneout(cell, p),
                 None => cell,
             }
         };

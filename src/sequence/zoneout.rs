@@ -19,7 +19,7 @@ use rand_chacha::rand_core::SeedableRng;
 use crate::cell::any::{AnyCell, AnyGradient, Sizes};
 use crate::cell::step::{Noise, Window, reborrow};
 use crate::cell::{BackwardStep, ForwardStep, MAX_STATES, Steps};
-use crate::float::Float;
+use crate::float::{Float, per_float};
 use crate::sequences::Input;
 use crate::tensor::activation::flush_tiny_rows;
 use crate::tensor::{Level, Packed, RowRefs, Rows};
@@ -33,11 +33,22 @@ pub(crate) struct Zoneout<'m, T: Float> {
     p: [f64; MAX_STATES],
 }
 
-impl<'m, T: Float> Zoneout<'m, T> {
-    pub(crate) fn new(cell: Box<dyn AnyCell<'m, T> + 'm>, p: [f64; MAX_STATES]) -> Self {
-        Self { sizes: cell.sizes(), cell, p }
-    }
+per_float! {
+    /// Returns the cell with zoneout, where `p` is the probability of each state.
+    pub(crate) fn zoneout<'m, T>(
+        cell: Box<dyn AnyCell<'m, T> + 'm>,
+        p: [f64; MAX_STATES],
+    ) -> Box<dyn AnyCell<'m, T> + 'm> = boxed;
+}
 
+fn boxed<'m, T: Float>(
+    cell: Box<dyn AnyCell<'m, T> + 'm>,
+    p: [f64; MAX_STATES],
+) -> Box<dyn AnyCell<'m, T> + 'm> {
+    Box::new(Zoneout { sizes: cell.sizes(), cell, p })
+}
+
+impl<'m, T: Float> Zoneout<'m, T> {
     /// Returns the columns of ŝ in a row of `saved`, state by state.
     fn columns(&self) -> impl Iterator<Item = std::ops::Range<usize>> {
         let mut end = self.sizes.saved;

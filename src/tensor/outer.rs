@@ -12,7 +12,7 @@ use fearless_simd::{Level, Simd, SimdBase, SimdFloat};
 use ndarray::ArrayViewMut2;
 
 use crate::compiled;
-use crate::float::Float;
+use crate::float::{Float, per_float};
 use crate::tensor::aligned::Aligned;
 use crate::tensor::kernel;
 use crate::tensor::lanes::Vector;
@@ -37,14 +37,22 @@ const PAGE_BYTES: usize = 4096;
 const PACK_ROWS: usize = 16;
 const PACK_TILES: usize = 8;
 
-/// `out += Σⱼ aⱼ ⊗ bⱼ` over the rows j of `a` [rows, m] and `b` [rows, n], for `out` [m, n] and each
-/// of the pairs `(b, out)`: the gradients of weights that act on `b` side by side, from the gradients
-/// of their outputs over a whole sequence.
-///
-/// `out` is in standard layout. The sum goes on from what stands in `out`, in the order of the
-/// rows, so its bits do not depend on how the rows are shared out among calls. Threads take rows of
-/// `out`.
-pub fn add_outer_products<T: Float>(
+per_float! {
+    /// `out += Σⱼ aⱼ ⊗ bⱼ` over the rows j of `a` [rows, m] and `b` [rows, n], for `out` [m, n] and each
+    /// of the pairs `(b, out)`: the gradients of weights that act on `b` side by side, from the gradients
+    /// of their outputs over a whole sequence.
+    ///
+    /// `out` is in standard layout. The sum goes on from what stands in `out`, in the order of the
+    /// rows, so its bits do not depend on how the rows are shared out among calls. Threads take rows of
+    /// `out`.
+    pub fn add_outer_products<'a, T>(
+        level: Level,
+        a: &RowRefs<'_, T>,
+        sums: &mut [(&RowRefs<'_, T>, ArrayViewMut2<'_, T>)],
+    ) = add_pairs;
+}
+
+fn add_pairs<T: Float>(
     level: Level,
     a: &RowRefs<'_, T>,
     sums: &mut [(&RowRefs<'_, T>, ArrayViewMut2<'_, T>)],

@@ -7,7 +7,7 @@ use fearless_simd::{Level, Simd, SimdBase};
 use ndarray::{ArrayView2, Axis, Slice};
 use rayon::prelude::*;
 
-use crate::float::Float;
+use crate::float::{Float, per_float};
 use crate::tensor::aligned::Aligned;
 use crate::tensor::kernel::panel_shape;
 use crate::tensor::lanes::{Lanes, Vector};
@@ -43,6 +43,14 @@ pub struct Packed<T: Float> {
     back: AtomicBool,
 }
 
+per_float! {
+    fn pack<'a, T>(level: Level, matrix: ArrayView2<'_, T>, gates: usize) -> Packed<T> = pack_gates;
+}
+
+fn pack_gates<T: Float>(level: Level, matrix: ArrayView2<'_, T>, gates: usize) -> Packed<T> {
+    Packed::pack(level, matrix, gates)
+}
+
 impl<T: Float> Packed<T> {
     /// Packs `matrix` [k, n] for the instruction set `level`. For y = x·Wᵀ pack `weight.t()`.
     pub fn new(level: Level, matrix: ArrayView2<'_, T>) -> Self {
@@ -52,6 +60,10 @@ impl<T: Float> Packed<T> {
     /// As [`new`](Self::new), for `gates` parts of equal width whose columns of one unit are needed
     /// together. More than [`MAX_GATES`] are laid out as one.
     pub fn gates(level: Level, matrix: ArrayView2<'_, T>, gates: usize) -> Self {
+        pack(level, matrix, gates)
+    }
+
+    fn pack(level: Level, matrix: ArrayView2<'_, T>, gates: usize) -> Self {
         let fits = (1..=MAX_GATES).contains(&gates) && matrix.ncols().is_multiple_of(gates);
         let gates = if fits { gates } else { 1 };
         let (lanes, vectors) = panel_shape::<T>(level);

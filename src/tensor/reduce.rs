@@ -4,7 +4,7 @@ use fearless_simd::{Level, Simd, SimdBase, SimdFloat};
 use ndarray::{ArrayViewMut1, Axis};
 
 use crate::compiled;
-use crate::float::Float;
+use crate::float::{Float, per_float};
 use crate::tensor::activation::exp_nonpositive;
 use crate::tensor::lanes::{Vector, lanes};
 use crate::tensor::rows::{RowRefs, Rows, RowsMut};
@@ -13,13 +13,17 @@ use crate::tensor::threads;
 /// Columns that a thread sums, at least: a few cache lines of each row.
 const MIN_COLUMNS: usize = 64;
 
-/// `sums += Σⱼ rowⱼ` for each of `sums`, in the order of the rows, which are read once: the gradient
-/// of a bias, or of two that act alike. Threads take columns.
-pub fn add_column_sums<T: Float>(
-    level: Level,
-    rows: &RowRefs<'_, T>,
-    sums: Vec<ArrayViewMut1<'_, T>>,
-) {
+per_float! {
+    /// `sums += Σⱼ rowⱼ` for each of `sums`, in the order of the rows, which are read once: the gradient
+    /// of a bias, or of two that act alike. Threads take columns.
+    pub fn add_column_sums<'a, T>(
+        level: Level,
+        rows: &RowRefs<'_, T>,
+        sums: Vec<ArrayViewMut1<'_, T>>,
+    ) = add_all_columns;
+}
+
+fn add_all_columns<T: Float>(level: Level, rows: &RowRefs<'_, T>, sums: Vec<ArrayViewMut1<'_, T>>) {
     let work = rows.rows().len() * rows.width() * threads::COPY_WORK;
     let parts = threads::parts(rows.width(), MIN_COLUMNS, work);
     add_columns(level, rows.rows(), 0, sums, parts);
