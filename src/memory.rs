@@ -22,8 +22,8 @@
 //! # Ok::<(), recurrent::Error>(())
 //! ```
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Bytes below which the allocator alone is quick enough.
 const MIN_BYTES: usize = 16 << 10;
@@ -80,12 +80,17 @@ impl<T> Pool<T> {
         Self { free: Mutex::new(Vec::new()) }
     }
 
+    /// Locks the list. A thread that panicked while it held the lock has left whole vectors.
+    fn lock(&self) -> MutexGuard<'_, Vec<Vec<T>>> {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Returns the smallest vector of at least `len` values, unless it is more than twice as large.
     pub(crate) fn take(&self, len: usize) -> Option<Vec<T>> {
         if len * size_of::<T>() < MIN_BYTES || BOUND.load(Ordering::Relaxed) == 0 {
             return None;
         }
-        let mut free = self.free.lock().ok()?;
+        let mut free = self.lock();
         let fits = |data: &Vec<T>| (len..=2 * len).contains(&data.len());
         let candidates = free.iter().enumerate().filter(|(_, data)| fits(data));
         let best = candidates.min_by_key(|(_, data)| data.len())?.0;
@@ -98,15 +103,13 @@ impl<T> Pool<T> {
         if !(MIN_BYTES..=bound).contains(&size_of_val(&*data)) {
             return;
         }
-        if let Ok(mut free) = self.free.lock() {
-            free.push(data);
-        }
+        self.lock().push(data);
         self.trim();
     }
 
     /// Releases what exceeds the bound, the oldest first.
     fn trim(&self) {
-        let Ok(mut free) = self.free.lock() else { return };
+        let mut free = self.lock();
         let bound = BOUND.load(Ordering::Relaxed);
         let mut kept: usize = free.iter().map(|data| size_of_val(&**data)).sum();
         let mut count = 0;

@@ -17,7 +17,7 @@ use crate::error::Result;
 /// padding. Tokens have no gradient; [`Sequences::no_gradient`](crate::Sequences::no_gradient) stands
 /// for it.
 ///
-/// A layer of one's own needs [`Arrays`], which [`arrays!`](crate::arrays!) implements, and the three
+/// Your own layer needs [`Arrays`], which [`arrays!`](crate::arrays!) implements, and the three
 /// functions:
 ///
 /// ```

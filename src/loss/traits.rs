@@ -12,7 +12,7 @@ use crate::sequences::Sequences;
 /// `P` is a value such as rows `[batch, features]`, [`Sequences`] `[time, batch, features]`, or a pair of
 /// values. The gradient has the type of the prediction.
 ///
-/// A loss of one's own needs two functions. [`model::Scored`](crate::model::Scored) lets the ready
+/// Your own loss needs two functions. [`model::Scored`](crate::model::Scored) lets the ready
 /// models train by it.
 ///
 /// ```

@@ -48,7 +48,7 @@ use crate::train::Model;
 /// Trainer::new(Adam::new(0.02)?).epochs(20).batch_size(8).fit(&mut model, &data, None)?;
 /// assert!(model.evaluate(&data, 40)?.accuracy() > 0.9);
 ///
-/// model.save(&hidden, &path)?; // the weights and what it takes to build the layers
+/// model.save(&hidden, &path)?; // the weights, and the sizes of the layers
 /// let again = Classifier::load(&path, build)?;
 /// let x = Sequences::from_list(&[array![[0.0], [1.0], [2.0]]])?;
 /// assert_eq!(again.predict(&x)?, model.predict(&x)?);
@@ -88,7 +88,7 @@ impl<X, L: Layer<X>, C: Scored<L::Output>> Composed<X, L, C> {
         self.layer.forward(x)
     }
 
-    /// Writes the weights to the file `path`, and `config`, which holds what it takes to build the model.
+    /// Writes the weights to the file `path`, and `config`, from which the model is built again.
     /// Options of the loss are not written: they belong to the configuration.
     ///
     /// # Errors

@@ -227,7 +227,7 @@ impl<T: Float, C: Cell<Elem = T>> SequenceGenerator<C> {
         }
         let inputs: Vec<&[usize]> = all.iter().map(|text| &text[..text.len() - 1]).collect();
         let x = Sequences::one_hot_from_list(&inputs, self.config.input_size)?;
-        // What stands in the padding is not read.
+        // The padding is not read.
         let next = |(t, b): (usize, usize)| all[b].get(t + 1).copied().unwrap_or(0);
         let y = Array2::from_shape_fn((x.time(), x.batch()), next);
         Ok((x, y))

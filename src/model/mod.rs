@@ -10,7 +10,7 @@
 //! | `forecaster` | [`Forecaster`] | many to one or many | what follows a window of a series |
 //!
 //! The first parameter of each is the cell, by default an LSTM: `SequenceClassifier<GruCell<f32>>`. The
-//! second is the loss, which the builder's `loss` sets; a loss of one's own implements [`Scored`].
+//! second is the loss, which the builder's `loss` sets; your own loss implements [`Scored`].
 //!
 //! Any composition of [layers](crate::layer) with any such loss is a model as well: [`Composed`]. What
 //! is no composition of layers implements [`Model`](crate::train::Model) itself.

@@ -48,7 +48,41 @@ per_float! {
 }
 
 fn pack_gates<T: Float>(level: Level, matrix: ArrayView2<'_, T>, gates: usize) -> Packed<T> {
-    Packed::pack(level, matrix, gates)
+    let fits = (1..=MAX_GATES).contains(&gates) && matrix.ncols().is_multiple_of(gates);
+    let gates = if fits { gates } else { 1 };
+    let (lanes, vectors) = panel_shape::<T>(level);
+    let k = matrix.nrows();
+    let units = matrix.ncols() / gates;
+    let padded = units.next_multiple_of(lanes);
+    let width = lanes * (vectors / gates).max(1);
+    let panels = Aligned::zeros(gates * padded * k);
+    let mut packed = Packed {
+        level,
+        panels,
+        k,
+        gates,
+        units,
+        padded,
+        width,
+        panel_count: padded.div_ceil(width),
+        back: AtomicBool::new(false),
+    };
+    let fill = |(p, panel): (usize, &mut [T])| {
+        let start = p * width;
+        let end = padded.min(start + width);
+        for gate in 0..gates {
+            let from = gate * units + start..gate * units + end.min(units);
+            let first = gate * (end - start);
+            pack_columns(matrix, from, panel, first, gates * (end - start));
+        }
+    };
+    let (count, values) = (packed.panel_count(), (gates * width * k).max(1));
+    if threads::parts(count, 1, matrix.len() * threads::COPY_WORK) > 1 {
+        packed.panels.par_chunks_mut(values).enumerate().for_each(fill);
+    } else {
+        packed.panels.chunks_mut(values).enumerate().for_each(fill);
+    }
+    packed
 }
 
 impl<T: Float> Packed<T> {
@@ -61,44 +95,6 @@ impl<T: Float> Packed<T> {
     /// together. More than [`MAX_GATES`] are laid out as one.
     pub fn gates(level: Level, matrix: ArrayView2<'_, T>, gates: usize) -> Self {
         pack(level, matrix, gates)
-    }
-
-    fn pack(level: Level, matrix: ArrayView2<'_, T>, gates: usize) -> Self {
-        let fits = (1..=MAX_GATES).contains(&gates) && matrix.ncols().is_multiple_of(gates);
-        let gates = if fits { gates } else { 1 };
-        let (lanes, vectors) = panel_shape::<T>(level);
-        let k = matrix.nrows();
-        let units = matrix.ncols() / gates;
-        let padded = units.next_multiple_of(lanes);
-        let width = lanes * (vectors / gates).max(1);
-        let panels = Aligned::zeros(gates * padded * k);
-        let mut packed = Self {
-            level,
-            panels,
-            k,
-            gates,
-            units,
-            padded,
-            width,
-            panel_count: padded.div_ceil(width),
-            back: AtomicBool::new(false),
-        };
-        let fill = |(p, panel): (usize, &mut [T])| {
-            let start = p * width;
-            let end = padded.min(start + width);
-            for gate in 0..gates {
-                let from = gate * units + start..gate * units + end.min(units);
-                let first = gate * (end - start);
-                pack_columns(matrix, from, panel, first, gates * (end - start));
-            }
-        };
-        let (count, values) = (packed.panel_count(), (gates * width * k).max(1));
-        if threads::parts(count, 1, matrix.len() * threads::COPY_WORK) > 1 {
-            packed.panels.par_chunks_mut(values).enumerate().for_each(fill);
-        } else {
-            packed.panels.chunks_mut(values).enumerate().for_each(fill);
-        }
-        packed
     }
 
     /// The instruction set that the matrix is laid out for.

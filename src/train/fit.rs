@@ -32,7 +32,7 @@ impl<T: Float, M: Model<Elem = T>> Trainer<'_, M> {
         train: &dyn Source<M::Batch>,
         valid: Option<&dyn Source<M::Batch>>,
     ) -> Result<History> {
-        // What a batch drops is memory for the next.
+        // The memory of a batch serves the next.
         let _reserve = Reserve::default();
         let every = self.checkpoint.as_ref().and_then(|checkpoint| checkpoint.every);
         let described = (&self.optimizer.options(), &model.options());
