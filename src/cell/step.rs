@@ -68,6 +68,14 @@ impl<T: Float> Block<'_, T> {
 }
 
 impl<T: Float> ForwardStep<'_, T> {
+    /// Creates a step without rows. A step is filled where it lies: a copy costs as much as a small step.
+    #[inline(always)]
+    pub(crate) fn new(level: Level, noise: Noise) -> Self {
+        let (gates, saved) = Default::default();
+        let (prev, next) = Default::default();
+        Self { level, prev, next, gates, saved, product: None, noise }
+    }
+
     /// Returns the same rows, for a shorter time. Call [`input`](Self::input) or
     /// [`sum_gates`](Self::sum_gates) on one of the two alone.
     pub fn reborrow(&mut self) -> ForwardStep<'_, T> {
@@ -131,6 +139,14 @@ pub struct BackwardStep<'a, T> {
 }
 
 impl<T: Float> BackwardStep<'_, T> {
+    /// Creates a step without rows.
+    #[inline(always)]
+    pub(crate) fn new(level: Level, noise: Noise) -> Self {
+        let (gates, saved) = Default::default();
+        let (prev, next, d_state) = Default::default();
+        Self { level, prev, next, gates, saved, d_state, noise }
+    }
+
     /// Writes W_hhᵀ d_a to `d_state[0]`, where d_a are the gates' gradients in `gates`. It is ∂L/∂`prev[0]`
     /// if h' acts through W_hh alone.
     pub fn multiply_gates(&mut self, weight_hh: &Packed<T>) {

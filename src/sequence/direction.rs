@@ -33,11 +33,11 @@ use crate::cell::{BackwardStep, ForwardStep, MAX_STATES};
 use crate::float::Float;
 use crate::sequence::io::{BackwardIo, ForwardIo, add_chunk, step_rows, step_tokens};
 use crate::sequence::lengths::{Block, Order};
-use crate::sequence::tape::{BlockTape, StepRows};
+use crate::sequence::tape::BlockTape;
 use crate::sequences::Input;
 use crate::tensor::activation::flush_tiny_states;
 use crate::tensor::projection::Projection;
-use crate::tensor::{Aligned, Level, Packed, Rows, RowsMut};
+use crate::tensor::{Accumulate, Aligned, Level, Operands, Packed, Rows, RowsMut};
 
 /// Rows that a chunk aims at, rounded down to whole steps: enough to use W_ih well once it is in the
 /// cache.
@@ -80,6 +80,16 @@ impl<T: Float> Weights<'_, T> {
         if let Input::Dense(_) = x {
             self.input.packed();
         }
+    }
+
+    /// Returns whether W_ih x + b and W_hh h' can be one sum: if the cell's first product sums all gates.
+    pub(crate) fn is_one_sum(&self) -> bool {
+        self.recurrent.first().is_some_and(|weight| weight.n() == self.input.packed().n())
+    }
+
+    /// Returns the first half of that sum, for [`ForwardStep::sum_gates`].
+    pub(crate) fn input_sum<'s>(&'s self, x: Rows<'s, T>) -> (Operands<'s, T>, Accumulate<'s, T>) {
+        (self.input.operands(x), self.input.start())
     }
 }
 
@@ -163,7 +173,9 @@ impl<'m, T: Float> Direction<'_, 'm, T> {
         // Taken out so that the tape can be borrowed, and put back for the next span.
         let mut inputs = std::mem::take(&mut tape.inputs);
         let (fused, chunk_steps) = match x {
-            Input::Dense(x) if self.fuses(weights, &block) => (Some(x.view()), 1),
+            Input::Dense(x) if block.batch() >= FUSED_ROWS && weights.is_one_sum() => {
+                (Some(x.view()), 1)
+            }
             Input::Dense(_) => (None, self.chunk_steps(&block)),
             Input::Tokens(_) => (None, 1),
         };
@@ -175,25 +187,18 @@ impl<'m, T: Float> Direction<'_, 'm, T> {
                 weights.input.product(inputs, gates);
             }
             for t in self.steps(chunk) {
-                let StepRows { prev, next, gates, saved } = tape.rows_of(t);
-                let operands = |x| weights.input.operands(step_rows(x, t, &block));
-                let product = fused.map(|x| (operands(x), weights.input.start()));
                 let noise = Noise { seed: io.noise, t, place: block.places.start };
-                let mut step =
-                    ForwardStep { level: self.level, prev, next, gates, saved, product, noise };
+                let mut step = ForwardStep::new(self.level, noise);
+                (step.gates, step.saved) = tape.rows_of(t, |s, prev, next| {
+                    (step.prev[s], step.next[s]) = (prev, next);
+                });
+                step.product = fused.map(|x| weights.input_sum(step_rows(x, t, &block)));
                 self.step_forward(&weights.recurrent, &mut step);
                 io.write(t, tape.next(t, 0));
             }
         }
         tape.inputs = inputs;
         tape.leave(&mut io.states);
-    }
-
-    /// Returns whether W_ih x is part of a step's own product. This takes enough rows, and a cell whose first
-    /// product sums all gates.
-    fn fuses(&self, weights: &Weights<'_, T>, block: &Block) -> bool {
-        let whole = weights.recurrent.first().is_some_and(|weight| weight.n() == self.sizes.gates);
-        whole && block.batch() >= FUSED_ROWS
     }
 
     /// Computes one step of the cell, at whose end no state is subnormal.
@@ -253,9 +258,11 @@ impl<'m, T: Float> Direction<'_, 'm, T> {
         let alive = tape.block.alive(t);
         let d_state = io.d_states.each_mut().map(|rows| rows.first_mut(alive));
         let noise = Noise { seed: io.noise, t, place: tape.block.places.start };
-        let StepRows { prev, next, gates, saved } = tape.rows_of(t);
-        let next: [Rows<'_, T>; MAX_STATES] = std::array::from_fn(|s| next[s].as_rows());
-        let mut step = BackwardStep { level: self.level, prev, next, gates, saved, d_state, noise };
+        let mut step = BackwardStep::new(self.level, noise);
+        step.d_state = d_state;
+        (step.gates, step.saved) = tape.rows_of(t, |s, prev, next| {
+            (step.prev[s], step.next[s]) = (prev, next.into_rows());
+        });
         self.step_backward(&weights.recurrent, &mut step);
     }
 }

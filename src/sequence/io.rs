@@ -140,21 +140,26 @@ pub(crate) fn for_blocks<T: Float, Io: SplitBatch>(
     }
 }
 
-/// Returns the rows of each state, of [batch, width].
-pub(crate) fn state_rows<T: Float>(states: &[Array2<T>]) -> [Rows<'_, T>; MAX_STATES] {
-    let mut rows = [Rows::default(); MAX_STATES];
-    for (rows, array) in rows.iter_mut().zip(states) {
-        *rows = Rows::of(array);
-    }
-    rows
+/// Sets `rows` to those of each state, of [batch, width].
+pub(crate) fn set_rows<'a, T: Float>(
+    rows: &mut [Rows<'a, T>; MAX_STATES],
+    states: &'a [Array2<T>],
+) {
+    rows.iter_mut().zip(states).for_each(|(rows, array)| *rows = Rows::of(array));
 }
 
-/// Returns the same rows, to write.
+/// Sets `rows` to the same rows, to write.
+pub(crate) fn set_rows_mut<'a, T: Float>(
+    rows: &mut [RowsMut<'a, T>; MAX_STATES],
+    states: &'a mut [Array2<T>],
+) {
+    rows.iter_mut().zip(states).for_each(|(rows, array)| *rows = RowsMut::of(array));
+}
+
+/// Returns the rows of each state, of [batch, width], to write.
 pub(crate) fn state_rows_mut<T: Float>(states: &mut [Array2<T>]) -> [RowsMut<'_, T>; MAX_STATES] {
-    let mut rows: [RowsMut<'_, T>; MAX_STATES] = Default::default();
-    for (rows, array) in rows.iter_mut().zip(states) {
-        *rows = RowsMut::of(array);
-    }
+    let mut rows = Default::default();
+    set_rows_mut(&mut rows, states);
     rows
 }
 

@@ -15,7 +15,7 @@ use crate::error::{Error, Result, check_shape};
 use crate::float::Float;
 use crate::sequence::direction::Weights;
 use crate::sequence::engine::Grads;
-use crate::sequence::io::{state_rows, state_rows_mut};
+use crate::sequence::io::{set_rows, set_rows_mut};
 use crate::sequence::network::{Network, Seeds, dropout_rng};
 use crate::sequence::state::State;
 use crate::sequences::Input;
@@ -125,15 +125,11 @@ impl<'m, T: Float> StepTape<'m, T> {
             let mut gates = Array2::zeros((batch, gates));
             let mut saved = Array2::zeros((batch, saved));
             weights.input.product(rows_of(&x), RowsMut::of(&mut gates));
-            let mut step = ForwardStep {
-                level: self.network.level,
-                prev: state_rows(&self.states[t].parts()[k]),
-                next: state_rows_mut(next),
-                gates: RowsMut::of(&mut gates),
-                saved: RowsMut::of(&mut saved),
-                product: None,
-                noise: self.noise(t, k),
-            };
+            let mut step = ForwardStep::new(self.network.level, self.noise(t, k));
+            set_rows(&mut step.prev, &self.states[t].parts()[k]);
+            set_rows_mut(&mut step.next, next);
+            step.gates = RowsMut::of(&mut gates);
+            step.saved = RowsMut::of(&mut saved);
             direction.step_forward(&weights.recurrent, &mut step);
             let mut output = next[0].clone();
             if let (Input::Dense(x), true) = (&x, self.network.adds_input(k)) {
@@ -209,17 +205,13 @@ impl<T: Float> StepTapeBack<'_, T> {
             let (noise, adds_input) = (self.tape.noise(t, k), self.tape.network.adds_input(k));
             let (weights, network) = (&self.weights[k], &self.tape.network);
             let LayerStep { x, mask, gates, saved } = &mut self.tape.steps[t][k];
-            let mut d_state = state_rows_mut(&mut self.d_states.parts_mut()[k]);
-            add_rows(network.level, Rows::of(&d_output), d_state[0].reborrow());
-            let mut step = BackwardStep {
-                level: network.level,
-                prev: state_rows(&self.tape.states[t].parts()[k]),
-                next: state_rows(&self.tape.states[t + 1].parts()[k]),
-                gates: RowsMut::of(gates),
-                saved: RowsMut::of(saved),
-                d_state,
-                noise,
-            };
+            let mut step = BackwardStep::new(network.level, noise);
+            set_rows_mut(&mut step.d_state, &mut self.d_states.parts_mut()[k]);
+            add_rows(network.level, Rows::of(&d_output), step.d_state[0].reborrow());
+            set_rows(&mut step.prev, &self.tape.states[t].parts()[k]);
+            set_rows(&mut step.next, &self.tape.states[t + 1].parts()[k]);
+            step.gates = RowsMut::of(gates);
+            step.saved = RowsMut::of(saved);
             network.direction(k).step_backward(&weights.recurrent, &mut step);
             let Input::Dense(x) = x else { return Ok(None) };
             let mut product = Array2::zeros(x.dim());

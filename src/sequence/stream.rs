@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::float::Float;
 use crate::sequence::direction::Weights;
 use crate::sequence::engine::ENGINE;
-use crate::sequence::io::{state_rows, state_rows_mut};
+use crate::sequence::io::{set_rows, set_rows_mut};
 use crate::sequence::network::Network;
 use crate::sequence::state::State;
 use crate::sequences::Input;
@@ -188,16 +188,18 @@ impl<'m, T: Float> Stream<'m, T> {
             let (gates, saved) = (&mut self.gates[k], &mut self.saved[k]);
             let direction = network.direction(k);
             let sizes = direction.sizes;
-            weights.input.product(x, RowsMut::new(gates, sizes.gates));
-            let mut step = ForwardStep {
-                level: network.level,
-                prev: state_rows(state),
-                next: state_rows_mut(next),
-                gates: RowsMut::new(gates, sizes.gates),
-                saved: RowsMut::new(saved, sizes.saved),
-                product: None,
-                noise: Noise { seed: None, t: 0, place: 0 },
-            };
+            let noise = Noise { seed: None, t: 0, place: 0 };
+            let mut step = ForwardStep::new(network.level, noise);
+            set_rows(&mut step.prev, state);
+            set_rows_mut(&mut step.next, next);
+            step.gates = RowsMut::new(gates, sizes.gates);
+            step.saved = RowsMut::new(saved, sizes.saved);
+            match x {
+                Input::Dense(x) if weights.is_one_sum() => {
+                    step.product = Some(weights.input_sum(x))
+                }
+                x => weights.input.product(x, step.gates.reborrow()),
+            }
             direction.step_forward(&weights.recurrent, &mut step);
             let h = Rows::of(&next[0]);
             x = Input::Dense(match (x, output) {

@@ -80,6 +80,7 @@ impl<T: Float> Buffer<T> {
         Self { data: Aligned::stale(rows * stride), width, stride }
     }
 
+    #[inline(always)]
     fn range(&self, rows: Range<usize>) -> Range<usize> {
         rows.start * self.stride..rows.end * self.stride
     }
@@ -94,6 +95,7 @@ impl<T: Float> Buffer<T> {
     }
 
     /// Returns two ranges of rows that do not overlap, the first to read and the second to write.
+    #[inline(always)]
     fn pair(&mut self, read: Range<usize>, write: Range<usize>) -> (Rows<'_, T>, RowsMut<'_, T>) {
         let (width, stride) = (self.width, self.stride);
         let (read, write) = (self.range(read), self.range(write));
@@ -106,14 +108,6 @@ impl<T: Float> Buffer<T> {
         };
         (Rows::strided(read, width, stride), RowsMut::strided(write, width, stride))
     }
-}
-
-/// The rows of one step, of one block.
-pub(crate) struct StepRows<'a, T> {
-    pub(crate) prev: [Rows<'a, T>; MAX_STATES],
-    pub(crate) next: [RowsMut<'a, T>; MAX_STATES],
-    pub(crate) gates: RowsMut<'a, T>,
-    pub(crate) saved: RowsMut<'a, T>,
 }
 
 impl<T: Float> BlockTape<T> {
@@ -228,16 +222,21 @@ impl<T: Float> BlockTape<T> {
         self.gates.rows_mut(rows.start - self.base..rows.end - self.base)
     }
 
-    /// Returns the rows of step `t` that a cell reads and writes.
-    pub(crate) fn rows_of(&mut self, t: usize) -> StepRows<'_, T> {
+    /// Calls `states` with each state's index and its rows before and after step `t`, and returns the rows
+    /// of the gates and of the saved values. A caller puts them where they are read: a copy of all rows
+    /// takes as long as a small step.
+    #[inline(always)]
+    pub(crate) fn rows_of<'s>(
+        &'s mut self,
+        t: usize,
+        mut states: impl FnMut(usize, Rows<'s, T>, RowsMut<'s, T>),
+    ) -> (RowsMut<'s, T>, RowsMut<'s, T>) {
         let (step, (before, after)) = (self.step(t), self.boundaries(t));
-        let (mut prev, mut next) = ([Rows::default(); MAX_STATES], Default::default());
-        let next_rows: &mut [RowsMut<'_, T>; MAX_STATES] = &mut next;
         for (s, state) in self.states.iter_mut().enumerate() {
-            (prev[s], next_rows[s]) = state.pair(before.clone(), after.clone());
+            let (prev, next) = state.pair(before.clone(), after.clone());
+            states(s, prev, next);
         }
-        let (gates, saved) = (self.gates.rows_mut(step.clone()), self.saved.rows_mut(step));
-        StepRows { prev, next, gates, saved }
+        (self.gates.rows_mut(step.clone()), self.saved.rows_mut(step))
     }
 
     /// Returns the gates of step `t`, or after backward ∂L/∂(W_ih x + b).

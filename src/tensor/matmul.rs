@@ -20,6 +20,8 @@ const BLOCK_ROWS: usize = 96;
 /// Units that are finished before the epilogue is called where there are few rows: it runs while the
 /// next panels come from memory.
 const EPILOGUE_UNITS: usize = 32;
+/// The same for a single row, whose sums take little of the first-level cache.
+const EPILOGUE_UNITS_OF_ONE: usize = 128;
 /// Rows of a panel that are finished before the epilogue is called, more or less. They stay in the
 /// first-level cache until it reads them, though the panel passes through it for each tile.
 const EPILOGUE_ROWS: usize = 18;
@@ -66,17 +68,17 @@ pub fn product<T: Float>(
     out: RowsMut<'_, T>,
 ) {
     let last = Operands { rows: a, weights: b };
-    product_tiles(b.level(), &ProductTiles { start, first: None, last }, out, None);
+    product_tiles(b.level(), &ProductTiles { start, first: None, last }, &mut { out }, None);
 }
 
 /// `out = start + first + last`, where `first` may be absent; calls `epilogue` with each block of the
 /// result while it is still in the first-level cache. Each element is in one block.
-pub fn product_then<'a, T: Float>(
-    first: Option<Operands<'a, T>>,
-    last: Operands<'a, T>,
-    start: Accumulate<'a, T>,
-    mut out: RowsMut<'a, T>,
-    epilogue: &'a mut Epilogue<'a, T>,
+pub fn product_then<T: Float>(
+    first: Option<Operands<'_, T>>,
+    last: Operands<'_, T>,
+    start: Accumulate<'_, T>,
+    mut out: RowsMut<'_, T>,
+    epilogue: &mut Epilogue<'_, T>,
 ) {
     let level = last.weights.level();
     let sum = match first {
@@ -87,13 +89,13 @@ pub fn product_then<'a, T: Float>(
         }
         first => ProductTiles { start, first, last },
     };
-    product_tiles(level, &sum, out, Some(epilogue));
+    product_tiles(level, &sum, &mut { out }, Some(epilogue));
 }
 
 compiled! {
     fn product_tiles<'a, T>(
         sum: &'a ProductTiles<'a, T>,
-        out: RowsMut<'a, T>,
+        out: &'a mut RowsMut<'a, T>,
         epilogue: Option<&'a mut Epilogue<'a, T>>,
     ) = ProductTiles::run;
 }
@@ -110,38 +112,42 @@ impl<'a, T: Float> ProductTiles<'a, T> {
     fn run<S: Simd>(
         simd: S,
         sum: &'a Self,
-        mut out: RowsMut<'a, T>,
+        out: &'a mut RowsMut<'a, T>,
         mut epilogue: Option<&'a mut Epilogue<'a, T>>,
     ) {
         let (count, weights) = (out.count(), sum.last.weights);
         debug_assert_eq!((sum.last.rows.count(), weights.n()), (count, out.width()));
         debug_assert_eq!(sum.last.rows.width(), weights.k());
-        for start in (0..count).step_by(BLOCK_ROWS) {
-            let rows = start..count.min(start + BLOCK_ROWS);
+        let mut rows = 0..0;
+        while rows.end < count {
+            rows = rows.end..count.min(rows.end + BLOCK_ROWS);
             let parts = match epilogue {
                 Some(_) => rows.len().div_ceil(EPILOGUE_ROWS),
                 None => 1,
             };
+            let units = if rows.len() == 1 { EPILOGUE_UNITS_OF_ONE } else { EPILOGUE_UNITS };
             let mut finished: Range<usize> = 0..0;
             // One row fills the pipelines only with two panels at once.
-            for panels in weights.walk(if count == 1 { 2 } else { 1 }) {
+            for panels in weights.walk(count == 1) {
+                if parts == 1 {
+                    sum.panels(simd, rows.clone(), panels.clone(), out);
+                    finished = weights.units_with(&panels, &finished);
+                    if let (Some(epilogue), true) = (&mut epilogue, finished.len() >= units) {
+                        epilogue(rows.clone(), std::mem::take(&mut finished), out);
+                    }
+                    continue;
+                }
+                let place = |part| rows.start + rows.len() * part / parts;
                 for part in 0..parts {
-                    let place = |part| rows.start + rows.len() * part / parts;
                     let rows = place(part)..place(part + 1);
-                    sum.panels(simd, rows.clone(), panels.clone(), &mut out);
-                    if let (Some(epilogue), true) = (&mut epilogue, parts > 1) {
-                        epilogue(rows, weights.units_with(&panels, &(0..0)), &mut out);
+                    sum.panels(simd, rows.clone(), panels.clone(), out);
+                    if let Some(epilogue) = &mut epilogue {
+                        epilogue(rows, weights.units_with(&panels, &(0..0)), out);
                     }
                 }
-                finished = weights.units_with(&panels, &finished);
-                if let (Some(epilogue), true) =
-                    (&mut epilogue, parts == 1 && finished.len() >= EPILOGUE_UNITS)
-                {
-                    epilogue(rows.clone(), std::mem::take(&mut finished), &mut out);
-                }
             }
-            if let (Some(epilogue), true) = (&mut epilogue, parts == 1 && !finished.is_empty()) {
-                epilogue(rows, finished, &mut out);
+            if let (Some(epilogue), false) = (&mut epilogue, finished.is_empty()) {
+                epilogue(rows.clone(), finished, out);
             }
         }
     }

@@ -139,17 +139,17 @@ impl<T: Float> Packed<T> {
         self.panel_count
     }
 
-    /// All panels, so many `together`. Where they do not all stay in the second-level cache each walk
+    /// All panels, each alone or in `pairs`. Where they do not all stay in the second-level cache each walk
     /// goes the way of the one before backward, and meets first what that one left there.
     #[inline(always)]
-    pub(crate) fn walk(&self, together: usize) -> impl Iterator<Item = Range<usize>> + use<T> {
+    pub(crate) fn walk(&self, pairs: bool) -> impl Iterator<Item = Range<usize>> + use<T> {
         let (count, large) = (self.panel_count(), size_of_val(&*self.panels) > CACHE_BYTES);
         // Walks of several threads at once may take any direction: each panel stands alone.
         let back = large && self.back.load(Ordering::Relaxed);
         if large {
             self.back.store(!back, Ordering::Relaxed);
         }
-        let groups = if together == 1 { count } else { count.div_ceil(together) };
+        let (groups, together) = if pairs { (count.div_ceil(2), 2) } else { (count, 1) };
         (0..groups).map(move |i| {
             let first = if back { groups - 1 - i } else { i } * together;
             first..count.min(first + together)

@@ -161,6 +161,12 @@ impl<'a, T> RowsMut<'a, T> {
         Rows { data: self.data, count: self.count, stride: self.stride, width: self.width }
     }
 
+    /// The same rows, no longer to write.
+    #[inline(always)]
+    pub(crate) fn into_rows(self) -> Rows<'a, T> {
+        Rows { data: self.data, count: self.count, stride: self.stride, width: self.width }
+    }
+
     /// The same rows for a shorter time, of which only `columns` are seen.
     pub fn columns_mut(&mut self, columns: Range<usize>) -> RowsMut<'_, T> {
         debug_assert!(columns.end <= self.width);
