@@ -106,6 +106,9 @@ impl<T: Float> TruncatedWindow<T> {
 
     /// Runs the backward pass through the window, from ∂L/∂output of its own steps [steps, batch, output].
     /// The gradients of the parameters are added to `grad`.
+    ///
+    /// # Errors
+    /// If an argument does not fit the network or the window. `grad` is then unchanged.
     pub fn backward<C: Cell<Elem = T>>(
         self,
         network: &Recurrent<C>,
