@@ -229,6 +229,9 @@ impl<T: Float> Sequences<T> {
     }
 
     /// Creates a batch from one array [time, features] for each sequence, padded with zeros to the longest.
+    ///
+    /// # Errors
+    /// If there is no sequence, no step or no feature, or the sequences differ in their features.
     pub fn from_list(sequences: &[Array2<T>]) -> Result<Self> {
         let views: Vec<ArrayView2<'_, T>> =
             sequences.iter().map(|sequence| sequence.view()).collect();
@@ -236,6 +239,9 @@ impl<T: Float> Sequences<T> {
     }
 
     /// Creates a batch from views, as [`from_list`](Self::from_list) does from arrays.
+    ///
+    /// # Errors
+    /// As [`from_list`](Self::from_list).
     pub fn from_views(sequences: &[ArrayView2<'_, T>]) -> Result<Self> {
         let features = sequences.first().map_or(0, |sequence| sequence.ncols());
         let lengths: Vec<usize> = sequences.iter().map(|sequence| sequence.nrows()).collect();
@@ -269,6 +275,9 @@ impl<T: Float> Sequences<T> {
     }
 
     /// Returns a batch of the same lengths with other values [time, batch, any width].
+    ///
+    /// # Errors
+    /// If `values` has another time or batch, or a width of zero.
     pub fn with_values(&self, values: Array3<T>) -> Result<Self> {
         let expected = [self.time(), self.batch(), values.dim().2];
         check_shape("values", "time, batch, features", &expected, values.shape())?;

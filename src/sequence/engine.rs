@@ -60,7 +60,7 @@ pub(crate) struct Gradients<'a, T> {
     pub(crate) d_output: &'a Array3<T>,
     /// Of the final states; zeros if none.
     pub(crate) d_final: Option<&'a State<T>>,
-    /// Whether to return the gradients of the states after each step.
+    /// True if the gradients of the states after each step are returned.
     pub(crate) record: bool,
 }
 

@@ -54,6 +54,9 @@ impl<T: Float> Tape<T> {
     }
 
     /// Returns the input of `layer` [time, batch, width], after dropout.
+    ///
+    /// # Errors
+    /// If there is no such layer.
     pub fn input(&self, layer: usize) -> Result<Array3<T>> {
         let x = match &self.layer(layer)?.x {
             Some(Input::Tokens(tokens)) => one_hot_values(tokens, self.sizes[0].input),

@@ -78,6 +78,9 @@ impl<T: Float> State<T> {
 
     /// Replaces state `name` of all layers and directions by `values`
     /// [layers·directions, batch, hidden], as in PyTorch's `h_0` and `c_0`.
+    ///
+    /// # Errors
+    /// If there is no state of this name, or `values` has another shape. The state is then unchanged.
     pub fn set(&mut self, name: &str, values: Array3<T>) -> Result<()> {
         let state = index_of(self.names, name)?;
         for part in &self.parts {
@@ -106,6 +109,9 @@ impl<T: Float> State<T> {
     }
 
     /// Returns state `name` of one layer and direction, [batch, width].
+    ///
+    /// # Errors
+    /// If there is no such state, layer or direction.
     pub fn part(&self, name: &str, layer: usize, reverse: bool) -> Result<ArrayView2<'_, T>> {
         let state = index_of(self.names, name)?;
         Ok(part_of(&self.parts, self.directions, layer, reverse)?[state].view())

@@ -22,6 +22,9 @@ pub struct StepGradients<T> {
 impl<T: Float> StepGradients<T> {
     /// Returns ∂L/∂`name`_t of one layer and direction at each step, [time, batch, width]. It is zero in
     /// the padding.
+    ///
+    /// # Errors
+    /// If there is no such state, layer or direction.
     pub fn get(&self, name: &str, layer: usize, reverse: bool) -> Result<&Array3<T>> {
         let s = index_of(self.names, name)?;
         Ok(&part_of(&self.values, self.directions, layer, reverse)?[s])

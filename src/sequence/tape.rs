@@ -251,7 +251,7 @@ impl<T: Float> BlockTape<T> {
         self.gates.rows(rows.start - self.base..rows.end - self.base)
     }
 
-    /// Returns the values that step `t` saved beside the gates.
+    /// Returns the values that step `t` saved in addition to the gates.
     pub(crate) fn saved(&self, t: usize) -> Rows<'_, T> {
         self.saved.rows(self.step(t))
     }

@@ -77,7 +77,7 @@ fn constants_and_empty_distributions_fill_with_one_value() {
     assert!(all(Init::Normal(0.0), 0.0));
 }
 
-/// Returns the largest deviation of the Gram matrix of the rows, or of the columns if fewer, from 1.
+/// Returns the largest deviation of the Gram matrix of the rows or columns, whichever are fewer, from I.
 fn orthogonality_error<T: Float>(weight: ArrayView2<'_, T>) -> f64 {
     let weight = weight.mapv(Float::as_f64);
     let (rows, columns) = weight.dim();
