@@ -13,7 +13,7 @@ use crate::float::Float;
 /// A batch of sequences: values [time, batch, features], or [one-hot](Sequences::one_hot) vectors given
 /// by their tokens, and the length of each sequence, in any order.
 ///
-/// Values after the end of a sequence are padding. They do not change any result, bit for bit.
+/// Values after the end of a sequence are padding. They do not change a bit of any result.
 ///
 /// ```
 /// use ndarray::Array3;

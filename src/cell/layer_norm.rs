@@ -12,8 +12,8 @@
 //! h = o ∘ tanh(y)
 //! ```
 //!
-//! Backward, with d_h and d_c from the output and the step after, and LNᵀ from the gradient of x̂ to that
-//! of x, LNᵀ(d_x̂) = (d_x̂ − mean(d_x̂) − x̂ ∘ mean(d_x̂ ∘ x̂)) / √(variance + ε):
+//! Backward, with d_h and d_c from the output and the step after. LNᵀ maps the gradient of x̂ to that of
+//! x, LNᵀ(d_x̂) = (d_x̂ − mean(d_x̂) − x̂ ∘ mean(d_x̂ ∘ x̂)) / √(variance + ε):
 //!
 //! ```text
 //! d_y   = d_h ∘ o ∘ (1 − tanh²(y))        d_a_o = d_h ∘ tanh(y) ∘ o(1 − o)

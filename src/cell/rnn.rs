@@ -1,4 +1,4 @@
-//! The vanilla RNN: h is a tanh or relu of the sums.
+//! The vanilla RNN: h is tanh or relu of a sum of two products.
 //!
 //! With H = hidden_size and I = input_size:
 //!

@@ -133,7 +133,7 @@ impl<T: Float, C: Cell<Elem = T>> RecurrentBuilder<C> {
         self
     }
 
-    /// Makes the initial state of calls that are given none a parameter, which is initialised to zero.
+    /// Makes the initial state a parameter, initialised to zero. It is used by calls without an `initial`.
     pub fn learned_initial_state(mut self, learned: bool) -> Self {
         self.learned_initial_state = learned;
         self

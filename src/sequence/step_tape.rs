@@ -196,7 +196,7 @@ impl<T: Float> StepTapeBack<'_, T> {
         self.left
     }
 
-    /// Computes the last of the steps that are left backward. Returns the gradient of its input, or `None`
+    /// Runs the backward pass of the last step that is left. Returns the gradient of its input, or `None`
     /// for tokens.
     pub(crate) fn step(&mut self, d_output: ArrayView2<'_, T>) -> Result<Option<Array2<T>>> {
         let Some(t) = self.left.checked_sub(1) else {

@@ -144,8 +144,8 @@ impl<'m, T: Float, C: Cell<Elem = T>> TrainingStream<'m, C> {
 }
 
 impl<T: Float, C: Cell<Elem = T>> BackwardStream<'_, C> {
-    /// Computes the last step that is left backward: from ∂L/∂output [batch, hidden] of this step to
-    /// ∂L/∂x [batch, input]. Returns `None` for tokens.
+    /// Runs the backward pass of the last step that is left, from ∂L/∂output [batch, hidden] of this step
+    /// to ∂L/∂x [batch, input]. Returns `None` for tokens.
     ///
     /// # Errors
     /// If no step is left, or the shape of `d_output_t` does not fit. The stream is then unchanged.

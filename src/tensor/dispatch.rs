@@ -17,8 +17,7 @@ pub trait Kernel: 'static {
     /// The result.
     type Output<T: Float>;
 
-    /// Calls the function. It must be `#[inline(always)]`, so that it is compiled for the instruction set
-    /// `S`.
+    /// Calls the function. Implementations are `#[inline(always)]`, to be compiled for the set `S`.
     fn run<'a, S: Simd, T: Float>(simd: S, args: Self::Args<'a, T>) -> Self::Output<T>;
 }
 
