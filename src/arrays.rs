@@ -1,5 +1,5 @@
-//! [`Arrays`]: a named bundle of arrays. Parameters, gradients, optimiser moments, states and
-//! inputs are all this, so one walk serves optimiser, clipping, saving, loading and checking.
+//! [`Arrays`]: a named bundle of arrays. Parameters, gradients, optimiser moments, states and inputs are
+//! bundles, so optimisers, clipping, saving, loading and gradient checks all iterate in the same way.
 
 use ndarray::{Array, ArrayBase, ArrayViewD, ArrayViewMutD, Dimension, IxDyn, RawData};
 
@@ -15,11 +15,11 @@ pub type VisitMut<'f, 'a, T> = dyn FnMut(&str, ArrayViewMutD<'a, T>) + 'f;
 /// other bundle.
 pub type VisitPair<'f, T> = dyn FnMut(&str, ArrayViewMutD<'_, T>, ArrayViewD<'_, T>) + 'f;
 
-/// A bundle of arrays, each with a name; two walks over it are all that an owner writes.
+/// A bundle of arrays, each with a name. An implementation consists of two iterations over the arrays.
 ///
-/// A gradient has the type of what it is the gradient of: `model.zeros_like()` is an empty
-/// gradient of `model`. Both walks visit the same arrays in the same order, under names that are
-/// unique within the bundle. An owner of several bundles prefixes their names ([`crate::arrays!`]).
+/// A gradient has the type of its parameters: `model.zeros_like()` is a zero gradient of `model`. Both
+/// iterations visit the same arrays in the same order, under names that are unique within the bundle. A
+/// bundle of several bundles prefixes their names ([`crate::arrays!`]).
 ///
 /// ```
 /// use ndarray::{Array1, Array2};
@@ -62,14 +62,14 @@ pub trait Arrays: Clone {
     /// [`for_each`](Arrays::for_each).
     fn for_each_mut<'a>(&'a mut self, f: &mut VisitMut<'_, 'a, Self::Elem>);
 
-    /// Returns the same bundle with every value zero.
+    /// Returns a copy of the bundle with all values zero.
     fn zeros_like(&self) -> Self {
         let mut zeros = self.clone();
         zeros.fill(Self::Elem::from_f64(0.0));
         zeros
     }
 
-    /// Sets every value.
+    /// Sets all values to `value`.
     fn fill(&mut self, value: Self::Elem) {
         self.for_each_mut(&mut |_, array| fill_one(array, value));
     }
@@ -79,7 +79,7 @@ pub trait Arrays: Clone {
         names_of(views(self))
     }
 
-    /// Returns how many numbers the arrays hold together.
+    /// Returns the number of values of all arrays together.
     fn count(&self) -> usize {
         count_of(views(self))
     }
@@ -89,8 +89,9 @@ pub trait Arrays: Clone {
         check_all_finite(&views(self))
     }
 
-    /// Calls `f` with each array of `self` and the array of `other` of the same name and shape, or
-    /// fails with [`Error::Structure`], naming `argument` (which is `other`), before the first call.
+    /// Calls `f` with each array of `self` and the corresponding array of `other`. If names or shapes
+    /// differ, fails with [`Error::Structure`] before the first call. The error calls `other` by
+    /// `argument`.
     fn zip_mut(
         &mut self,
         argument: &'static str,
@@ -101,12 +102,12 @@ pub trait Arrays: Clone {
     }
 }
 
-/// Arrays with their names, in the order of a walk.
+/// Arrays with their names, in the order of [`Arrays::for_each`].
 pub(crate) type Views<'a, T> = Vec<(String, ArrayViewD<'a, T>)>;
-/// Mutable arrays with their names, in the order of a walk.
+/// Mutable arrays with their names, in the order of [`Arrays::for_each`].
 pub(crate) type ViewsMut<'a, T> = Vec<(String, ArrayViewMutD<'a, T>)>;
 
-/// Collects the arrays of a bundle. What works on the result need not be generic over the bundle.
+/// Collects the arrays of a bundle. Functions on the result need not be generic over the bundle.
 pub(crate) fn views<T: Float, A: Arrays<Elem = T>>(arrays: &A) -> Views<'_, T> {
     let mut views = Vec::new();
     arrays.for_each(&mut collect(&mut views));
@@ -248,7 +249,7 @@ fn check_shapes(
     }
 }
 
-/// Returns whether `name` matches `pattern`, in which `*` matches any text, also none.
+/// Returns whether `name` matches `pattern`, in which `*` matches any text, including none.
 ///
 /// ```
 /// use recurrent::arrays::matches;
@@ -266,7 +267,7 @@ pub fn matches(pattern: &str, name: &str) -> bool {
     }
 }
 
-/// One array is a bundle of one, named `value`.
+/// An array is a bundle of one array, named `value`.
 impl<T: Float, D: Dimension> Arrays for Array<T, D> {
     type Elem = T;
 
@@ -279,7 +280,7 @@ impl<T: Float, D: Dimension> Arrays for Array<T, D> {
     }
 }
 
-/// A bundle that may be absent, such as a bias, has its arrays or none.
+/// An optional bundle, such as a bias, has the arrays of the bundle or none.
 impl<T: Float, A: Arrays<Elem = T>> Arrays for Option<A> {
     type Elem = T;
 
@@ -354,8 +355,8 @@ tuples! {
 /// assert_eq!(model.encoder.inputs, 3);
 /// ```
 ///
-/// A struct whose only parameter is not its element type names its parameters, its type and the type
-/// of the elements:
+/// If the element type is not the only type parameter of a struct, list its parameters, its type and the
+/// element type:
 ///
 /// ```
 /// use recurrent::cell::{Cell, LstmCell};

@@ -1,4 +1,4 @@
-//! [`Error`]: names the argument, the expected and the given value.
+//! [`Error`]: an error that names the argument, the expected and the given value.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,10 +7,9 @@ use std::path::PathBuf;
 /// The result of every fallible call of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Everything that can be wrong with a user's input. A call that returns an error leaves its arguments
-/// unchanged.
+/// An error in a user's input. A call that returns an error leaves its arguments unchanged.
 ///
-/// As `Debug` it is the same sentence, which is what a `main` that returns it prints.
+/// `Debug` writes the same message as `Display`, because a `main` that returns an error prints the former.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -27,7 +26,7 @@ pub enum Error {
         got: Vec<usize>,
     },
 
-    /// A value, a size, a length or a hyper-parameter lies outside what is allowed.
+    /// A value, a size, a length or a hyper-parameter is not allowed.
     #[error("{argument}: expected {expected}, got {got}")]
     Argument {
         /// The argument by name.
@@ -49,7 +48,7 @@ pub enum Error {
         value: f64,
     },
 
-    /// Two bundles of arrays that must agree in names and shapes do not.
+    /// Two bundles of arrays differ in names or shapes.
     #[error("{argument}: expected an array `{expected}`, got `{got}`")]
     Structure {
         /// The argument by name.
@@ -84,7 +83,7 @@ pub enum Error {
         got: String,
     },
 
-    /// A file is not what its format demands.
+    /// A file violates its format.
     #[error("{}: not a {format} file: {problem}", path.display())]
     Format {
         /// The file.
@@ -95,27 +94,27 @@ pub enum Error {
         problem: String,
     },
 
-    /// A cell of a table cannot be read as what it should be.
+    /// An entry of a table cannot be parsed.
     #[error("{}: line {line}{}: expected {expected}, got {got:?}", path.display(), of_column(column))]
     Parse {
         /// The file.
         path: PathBuf,
         /// The line, from 1.
         line: u64,
-        /// The column's name, or none where the whole line is meant.
+        /// The column's name, or `None` if the error is about the whole line.
         column: Option<String>,
         /// The expected content, in words.
         expected: String,
-        /// The content.
+        /// The given content.
         got: String,
     },
 
-    /// The operating system refused to read or write.
+    /// The operating system could not read or write a file.
     #[error("{}: {source}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
-        /// The system's reason.
+        /// The error of the operating system.
         source: std::io::Error,
     },
 
@@ -124,9 +123,9 @@ pub enum Error {
     Training {
         /// The epoch, from 0.
         epoch: usize,
-        /// Optimiser steps that were made before.
+        /// The number of optimiser steps before the failed one.
         step: usize,
-        /// The problem, in words.
+        /// The error of the step.
         source: Box<Error>,
     },
 }
@@ -142,7 +141,7 @@ fn of_column(column: &Option<String>) -> String {
 }
 
 impl Error {
-    /// An [`Error::Argument`] from anything that can be shown.
+    /// Creates an [`Error::Argument`] from values that can be displayed.
     pub fn argument(
         argument: impl Into<Cow<'static, str>>,
         expected: impl ToString,
@@ -174,8 +173,8 @@ pub fn check_shape(
     })
 }
 
-/// The product of `sizes`, or an [`Error::Argument`] naming `argument` where a size is zero or the
-/// array could not be addressed (more than `isize::MAX` bytes of eight-byte elements).
+/// Returns the product of `sizes`, the shape of an array. Fails with [`Error::Argument`], naming
+/// `argument`, if a size is zero or the array would have more than `isize::MAX` bytes as `f64`.
 pub fn check_size(argument: impl Into<Cow<'static, str>>, sizes: &[usize]) -> Result<usize> {
     if sizes == [0] {
         return Err(Error::argument(argument, "at least 1", 0));
@@ -191,7 +190,7 @@ pub fn check_size(argument: impl Into<Cow<'static, str>>, sizes: &[usize]) -> Re
     }
 }
 
-/// Fails unless each of `indices` is less than `most`, the number that is called `name`.
+/// Fails unless each of `indices` is less than `most`, which the error calls `name`.
 pub(crate) fn check_indices(
     argument: &str,
     indices: &[usize],

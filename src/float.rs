@@ -18,7 +18,7 @@ pub trait PerFloat {
 }
 
 /// The two members of a family. A `static` table of functions makes their instances part of the crate
-/// in which it stands ([`Float::pick`]).
+/// that defines it ([`Float::pick`]).
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct Table<F: PerFloat> {
@@ -53,42 +53,41 @@ pub(crate) use per_float;
 
 /// An element of every array in this crate: `f32` or `f64`. Sealed: no other type implements it.
 ///
-/// It joins the arithmetic of `ndarray` ([`NdFloat`]) with the native vectors of `fearless_simd`
-/// ([`SimdFloatElement`]), so one generic kernel serves both types.
+/// The trait combines the arithmetic of `ndarray` ([`NdFloat`]) with the native vectors of
+/// `fearless_simd` ([`SimdFloatElement`]), so that one generic kernel serves both types.
 pub trait Float: SimdFloatElement + NdFloat + std::iter::Sum + sealed::Sealed {
-    /// The name of the type as it stands in files and messages: `"f32"` or `"f64"`.
+    /// The name of the type in files and messages: `"f32"` or `"f64"`.
     const NAME: &'static str;
-    /// Explicit bits of the significand: 23 or 52.
+    /// The number of explicit bits of the significand: 23 or 52.
     const SIGNIFICAND_BITS: u32;
-    /// The exponent's bias: 127 or 1023.
+    /// The bias of the exponent: 127 or 1023.
     const EXPONENT_BIAS: f64;
     /// The smallest x whose eˣ is a normal number, rounded up a little.
     const MIN_EXP: f64;
-    /// ln 2 as a sum: a number whose products with the exponents of this type are exact, and the
-    /// rest.
+    /// ln 2 as a sum of two numbers. Products of the first with the exponents of this type are exact.
     const LN_2_PARTS: [f64; 2];
-    /// Coefficients of x⁰, x², x⁴, … in the polynomial nearest to x·coth(x) on |x| ≤ ¼·ln 2 among
-    /// those that are 1 at 0. Its error is at most 2.2·10⁻⁹ for f32 and 8.6·10⁻¹⁹ for f64.
+    /// The coefficients of x⁰, x², x⁴, … in the polynomial with value 1 at 0 that is nearest to x·coth(x)
+    /// on |x| ≤ ¼·ln 2. Its error is at most 2.2·10⁻⁹ for f32 and 8.6·10⁻¹⁹ for f64.
     const COTH: &'static [f64];
 
-    /// Where memory of this type waits for its next use.
+    /// Returns the pool of memory of this type.
     #[doc(hidden)]
     fn pool() -> &'static Pool<Self>;
 
-    /// The entry of `table` for this type.
+    /// Returns the entry of `table` for this type.
     #[doc(hidden)]
     fn pick<F: PerFloat>(table: &Table<F>) -> &F::Of<Self>;
 
-    /// The nearest value to `value`.
+    /// Returns the value nearest to `value`.
     fn from_f64(value: f64) -> Self;
 
-    /// The value in double precision; exact.
+    /// Returns the value in double precision, which is exact.
     fn as_f64(self) -> f64;
 
     /// Appends the value's bytes, little-endian.
     fn write_le(self, bytes: &mut Vec<u8>);
 
-    /// The value of the first bytes, little-endian; zero where there are too few.
+    /// Returns the value of the first bytes, little-endian, or zero if there are too few.
     fn read_le(bytes: &[u8]) -> Self;
 }
 

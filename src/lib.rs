@@ -21,29 +21,29 @@
 //! # Ok::<(), recurrent::Error>(())
 //! ```
 //!
-//! # The map
+//! # Modules
 //!
-//! Each part uses only those above it.
+//! Each module uses only those above it.
 //!
-//! | part | duty |
+//! | module | contents |
 //! |---|---|
 //! | [`error`] | [`Error`]: argument, expected, got |
-//! | [`memory`] | [`Reserve`](memory::Reserve): memory that is kept from one call for the next |
+//! | [`memory`] | [`Reserve`](memory::Reserve): memory that is kept between calls |
 //! | [`float`] | [`Float`]: `f32` and `f64` |
-//! | [`arrays`](mod@arrays) | [`Arrays`]: a named bundle of arrays; parameters, gradients and states are all this |
+//! | [`arrays`](mod@arrays) | [`Arrays`]: a named bundle of arrays, such as parameters, gradients or states |
 //! | [`sequences`] | [`Sequences`]: a batch of sequences of any lengths |
-//! | [`tensor`] | products, activations, sums, initialisers; knows no network |
-//! | [`cell`] | one step, forward and backward: the equations; knows no time |
-//! | [`sequence`] | over time: lengths, directions, layers, streaming; knows no equation |
-//! | [`layer`] | [`Layer`](layer::Layer): linear, embedding, dropout, pooling, and their compositions |
-//! | [`loss`] | [`Loss`](loss::Loss): each returns its value and its gradient together |
-//! | [`optim`] | SGD, Adam and their kin, clipping, schedules, moving averages |
+//! | [`tensor`] | numerical kernels: products, activations, sums, initialisers |
+//! | [`cell`] | one time step: the equations of each cell, forward and backward |
+//! | [`sequence`] | the engine: lengths, directions, layers and streaming, for any cell |
+//! | [`layer`] | [`Layer`](layer::Layer): linear, embedding, dropout, pooling, and compositions of layers |
+//! | [`loss`] | [`Loss`](loss::Loss): a value with its gradient |
+//! | [`optim`] | SGD, Adam and other optimisers, clipping, schedules, moving averages |
 //! | [`data`] | data sets, windows, scaling, vocabularies, batches |
 //! | [`decode`] | from logits to tokens |
 //! | [`io`] | safetensors under PyTorch's names |
 //! | [`train`] | the training loop: validation, early stopping, checkpoints |
-//! | [`model`] | the sequence shapes, ready to train |
-//! | [`check`] | gradients against finite differences; the gradient flow |
+//! | [`model`] | models for forecasting, regression, classification, tagging and generation |
+//! | [`check`] | gradients against finite differences, and the gradient flow |
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
@@ -76,7 +76,7 @@ pub use sequence::{
 };
 pub use sequences::Sequences;
 
-/// The crates of arrays and of random numbers that appear in this crate's interface, in the same versions.
+/// The crates whose types appear in this crate's interface, in the same versions.
 pub use {ndarray, rand, rand_chacha};
 
 pub use cell::{
@@ -112,7 +112,7 @@ pub mod prelude {
     pub use crate::train::{Model, Trainer};
 }
 
-/// Every program in README.md compiles and runs.
+/// The programs of README.md, which are tested as documentation.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

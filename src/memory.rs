@@ -1,9 +1,9 @@
-//! [`Reserve`]: memory that is kept from one call for the next.
+//! [`Reserve`]: memory that is kept between calls.
 //!
-//! A sequence call needs megabytes for a moment. Fresh from the system, each of their pages costs more
-//! than the arithmetic on it. While a [`Reserve`] lives, memory that the engine drops is kept for its
-//! next call; without one it goes back to the allocator at once. [`Trainer`](crate::train::Trainer)
-//! holds one while it trains; a training loop of your own holds one too:
+//! A call over sequences needs megabytes of temporary memory. A page that comes fresh from the operating
+//! system costs more than the arithmetic on it. While a [`Reserve`] exists, memory that the engine frees
+//! is kept for its next call. Otherwise it is returned to the allocator at once.
+//! [`Trainer`](crate::train::Trainer) holds a reserve while it trains. Your own training loop should too:
 //!
 //! ```
 //! use ndarray::Array3;
@@ -25,36 +25,36 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Bytes below which the allocator alone is quick enough.
+/// The size in bytes below which the allocator is fast enough.
 const MIN_BYTES: usize = 16 << 10;
 /// The bound of [`Reserve::default`].
 const DEFAULT_BYTES: usize = 256 << 20;
 
-/// The memory that is kept of each element type.
+/// The memory that is kept for each element type.
 pub(crate) static F32: Pool<f32> = Pool::new();
 pub(crate) static F64: Pool<f64> = Pool::new();
 
-/// The bounds of all reserves together.
+/// The sum of the bounds of all reserves, in bytes.
 static BOUND: AtomicUsize = AtomicUsize::new(0);
 
-/// A permission to keep memory for the next call, as long as it lives; see the [module](self).
+/// A permission to keep memory between calls for as long as the reserve exists; see the [module](self).
 ///
-/// The memory is shared by all networks of the process. Several reserves add up; with the last one all
-/// that is kept is released.
+/// The kept memory is shared by all networks of the process. The bounds of several reserves add up. When
+/// the last one is dropped, all kept memory is released.
 #[derive(Debug)]
 pub struct Reserve {
     bytes: usize,
 }
 
 impl Reserve {
-    /// Allows up to `bytes` for each element type.
+    /// Creates a reserve of up to `bytes` bytes for each element type.
     pub fn new(bytes: usize) -> Self {
         BOUND.fetch_add(bytes, Ordering::Relaxed);
         Self { bytes }
     }
 }
 
-/// Allows up to 256 MB for each element type.
+/// The default is a reserve of up to 256 MiB for each element type.
 impl Default for Reserve {
     fn default() -> Self {
         Self::new(DEFAULT_BYTES)
@@ -69,7 +69,7 @@ impl Drop for Reserve {
     }
 }
 
-/// Memory of one element type that was dropped and waits for its next use, the oldest first.
+/// The free memory of one element type that is kept for its next use.
 #[derive(Debug)]
 pub struct Pool<T> {
     free: Mutex<Vec<Vec<T>>>,
@@ -80,7 +80,7 @@ impl<T> Pool<T> {
         Self { free: Mutex::new(Vec::new()) }
     }
 
-    /// Locks the list. A thread that panicked while it held the lock has left whole vectors.
+    /// Locks the list. It is consistent even if a thread panicked while it held the lock.
     fn lock(&self) -> MutexGuard<'_, Vec<Vec<T>>> {
         self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -97,7 +97,7 @@ impl<T> Pool<T> {
         Some(free.swap_remove(best))
     }
 
-    /// Keeps `data` where there is a reserve; the oldest memory gives way where there is too much.
+    /// Keeps `data` if there is a reserve, and releases the memory that exceeds the bound.
     pub(crate) fn give(&self, data: Vec<T>) {
         let bound = BOUND.load(Ordering::Relaxed);
         if !(MIN_BYTES..=bound).contains(&size_of_val(&*data)) {
@@ -107,7 +107,7 @@ impl<T> Pool<T> {
         self.trim();
     }
 
-    /// Releases what exceeds the bound, the oldest first.
+    /// Releases vectors from the start of the list until the others are within the bound.
     fn trim(&self) {
         let mut free = self.lock();
         let bound = BOUND.load(Ordering::Relaxed);

@@ -10,10 +10,10 @@ use crate::arrays::{Arrays, Visit, VisitMut};
 use crate::error::{Error, Result, check_shape, check_size};
 use crate::float::Float;
 
-/// Values [time, batch, features], or [one-hot](Sequences::one_hot) vectors by their tokens, with the
-/// length of each sequence, in any order.
+/// A batch of sequences: values [time, batch, features], or [one-hot](Sequences::one_hot) vectors given
+/// by their tokens, and the length of each sequence, in any order.
 ///
-/// Values after the end of a sequence are padding. They never change a bit of a result.
+/// Values after the end of a sequence are padding. They do not change a bit of any result.
 ///
 /// ```
 /// use ndarray::Array3;
@@ -30,13 +30,13 @@ pub struct Sequences<T> {
     lengths: Vec<usize>,
 }
 
-/// Vectors of `classes` values, the size of the vocabulary, of which one is 1 and the others are 0.
+/// Vectors of `classes` values, the size of the vocabulary. One value is 1, and the others are 0.
 #[derive(Clone, Debug)]
 struct OneHot<T> {
-    /// The place of each one, [time, batch]. In the padding it is `classes`, which is no place.
+    /// The index of the 1 of each vector, [time, batch]. In the padding it is `classes`, out of range.
     tokens: Array2<usize>,
     classes: usize,
-    /// The same as an array, made when it is first needed.
+    /// The vectors as an array, created at its first use.
     values: OnceLock<Array3<T>>,
 }
 
@@ -46,14 +46,14 @@ impl<T: Float> OneHot<T> {
         self.values.get_or_init(|| one_hot_values(&self.tokens, self.classes))
     }
 
-    /// Returns the same array, made now if it has not been made before.
+    /// Returns the vectors as an array [time, batch, classes], without a copy if it has been created.
     fn into_values(self) -> Array3<T> {
         let Self { tokens, classes, values } = self;
         values.into_inner().unwrap_or_else(|| one_hot_values(&tokens, classes))
     }
 }
 
-/// Dense values, or one-hot vectors by their tokens: the places of their ones.
+/// Dense values, or one-hot vectors given by their tokens, the indices of their ones.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Input<D, I> {
     /// Values.
@@ -63,7 +63,7 @@ pub enum Input<D, I> {
 }
 
 impl<D, I> Input<D, I> {
-    /// Returns the same by reference.
+    /// Converts a reference to this type into one of references.
     pub fn as_ref(&self) -> Input<&D, &I> {
         match self {
             Self::Dense(values) => Input::Dense(values),
@@ -72,7 +72,8 @@ impl<D, I> Input<D, I> {
     }
 }
 
-/// Returns one-hot vectors as an array [time, batch, classes]. It is zero where a token is no class.
+/// Returns one-hot vectors as an array [time, batch, classes]. The vector of a token that is out of range
+/// is zero.
 pub(crate) fn one_hot_values<T: Float>(tokens: &Array2<usize>, classes: usize) -> Array3<T> {
     let (time, batch) = tokens.dim();
     let mut values = Array3::zeros((time, batch, classes));
@@ -84,8 +85,8 @@ pub(crate) fn one_hot_values<T: Float>(tokens: &Array2<usize>, classes: usize) -
     values
 }
 
-/// Fails unless each of the tokens, which come with their places in `tokens`, is less than `most`,
-/// the number that is called `name`.
+/// Fails unless each of `tokens`, which come with their indices, is less than `most`, which the error
+/// calls `name`.
 pub(crate) fn check_tokens<P: Debug>(
     mut tokens: impl Iterator<Item = (P, usize)>,
     most: usize,
@@ -100,8 +101,8 @@ pub(crate) fn check_tokens<P: Debug>(
     }
 }
 
-/// Fails unless `lengths` fits and each of `tokens` [time, batch] is less than `most`. The padding is not
-/// read.
+/// Fails unless `lengths` fits `tokens` [time, batch] and each token is less than `most`, which the error
+/// calls `name`. The padding is not read.
 pub(crate) fn check_token_sequences(
     tokens: ArrayView2<'_, usize>,
     lengths: &[usize],
@@ -126,8 +127,8 @@ pub(crate) fn check_lengths(lengths: &[usize], time: usize, batch: usize) -> Res
     }
 }
 
-/// Returns the name of the axis "batch" in an error about `got` entries. It gives a hint if values of the
-/// shape [batch, time, features] look like the cause.
+/// Returns the name of the axis "batch" in an error about `got` entries, with a hint if the cause seems to
+/// be an array [batch, time, features].
 pub(crate) fn batch_axis(time: usize, batch: usize, got: usize) -> &'static str {
     if got == time && got != batch {
         return "batch; x is [time, batch, features], and Sequences::from_batch_first takes \
@@ -137,8 +138,8 @@ pub(crate) fn batch_axis(time: usize, batch: usize, got: usize) -> &'static str 
 }
 
 impl<T: Float> Sequences<T> {
-    /// Creates a batch from `values` [time, batch, features]. Sequence b has the first `lengths[b]` steps,
-    /// from none to all.
+    /// Creates a batch from `values` [time, batch, features]. Sequence b has the first `lengths[b]` steps.
+    /// A length may be zero.
     ///
     /// # Errors
     /// If a size is zero, or `lengths` does not have one entry of at most `time` for each sequence.
@@ -155,10 +156,10 @@ impl<T: Float> Sequences<T> {
     /// vector is 1 at the token of its step. The padding of `tokens` is not read.
     ///
     /// The batch equals that of [`new`](Self::new) from an array [time, batch, vocabulary_size] which is zero
-    /// in the padding. But a network reads the tokens: W_ih x is a column of W_ih, and the gradient of W_ih
-    /// has sums in such columns alone. The bits are those of the products if weights and gradients are
-    /// finite (a product spreads 0·∞) and no sum begins with −0. The array is made only when
-    /// [`values`](Self::values) or a change needs it.
+    /// in the padding. A network reads the tokens instead: W_ih x is a column of W_ih, and the gradient of
+    /// W_ih is added to such columns alone. The results have the bits of the dense products if weights and
+    /// gradients are finite (a product spreads 0·∞) and no sum begins with −0. The array is created only
+    /// if [`values`](Self::values) or a mutation needs it.
     ///
     /// ```
     /// use ndarray::{Array3, array};
@@ -198,8 +199,8 @@ impl<T: Float> Sequences<T> {
 
     /// Creates a batch in which every sequence has all steps of `values` [time, batch, features].
     ///
-    /// An array [batch, time, features] has a shape that fits as well, but its axes would be confused:
-    /// it is for [`from_batch_first`](Self::from_batch_first).
+    /// An array [batch, time, features] would be accepted with its axes confused. Use
+    /// [`from_batch_first`](Self::from_batch_first) for it.
     ///
     /// # Errors
     /// If a size is zero.
@@ -228,6 +229,9 @@ impl<T: Float> Sequences<T> {
     }
 
     /// Creates a batch from one array [time, features] for each sequence, padded with zeros to the longest.
+    ///
+    /// # Errors
+    /// If there is no sequence, no step or no feature, or the sequences differ in their features.
     pub fn from_list(sequences: &[Array2<T>]) -> Result<Self> {
         let views: Vec<ArrayView2<'_, T>> =
             sequences.iter().map(|sequence| sequence.view()).collect();
@@ -235,6 +239,9 @@ impl<T: Float> Sequences<T> {
     }
 
     /// Creates a batch from views, as [`from_list`](Self::from_list) does from arrays.
+    ///
+    /// # Errors
+    /// As [`from_list`](Self::from_list).
     pub fn from_views(sequences: &[ArrayView2<'_, T>]) -> Result<Self> {
         let features = sequences.first().map_or(0, |sequence| sequence.ncols());
         let lengths: Vec<usize> = sequences.iter().map(|sequence| sequence.nrows()).collect();
@@ -268,6 +275,9 @@ impl<T: Float> Sequences<T> {
     }
 
     /// Returns a batch of the same lengths with other values [time, batch, any width].
+    ///
+    /// # Errors
+    /// If `values` has another time or batch, or a width of zero.
     pub fn with_values(&self, values: Array3<T>) -> Result<Self> {
         let expected = [self.time(), self.batch(), values.dim().2];
         check_shape("values", "time, batch, features", &expected, values.shape())?;
@@ -304,8 +314,8 @@ impl<T: Float> Sequences<T> {
         }
     }
 
-    /// Returns the tokens [time, batch] of one-hot vectors. In the padding each is the size of the
-    /// vocabulary, which is no token. Other values have no tokens.
+    /// Returns the tokens [time, batch] of one-hot vectors, or `None` for dense values. In the padding each
+    /// token is the size of the vocabulary, which is out of range.
     pub fn tokens(&self) -> Option<ArrayView2<'_, usize>> {
         match &self.input {
             Input::Dense(_) => None,
@@ -313,7 +323,7 @@ impl<T: Float> Sequences<T> {
         }
     }
 
-    /// Returns the values, to change. One-hot vectors become values like any others.
+    /// Returns the values, mutably. One-hot vectors become dense values.
     pub(crate) fn values_mut(&mut self) -> &mut Array3<T> {
         if let Input::Tokens(one_hot) = &mut self.input {
             let OneHot { tokens, classes, values } = one_hot;
@@ -334,7 +344,7 @@ impl<T: Float> Sequences<T> {
         }
     }
 
-    /// Returns the values or tokens for a network to read.
+    /// Returns the values or the tokens.
     pub(crate) fn input(&self) -> Input<&Array3<T>, &Array2<usize>> {
         match &self.input {
             Input::Dense(values) => Input::Dense(values),
@@ -357,7 +367,7 @@ impl<T: Float> Sequences<T> {
         &self.lengths
     }
 
-    /// Returns the number of steps of the values, which no sequence exceeds.
+    /// Returns the number of steps of the array, the greatest possible length.
     pub fn time(&self) -> usize {
         self.dim().0
     }
@@ -378,7 +388,7 @@ impl<T: Float> Sequences<T> {
     }
 }
 
-/// Equal lengths and values, padding included.
+/// Batches are equal if their lengths and values are, padding included.
 impl<T: Float> PartialEq for Sequences<T> {
     fn eq(&self, other: &Self) -> bool {
         self.lengths == other.lengths

@@ -1,5 +1,5 @@
-//! What allocates memory, counted by an allocator of the test's own: not a streaming step, not a
-//! time step, and not a second call through a workspace. One-hot input never becomes an array.
+//! Tests of memory allocation, counted by an allocator: a streaming step, a time step and a second call
+//! through a workspace allocate nothing. One-hot input is never converted to an array.
 #![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -19,7 +19,7 @@ thread_local! {
     static LARGEST: Counter<usize> = const { Counter::new(0) };
 }
 
-/// The system's allocator, which counts the calling thread's requests.
+/// The system's allocator, with counts of the requests of the calling thread.
 struct Counting;
 
 fn count(bytes: usize) {
@@ -27,11 +27,11 @@ fn count(bytes: usize) {
     LARGEST.with(|largest| largest.set(largest.get().max(bytes)));
 }
 
-// SAFETY: every request goes to the system's allocator as it came.
+// SAFETY: every request is passed unchanged to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout.size());
-        // SAFETY: the caller's promises are those of the system's allocator.
+        // SAFETY: the caller's obligations are those of the system's allocator.
         unsafe { System.alloc(layout) }
     }
 
@@ -56,14 +56,14 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// How often `f` allocates.
+/// Returns the number of allocations of `f`.
 fn allocations(f: impl FnOnce()) -> usize {
     let before = COUNT.get();
     f();
     COUNT.get() - before
 }
 
-/// The most bytes that `f` asks for at once.
+/// Returns the size in bytes of the largest allocation of `f`.
 fn largest_allocation(f: impl FnOnce()) -> usize {
     LARGEST.set(0);
     f();
@@ -82,7 +82,7 @@ fn values(time: usize, batch: usize, width: usize) -> Array3<f32> {
     Array3::from_shape_simple_fn((time, batch, width), || rng.random_range(-1.0..1.0))
 }
 
-/// A batch of vectors, or of one-hot ones.
+/// Returns a batch of dense or one-hot vectors.
 fn sequences(one_hot: bool, factor: f32, time: usize, lengths: Vec<usize>) -> Sequences<f32> {
     let batch = lengths.len();
     if !one_hot {
@@ -93,7 +93,7 @@ fn sequences(one_hot: bool, factor: f32, time: usize, lengths: Vec<usize>) -> Se
     Sequences::one_hot(tokens.view(), INPUT, lengths).unwrap()
 }
 
-/// On one thread, so small are the batches.
+/// Checks streams of batches so small that they run on one thread.
 fn check_stream<C: Cell<Elem = f32>>(options: C::Options) {
     let net = network::<C>(options, false);
     for batch in [1, 3] {
@@ -122,7 +122,7 @@ fn check_time<C: Cell<Elem = f32>>(options: C::Options) {
             let d_output = values(time, 3, net.output_size());
             let mut grad = net.zeros_like();
             let mut rng = ChaCha8Rng::seed_from_u64(3);
-            // Each once before, so that the library's own memory for later stands.
+            // Each runs once before, to fill the memory that the library keeps.
             let mut call = |checkpoint: Option<Recompute>| match checkpoint {
                 None => assert!(net.forward(&x, None).is_ok()),
                 Some(checkpoint) => {
@@ -208,7 +208,7 @@ fn a_second_call_through_a_workspace_allocates_nothing() {
     every_cell!(check_workspace);
 }
 
-/// Not even one vector of as many values as there are classes.
+/// No vector with a value for each class is allocated.
 #[test]
 fn one_hot_input_is_never_an_array() {
     let classes = 1 << 16;

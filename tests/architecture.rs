@@ -1,9 +1,9 @@
-//! The map in docs/architecture.md is true: each part uses only those above it, and files stay readable.
+//! Tests of the rules of docs/architecture.md: dependencies of modules, and sizes of files and functions.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The parts of src/ in the order of the map.
+/// The modules of src/ in the order of docs/architecture.md.
 const PARTS: [&str; 18] = [
     "error",
     "memory",
@@ -36,7 +36,7 @@ fn files(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// Each source file with its part's place in the order.
+/// Returns the source files, each with the position of its module in the order.
 fn sources() -> Vec<(PathBuf, usize, String)> {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("../src");
     let mut paths = Vec::new();
@@ -52,13 +52,13 @@ fn sources() -> Vec<(PathBuf, usize, String)> {
         .collect()
 }
 
-/// Lines that are neither blank nor comment, before a file's own tests.
+/// Counts the lines that are neither blank nor comment, before a file's own tests.
 fn code_lines(text: &str) -> usize {
     let code = text.split("#[cfg(test)]").next().unwrap_or_default();
     code.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("//")).count()
 }
 
-/// Names at the root of the crate that belong to a part: the macro `compiled!`, and what is exported
+/// Names at the root of the crate that belong to a module: the macro `compiled!`, and names exported
 /// twice.
 const ROOT: [(&str, &str); 7] = [
     ("compiled", "tensor"),
@@ -70,12 +70,12 @@ const ROOT: [(&str, &str); 7] = [
     ("Recurrent", "sequence"),
 ];
 
-/// The lines of code, without comments that stand alone.
+/// Returns the lines of code, without lines of comments.
 fn code(text: &str) -> impl Iterator<Item = &str> {
     text.lines().filter(|line| !line.trim_start().starts_with("//"))
 }
 
-/// The first name of each path that begins with `crate::`, in a `use` or anywhere else.
+/// Returns the first name of each path that begins with `crate::`, in a `use` or elsewhere.
 fn used_names(line: &str) -> impl Iterator<Item = &str> {
     let end = |c: char| !c.is_alphanumeric() && c != '_';
     line.split("crate::").skip(1).map(move |rest| rest.split(end).next().unwrap())
@@ -97,7 +97,7 @@ fn each_part_uses_only_those_above_it() {
     assert!(seen > 300, "only {seen} uses were found");
 }
 
-/// The engine above the kernels is compiled once, for no instruction set.
+/// The engine above the kernels is compiled once, not for each instruction set.
 #[test]
 fn only_tensor_and_cell_are_generic_over_the_instruction_set() {
     let mut seen = 0;
@@ -115,7 +115,7 @@ fn only_tensor_and_cell_are_generic_over_the_instruction_set() {
     assert!(seen > 20, "only {seen} uses were found");
 }
 
-/// The functions of a file as rustfmt leaves them, with how many lines of code each has.
+/// Returns the functions of a file as formatted by rustfmt, each with its number of lines of code.
 fn functions(text: &str) -> Vec<(String, usize)> {
     let lines: Vec<&str> = text.lines().collect();
     let mut functions = Vec::new();
@@ -159,7 +159,7 @@ fn no_file_is_longer_than_400_lines_of_code() {
     }
 }
 
-/// Lines of code of all files in src/cell and src/sequence. The number may only be lowered.
+/// The number of lines of code of src/cell and src/sequence together. It may only be lowered.
 const CORE_LINES: usize = 4232;
 
 #[test]

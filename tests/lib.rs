@@ -1,1 +1,1 @@
-//! The tests of `recurrent`: see the files beside this one.
+//! The tests of `recurrent`, in the files beside this one.

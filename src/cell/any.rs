@@ -1,4 +1,4 @@
-//! A cell without its type: the engine is compiled once for all cells, and calls them through this.
+//! A cell as a trait object, so that the engine is compiled once for all cells.
 
 use ndarray::{Array1, ArrayView2};
 
@@ -11,7 +11,7 @@ use crate::tensor::{Level, Packed};
 pub(crate) struct Sizes {
     pub(crate) input: usize,
     pub(crate) gates: usize,
-    /// How many gates these are.
+    /// The number of gates in the width `gates`.
     pub(crate) gate_count: usize,
     pub(crate) saved: usize,
     pub(crate) state: [usize; MAX_STATES],
@@ -45,7 +45,7 @@ impl Sizes {
     }
 }
 
-/// [`Cell`] without its types and constants.
+/// [`Cell`] without its associated types and constants, for trait objects.
 pub(crate) trait AnyCell<'m, T: Float>: Send + Sync {
     fn sizes(&self) -> Sizes;
     fn weight_ih(&self) -> ArrayView2<'m, T>;
@@ -55,7 +55,7 @@ pub(crate) trait AnyCell<'m, T: Float>: Send + Sync {
     fn forward(&self, packed: &[Packed<T>], step: &mut ForwardStep<'_, T>);
     fn backward(&self, packed: &[Packed<T>], step: &mut BackwardStep<'_, T>);
 
-    /// Adds to `grad`, the gradient of this cell. A cell that wraps another changes the steps first.
+    /// Adds the gradients of the parameters to `grad`. A cell that wraps another changes the steps first.
     fn accumulate(&self, steps: &Steps<'_, T>, grad: &mut dyn AnyGradient<T>) {
         grad.accumulate(steps);
     }
@@ -64,12 +64,12 @@ pub(crate) trait AnyCell<'m, T: Float>: Send + Sync {
 /// A cell as [`AnyCell`].
 pub(crate) struct Typed<'m, C> {
     pub(crate) cell: &'m C,
-    /// The cell as a call of training sees it, where that differs in the recurrent weights.
+    /// The cell with recurrent dropout applied to its weights, if there is any.
     pub(crate) dropped: Option<C>,
 }
 
 impl<C> Typed<'_, C> {
-    /// Returns the cell as the call sees it.
+    /// Returns the cell with the weights that the call uses.
     fn seen(&self) -> &C {
         self.dropped.as_ref().unwrap_or(self.cell)
     }
@@ -105,7 +105,7 @@ impl<'m, T: Float, C: Cell<Elem = T>> AnyCell<'m, T> for Typed<'m, C> {
     }
 }
 
-/// A cell with its gradient, without their type.
+/// A cell and its gradient, for trait objects.
 pub(crate) trait AnyGradient<T: Float> {
     /// Runs [`Cell::accumulate`].
     fn accumulate(&mut self, steps: &Steps<'_, T>);

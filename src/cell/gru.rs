@@ -21,7 +21,7 @@
 //!                  d_h'  = d_h ∘ z + W_hrᵀ d_a_r + W_hzᵀ d_a_z + d_p ∘ r
 //! ```
 //!
-//! Kept for backward: r, z, n and q; for the gradient of W_hn backward leaves d_q or p.
+//! Kept for backward: r, z, n, and q or p. For the gradient of W_hn, backward leaves d_q or p.
 //!
 //! Source: Cho et al., *Learning Phrase Representations using RNN Encoder–Decoder*, 2014, which
 //! resets before the product; `torch.nn.GRU` for the form that resets after it, layout and names.
@@ -50,36 +50,35 @@ pub struct GruCell<T> {
 /// Options of the GRU.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct GruOptions {
-    /// The place at which the reset gate acts.
+    /// The position of the reset gate.
     pub reset: Reset,
 }
 
 impl GruOptions {
-    /// Creates options for a reset gate that acts at `reset`.
+    /// Creates options with the reset gate at `reset`.
     pub fn new(reset: Reset) -> Self {
         Self { reset }
     }
 }
 
-/// The place at which the reset gate of a GRU acts.
+/// The position of the reset gate of a GRU, relative to the product with W_hn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reset {
-    /// On the product W_hn h' + b_hn, as in PyTorch, cuDNN and Keras (`reset_after=True`): one
-    /// product a step.
+    /// After the product, r ∘ (W_hn h' + b_hn), as in PyTorch, cuDNN and Keras (`reset_after=True`).
     #[default]
     After,
-    /// On h', before the product, as in the paper and ONNX (`linear_before_reset=0`).
+    /// Before the product, W_hn (r ∘ h') + b_hn, as in the paper and ONNX (`linear_before_reset=0`).
     Before,
 }
 
 impl<T: Float> GruCell<T> {
-    /// Returns the columns of r and z, and those of n, in a row of the gates. Rows of W_hh are cut alike.
+    /// Returns the columns of r and z, and those of n, in a row of the gates. They are also the rows of W_hh.
     fn columns(&self) -> (Range<usize>, Range<usize>) {
         let hidden = self.hidden_size();
         (0..2 * hidden, 2 * hidden..3 * hidden)
     }
 
-    /// Returns the first value of q: b_hn, or zero without biases.
+    /// Returns the value that W_hn h' is added to in q: b_hn, or zero without biases.
     fn start_of_q(&self) -> Accumulate<'_, T> {
         match Accumulate::bias(self.weights.bias_hh.as_ref()) {
             Accumulate::Bias(bias) => Accumulate::Bias(&bias[self.columns().1]),
@@ -87,7 +86,7 @@ impl<T: Float> GruCell<T> {
         }
     }
 
-    /// Returns the rows of W_hh for r and z, and those for n. Each is multiplied on its own.
+    /// Returns the rows of W_hh for r and z, and those for n. They are multiplied separately.
     fn weight_parts(&self) -> [ArrayView2<'_, T>; 2] {
         let (rz, n) = self.columns();
         [rz, n].map(|rows| self.weights.weight_hh.slice_axis(Axis(0), Slice::from(rows)))

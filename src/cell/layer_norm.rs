@@ -12,8 +12,8 @@
 //! h = o ∘ tanh(y)
 //! ```
 //!
-//! Backward, with d_h and d_c from the output and the step after, and LNᵀ the way back through x̂,
-//! LNᵀ(d_x̂) = (d_x̂ − mean(d_x̂) − x̂ ∘ mean(d_x̂ ∘ x̂)) / √(variance + ε):
+//! Backward, with d_h and d_c from the output and the step after. LNᵀ maps the gradient of x̂ to that of
+//! x, LNᵀ(d_x̂) = (d_x̂ − mean(d_x̂) − x̂ ∘ mean(d_x̂ ∘ x̂)) / √(variance + ε):
 //!
 //! ```text
 //! d_y   = d_h ∘ o ∘ (1 − tanh²(y))        d_a_o = d_h ∘ tanh(y) ∘ o(1 − o)
@@ -25,9 +25,9 @@
 //! d_β   = Σ d_a, Σ d_a, Σ d_y             d_b   = Σ d_a
 //! ```
 //!
-//! Kept for backward: i, f, g, o, the normalised rows and the factors 1 / √(variance + ε); for
-//! the gradients backward leaves d_a, d_v and d_y. With one hidden value ĉ is zero and so is its
-//! gradient.
+//! Kept for backward: i, f, g, o, the normalised rows and the factors 1 / √(variance + ε). For the
+//! gradients of the parameters, backward leaves d_a, d_v and d_y. With H = 1, ĉ and its gradient are
+//! zero.
 //!
 //! Source: Ba, Kiros and Hinton, *Layer Normalization*, 2016, supplementary equations 20 to 22.
 
@@ -48,7 +48,7 @@ use crate::tensor::{
 
 /// An LSTM cell with layer normalisation; equations in the [module](self).
 ///
-/// | name | shape | equation | at the start |
+/// | name | shape | equation | initial value |
 /// |---|---|---|---|
 /// | `weight_ih`, `weight_hh` | `[4H, I]`, `[4H, H]` | W_ih, W_hh | as configured |
 /// | `bias` | `[4H]` | b | as configured |
@@ -77,9 +77,9 @@ struct Affine<T> {
 /// Options of the LSTM with layer normalisation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LayerNormLstmOptions {
-    /// ε, which keeps the division finite: greater than 0. By default 1e-5.
+    /// ε of the normalisations, greater than 0. The default is 1e-5.
     pub epsilon: f64,
-    /// The forget gate's part of b at the start. None: as the rest of b.
+    /// The initial value of the forget gate's rows of b. `None` initialises them like the others.
     pub forget_bias: Option<f64>,
 }
 
@@ -94,7 +94,7 @@ impl<T: Float> Affine<T> {
         Self { weight: Array1::ones(width), bias: bias.then(|| Array1::zeros(width)) }
     }
 
-    /// Adds Σ d ∘ x̂ to d_α and Σ d to d_β. This is the gradient of a normalisation.
+    /// Adds Σ d ∘ x̂ to d_α and Σ d to d_β. `self` is the gradient of a normalisation.
     fn accumulate(&mut self, level: Level, d: &RowRefs<'_, T>, normalized: &RowRefs<'_, T>) {
         add_column_products(level, d, normalized, self.weight.view_mut());
         if let Some(bias) = &mut self.bias {
@@ -104,10 +104,10 @@ impl<T: Float> Affine<T> {
 }
 
 /// The ends of the six parts of a row of `saved`, in multiples of H: û, v̂, d_a, d_v, ĉ, d_y. The
-/// factors of û, v̂ and ĉ follow.
+/// factors 1 / √(variance + ε) of û, v̂ and ĉ follow.
 const ENDS: [usize; 6] = [4, 8, 12, 16, 17, 18];
 
-/// Returns the six parts of a row of `saved`, and the factors behind them.
+/// Returns the six parts of a row of `saved`, and the factors after them.
 #[inline(always)]
 fn parts_of<T>(row: &mut [T], hidden: usize) -> ([&mut [T]; 6], &mut [T]) {
     let (mut rest, mut start) = (row, 0);
@@ -280,7 +280,7 @@ fn backward_on<S: Simd, T: Float>(simd: S, norms: Norms<'_, T>, step: BackwardSt
             let d_y_t = d_h_t * o_t * (one - tanh_y * tanh_y);
             l.store(d_y, d_y_t);
             l.store(&mut d_a[3 * hidden..], d_h_t * tanh_y * o_t * (one - o_t));
-            // o is not needed any more: its place takes d_ĉ.
+            // o is no longer needed. Its memory takes d_ĉ.
             l.store(o, d_y_t * l.load(scale_c));
         }
         normalize_backward(simd, o, c, factors[2]);

@@ -1,4 +1,4 @@
-//! The LSTM: a cell state that gates write, keep and read.
+//! The LSTM: a cell state, with gates that control its input, decay and output.
 //!
 //! With rows of the weights in the order i, f, g, o and H = hidden_size, I = input_size:
 //!
@@ -51,9 +51,9 @@ pub struct LstmCell<T> {
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LstmOptions {
-    /// The forget gate's bias at the start, set as `bias_ih` with `bias_hh` zero in the same rows;
-    /// 1 lets the cell remember from the first batch on (Jozefowicz et al., 2015). None: as the
-    /// other biases.
+    /// The initial bias of the forget gate: its rows of `bias_ih`, while those of `bias_hh` are zero. With
+    /// 1, the cell remembers from the first batch on (Jozefowicz et al., 2015). `None` initialises it like
+    /// the other biases.
     pub forget_bias: Option<f64>,
 }
 

@@ -1,18 +1,18 @@
-//! One time step: the equations of each cell, forward and backward. Knows no time.
+//! One time step: the equations of each cell, forward and backward.
 //!
-//! A cell sees rows — the sequences of a batch that are alive at a step — and nothing else: no
-//! lengths, directions, layers or threads. The engine ([`crate::sequence`]) owns those and gives
-//! them to every [`Cell`] alike, a user's own included.
+//! A cell computes rows, one for each sequence of a batch that is alive at a step. Lengths, directions,
+//! layers and threads are the concern of the engine ([`crate::sequence`]), which handles them for every
+//! [`Cell`], including a user's own.
 //!
-//! | file | cell |
+//! | file | contents |
 //! |---|---|
 //! | `step` | [`ForwardStep`], [`BackwardStep`], [`Steps`]: the rows that a cell reads and writes |
-//! | `any` | a cell without its type, for the engine |
-//! | `weights` | [`GateWeights`]: the weights and biases that most cells are made of |
-//! | `rnn` | [`RnnCell`]: h = tanh or relu |
-//! | `lstm` | [`LstmCell`]: input, forget, output gate and cell state |
+//! | `any` | a cell as a trait object, for the engine |
+//! | `weights` | [`GateWeights`]: the weights and biases of most cells |
+//! | `rnn` | [`RnnCell`]: h = tanh(…) or relu(…) |
+//! | `lstm` | [`LstmCell`]: input, forget and output gate, and a cell state |
 //! | `gru` | [`GruCell`]: reset and update gate, reset after or before the product |
-//! | `peephole` | [`PeepholeLstmCell`]: gates that see the cell state |
+//! | `peephole` | [`PeepholeLstmCell`]: gates that also read the cell state |
 //! | `coupled` | [`CoupledLstmCell`]: input gate 1 − f (CIFG) |
 //! | `projection` | [`ProjectedLstmCell`]: a narrower output (LSTMP) |
 //! | `layer_norm` | [`LayerNormLstmCell`]: layer normalisation inside the step |
@@ -46,55 +46,54 @@ pub use rnn::{Nonlinearity, RnnCell};
 pub use step::{BackwardStep, Block, ForwardStep, Steps};
 pub use weights::GateWeights;
 
-/// The most states a cell may carry from step to step.
+/// The largest number of states of a cell.
 pub const MAX_STATES: usize = 4;
 
 /// One step of a recurrent network: its parameters, its equations and their derivatives.
 ///
-/// The parameters are the cell's own arrays ([`Arrays`]), so a gradient is another cell. A cell turns
-/// W_ih x + b, from the engine, and the states before the step into the states after it.
+/// The parameters are the cell's arrays ([`Arrays`]), so a gradient has the type of the cell. A step
+/// computes the states after it from W_ih x + b, which the engine provides, and the states before it.
 ///
 /// # Rows
 ///
-/// All widths are in values; a row belongs to one sequence of the batch.
+/// Each row belongs to one sequence of the batch. Widths are numbers of values.
 ///
 /// | name | width | forward | backward |
 /// |---|---|---|---|
-/// | `gates` | rows of `weight_ih` | in: W_ih x + b, once [`input`](ForwardStep::input) or [`sum_gates`](ForwardStep::sum_gates) has run; out: what `backward` needs, by convention the activated gates | in: that; out: ∂L/∂(W_ih x + b) |
-/// | `saved` | [`saved_size`](Cell::saved_size) | out: what else `backward` needs | in: that; out: what [`accumulate`](Cell::accumulate) needs |
+/// | `gates` | rows of `weight_ih` | in: W_ih x + b, after [`input`](ForwardStep::input) or [`sum_gates`](ForwardStep::sum_gates); out: values for `backward`, by convention the activated gates | in: the values of `forward`; out: ∂L/∂(W_ih x + b) |
+/// | `saved` | [`saved_size`](Cell::saved_size) | out: further values for `backward` | in: the values of `forward`; out: values for [`accumulate`](Cell::accumulate) |
 /// | `prev[s]` | [`state_size`](Cell::state_size)`(s)` | in: state before the step | in: the same |
 /// | `next[s]` | the same | out: state after the step | in: the same |
 /// | `d_state[s]` | the same | – | in: ∂L/∂`next[s]`; out: ∂L/∂`prev[s]` |
 ///
-/// A row's results must depend on that row alone. Then the engine's promises hold for the cell:
-/// results independent of batching, padding and threads, and streaming equal to the sequence.
+/// The results of a row must depend on that row alone. The engine then guarantees that results do not
+/// depend on batching, padding or threads, and that a stream gives the results of the whole sequence.
 ///
-/// # How to write one
+/// # Implementing a cell
 ///
-/// Most cells are [`GateWeights`] and elementwise equations. `forward` sums the gates and applies the
-/// equations to each block of the sum ([`ForwardStep::sum_gates`]); `backward` applies their
-/// derivatives and multiplies by W_hh ([`product`](crate::tensor::product)). The equations are
-/// functions that are generic over the instruction set, made callable by
-/// [`compiled!`](crate::compiled). `tests/engine/user_cell.rs` in the repository is a worked example,
-/// a minimal gated unit.
+/// Most cells consist of [`GateWeights`] and elementwise equations. `forward` sums the gates and applies
+/// the equations to each block of the sum ([`ForwardStep::sum_gates`]). `backward` applies their
+/// derivatives and multiplies by W_hh ([`BackwardStep::multiply_gates`]). The equations are functions
+/// that are generic over the instruction set and called through [`compiled!`](crate::compiled).
+/// `tests/user_cell` in the repository is an example, a minimal gated unit.
 pub trait Cell: Arrays + Send + Sync {
-    /// The options of a cell beside its sizes.
+    /// The options of a cell, apart from its sizes.
     type Options: Clone + Default + std::fmt::Debug + Send + Sync;
 
-    /// The cell's name in the files of models, unlike any other's.
+    /// The name of the cell in the files of models. It must be unique.
     const NAME: &'static str;
-    /// The states that a step hands to the next, at most [`MAX_STATES`]. The first is the output.
+    /// The names of the states, at most [`MAX_STATES`]. The first state is the output.
     const STATE: &'static [&'static str];
-    /// The parts of equal width that a row of `gates` consists of, by name.
+    /// The names of the gates, which have equal widths in a row of `gates`.
     const GATES: &'static [&'static str];
 
-    /// Returns a cell with fresh parameters.
+    /// Creates a cell with initial parameters drawn from `rng`. Fails if an option is out of its range.
     fn new(config: &CellConfig, options: &Self::Options, rng: &mut dyn Rng) -> Result<Self>;
 
     /// Returns W_ih, W_hh and their biases.
     fn weights(&self) -> &GateWeights<Self::Elem>;
 
-    /// Returns the same, to change.
+    /// Returns W_ih, W_hh and their biases, mutably.
     fn weights_mut(&mut self) -> &mut GateWeights<Self::Elem>;
 
     /// Returns the width of a gate.
@@ -107,7 +106,7 @@ pub trait Cell: Arrays + Send + Sync {
         self.hidden_size()
     }
 
-    /// Returns how many values `forward` keeps for `backward` beside the gates, per row.
+    /// Returns the number of values of a row that `forward` saves for `backward` in addition to the gates.
     fn saved_size(&self) -> usize {
         0
     }
@@ -117,8 +116,8 @@ pub trait Cell: Arrays + Send + Sync {
         self.weights().bias()
     }
 
-    /// Packs the recurrent weights for `forward`: by default W_hhᵀ, for rows on the left: the row h'ᵀ W_hhᵀ is
-    /// the column W_hh h'.
+    /// Packs the recurrent weights for `forward`: by default W_hhᵀ. States are rows, so the product W_hh h'
+    /// is h'ᵀ W_hhᵀ.
     fn pack_forward(&self, level: Level) -> Vec<Packed<Self::Elem>> {
         vec![Packed::gates(level, self.weights().weight_hh.t(), Self::GATES.len())]
     }
@@ -136,7 +135,7 @@ pub trait Cell: Arrays + Send + Sync {
 
     /// Adds the gradient of each parameter to `grad`, from the rows of some or all steps. A sum must continue
     /// row by row from the value in `grad`, as those of [`GateWeights`] and [`tensor`](crate::tensor) do.
-    /// Then its bits do not depend on how the steps are cut.
+    /// Its bits then do not depend on how the steps are divided among calls.
     fn accumulate(&self, steps: &Steps<'_, Self::Elem>, grad: &mut Self) {
         grad.weights_mut().accumulate(steps);
     }
@@ -146,15 +145,15 @@ pub trait Cell: Arrays + Send + Sync {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct CellConfig {
-    /// Width of the input.
+    /// The width of the input.
     pub input_size: usize,
-    /// Width of a gate.
+    /// The width of a gate.
     pub hidden_size: usize,
-    /// Whether the cell has the bias vectors `bias_ih` and `bias_hh`.
+    /// True if the cell has biases.
     pub bias: bool,
-    /// The initialiser of W_ih, gate by gate.
+    /// The initialiser of W_ih, applied to each gate.
     pub weight_ih: Init,
-    /// The initialiser of W_hh, gate by gate.
+    /// The initialiser of W_hh, applied to each gate.
     pub weight_hh: Init,
     /// The initialiser of both biases.
     pub bias_init: Init,

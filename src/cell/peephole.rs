@@ -1,4 +1,4 @@
-//! The LSTM with peepholes: gates that see the cell state.
+//! The LSTM with peepholes: gates that also read the cell state.
 //!
 //! With rows of the weights in the order i, f, g, o and H = hidden_size, I = input_size:
 //!
@@ -39,8 +39,8 @@ use crate::tensor::{Packed, Simd, lanes};
 
 /// An LSTM cell with peepholes; equations in the [module](self).
 ///
-/// The peepholes are named `weight_ci`, `weight_cf`, `weight_co`. They begin as columns [H, 1] filled
-/// by the initialiser of W_hh.
+/// The peepholes are named `weight_ci`, `weight_cf`, `weight_co`. The initialiser of W_hh fills each as a
+/// column [H, 1].
 #[derive(Clone, Debug)]
 pub struct PeepholeLstmCell<T> {
     weights: GateWeights<T>,

@@ -1,4 +1,4 @@
-//! The LSTM with a recurrent projection (LSTMP): a wide cell state, a narrow output.
+//! The LSTM with a recurrent projection (LSTMP): a wide cell state with a narrow output.
 //!
 //! With rows of the weights in the order i, f, g, o and H = hidden_size, P = proj_size < H,
 //! I = input_size:
@@ -20,7 +20,7 @@
 //! d_h'  = W_hhᵀ d_a              d_c'  = d_c ∘ f              dW_hr = Σ d_h ⊗ m
 //! ```
 //!
-//! Kept for backward: i, f, g, o; for the gradient of W_hr backward leaves m and d_h.
+//! Kept for backward: i, f, g, o. For the gradient of W_hr, backward leaves m and d_h.
 //!
 //! Source: Sak, Senior and Beaufays, *Long Short-Term Memory Recurrent Neural Network Architectures
 //! for Large Scale Acoustic Modeling*, 2014, without its peepholes; layout and names of
@@ -49,9 +49,9 @@ pub struct ProjectedLstmCell<T> {
 /// Options of the LSTM with projection.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ProjectedLstmOptions {
-    /// Width of the output: at least 1, less than hidden_size. There is no default: it must be set.
+    /// The width of the output, at least 1 and less than hidden_size. The default of 0 is an error.
     pub proj_size: usize,
-    /// The forget gate's bias at the start, as in [`LstmOptions`](super::LstmOptions).
+    /// The initial bias of the forget gate, as in [`LstmOptions`](super::LstmOptions).
     pub forget_bias: Option<f64>,
 }
 

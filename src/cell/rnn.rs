@@ -1,4 +1,4 @@
-//! The vanilla RNN: one tanh or relu a step.
+//! The vanilla RNN: h is tanh or relu of a sum of two products.
 //!
 //! With H = hidden_size and I = input_size:
 //!
@@ -8,7 +8,7 @@
 //! d_h' = W_hhᵀ d_a
 //! ```
 //!
-//! Kept for backward: nothing beside the states.
+//! Kept for backward: h, as the activated gate.
 //!
 //! Source: Elman, *Finding Structure in Time*, 1990; layout and names of `torch.nn.RNN`.
 
@@ -30,7 +30,7 @@ pub struct RnnCell<T> {
     weights: GateWeights<T>,
 }
 
-/// φ of the vanilla RNN.
+/// The activation φ of the vanilla RNN.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Nonlinearity {
     /// tanh.

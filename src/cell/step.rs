@@ -12,7 +12,7 @@ use crate::tensor::{
 /// The key of a step's noise. The same key gives the same noise, forward and backward.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Noise {
-    /// The seed of the call; none where nothing is drawn.
+    /// The seed of the call, or `None` if nothing is drawn.
     pub(crate) seed: Option<u64>,
     /// The step.
     pub(crate) t: usize,
@@ -31,9 +31,9 @@ pub struct ForwardStep<'a, T: Float> {
     pub next: [RowsMut<'a, T>; MAX_STATES],
     /// In: W_ih x + b, after [`input`](Self::input). Out: the activated gates.
     pub gates: RowsMut<'a, T>,
-    /// Out: what else `backward` needs.
+    /// Out: further values for `backward`.
     pub saved: RowsMut<'a, T>,
-    /// The product W_ih x and the values that it is added to, unless `gates` holds their sum already.
+    /// The operands of W_ih x and the values that it is added to, unless `gates` holds the sum already.
     pub(crate) product: Option<(Operands<'a, T>, Accumulate<'a, T>)>,
     pub(crate) noise: Noise,
 }
@@ -49,12 +49,12 @@ pub struct Block<'a, T: Float> {
     pub next: [RowsMut<'a, T>; MAX_STATES],
     /// In: the gates' sums. Out: the activated gates.
     pub gates: RowsMut<'a, T>,
-    /// Out: what else `backward` needs.
+    /// Out: further values for `backward`.
     pub saved: RowsMut<'a, T>,
 }
 
 impl<T: Float> Block<'_, T> {
-    /// Returns the same rows, for a shorter time.
+    /// Reborrows the rows.
     pub fn reborrow(&mut self) -> Block<'_, T> {
         let Self { units, prev, next, gates, saved } = self;
         Block {
@@ -76,8 +76,8 @@ impl<T: Float> ForwardStep<'_, T> {
         Self { level, prev, next, gates, saved, product: None, noise }
     }
 
-    /// Returns the same rows, for a shorter time. Call [`input`](Self::input) or
-    /// [`sum_gates`](Self::sum_gates) on one of the two alone.
+    /// Reborrows the rows. Call [`input`](Self::input) or [`sum_gates`](Self::sum_gates) either on the
+    /// original or on the reborrowed step, not on both.
     pub fn reborrow(&mut self) -> ForwardStep<'_, T> {
         let Self { prev, next, gates, saved, .. } = self;
         ForwardStep {
@@ -129,9 +129,9 @@ pub struct BackwardStep<'a, T> {
     pub prev: [Rows<'a, T>; MAX_STATES],
     /// The states after the step.
     pub next: [Rows<'a, T>; MAX_STATES],
-    /// In: what `forward` left. Out: ∂L/∂(W_ih x + b).
+    /// In: the values of `forward`. Out: ∂L/∂(W_ih x + b).
     pub gates: RowsMut<'a, T>,
-    /// In: what `forward` left. Out: what `accumulate` needs.
+    /// In: the values of `forward`. Out: values for `accumulate`.
     pub saved: RowsMut<'a, T>,
     /// In: ∂L/∂`next`. Out: ∂L/∂`prev`.
     pub d_state: [RowsMut<'a, T>; MAX_STATES],
@@ -147,14 +147,14 @@ impl<T: Float> BackwardStep<'_, T> {
         Self { level, prev, next, gates, saved, d_state, noise }
     }
 
-    /// Writes W_hhᵀ d_a to `d_state[0]`, where d_a are the gates' gradients in `gates`. It is ∂L/∂`prev[0]`
-    /// if h' acts through W_hh alone.
+    /// Writes W_hhᵀ d_a to `d_state[0]`, where d_a is the gradient in `gates`. This is ∂L/∂`prev[0]` if
+    /// the step uses h' in the product with W_hh alone.
     pub fn multiply_gates(&mut self, weight_hh: &Packed<T>) {
         let Self { gates, d_state: [d_h, ..], .. } = self;
         product(gates.as_rows(), weight_hh, Accumulate::Zero, d_h.reborrow());
     }
 
-    /// Returns the same rows, for a shorter time.
+    /// Reborrows the rows.
     pub fn reborrow(&mut self) -> BackwardStep<'_, T> {
         let Self { gates, saved, d_state, .. } = self;
         BackwardStep {
@@ -170,8 +170,8 @@ impl<T: Float> BackwardStep<'_, T> {
 type States<'a, T> = [Rows<'a, T>; MAX_STATES];
 type StatesMut<'a, T> = [RowsMut<'a, T>; MAX_STATES];
 
-/// Returns the rows of each state, for a shorter time. Written out, as are the two below: the map of an
-/// array is a loop through memory.
+/// Reborrows the rows of each state. This and the two functions below do not use `map`, because on an
+/// array it compiles to a loop through memory.
 #[inline(always)]
 pub(crate) fn reborrow<'s, T>([a, b, c, d]: &'s mut StatesMut<'_, T>) -> StatesMut<'s, T> {
     [a.reborrow(), b.reborrow(), c.reborrow(), d.reborrow()]
@@ -183,7 +183,7 @@ fn range<'a, T: Float>(&[a, b, c, d]: &States<'a, T>, rows: &Range<usize>) -> St
     [a.range(rows.clone()), b.range(rows.clone()), c.range(rows.clone()), d.range(rows.clone())]
 }
 
-/// Returns some rows of each state, for a shorter time.
+/// Reborrows some rows of each state.
 #[inline(always)]
 fn range_mut<'s, T>(
     [a, b, c, d]: &'s mut StatesMut<'_, T>,
@@ -193,9 +193,9 @@ fn range_mut<'s, T>(
     [a.range_mut(rows()), b.range_mut(rows()), c.range_mut(rows()), d.range_mut(rows())]
 }
 
-/// The rows of a window of steps of a sequence call, for [`Cell::accumulate`](super::Cell::accumulate).
+/// The rows of some steps of a call, for [`Cell::accumulate`](super::Cell::accumulate).
 ///
-/// They come in the same order from each method: from the step walked last to the first.
+/// All methods return the rows in the same order, from the step walked last to the first.
 pub struct Steps<'a, T> {
     pub(crate) level: Level,
     pub(crate) window: &'a dyn Window<T>,
@@ -221,12 +221,12 @@ impl<'a, T> Steps<'a, T> {
         self.window.x()
     }
 
-    /// Returns what `backward` left in `gates`: ∂L/∂(W_ih x + b).
+    /// Returns the `gates` of `backward`: ∂L/∂(W_ih x + b).
     pub fn d_gates(&self) -> RowRefs<'a, T> {
         self.window.d_gates()
     }
 
-    /// Returns what `backward` left in `saved`.
+    /// Returns the `saved` of `backward`.
     pub fn saved(&self) -> RowRefs<'a, T> {
         self.window.saved()
     }

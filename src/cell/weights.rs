@@ -1,4 +1,4 @@
-//! [`GateWeights`]: the two weights and two biases that gates are made of, in PyTorch's layout.
+//! [`GateWeights`]: the two weights and two biases of all gates of a cell, in PyTorch's layout.
 
 use std::ops::Range;
 
@@ -12,8 +12,8 @@ use crate::sequences::Input;
 use crate::tensor::reduce::add_column_sums;
 use crate::tensor::{Level, RowRefs, add_outer_products};
 
-/// Implements [`Arrays`](crate::Arrays) for a bundle: the arrays of its fields before the semicolon, under
-/// their own names, and those after it, each array or option under the name given.
+/// Implements [`Arrays`](crate::Arrays) for a struct. The field before the semicolon is a bundle, whose
+/// arrays keep their names. Each field after it is an array, or an option of one, under the given name.
 macro_rules! named_arrays {
     ($bundle:ident {
         $($inner:ident)? $(;
@@ -43,7 +43,7 @@ macro_rules! named_arrays {
 }
 pub(crate) use named_arrays;
 
-/// Implements [`Cell::weights`](super::Cell::weights) and `weights_mut` by the field `weights`.
+/// Implements [`Cell::weights`](super::Cell::weights) and `weights_mut` with the field `weights`.
 macro_rules! gate_weights {
     () => {
         fn weights(&self) -> &GateWeights<T> {
@@ -57,8 +57,8 @@ macro_rules! gate_weights {
 }
 pub(crate) use gate_weights;
 
-/// Sets the bias of a forget gate, which is `gate` of `gates` equal parts: `value` in the first of the
-/// biases and zero in the others. Without a value it stays like the other biases.
+/// Sets the bias of the forget gate, number `gate` of `gates`: `value` in the first of the biases and zero
+/// in the others. Without a value the biases are unchanged.
 pub(crate) fn set_forget_bias<T: Float, const N: usize>(
     value: Option<f64>,
     biases: [&mut Option<Array1<T>>; N],
@@ -77,9 +77,9 @@ pub(crate) fn set_forget_bias<T: Float, const N: usize>(
     Ok(())
 }
 
-/// W_ih, W_hh, b_ih and b_hh of all gates, one below the other.
+/// W_ih, W_hh, b_ih and b_hh of all gates, stacked along the first axis.
 ///
-/// Both biases are kept, as in PyTorch: their sum is the same function but trains differently.
+/// There are two biases, as in PyTorch. A single one would give the same function, but train differently.
 #[derive(Clone, Debug)]
 pub struct GateWeights<T> {
     /// W_ih [gates·hidden, input].
@@ -93,7 +93,7 @@ pub struct GateWeights<T> {
 }
 
 impl<T: Float> GateWeights<T> {
-    /// Creates fresh weights of `gates` gates that read a recurrent state of width `state_size`.
+    /// Creates the initial weights of `gates` gates that read a recurrent state of width `state_size`.
     pub fn new(
         config: &CellConfig,
         gates: usize,
@@ -114,19 +114,20 @@ impl<T: Float> GateWeights<T> {
         Some(self.bias_ih.as_ref()? + self.bias_hh.as_ref()?)
     }
 
-    /// Sets the bias of the forget gate, which is `gate` of `gates` equal parts: `value` in `bias_ih` and
-    /// zero in `bias_hh`. Without a value it stays as the other biases.
+    /// Sets the bias of the forget gate, number `gate` of `gates`: `value` in `bias_ih` and zero in
+    /// `bias_hh`. Without a value the biases are unchanged. Fails if the value is not finite, or there are
+    /// no biases.
     pub fn set_forget_bias(&mut self, value: Option<f64>, gates: usize, gate: usize) -> Result<()> {
         set_forget_bias(value, [&mut self.bias_ih, &mut self.bias_hh], (gate, gates))
     }
 
-    /// Adds the gradients of all four to this gradient: dW_ih = Σ d_a ⊗ x, dW_hh = Σ d_a ⊗ h', db = Σ d_a.
-    /// Here `d_gates` is the gradient of the whole sum W_ih x + b_ih + W_hh h' + b_hh.
+    /// Adds the gradients of all four arrays to `self`, a gradient: dW_ih = Σ d_a ⊗ x, dW_hh = Σ d_a ⊗ h',
+    /// db = Σ d_a. `d_gates` must be the gradient of the whole sum W_ih x + b_ih + W_hh h' + b_hh.
     pub fn accumulate(&mut self, steps: &Steps<'_, T>) {
         let (level, d_gates, h_prev) = (steps.level(), steps.d_gates(), steps.prev(0));
         let (weight_ih, weight_hh) = (self.weight_ih.view_mut(), self.weight_hh.view_mut());
         match &steps.x() {
-            // Side by side, as the gates' gradients are laid out once for both.
+            // In one call, so that the gradients of the gates are packed once for both.
             Input::Dense(x) => {
                 let sums = &mut [(x, weight_ih), (&h_prev, weight_hh)];
                 add_outer_products(level, &d_gates, sums);
@@ -140,7 +141,7 @@ impl<T: Float> GateWeights<T> {
         add_column_sums(level, &d_gates, biases.map(|bias| bias.view_mut()).collect());
     }
 
-    /// Adds Σ d_a ⊗ x to dW_ih and Σ d_a to db_ih. This bundle is a gradient.
+    /// Adds Σ d_a ⊗ x to dW_ih and Σ d_a to db_ih. `self` is a gradient.
     pub fn add_input(&mut self, steps: &Steps<'_, T>) {
         let d_gates = steps.d_gates();
         steps.x().add_outer_products(steps.level(), &d_gates, self.weight_ih.view_mut());
@@ -149,8 +150,8 @@ impl<T: Float> GateWeights<T> {
         }
     }
 
-    /// Adds Σ d_a ⊗ h' to the given rows of dW_hh and Σ d_a to those of db_hh. This bundle is a gradient,
-    /// and `d_gates` is as wide as there are rows.
+    /// Adds Σ d_a ⊗ h' to the given rows of dW_hh and Σ d_a to those of db_hh, where h' is `input` and the
+    /// width of `d_gates` is the number of rows. `self` is a gradient.
     pub fn add_recurrent(
         &mut self,
         level: Level,

@@ -1,8 +1,8 @@
-//! The gradient flow: how the norm of ∂L/∂h_t (and of ∂L/∂c_t) changes from step to step.
+//! The gradient flow: the norm of ∂L/∂h_t (and of ∂L/∂c_t) at each step.
 //!
-//! A vanilla RNN multiplies the gradient by W_hhᵀ·diag(φ') at each step back, so it vanishes or
-//! explodes with the gap; the cell state of an LSTM multiplies it by the forget gate alone
-//! (Hochreiter, 1991; Bengio, Simard and Frasconi, 1994; Pascanu, Mikolov and Bengio, 2013).
+//! A vanilla RNN multiplies the gradient by W_hhᵀ·diag(φ') at each step back in time, so the gradient
+//! vanishes or explodes with the distance. The cell state of an LSTM multiplies it by the forget gate
+//! alone (Hochreiter, 1991; Bengio, Simard and Frasconi, 1994; Pascanu, Mikolov and Bengio, 2013).
 
 use std::fmt;
 
@@ -23,14 +23,14 @@ const BAR: usize = 50;
 
 /// The norms of ∂L/∂`state`_t over the batch, for each step t of one layer and direction.
 ///
-/// `Display` plots them as text, on a logarithmic scale.
+/// `Display` plots the norms as text, on a logarithmic scale.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GradientFlow {
     /// The state: `h`, or `c` of an LSTM.
     pub state: String,
     /// The layer.
     pub layer: usize,
-    /// Whether it is the direction backward in time.
+    /// True for the direction backward in time.
     pub reverse: bool,
     /// The Euclidean norm over batch and width at each step.
     pub norms: Vec<f64>,
@@ -38,7 +38,7 @@ pub struct GradientFlow {
 
 impl GradientFlow {
     /// Measures the flow of every state, layer and direction of `network` on the batch `x`. `d_loss`
-    /// returns the gradients of a loss by output and final state.
+    /// returns the gradients of a loss with respect to the output and the final state.
     ///
     /// ```
     /// use ndarray::Array3;

@@ -1,14 +1,14 @@
-//! A gradient against central differences in f64, for any bundle of arrays: parameters, inputs,
-//! states, or several of them as a tuple.
+//! The check of a gradient against central differences in f64, for any bundle of arrays: parameters,
+//! inputs, states, or several of them as a tuple.
 //!
-//! The difference is the five-point one, of order four:
+//! It is the five-point difference, of order four:
 //!
 //! ```text
 //! f'(x) ≈ (8·(f(x + s) − f(x − s)) − (f(x + 2s) − f(x − 2s))) / 12s
 //! ```
 //!
-//! With s = 10⁻³ and a smooth loss near 1, both its truncation (s⁴·f⁽⁵⁾/30) and its rounding
-//! (10⁻¹⁶/s) lie near 10⁻¹³.
+//! With s = 10⁻³ and a smooth loss near 1, both the truncation error (s⁴·f⁽⁵⁾/30) and the rounding
+//! error (10⁻¹⁶/s) are about 10⁻¹³.
 
 use crate::arrays::{Arrays, check_same_structure};
 use crate::error::{Error, Result};
@@ -41,7 +41,7 @@ impl Default for GradientCheck {
 pub struct GradientReport {
     /// The array's name.
     pub name: String,
-    /// The entry, in row-major order.
+    /// The index of the entry, in row-major order.
     pub index: usize,
     /// The value of the gradient.
     pub analytic: f64,
@@ -79,7 +79,8 @@ impl GradientCheck {
     /// ```
     ///
     /// # Errors
-    /// Where `gradient` has not the arrays of `point`, or `loss` fails or is not finite.
+    /// If `gradient` and `point` differ in names or shapes, there are no entries, or `loss` fails or is
+    /// not finite.
     pub fn run<A: Arrays<Elem = f64>>(
         &self,
         point: &A,
@@ -109,7 +110,7 @@ impl GradientCheck {
             let numeric = (8.0 * near - far) / (12.0 * self.step);
             let size = analytic.abs().max(numeric.abs()).max(self.floor);
             let relative_error = ((analytic - numeric) / size).abs();
-            // In this order a NaN in the gradient is worse than any number.
+            // `total_cmp` makes a NaN in the gradient worse than any number.
             let worse =
                 |worst: &GradientReport| relative_error.total_cmp(&worst.relative_error).is_gt();
             if worst.as_ref().is_none_or(worse) {

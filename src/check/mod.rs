@@ -1,7 +1,6 @@
-//! Checks of a model: its gradient against finite differences, and how far back in time a gradient
-//! reaches.
+//! Checks of a model: its gradient against finite differences, and the gradient flow over time.
 //!
-//! | file | duty |
+//! | file | contents |
 //! |---|---|
 //! | `gradient` | [`GradientCheck`]: a gradient against central differences in f64 |
 //! | `flow` | [`GradientFlow`]: ‖∂L/∂h_t‖ at each step |

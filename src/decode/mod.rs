@@ -2,7 +2,7 @@
 //!
 //! | file | contents |
 //! |---|---|
-//! | `sampling` | [`Sampling`]: greedy, or at random with a temperature, top-k and top-p |
+//! | `sampling` | [`Sampling`]: greedy, or random with a temperature, top-k and top-p |
 
 pub mod sampling;
 

@@ -1,4 +1,4 @@
-//! [`Sampling`]: chooses one token by the logits of all tokens.
+//! [`Sampling`]: the choice of a token by the logits of all tokens.
 //!
 //! ```text
 //! p = softmax(x / temperature)
@@ -40,7 +40,7 @@ pub fn argmax<T: Float>(values: ArrayView1<'_, T>) -> Option<usize> {
     best.map(|(i, _)| i)
 }
 
-/// A rule that chooses a token by its logit; see the [module](self).
+/// A rule for the choice of a token by logits; see the [module](self).
 ///
 /// ```
 /// use ndarray::array;
@@ -63,15 +63,15 @@ pub struct Sampling {
 }
 
 impl Sampling {
-    /// Always chooses the likeliest token.
+    /// Creates a rule that always chooses the likeliest token.
     pub fn greedy() -> Self {
         Self { temperature: None, top_k: usize::MAX, top_p: 1.0 }
     }
 
-    /// Draws a token by its probability.
+    /// Creates a rule that draws a token by its probability.
     ///
-    /// A temperature of 1 keeps the model's probabilities. A lower one favours likely tokens, a higher
-    /// one makes the choice more even.
+    /// A temperature of 1 keeps the model's probabilities. A lower one favours likely tokens, and a higher
+    /// one makes the probabilities more equal.
     ///
     /// # Errors
     /// If `temperature` is not a finite value above 0.

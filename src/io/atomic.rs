@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Error, Result};
 
-/// The largest number of symbolic links in a row, as in Linux.
+/// The largest number of symbolic links that are followed, as in Linux.
 const MAX_LINKS: usize = 40;
 
-/// Writes `bytes` to `path`, or to the file that it links to. An existing file is replaced only when
+/// Writes `bytes` to `path`, or to the target of a symbolic link. An existing file is replaced only when
 /// all bytes are on the disk.
 pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     replace(path, bytes).map_err(|source| Error::Io { path: path.to_owned(), source })
@@ -58,8 +58,8 @@ fn create_beside(path: &Path) -> io::Result<(File, PathBuf)> {
     }
 }
 
-/// Syncs the folder, so that the new name is on the disk too. It is best effort: the file is whole
-/// without it.
+/// Syncs the folder, so that the new name is on the disk too. Errors are ignored, because the file is
+/// complete without it.
 fn sync_folder(path: &Path) {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     if cfg!(unix)

@@ -1,6 +1,6 @@
 //! Files: bundles of arrays in the safetensors format, under PyTorch's names.
 //!
-//! | file | duty |
+//! | file | contents |
 //! |---|---|
 //! | `safetensors` | [`save`] and [`load`] for one bundle; [`Writer`] and [`Reader`] for several in a file |
 //! | `atomic` | atomic writes |

@@ -1,5 +1,5 @@
-//! Weights to and from safetensors: a header of names, types and shapes, then the values,
-//! little-endian. The format is that of the `safetensors` crate, which reads and writes the header.
+//! Files in the safetensors format: a header of names, types and shapes, then the values, little-endian.
+//! The `safetensors` crate reads and writes the header.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ use crate::error::{Error, Result, check_shape};
 use crate::float::{Float, per_float};
 use crate::io::atomic;
 
-/// The key of the text about a file, in its header.
+/// The key of the text of [`Writer::about`] in the header.
 const ABOUT: &str = "recurrent";
 
 /// An array as bytes.
@@ -86,20 +86,20 @@ impl Writer {
     /// Writes the file `path`, as [`save`] does.
     ///
     /// # Errors
-    /// [`Error::Io`] where the file cannot be written.
+    /// [`Error::Io`] if the file cannot be written.
     pub fn write(self, path: impl AsRef<Path>) -> Result<()> {
         self.write_to(path.as_ref())
     }
 
     fn write_to(self, path: &Path) -> Result<()> {
-        // One key alone: the order of several would change from run to run, and the bytes with it.
+        // With several keys, their order and so the bytes would change from run to run.
         let about = self.about.map(|text| std::iter::once((ABOUT.to_owned(), text)).collect());
         let bytes = safetensors::serialize(self.tensors, about);
         atomic::write(path, &bytes.map_err(|error| format_error(path, error))?)
     }
 }
 
-/// A reader of a safetensors file, written here or elsewhere.
+/// A reader of a safetensors file.
 #[derive(Debug)]
 pub struct Reader {
     path: PathBuf,
@@ -113,7 +113,7 @@ impl Reader {
     /// Reads the file `path`.
     ///
     /// # Errors
-    /// [`Error::Format`] where it is no safetensors file, [`Error::Io`] where it cannot be read.
+    /// [`Error::Format`] if it is not a safetensors file, [`Error::Io`] if it cannot be read.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         Self::open_path(path.as_ref().to_owned())
     }
@@ -129,8 +129,8 @@ impl Reader {
         Ok(Self { path, bytes, about, names })
     }
 
-    /// Replaces the prefix `from` by `to` in the names of all tensors that have it. Weights from PyTorch
-    /// can so be loaded into a model whose parts have other names.
+    /// Replaces the prefix `from` by `to` in the names of all tensors that have it, for example to load
+    /// weights from PyTorch into a model whose layers have other names.
     ///
     /// ```
     /// # let path = std::env::temp_dir().join(format!("recurrent-doc-rename-{}", std::process::id()));
@@ -146,7 +146,7 @@ impl Reader {
     /// ```
     ///
     /// # Errors
-    /// Where no name begins with `from`, or two tensors would have the same name.
+    /// If no name begins with `from`, or two tensors would have the same name.
     pub fn rename(mut self, from: &str, to: &str) -> Result<Self> {
         let mut names = BTreeMap::new();
         let mut renamed = false;
@@ -185,7 +185,7 @@ impl Reader {
     /// Reads every array of `arrays`. The file must have no other tensors under `prefix`.
     ///
     /// # Errors
-    /// As [`load`]; `arrays` is then as before.
+    /// As [`load`]. `arrays` is then unchanged.
     pub fn arrays<T: Float, A: Arrays<Elem = T>>(
         &self,
         prefix: &str,
@@ -210,7 +210,7 @@ impl Reader {
         Err(Error::Names { path: self.path.clone(), missing, unused })
     }
 
-    /// Returns the tensor `name`, if it has this type and shape.
+    /// Returns the tensor `name`. Fails unless it has the given type and shape.
     fn tensor<'f>(
         &self,
         file: &SafeTensors<'f>,
@@ -254,7 +254,7 @@ fn read_each<T: Float>(reader: &Reader, prefix: &str, arrays: ViewsMut<'_, T>) -
     let checked = names.iter().zip(&arrays).map(|(name, (_, array))| {
         reader.tensor(&file, (name, array.shape()), (dtype::<T>(), T::NAME))
     });
-    // All of them are checked before the first is written.
+    // All tensors are checked before the first array is changed.
     let tensors: Vec<TensorView<'_>> = checked.collect::<Result<_>>()?;
     for ((_, mut array), tensor) in arrays.into_iter().zip(tensors) {
         let values = tensor.data().chunks_exact(size_of::<T>()).map(T::read_le);
@@ -266,7 +266,7 @@ fn read_each<T: Float>(reader: &Reader, prefix: &str, arrays: ViewsMut<'_, T>) -
 /// Writes every array of `arrays`, under its name, to the file `path`.
 ///
 /// The bytes depend on names and values alone. They are written to a temporary file in the same
-/// folder, which is renamed when all of it is on the disk. An existing file is replaced only then.
+/// folder, which is renamed once it is on the disk. An existing file is replaced only then.
 ///
 /// ```
 /// # let path = std::env::temp_dir().join(format!("recurrent-doc-{}.safetensors", std::process::id()));
@@ -284,7 +284,7 @@ fn read_each<T: Float>(reader: &Reader, prefix: &str, arrays: ViewsMut<'_, T>) -
 /// ```
 ///
 /// # Errors
-/// [`Error::Io`] where the file cannot be written.
+/// [`Error::Io`] if the file cannot be written.
 pub fn save<T: Float, A: Arrays<Elem = T>>(path: impl AsRef<Path>, arrays: &A) -> Result<()> {
     Writer::default().arrays("", arrays).write(path)
 }
@@ -292,9 +292,9 @@ pub fn save<T: Float, A: Arrays<Elem = T>>(path: impl AsRef<Path>, arrays: &A) -
 /// Reads every array of `arrays` from the file `path`, by name.
 ///
 /// # Errors
-/// [`Error::Names`] where a tensor is missing or unused, [`Error::Shape`] or [`Error::Dtype`] where
-/// one does not fit, [`Error::Format`] where the file is no safetensors file, [`Error::Io`] where it
-/// cannot be read. `arrays` is then as before. [`Reader::rename`] reads a file with other names.
+/// [`Error::Names`] if a tensor is missing or unused, [`Error::Shape`] or [`Error::Dtype`] if one does
+/// not fit, [`Error::Format`] if the file is not a safetensors file, [`Error::Io`] if it cannot be read.
+/// `arrays` is then unchanged. For a file with other names see [`Reader::rename`].
 pub fn load<T: Float, A: Arrays<Elem = T>>(path: impl AsRef<Path>, arrays: &mut A) -> Result<()> {
     Reader::open(path)?.arrays("", arrays)
 }

@@ -56,20 +56,20 @@ impl<T: Float> Network<'_, T> {
     }
 }
 
-/// A backward pass: the gradients that it hands from layer to layer, and those that it collects.
+/// A backward pass, with the gradients that it computes.
 struct Backward<'a, 'm, 'g, 'c, T: Float> {
     network: &'a Network<'m, T>,
     walk: Walk<'a>,
-    /// Whether to record the gradients of the states after each step.
+    /// True if the gradients of the states after each step are recorded.
     record: bool,
     /// The gradients of the final states, which become those of the initial states.
     d_states: State<T>,
-    /// For each cell, for each state: [time, batch, width], if they are recorded.
+    /// The recorded gradients [time, batch, width] of each state of each cell.
     recorded: Vec<Vec<Array3<T>>>,
     grads: Grads<'g, 'c, T>,
 }
 
-/// The input of a layer, the gradient of its output, and that of its input, which tokens do not have.
+/// The input of a layer, the gradient of its output, and that of its input, `None` for tokens.
 struct LayerGradients<'a, T> {
     x: LayerInput<'a, T>,
     d_output: ArrayView3<'a, T>,

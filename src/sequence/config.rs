@@ -1,4 +1,4 @@
-//! [`RecurrentBuilder`]: sizes and options of a network, checked once.
+//! [`RecurrentBuilder`]: the sizes and options of a network.
 
 use rand::Rng;
 use serde::{Deserialize, Serialize};
@@ -29,7 +29,7 @@ use crate::tensor::Init;
 #[serde(bound(serialize = "C::Options: Serialize", deserialize = "C::Options: Deserialize<'de>"))]
 pub struct RecurrentBuilder<C: Cell> {
     pub(crate) input_size: usize,
-    /// The widths of the layers in turn. They repeat if there are more layers.
+    /// The widths of the layers, repeated if there are more layers.
     hidden_sizes: Vec<usize>,
     pub(crate) num_layers: usize,
     bidirectional: bool,
@@ -47,7 +47,7 @@ pub struct RecurrentBuilder<C: Cell> {
 }
 
 impl<C: Cell> RecurrentBuilder<C> {
-    /// Returns the options that are not visible in the weights.
+    /// Returns a description of the options that cannot be seen in the weights.
     pub(crate) fn describe(&self) -> String {
         let Self { dropout, recurrent_dropout, residual, zoneout, options, .. } = self;
         format!(
@@ -91,60 +91,61 @@ impl<T: Float, C: Cell<Elem = T>> RecurrentBuilder<C> {
         self
     }
 
-    /// Lets each layer also walk backward in time. Its output is then [forward, backward].
+    /// Makes each layer compute both directions of time. Its output is then [forward, reverse], of twice the
+    /// width.
     pub fn bidirectional(mut self, bidirectional: bool) -> Self {
         self.bidirectional = bidirectional;
         self
     }
 
-    /// Gives the cells biases, or none.
+    /// Sets whether the cells have biases.
     pub fn bias(mut self, bias: bool) -> Self {
         self.bias = bias;
         self
     }
 
     /// Sets the probability with which training drops each output of a layer before the next layer. The
-    /// others are scaled by 1 / (1 − p).
+    /// remaining outputs are scaled by 1 / (1 − p).
     pub fn dropout(mut self, p: f64) -> Self {
         self.dropout = p;
         self
     }
 
-    /// Sets the probability with which training hides each unit of h' from the recurrent weights, at all
-    /// steps of a call (Gal and Ghahramani, 2016). The others are scaled by 1 / (1 − p).
+    /// Sets the probability with which training drops each unit of h' in the product with W_hh, at all
+    /// steps of a call (Gal and Ghahramani, 2016). The remaining units are scaled by 1 / (1 − p).
     pub fn recurrent_dropout(mut self, p: f64) -> Self {
         self.recurrent_dropout = p;
         self
     }
 
     /// Sets the probability with which each value of a state keeps its old value at a step of training
-    /// (Krueger et al., 2017). There is one for each of the cell's states: h, and c of an LSTM. Inference
-    /// takes the mean.
+    /// (Krueger et al., 2017). `p` has one for each of the cell's states: h, and c of an LSTM. Inference
+    /// computes the mean p·old + (1 − p)·new.
     pub fn zoneout(mut self, p: &[f64]) -> Self {
         self.zoneout = p.to_vec();
         self
     }
 
-    /// Lets each layer after the first add its input, after dropout, to its output. Both must be equally
-    /// wide (He et al., 2016; in recurrent stacks Wu et al., 2016).
+    /// Adds the input of each layer after the first, after dropout, to its output. Both must have the same
+    /// width (He et al., 2016; in recurrent stacks Wu et al., 2016).
     pub fn residual(mut self, residual: bool) -> Self {
         self.residual = residual;
         self
     }
 
-    /// Makes the initial state a parameter, for calls without a given one. It starts at zero.
+    /// Makes the initial state a parameter, initialised to zero. It is used by calls without an `initial`.
     pub fn learned_initial_state(mut self, learned: bool) -> Self {
         self.learned_initial_state = learned;
         self
     }
 
-    /// Sets the initialiser of W_ih, gate by gate.
+    /// Sets the initialiser of W_ih, applied to each gate.
     pub fn weight_ih(mut self, init: Init) -> Self {
         self.weight_ih = Some(init);
         self
     }
 
-    /// Sets the initialiser of W_hh, gate by gate.
+    /// Sets the initialiser of W_hh, applied to each gate.
     pub fn weight_hh(mut self, init: Init) -> Self {
         self.weight_hh = Some(init);
         self
@@ -193,7 +194,7 @@ impl<T: Float, C: Cell<Elem = T>> RecurrentBuilder<C> {
         Ok(network)
     }
 
-    /// Fails where an option lies outside its range, whatever the cell.
+    /// Fails if an option is outside its range. The cells check their own options.
     fn check(&self) -> Result<()> {
         check_size("input_size", &[self.input_size])?;
         check_size("num_layers", &[self.num_layers])?;
@@ -224,7 +225,7 @@ impl<T: Float, C: Cell<Elem = T>> RecurrentBuilder<C> {
         Ok(())
     }
 
-    /// Returns the cells, layer by layer and direction by direction.
+    /// Creates the cells, layer by layer and direction by direction.
     fn cells(&self, directions: usize, rng: &mut dyn Rng) -> Result<Vec<C>> {
         let mut cells: Vec<C> = Vec::new();
         let mut input_size = self.input_size;

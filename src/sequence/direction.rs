@@ -1,18 +1,20 @@
-//! One layer in one direction, forward and backward through time: the heart of the engine.
+//! One layer in one direction, forward and backward through time: the core of the engine.
 //!
 //! Forward, a block takes its steps in chunks. One product computes W_ih x + b for the whole chunk. Then
-//! the cell computes each step, whose product W_hh h' depends on the step before. In a large block each
-//! step has enough rows to use W_ih well. There a chunk is one step, and both products are one sum
-//! ([`ForwardStep::sum_gates`]), if the cell's first product sums all gates. Both ways continue one chain,
-//! b, then W_ih x, then W_hh h', so the bits agree. Backward takes the chunks and steps from the last: the cell's backward
-//! step for each t, then one product d_x = W_ihᵀ d_a for each chunk. The gradients of the weights are one
-//! product each over all steps of a part ([`sums`](super::sums)).
+//! the cell computes each step, whose product W_hh h' depends on the step before. In a large block, the
+//! rows of a single step make good use of W_ih. There a chunk is one step, and both products are one sum
+//! ([`ForwardStep::sum_gates`]), if the cell's first product sums all gates. In both cases b, W_ih x and
+//! W_hh h' are added in this order, so the bits agree.
 //!
-//! A sequence enters the walk with its initial state and leaves it with its final state. Forward in time
-//! all enter at step 0, and each leaves after its own last step. Backward in time each enters at its own
-//! last step, and all leave after step 0.
+//! Backward takes the chunks and steps in reverse: the cell's backward step for each t, then one product
+//! d_x = W_ihᵀ d_a for each chunk. The gradients of the weights are one product each over all steps of a
+//! part ([`sums`](super::sums)).
 //!
-//! Backpropagation through time, for an LSTM that walks forward in time, and the function of each line:
+//! In the direction forward in time, all sequences begin with their initial states at step 0, and each
+//! ends after its own last step. In the reverse direction, each begins at its own last step, and all end
+//! after step 0.
+//!
+//! Backpropagation through time for an LSTM, with the function that computes each line:
 //!
 //! ```text
 //! ∂L/∂h_t += ∂L/∂y_t             BackwardIo::begin_step
@@ -39,19 +41,19 @@ use crate::tensor::activation::flush_tiny_states;
 use crate::tensor::projection::Projection;
 use crate::tensor::{Accumulate, Aligned, Level, Operands, Packed, Rows, RowsMut};
 
-/// Rows that a chunk aims at, rounded down to whole steps: enough to use W_ih well once it is in the
-/// cache.
+/// The smallest number of rows of a chunk, before it is rounded down to whole steps: enough to make good
+/// use of W_ih in the cache.
 const CHUNK_ROWS: usize = 64;
-/// Bytes of a chunk's gates: they stay in the second-level cache until their step reads them.
+/// The number of bytes of a larger chunk's gates, which stay in the second-level cache until their step.
 const CHUNK_BYTES: usize = 256 << 10;
 
-/// A tape up to this size is assumed to stay in the last-level cache until backward has read it.
+/// The number of bytes of a tape that stays in the last-level cache until the backward pass has read it.
 const CACHE_BYTES: usize = 16 << 20;
-/// Larger tapes are walked backward in parts of this size, so that a part is still in the second-level
-/// cache when its weight gradients are summed.
+/// The number of bytes of a part of a larger tape. A part is still in the second-level cache when its
+/// weight gradients are summed.
 const PART_BYTES: usize = 2 << 20;
 
-/// Sequences of a block from which on W_ih x is part of a step's own product.
+/// The number of sequences of a block from which on W_ih x and W_hh h' are one sum.
 const FUSED_ROWS: usize = 12;
 
 /// The input of a layer, in the tape's order: [time, batch, width], or [time, batch] tokens.
@@ -62,14 +64,14 @@ pub(crate) struct Direction<'a, 'm, T: Float> {
     pub(crate) level: Level,
     pub(crate) cell: &'a dyn AnyCell<'m, T>,
     pub(crate) sizes: &'a Sizes,
-    /// Whether the walk goes backward in time.
+    /// True if the walk goes backward in time.
     pub(crate) reverse: bool,
 }
 
 /// Weights packed for walks in one direction of time.
 #[derive(Debug)]
 pub(crate) struct Weights<'m, T: Float> {
-    /// Forward: W_ih x + b. Backward: W_ihᵀ d_a. For rows of any number of steps.
+    /// The product W_ih x + b of a forward walk, or W_ihᵀ d_a of a backward walk.
     pub(crate) input: Projection<'m, T>,
     pub(crate) recurrent: Vec<Packed<T>>,
 }
@@ -96,7 +98,7 @@ impl<T: Float> Weights<'_, T> {
 impl<'m, T: Float> Direction<'_, 'm, T> {
     pub(crate) fn pack_forward(&self) -> Weights<'m, T> {
         let recurrent = self.cell.pack_forward(self.level);
-        // Laid out alike, so that both products can be one sum.
+        // In the same layout, so that both products can be one sum.
         let whole = recurrent.first().filter(|weight| weight.n() == self.sizes.gates);
         let gates = whole.map_or(1, Packed::gate_count);
         let weight_ih = self.cell.weight_ih().reversed_axes();
@@ -109,16 +111,16 @@ impl<'m, T: Float> Direction<'_, 'm, T> {
         Weights { input, recurrent: self.cell.pack_backward(self.level) }
     }
 
-    /// Returns the steps of a chunk.
+    /// Returns the number of steps of a chunk.
     fn chunk_steps(&self, block: &Block) -> usize {
         let row_bytes = self.sizes.gates * size_of::<T>();
         let rows = CHUNK_ROWS.max(CHUNK_BYTES / row_bytes);
         (rows / block.batch()).max(1)
     }
 
-    /// Returns how many steps are walked backward before their gradients are summed. All of them, if
-    /// they stay in the last-level cache or the sums themselves do not; else as many as stay there until they are
-    /// summed.
+    /// Returns the number of steps of a part. It is all of them if the whole tape stays in the last-level
+    /// cache or the sums alone exceed a part. Otherwise it is as many as stay in the second-level cache
+    /// until they are summed.
     pub(crate) fn part_steps(&self, order: &Order, blocks: usize) -> usize {
         let Sizes { input, gates, saved, .. } = *self.sizes;
         let states: usize = self.sizes.states().iter().sum();
@@ -136,8 +138,8 @@ impl<'m, T: Float> Direction<'_, 'm, T> {
         BlockTape::new(self.sizes, block, self.reverse, keep, chunk_rows)
     }
 
-    /// Cuts `steps` into pieces of `length`, at its multiples from the first on, in the order of the
-    /// walk: spans, chunks, single steps.
+    /// Divides `steps` into ranges of `length` steps, counted from the first, in the order of the walk:
+    /// spans, chunks, parts or single steps.
     pub(crate) fn pieces(
         &self,
         steps: Range<usize>,
@@ -170,7 +172,7 @@ impl<'m, T: Float> Direction<'_, 'm, T> {
     ) {
         let block = tape.block.clone();
         tape.enter(span, &mut io.states);
-        // Taken out so that the tape can be borrowed, and put back for the next span.
+        // Taken out so that the tape can be borrowed, and put back below for the next span.
         let mut inputs = std::mem::take(&mut tape.inputs);
         let (fused, chunk_steps) = match x {
             Input::Dense(x) if block.batch() >= FUSED_ROWS && weights.is_one_sum() => {
@@ -201,26 +203,26 @@ impl<'m, T: Float> Direction<'_, 'm, T> {
         tape.leave(&mut io.states);
     }
 
-    /// Computes one step of the cell, at whose end no state is subnormal.
+    /// Computes one step of the cell, and replaces tiny states by zero.
     pub(crate) fn step_forward(&self, packed: &[Packed<T>], step: &mut ForwardStep<'_, T>) {
         self.cell.forward(packed, step);
         self.flush(&mut step.next);
     }
 
-    /// Computes one step of the cell backward, at whose end no gradient of a state is subnormal.
+    /// Computes one step of the cell backward, and replaces tiny gradients of the states by zero.
     pub(crate) fn step_backward(&self, packed: &[Packed<T>], step: &mut BackwardStep<'_, T>) {
         self.cell.backward(packed, step);
         self.flush(&mut step.d_state);
     }
 
-    /// Ends the decay of states, or of their gradients, before it reaches the subnormal numbers.
+    /// Replaces tiny states, or gradients of states, by zero, before they decay to subnormal numbers.
     fn flush(&self, states: &mut [RowsMut<'_, T>; MAX_STATES]) {
         let mut states = reborrow(states);
         flush_tiny_states(self.level, &mut states[..self.sizes.states().len()]);
     }
 
-    /// Walks one block backward through some of the steps that its tape holds. Afterwards the tape's
-    /// gates are ∂L/∂(W_ih x + b) there.
+    /// Walks one block backward through some of the steps of its tape. The gates of these steps become
+    /// ∂L/∂(W_ih x + b).
     pub(crate) fn backward(
         &self,
         weights: &Weights<'_, T>,
@@ -246,7 +248,7 @@ impl<'m, T: Float> Direction<'_, 'm, T> {
         }
     }
 
-    /// Computes step `t` of a walk backward.
+    /// Computes step `t` backward.
     fn backward_at(
         &self,
         weights: &Weights<'_, T>,
@@ -267,7 +269,7 @@ impl<'m, T: Float> Direction<'_, 'm, T> {
     }
 }
 
-/// Returns the inputs of a chunk of at most `most` steps, one step after the other. Where their rows are not
+/// Returns the inputs of a chunk of at most `most` steps, one step after the other. If their rows are not
 /// contiguous in `x`, they are copied to `to`. A chunk of tokens is one step.
 fn gather_inputs<'a, T: Float>(
     x: LayerInput<'a, T>,

@@ -1,6 +1,6 @@
 //! [`ENGINE`]: the entry points of the engine, compiled once for each element type.
 //!
-//! A [`Network`] has no type of its cell, so a program that trains a cell of its own compiles no engine.
+//! [`Network`] is not generic over the cell, so a program with its own cell does not compile the engine.
 
 use ndarray::{Array2, Array3, ArrayView2};
 use rand::Rng;
@@ -35,7 +35,7 @@ pub(crate) struct Engine<T: Float> {
     pub(crate) finish: fn(StepTapeBack<'_, T>, Grads<'_, '_, T>) -> Result<State<T>>,
 }
 
-/// Begins a [`StepTape`] of a number of sequences.
+/// The function that begins a [`StepTape`] for a batch.
 type StartFn<T> =
     for<'m> fn(Network<'m, T>, usize, Option<&State<T>>, &mut dyn Rng) -> Result<StepTape<'m, T>>;
 
@@ -60,7 +60,7 @@ pub(crate) struct Gradients<'a, T> {
     pub(crate) d_output: &'a Array3<T>,
     /// Of the final states; zeros if none.
     pub(crate) d_final: Option<&'a State<T>>,
-    /// Whether to return the gradients of the states after each step.
+    /// True if the gradients of the states after each step are returned.
     pub(crate) record: bool,
 }
 

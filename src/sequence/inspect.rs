@@ -1,4 +1,4 @@
-//! Inspection of a [`Tape`]: gates, states and inputs of each step, and the memory they take.
+//! Inspection of a [`Tape`]: the gates, states and inputs of each step, and their memory.
 
 use ndarray::{Array2, Array3, Axis};
 
@@ -10,8 +10,8 @@ use crate::sequences::{Input, one_hot_values};
 use crate::tensor::Rows;
 
 impl<T: Float> Tape<T> {
-    /// Returns the bytes of all values on the tape: the layers' inputs, the factors of dropout, and what
-    /// [`Recompute`] keeps.
+    /// Returns the number of bytes of all values on the tape: the layers' inputs, the factors of dropout,
+    /// and the values that [`Recompute`] keeps.
     pub fn bytes(&self) -> usize {
         let (mut values, mut tokens) = (0, 0);
         for LayerTape { x, mask, directions } in &self.layers {
@@ -54,6 +54,9 @@ impl<T: Float> Tape<T> {
     }
 
     /// Returns the input of `layer` [time, batch, width], after dropout.
+    ///
+    /// # Errors
+    /// If there is no such layer.
     pub fn input(&self, layer: usize) -> Result<Array3<T>> {
         let x = match &self.layer(layer)?.x {
             Some(Input::Tokens(tokens)) => one_hot_values(tokens, self.sizes[0].input),

@@ -1,4 +1,4 @@
-//! The arrays that a walk reads and writes beside its tapes, and their split over blocks of sequences.
+//! The arrays that a walk reads and writes in addition to its tapes, and their split into blocks.
 
 use std::ops::Range;
 
@@ -30,10 +30,10 @@ pub(crate) struct BackwardIo<'a, T> {
     pub(crate) d_output: ArrayView3<'a, T>,
     /// The column at which this direction begins in a row of the output.
     pub(crate) column: usize,
-    /// ∂L/∂x [time, batch, width], to add to; none of tokens.
+    /// ∂L/∂x [time, batch, width], to add to; `None` for tokens.
     pub(crate) d_x: Option<ArrayViewMut3<'a, T>>,
-    /// The gradients of the states, carried from step to step in place: before step t those of the states
-    /// after it, then those of the states before it. A row that is not alive waits unchanged.
+    /// The gradients of the states. Step t replaces those of the states after it by those of the states
+    /// before it. The rows of sequences that are not alive are unchanged.
     pub(crate) d_states: [RowsMut<'a, T>; MAX_STATES],
     /// For each state, the gradients of the state after each step, if they are recorded.
     pub(crate) recorded: Vec<ArrayViewMut3<'a, T>>,
@@ -123,7 +123,7 @@ pub(crate) fn add_chunk<T: Float>(
     }
 }
 
-/// Calls `walk` for each block with its part of `io`, on a thread each where there are several.
+/// Calls `walk` for each block with its part of `io`. Several blocks run on several threads.
 pub(crate) fn for_blocks<T: Float, Io: SplitBatch>(
     blocks: &mut [BlockTape<T>],
     io: Io,
@@ -156,7 +156,7 @@ pub(crate) fn set_rows_mut<'a, T: Float>(
     rows.iter_mut().zip(states).for_each(|(rows, array)| *rows = RowsMut::of(array));
 }
 
-/// Returns the rows of each state, of [batch, width], to write.
+/// Returns the rows of each state, of [batch, width], mutably.
 pub(crate) fn state_rows_mut<T: Float>(states: &mut [Array2<T>]) -> [RowsMut<'_, T>; MAX_STATES] {
     let mut rows = Default::default();
     set_rows_mut(&mut rows, states);
@@ -187,7 +187,7 @@ pub(crate) fn step_rows<'a, T>(values: ArrayView3<'a, T>, t: usize, block: &Bloc
     Rows::new(&all[start..start + block.alive(t) * width], width)
 }
 
-/// Returns the same of `tokens` [time, batch].
+/// Returns the tokens of the block's sequences that are alive at step `t`, of `tokens` [time, batch].
 pub(crate) fn step_tokens<'a>(tokens: &'a Array2<usize>, t: usize, block: &Block) -> &'a [usize] {
     step_rows(tokens.view().insert_axis(Axis(2)), t, block).contiguous()
 }

@@ -1,4 +1,4 @@
-//! Ragged rows: sequences ordered from long to short, so that those alive at a step come first.
+//! The order of sequences from long to short, so that those alive at a step come first.
 
 use std::ops::Range;
 
@@ -9,25 +9,25 @@ use ndarray::{
 use crate::float::Float;
 use crate::tensor::threads;
 
-/// The fewest rows of a block. With fewer a product loses more per row than a second thread gains.
+/// The fewest rows of a block. With fewer, a product loses more per row than a second thread gains.
 const MIN_BLOCK_ROWS: usize = 4;
 
 /// The order of a batch from long to short; sequences of equal length keep their order.
 #[derive(Clone, Debug)]
 pub(crate) struct Order {
-    /// For each place, its sequence.
+    /// The sequence at each place.
     sequences: Vec<usize>,
-    /// For each place, its length.
+    /// The length of the sequence at each place.
     lengths: Vec<usize>,
     time: usize,
 }
 
-/// The order that a copy puts sequences in.
+/// The direction of a copy between two orders.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Towards {
-    /// From long to short, from the caller's order.
+    /// From the caller's order to the order from long to short.
     Walk,
-    /// The caller's, from long to short.
+    /// From the order from long to short to the caller's order.
     Caller,
 }
 
@@ -66,8 +66,8 @@ impl Order {
         self.sequences.is_sorted()
     }
 
-    /// Copies `from` to `to`, from one order of the axis `batch` to the other. If `from` has one sequence
-    /// alone, it is copied for each.
+    /// Copies `from` to `to`, from one order of the axis `batch` to the other. A single sequence in `from`
+    /// is copied to each in `to`.
     pub(crate) fn copy<T: Clone, D: RemoveAxis>(
         &self,
         from: ArrayView<'_, T, D>,
@@ -126,8 +126,8 @@ impl Order {
         unsorted
     }
 
-    /// Cuts the order into blocks of neighbouring places, at most one for each thread. Their numbers of steps
-    /// are about equal. `work` is the number of multiply-adds of the whole call.
+    /// Divides the order into blocks of consecutive places, at most one for each thread, with about equal
+    /// numbers of steps. `work` is the number of multiply-adds of the whole walk.
     pub(crate) fn blocks(&self, work: usize) -> Vec<Block> {
         let parts = threads::parts(self.batch(), MIN_BLOCK_ROWS, work);
         let share = self.steps().div_ceil(parts).max(1);
@@ -144,14 +144,14 @@ impl Order {
     }
 }
 
-/// Neighbouring places of an [`Order`] that walk through time together.
+/// Consecutive places of an [`Order`], which are computed together.
 #[derive(Clone, Debug)]
 pub(crate) struct Block {
-    /// Which places.
+    /// The places of the block.
     pub(crate) places: Range<usize>,
-    /// For each step up to the longest length, how many are alive; they are the first ones.
+    /// The number of sequences alive at each step up to the greatest length. They are the first ones.
     alive: Vec<usize>,
-    /// For each step, the rows of all steps before it; then those of all steps.
+    /// The number of rows of all steps before each step, then that of all steps.
     offset: Vec<usize>,
 }
 
@@ -177,7 +177,7 @@ impl Block {
         self.alive.len()
     }
 
-    /// Returns how many sequences have a step `t`.
+    /// Returns the number of sequences that are alive at step `t`.
     pub(crate) fn alive(&self, t: usize) -> usize {
         self.alive.get(t).copied().unwrap_or(0)
     }

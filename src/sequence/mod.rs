@@ -1,13 +1,17 @@
-//! Over time: lengths, directions, layers, streaming and truncation. Knows no equation.
+//! The engine: networks of any cell over time, with lengths, directions, layers, streaming and truncation.
 //!
-//! # How time and batch are cut
+//! # The division of time and batch
 //!
 //! A call orders its sequences from long to short, so that those alive at a step are the first rows. The
-//! batch is cut into blocks, one for each thread. Within a span, or backward within a part, each block walks on its own. A walk
-//! takes the spans in turn. If every step is stored there is one span. Otherwise backward walks each span
-//! forward again from the states before it. Forward takes a span in chunks, whose inputs are multiplied by
-//! W_ih in one product, and a chunk in steps. Backward takes the chunks and steps of a part from the last to
-//! the first, and then sums the gradients of the weights over the part.
+//! batch is divided into blocks, one for each thread. The blocks are independent within a span, or
+//! backward within a part.
+//!
+//! A walk forward computes span after span. If every step is stored, there is one span. Otherwise the
+//! backward pass computes each span again from the states before it. A span is divided into chunks, whose
+//! inputs are multiplied by W_ih in one product, and a chunk into steps.
+//!
+//! A walk backward computes the parts of each span, and the chunks and steps of a part, in reverse. At the
+//! end of a part it sums the gradients of the weights over the part.
 //!
 //! ```text
 //! boundary         0   1   2   3   4   5   6   7   8      time →
@@ -27,34 +31,34 @@
 //! | word | meaning |
 //! |---|---|
 //! | step | one point in time, of all sequences of a block that are alive there |
-//! | boundary | a place between steps, where states are stored: boundary t is before step t |
-//! | block | neighbouring sequences of the order that one thread walks through time |
-//! | span | steps between two states that are kept, or all; backward has their rows on the tape together |
-//! | chunk | steps whose products with W_ih are one product; its rows stay in the second-level cache |
-//! | part | steps of a span whose weight gradients are one sum; its rows stay in the second-level cache until then |
-//! | reverse | backward in time, as the second direction walks; "backward" alone is the gradient's pass |
-//! | alive | of a sequence: having the step; the rows of those alive come first |
+//! | boundary | the position between two steps, where states are stored; boundary t is before step t |
+//! | block | consecutive sequences of the order, computed on one thread |
+//! | span | steps between two kept states, or all steps; in the backward pass, the tape has all their rows |
+//! | chunk | steps whose inputs are multiplied by W_ih in one product; its gates stay in the second-level cache |
+//! | part | steps of a span whose weight gradients are one sum; its rows stay in the second-level cache |
+//! | reverse | backward in time, as the second direction; "backward" alone means the backward pass |
+//! | alive | of a sequence: having the step; the rows of sequences alive come first |
 //! | place | the position of a sequence in the order |
 //!
-//! # The files
+//! # Files
 //!
-//! | file | duty |
+//! | file | contents |
 //! |---|---|
 //! | `recurrent` | [`Recurrent`], the network of a cell |
 //! | `config` | [`RecurrentBuilder`] |
 //! | `engine` | the table of the entry points, compiled once for each element type |
-//! | `network` | layers × directions, without the type of the cell: the forward pass |
+//! | `network` | layers and directions without the type of the cell, and the forward pass |
 //! | `backward` | the backward pass |
-//! | `direction` | one layer in one direction, forward and backward: the heart |
+//! | `direction` | one layer in one direction, forward and backward: the core |
 //! | `sums` | the gradients of a layer's weights |
 //! | `io` | the arrays that a walk reads and writes, and their split over threads |
 //! | `tape` | [`Tape`]: the rows of a walk; [`Recompute`] |
 //! | `inspect` | gates, states and memory of a tape |
 //! | `lengths` | the order of the sequences, and its blocks |
-//! | `state` | [`State`]: zeros, given or learned |
+//! | `state` | [`State`]: the states of all layers and directions |
 //! | `zoneout` | a cell whose states keep some old values |
-//! | `recurrent_dropout` | dropout of the units of h' that W_hh reads |
-//! | `workspace` | [`Workspace`]: memory for the next call |
+//! | `recurrent_dropout` | dropout of the units of h' in the product with W_hh |
+//! | `workspace` | [`Workspace`]: packed weights and memory for repeated inference |
 //! | `stream` | [`Stream`]: inference step by step |
 //! | `training_stream` | [`TrainingStream`], [`BackwardStream`]: training step by step |
 //! | `step_tape` | the tape of a training stream |

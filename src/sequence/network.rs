@@ -1,4 +1,4 @@
-//! [`Network`]: layers × directions without the type of their cell, and their forward pass.
+//! [`Network`]: layers and directions without the type of their cell, and their forward pass.
 
 use std::sync::Arc;
 
@@ -24,26 +24,26 @@ use crate::tensor::random::dropout_mask;
 /// A network without the type of its cell.
 pub(crate) struct Network<'m, T: Float> {
     pub(crate) level: Level,
-    /// For each layer, for each direction.
+    /// The cells, layer by layer and direction by direction.
     pub(crate) cells: Vec<Box<dyn AnyCell<'m, T> + 'm>>,
     pub(crate) sizes: Vec<Sizes>,
     pub(crate) directions: usize,
     pub(crate) dropout: f64,
     pub(crate) residual: bool,
-    /// Whether cells draw noise in training.
+    /// True if the cells draw noise in training.
     pub(crate) noisy: bool,
     pub(crate) gate_names: &'static [&'static str],
-    /// The states of no sequences: their names and widths.
+    /// The states of an empty batch: their names and widths.
     pub(crate) no_sequences: &'m State<T>,
     /// The learned initial state, of one sequence.
     pub(crate) initial: Option<&'m State<T>>,
 }
 
-/// All that a forward pass writes, in `order`.
+/// The results and the tape of a forward pass, in `order`.
 #[derive(Debug)]
 pub(crate) struct Pass<T: Float> {
     pub(crate) order: Order,
-    /// The rows to keep for backward, if there will be a backward pass.
+    /// The rows that are kept for the backward pass, if there will be one.
     pub(crate) keep: Option<Recompute>,
     pub(crate) layers: Vec<LayerTape<T>>,
     /// [time, batch, width], zero in the padding.
@@ -55,20 +55,20 @@ pub(crate) struct Pass<T: Float> {
 /// The seeds of the random numbers of a call of training.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Seeds {
-    /// The seed of the cells' noise, where they have noise.
+    /// The seed of the cells' noise, if they have noise.
     pub(crate) noise: Option<u64>,
-    /// The seed of dropout between layers, where there is dropout.
+    /// The seed of dropout between layers, if there is dropout.
     pub(crate) dropout: Option<u64>,
 }
 
-/// Returns the source of the factors that the output of `layer` is multiplied by, step after step.
+/// Returns the random number generator of the dropout factors of the output of `layer`, step by step.
 pub(crate) fn dropout_rng(seed: u64, layer: usize) -> ChaCha8Rng {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     rng.set_stream(layer as u64);
     rng
 }
 
-/// The order of the sequences of a call, and the rows that it keeps for backward.
+/// The order of the sequences of a call, and the rows that are kept for the backward pass.
 #[derive(Clone, Copy)]
 pub(crate) struct Walk<'a> {
     pub(crate) order: &'a Order,
@@ -76,12 +76,12 @@ pub(crate) struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// Returns whether backward walks forward again.
+    /// Returns whether the backward pass computes each span forward again.
     pub(crate) fn recomputes(self) -> bool {
         matches!(self.keep, Some(Recompute::Every(_)))
     }
 
-    /// Returns the most steps of a span.
+    /// Returns the largest number of steps of a span.
     pub(crate) fn span_steps(self) -> usize {
         if let Some(Recompute::Every(k)) = self.keep { k } else { self.order.longest().max(1) }
     }
@@ -131,7 +131,7 @@ impl<'m, T: Float> Network<'m, T> {
         initial.map_or(Ok(()), |state| state.check_like("initial", self.no_sequences, batch))
     }
 
-    /// Fails unless the network walks in one direction alone.
+    /// Fails if the network is bidirectional.
     pub(crate) fn check_one_direction(&self) -> Result<()> {
         if self.directions == 1 {
             return Ok(());
@@ -204,7 +204,7 @@ impl<'m, T: Float> Network<'m, T> {
         Ok((output, last, tape))
     }
 
-    /// Returns memory for a pass over `x`, or others of its kind, whose sequences are in `order`.
+    /// Creates the memory of a pass over `x`, or over other inputs of its kind, with the given order.
     pub(crate) fn pass(
         &self,
         x: LayerInput<'_, T>,
@@ -224,7 +224,7 @@ impl<'m, T: Float> Network<'m, T> {
         };
         let of_layer = |layer: usize| {
             let k = layer * self.directions;
-            // Without a tape, the first layer reads the caller's array where it can.
+            // Without a tape, the first layer reads the caller's array if the order is the same.
             let reads = layer == 0 && keep.is_none() && order.is_caller_order();
             let x = match (layer == 0 && one_hot, reads) {
                 (true, _) => Some(Input::Tokens(Array2::zeros((time, batch)))),
@@ -240,7 +240,7 @@ impl<'m, T: Float> Network<'m, T> {
         Pass { order, keep, layers, output, states }
     }
 
-    /// Runs all layers over the input. `rng` is where training draws its noise from.
+    /// Runs all layers over the input. Training passes the `rng` of its noise.
     pub(crate) fn run(
         &self,
         weights: &[Weights<'_, T>],
@@ -290,7 +290,7 @@ impl<'m, T: Float> Network<'m, T> {
         }
     }
 
-    /// Runs one direction of a layer, which writes its part of the layer's output.
+    /// Runs one direction of a layer, which writes its columns of the layer's output.
     fn run_direction(
         &self,
         k: usize,
@@ -320,7 +320,7 @@ impl<'m, T: Float> Network<'m, T> {
     }
 }
 
-/// Returns the multiply-adds of one walk over the whole batch.
+/// Returns the number of multiply-adds of one walk over the whole batch.
 fn work(sizes: &Sizes, dense: bool, order: &Order) -> usize {
     let input = if dense { sizes.input } else { 0 };
     order.steps() * sizes.gates * (input + sizes.output())

@@ -1,4 +1,4 @@
-//! [`Recurrent`]: the network that programs build, run and train.
+//! [`Recurrent`]: a network of one or more recurrent layers.
 
 use ndarray::Array3;
 use rand::{Rng, RngExt};
@@ -27,8 +27,8 @@ use crate::tensor::Level;
 /// As a bundle of arrays it has PyTorch's names: `weight_ih_l0`, `weight_hh_l0`, `bias_ih_l0`,
 /// `bias_hh_l0`, `weight_ih_l0_reverse`, … A gradient is another network (`zeros_like`).
 ///
-/// All calls take `&self`, so one network serves many threads. A [`Tape`] or a [`Stream`] holds what
-/// changes.
+/// All calls take `&self`, so threads can share a network. Mutable data is in a [`Tape`], a [`Stream`]
+/// or a [`Workspace`].
 ///
 /// ```
 /// use ndarray::Array3;
@@ -51,7 +51,7 @@ use crate::tensor::Level;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Recurrent<C: Cell> {
-    /// For each layer, for each direction.
+    /// The cells, layer by layer and direction by direction.
     pub(super) cells: Vec<C>,
     pub(super) directions: usize,
     pub(super) dropout: f64,
@@ -59,7 +59,7 @@ pub struct Recurrent<C: Cell> {
     pub(super) residual: bool,
     /// The probability of each state, if there is zoneout.
     pub(super) zoneout: Option<[f64; MAX_STATES]>,
-    /// The states of no sequences: their names and widths.
+    /// The states of an empty batch: their names and widths.
     pub(super) no_sequences: State<C::Elem>,
     /// The learned initial state, of one sequence.
     pub(super) initial: Option<State<C::Elem>>,
@@ -71,7 +71,7 @@ pub type Rnn<T> = Recurrent<RnnCell<T>>;
 pub type Lstm<T> = Recurrent<LstmCell<T>>;
 /// A network of gated recurrent units.
 pub type Gru<T> = Recurrent<GruCell<T>>;
-/// A network of LSTM cells whose gates see the cell state.
+/// A network of LSTM cells whose gates also read the cell state.
 pub type PeepholeLstm<T> = Recurrent<PeepholeLstmCell<T>>;
 /// A network of LSTM cells whose input gate is 1 − f.
 pub type CoupledLstm<T> = Recurrent<CoupledLstmCell<T>>;
@@ -81,7 +81,7 @@ pub type ProjectedLstm<T> = Recurrent<ProjectedLstmCell<T>>;
 pub type LayerNormLstm<T> = Recurrent<LayerNormLstmCell<T>>;
 
 impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
-    /// Begins a network of one layer. [`RecurrentBuilder`] lists the options.
+    /// Creates a builder of a network of one layer. [`RecurrentBuilder`] lists the options.
     pub fn builder(input_size: usize, hidden_size: usize) -> RecurrentBuilder<C> {
         const { assert!(C::STATE.len() <= MAX_STATES && !C::STATE.is_empty()) };
         RecurrentBuilder::new(input_size, hidden_size)
@@ -103,7 +103,7 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
         self.cells.len() / self.directions
     }
 
-    /// Returns whether each layer walks in both directions.
+    /// Returns whether each layer computes both directions of time.
     pub fn bidirectional(&self) -> bool {
         self.directions == 2
     }
@@ -133,7 +133,7 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
         self.workspace().into_results(x, initial)
     }
 
-    /// Returns a workspace, for many calls of [`forward`](Recurrent::forward).
+    /// Creates a workspace for repeated calls of [`forward`](Recurrent::forward).
     ///
     /// ```
     /// use ndarray::Array3;
@@ -164,24 +164,24 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
         self.forward_train_with(x, initial, rng, Recompute::Store)
     }
 
-    /// Runs [`forward_train`](Recurrent::forward_train) with a smaller tape. Backward then walks forward
-    /// again, a span of k steps at a time. Results and gradients are the same, bit for bit.
+    /// Runs [`forward_train`](Recurrent::forward_train) with a smaller tape. The backward pass then computes
+    /// spans of k steps forward again. Results and gradients are the same, bit for bit.
     ///
-    /// Values kept for each step of each sequence, layer and direction, where the states together
-    /// are S wide and a cell has gates G wide and saves V values beside them (LSTM with hidden size
-    /// H: S = 2H, G = 4H, V = 0; GRU: S = H, G = 3H, V = H):
+    /// The table lists the values kept for each step of each sequence, layer and direction. S is the width
+    /// of all states, G that of the gates, and V the number of values that a cell saves in addition (LSTM
+    /// with hidden size H: S = 2H, G = 4H, V = 0; GRU: S = H, G = 3H, V = H).
     ///
-    /// | [`Recompute`] | values per step | for a moment, in one layer at a time |
+    /// | [`Recompute`] | values per step | temporarily, one layer at a time |
     /// |---|---|---|
     /// | `Store` | S + G + V | |
     /// | `Every(k)` | S / k | k·(S + G + V) |
     /// | `Sqrt` | S / √T | √T·(S + G + V) |
     ///
-    /// Beside them each layer keeps its input and, with dropout, as many factors, in any case.
+    /// In addition, each layer always keeps its input and, with dropout, as many factors.
     ///
-    /// Forward and backward of two LSTM layers of 128 over 1,000 steps of 64 values in f32, on one
-    /// thread with AVX-512 (`cargo bench --bench checkpoint`; small windows of one sequence leave
-    /// the sums over steps short):
+    /// Times of a forward and backward pass of two LSTM layers of 128 over 1,000 steps of 64 values in f32,
+    /// on one thread with AVX-512 (`cargo bench --bench checkpoint`). With batch 1, the sums over a short
+    /// span are inefficient:
     ///
     /// | [`Recompute`] | batch 1: time | [`Tape::bytes`] | batch 32: time | [`Tape::bytes`] |
     /// |---|---|---|---|---|
@@ -214,7 +214,7 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
     /// padding of `d_output` is not read.
     ///
     /// # Errors
-    /// If an argument does not fit the network or the tape. `grad` is then as before, but the tape is
+    /// If an argument does not fit the network or the tape. `grad` is then unchanged, but the tape is
     /// consumed.
     pub fn backward(
         &self,
@@ -227,8 +227,7 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
         Ok((d_x, d_initial))
     }
 
-    /// Runs [`backward`](Recurrent::backward) and also returns the gradients of the states after each step,
-    /// which show how far back the loss reaches.
+    /// Runs [`backward`](Recurrent::backward), and also returns the gradients of the states after each step.
     #[allow(
         clippy::type_complexity,
         reason = "a tuple of what backward returns and one thing more"
@@ -261,8 +260,8 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
         Ok(back)
     }
 
-    /// Calls `add` with this network as training with `drop_seed` saw it and the gradients of its cells,
-    /// which are then added to `grad`.
+    /// Calls `add` with this network, whose recurrent weights are dropped by `drop_seed`, and with the
+    /// gradients of its cells. These are then added to `grad`.
     pub(super) fn add_gradients<R>(
         &self,
         grad: &mut Self,
@@ -284,7 +283,7 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
         Ok(result)
     }
 
-    /// Adds the gradient of the initial states of all sequences to this gradient, if they were learned.
+    /// Adds the gradients of the initial states of all sequences to `self`, a gradient, if they were learned.
     pub(super) fn add_initial(&mut self, learned: bool, d_initial: &State<T>) -> Result<()> {
         match &mut self.initial {
             Some(initial) if learned => {
@@ -294,7 +293,7 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
         }
     }
 
-    /// Returns a stream of `batch` sequences, from the learned initial state or zeros.
+    /// Creates a stream of `batch` sequences, from the learned initial state or zeros.
     ///
     /// # Errors
     /// If the network is bidirectional, or `batch` is zero or so large that a step could not be
@@ -375,13 +374,13 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
         (self.recurrent_dropout > 0.0).then(|| rng.random())
     }
 
-    /// Returns this network as the engine sees it.
+    /// Returns this network without the type of its cell, for the engine.
     fn network(&self) -> Network<'_, T> {
         self.erased(None)
     }
 
-    /// Returns this network as the engine sees it, with the recurrent weights of the cells `dropped` if
-    /// there are any.
+    /// Returns this network without the type of its cell, with the recurrent weights of the cells `dropped`
+    /// if there are any.
     fn erased(&self, dropped: Option<Vec<C>>) -> Network<'_, T> {
         let mut dropped = dropped.into_iter().flatten();
         let erased = |cell| -> Box<dyn AnyCell<'_, T> + '_> {

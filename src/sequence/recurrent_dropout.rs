@@ -1,14 +1,14 @@
-//! Recurrent dropout: in training, W_hh does not see some units of h'.
+//! Recurrent dropout: in training, some units of h' are dropped in the product with W_hh.
 //!
 //! ```text
 //! W' = W_hh diag(m), so W' h' = W_hh (m ∘ h')        m = 0 with probability p, else 1 / (1 − p)
 //! dW_hh = dW' diag(m)
 //! ```
 //!
-//! m is drawn for each call, layer and direction, and holds at every step of all sequences of the batch:
-//! as a factor of columns no cell needs to know of it. Other uses of h', such as z ∘ h' in a GRU, see all
-//! units. Source: Gal and Ghahramani, *A Theoretically Grounded Application of Dropout in Recurrent
-//! Neural Networks*, 2016; there each sequence has an m of its own.
+//! m is drawn for each call, layer and direction, and applies to every step of all sequences of the batch.
+//! As a factor of the columns of W_hh, it needs no code in the cells. Other uses of h', such as z ∘ h' in a
+//! GRU, keep all units. Source: Gal and Ghahramani, *A Theoretically Grounded Application of Dropout in
+//! Recurrent Neural Networks*, 2016, where each sequence has its own m.
 
 use std::borrow::Cow;
 
@@ -25,7 +25,7 @@ use crate::tensor::random::dropout_mask;
 const WEIGHT_HH: &str = "weight_hh";
 
 impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
-    /// Returns this network as training with the given seed sees it. Without a seed it is unchanged.
+    /// Returns this network with dropped recurrent weights by the given seed, or unchanged without one.
     pub(crate) fn dropped(&self, seed: Option<u64>) -> Cow<'_, Self> {
         let Some(seed) = seed else { return Cow::Borrowed(self) };
         let mut dropped = self.clone();
@@ -47,7 +47,7 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
         });
     }
 
-    /// Returns whether there are weights to drop columns of.
+    /// Returns whether the network has weights whose columns can be dropped.
     pub(crate) fn has_columns(&self) -> bool {
         self.names().iter().any(|name| name.starts_with(WEIGHT_HH))
     }

@@ -1,4 +1,4 @@
-//! [`State`]: the values that a network carries from step to step, for each layer and direction.
+//! [`State`]: the states of all layers and directions of a network.
 
 use ndarray::{Array2, Array3, ArrayView2, Axis};
 
@@ -15,7 +15,7 @@ use crate::sequence::lengths::{Order, Towards};
 pub struct State<T> {
     names: &'static [&'static str],
     directions: usize,
-    /// For each layer and direction, for each state: [batch, width].
+    /// The values [batch, width] of each state, for each layer and direction.
     parts: Vec<Vec<Array2<T>>>,
 }
 
@@ -25,14 +25,14 @@ pub(crate) fn suffix(index: usize, directions: usize) -> String {
     format!("l{}{reverse}", index / directions)
 }
 
-/// Returns the place of `name` among `names`.
+/// Returns the index of `name` in `names`.
 pub(crate) fn index_of(names: &[&str], name: &str) -> Result<usize> {
     let expected = || format!("one of {names:?}");
     let place = names.iter().position(|&n| n == name);
     place.ok_or_else(|| Error::argument("name", expected(), name))
 }
 
-/// Returns the one of `parts` that belongs to the given layer and direction.
+/// Returns the entry of `parts` for the given layer and direction.
 pub(crate) fn part_of<P>(
     parts: &[P],
     directions: usize,
@@ -46,7 +46,7 @@ pub(crate) fn part_of<P>(
     })
 }
 
-/// Fails unless `rows` names at least one of `batch` sequences, and no other.
+/// Fails if `rows` is empty or an entry is not less than `batch`.
 pub(crate) fn check_rows(rows: &[usize], batch: usize) -> Result<()> {
     check_size("rows", &[rows.len()])?;
     match rows.iter().position(|&row| row >= batch) {
@@ -59,7 +59,7 @@ pub(crate) fn check_rows(rows: &[usize], batch: usize) -> Result<()> {
 }
 
 impl<T: Float> State<T> {
-    /// Creates the states of no sequences, from the widths of the states of each layer and direction.
+    /// Creates the states of an empty batch, from the widths of the states of each layer and direction.
     pub(crate) fn of_none(
         names: &'static [&'static str],
         directions: usize,
@@ -78,6 +78,9 @@ impl<T: Float> State<T> {
 
     /// Replaces state `name` of all layers and directions by `values`
     /// [layers·directions, batch, hidden], as in PyTorch's `h_0` and `c_0`.
+    ///
+    /// # Errors
+    /// If there is no state of this name, or `values` has another shape. The state is then unchanged.
     pub fn set(&mut self, name: &str, values: Array3<T>) -> Result<()> {
         let state = index_of(self.names, name)?;
         for part in &self.parts {
@@ -106,6 +109,9 @@ impl<T: Float> State<T> {
     }
 
     /// Returns state `name` of one layer and direction, [batch, width].
+    ///
+    /// # Errors
+    /// If there is no such state, layer or direction.
     pub fn part(&self, name: &str, layer: usize, reverse: bool) -> Result<ArrayView2<'_, T>> {
         let state = index_of(self.names, name)?;
         Ok(part_of(&self.parts, self.directions, layer, reverse)?[state].view())
@@ -116,8 +122,8 @@ impl<T: Float> State<T> {
         self.names
     }
 
-    /// Returns the states of the sequences `rows`, in this order. A sequence may come more than once, as
-    /// when a beam search goes on from one hypothesis in several ways.
+    /// Returns the states of the sequences `rows`, in this order. A sequence may occur more than once, as
+    /// in a beam search that continues one hypothesis in several ways.
     ///
     /// # Errors
     /// If there is no row, or one is not less than the number of sequences.
@@ -131,8 +137,8 @@ impl<T: Float> State<T> {
         self.parts[0][0].nrows()
     }
 
-    /// Fails unless `self`, the argument `argument`, fits `batch` sequences of a network whose
-    /// states are as in `model`.
+    /// Fails unless `self` fits `batch` sequences of a network whose states are as in `model`. The error
+    /// names `argument`.
     pub(crate) fn check_like(&self, argument: &str, model: &Self, batch: usize) -> Result<()> {
         if (self.names, self.directions) != (model.names, model.directions) {
             let show = |state: &Self| format!("{:?} of {}", state.names, state.directions);
@@ -165,8 +171,8 @@ impl<T: Float> State<T> {
         &mut self.parts
     }
 
-    /// Copies the states `from` here, from one order to the other, or zeros if there are none. If `from` has
-    /// one sequence alone, it is copied for each.
+    /// Copies the states `from` to `self`, from one order to the other as in [`Order::copy`]. Without
+    /// `from`, sets the states to zero.
     pub(crate) fn copy(&mut self, from: Option<&Self>, order: &Order, towards: Towards) {
         let values = self.parts.iter_mut().flatten();
         let Some(from) = from else { return values.for_each(|values| values.fill(T::zero())) };
@@ -182,7 +188,7 @@ impl<T: Float> State<T> {
         unsorted
     }
 
-    /// Returns these states of one sequence for each of `batch` sequences.
+    /// Returns the states of one sequence, repeated for each of `batch` sequences.
     pub(crate) fn repeated(&self, batch: usize) -> Self {
         self.map(|values| values.select(Axis(0), &vec![0; batch]))
     }

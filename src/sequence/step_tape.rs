@@ -1,8 +1,8 @@
-//! [`StepTape`]: a walk of training that grows step by step, and its way back.
+//! [`StepTape`]: a tape of training that grows step by step, and its backward pass.
 //!
-//! States are stored at boundaries, as in a [`Tape`](super::Tape), but of all layers at once: boundary t
-//! holds the states before step t. Each step keeps its rows in arrays of its own, so later steps could have
-//! fewer rows. The arithmetic and its order are those of a whole sequence, so the bits are the same.
+//! States are stored at boundaries, as in a [`Tape`](super::Tape), but for all layers together: boundary t
+//! has the states before step t. Each step has its own arrays. The arithmetic and its order are those of
+//! a whole sequence, so the bits are the same.
 
 use ndarray::{Array2, ArrayView2};
 use rand::Rng;
@@ -30,14 +30,14 @@ pub(crate) type StepInput<'a, T> = Input<ArrayView2<'a, T>, &'a [usize]>;
 pub(crate) struct StepTape<'m, T: Float> {
     network: Network<'m, T>,
     weights: Vec<Weights<'m, T>>,
-    /// The seed of the cells' noise, where they have noise.
+    /// The seed of the cells' noise, if they have noise.
     noise: Option<u64>,
-    /// For each layer but the last, the source of the dropout factors of its output; none without
-    /// dropout.
+    /// The random number generator of the dropout factors of each layer's output, except for the last
+    /// layer. Empty without dropout.
     dropout: Vec<ChaCha8Rng>,
-    /// The states at each boundary: before the first step, and after each.
+    /// The states at each boundary: before the first step, and after each step.
     states: Vec<State<T>>,
-    /// For each step, for each layer.
+    /// The rows of each layer at each step.
     steps: Vec<Vec<LayerStep<T>>>,
     /// The output of the last step.
     output: Array2<T>,
@@ -48,14 +48,14 @@ struct LayerStep<T> {
     x: Input<Array2<T>, Vec<usize>>,
     /// The factors of dropout that `x` has been multiplied by.
     mask: Option<Array2<T>>,
-    /// The gates, or after backward their gradients.
+    /// The gates, or after the backward pass their gradients.
     gates: Array2<T>,
     saved: Array2<T>,
 }
 
 impl<'m, T: Float> StepTape<'m, T> {
-    /// Begins with `initial`, or with the learned initial state or zeros where none is given. `rng` is
-    /// drawn from as in a forward pass over a whole sequence.
+    /// Begins a tape with `initial`, or with the learned initial state or zeros if none is given. The
+    /// seeds are drawn from `rng` as in a forward pass over a whole sequence.
     pub(crate) fn new(
         network: Network<'m, T>,
         batch: usize,
@@ -99,7 +99,7 @@ impl<'m, T: Float> StepTape<'m, T> {
         Noise { seed: self.noise.map(|seed| seed.wrapping_add(k as u64)), t, place: 0 }
     }
 
-    /// Fails where some steps have dense inputs and others tokens.
+    /// Fails if `x_t` is dense and the first step had tokens, or the reverse.
     fn check_kind(&self, x_t: StepInput<'_, T>) -> Result<()> {
         let (kind, tokens) = ("rows or tokens at all steps", matches!(x_t, Input::Tokens(_)));
         match self.steps.first().map(|layers| matches!(layers[0].x, Input::Tokens(_))) {
@@ -154,7 +154,7 @@ impl<'m, T: Float> StepTape<'m, T> {
         Ok(())
     }
 
-    /// Turns round, with the gradient of the states after the last step, or zeros.
+    /// Begins the backward pass, with the gradient of the states after the last step, or zeros.
     pub(crate) fn backward(self, d_final: Option<&State<T>>) -> Result<StepTapeBack<'m, T>> {
         let (state, batch) = (self.state(), self.state().batch());
         let d_states = match d_final {
@@ -177,7 +177,7 @@ fn rows_of<T: Float>(x: &Input<Array2<T>, Vec<usize>>) -> Input<Rows<'_, T>, &[u
     }
 }
 
-/// A [`StepTape`] on its way back.
+/// The backward pass of a [`StepTape`].
 pub(crate) struct StepTapeBack<'m, T: Float> {
     tape: StepTape<'m, T>,
     weights: Vec<Weights<'m, T>>,
@@ -187,13 +187,13 @@ pub(crate) struct StepTapeBack<'m, T: Float> {
 }
 
 impl<T: Float> StepTapeBack<'_, T> {
-    /// Returns how many steps are left.
+    /// Returns the number of steps that are left.
     pub(crate) fn left(&self) -> usize {
         self.left
     }
 
-    /// Walks back through the last of the steps that are left. Returns the gradient of its input, which
-    /// tokens do not have.
+    /// Runs the backward pass of the last step that is left. Returns the gradient of its input, or `None`
+    /// for tokens.
     pub(crate) fn step(&mut self, d_output: ArrayView2<'_, T>) -> Result<Option<Array2<T>>> {
         let Some(t) = self.left.checked_sub(1) else {
             return Err(Error::argument("step", "one that is left to walk back through", "none"));

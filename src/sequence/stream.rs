@@ -1,4 +1,4 @@
-//! [`Stream`]: one time step at a time, from weights that are packed once.
+//! [`Stream`]: inference step by step, with weights that are packed once.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::sequence::state::State;
 use crate::sequences::Input;
 use crate::tensor::{Rows, RowsMut};
 
-/// A network that reads its sequences step by step, made by
+/// A network that reads its sequences step by step, created by
 /// [`Recurrent::stream`](super::Recurrent::stream).
 ///
 /// Its outputs equal those of [`forward`](super::Recurrent::forward) over the whole sequence, bit for bit.
@@ -26,7 +26,7 @@ pub struct Stream<'m, T: Float> {
     plan: Arc<Plan<'m, T>>,
     state: State<T>,
     next: State<T>,
-    /// Memory for an input that is not contiguous, and for each layer's step.
+    /// Memory for an input that is not contiguous, and for the rows of each layer's step.
     x: Vec<T>,
     gates: Vec<Vec<T>>,
     saved: Vec<Vec<T>>,
@@ -71,7 +71,7 @@ impl<'m, T: Float> Stream<'m, T> {
     /// Computes one step of all layers, from `x_t` [batch, input] to the output [batch, hidden].
     ///
     /// # Errors
-    /// If the shape of `x_t` does not fit. The state is then as before.
+    /// If the shape of `x_t` does not fit. The state is then unchanged.
     pub fn step(&mut self, x_t: ArrayView2<'_, T>) -> Result<ArrayView2<'_, T>> {
         self.plan.network.check_step(Input::Dense(x_t), self.state.batch())?;
         let rows = x_t.to_slice();
@@ -85,21 +85,21 @@ impl<'m, T: Float> Stream<'m, T> {
     ///
     /// # Errors
     /// If there is not one token for each sequence, or one is not less than the input's width. The state
-    /// is then as before.
+    /// is then unchanged.
     pub fn step_tokens(&mut self, tokens: &[usize]) -> Result<ArrayView2<'_, T>> {
         self.plan.network.check_step(Input::Tokens(tokens), self.state.batch())?;
         Ok(self.advance(Some(Input::Tokens(tokens))))
     }
 
-    /// Advances all layers, from `x_t` or from the values in `x`.
+    /// Computes one step of all layers, from `x_t` or from the values in `x`.
     fn advance(&mut self, x_t: Option<Input<&[T], &[usize]>>) -> ArrayView2<'_, T> {
         (T::pick(&ENGINE).advance)(self, x_t);
         std::mem::swap(&mut self.state, &mut self.next);
         self.output()
     }
 
-    /// Returns the output of the last step, [batch, hidden]. Before the first step this is the initial
-    /// state, or zeros if the network is residual.
+    /// Returns the output of the last step, [batch, hidden]. Before the first step it is the initial state
+    /// of the last layer, or zeros if that layer is residual.
     pub fn output(&self) -> ArrayView2<'_, T> {
         let last = self.outputs.len() - 1;
         self.outputs[last].as_ref().unwrap_or(&self.state.parts()[last][0]).view()
@@ -113,7 +113,7 @@ impl<'m, T: Float> Stream<'m, T> {
     /// Replaces the state by a [`snapshot`](Stream::snapshot), or by the final state of a sequence.
     ///
     /// # Errors
-    /// If it does not fit this network or batch. The state is then as before.
+    /// If it does not fit this network or batch. The state is then unchanged.
     pub fn restore(&mut self, state: &State<T>) -> Result<()> {
         state.check_like("state", &self.state, self.state.batch())?;
         let states = self.state.parts_mut().iter_mut().flatten();
@@ -121,8 +121,8 @@ impl<'m, T: Float> Stream<'m, T> {
         Ok(())
     }
 
-    /// Selects the sequences `rows`, in this order, to continue with. A sequence may come more than once, as
-    /// in a beam search. There may be more or fewer than before.
+    /// Continues with the sequences `rows`, in this order. A sequence may occur more than once, as in a
+    /// beam search. There may be more or fewer sequences than before.
     ///
     /// ```
     /// use ndarray::array;
@@ -141,7 +141,7 @@ impl<'m, T: Float> Stream<'m, T> {
     ///
     /// # Errors
     /// If there is no row, one is not less than the number of sequences, or there are so many that a step
-    /// could not be addressed. The stream is then as before.
+    /// could not be addressed. The stream is then unchanged.
     pub fn select(&mut self, rows: &[usize]) -> Result<()> {
         let network = &self.plan.network;
         let state = self.state.select(rows)?;
@@ -174,7 +174,7 @@ impl<'m, T: Float> Stream<'m, T> {
         }
     }
 
-    /// Computes the step of each layer, from the states to the next ones.
+    /// Computes the step of each layer, from `state` to `next`.
     pub(crate) fn step_layers(&mut self, x_t: Option<Input<&[T], &[usize]>>) {
         let Plan { network, weights } = &*self.plan;
         let width = network.input_size();

@@ -14,9 +14,9 @@ use crate::sequences::Input;
 use crate::tensor::{RowRefs, Rows};
 
 impl<T: Float> Direction<'_, '_, T> {
-    /// Adds the gradients of the cell's parameters over a span of steps of all blocks of `tapes`, row
-    /// by row from the step walked last to the first: an order that depends neither on how the batch
-    /// was cut into blocks nor on how the steps were cut into spans.
+    /// Adds the gradients of the cell's parameters over a span of steps of all blocks of `tapes`. The rows
+    /// are added from the step walked last to the first. This order does not depend on the division of the
+    /// batch into blocks, nor on that of the steps into spans.
     pub(crate) fn accumulate(
         &self,
         x: LayerInput<'_, T>,
@@ -32,14 +32,14 @@ impl<T: Float> Direction<'_, '_, T> {
     }
 }
 
-/// The rows of a span, gathered as they are asked for.
+/// The rows of a span, gathered on demand.
 struct SpanRows<'a, 'd, 'm, T: Float> {
     direction: &'a Direction<'d, 'm, T>,
     x: LayerInput<'a, T>,
     tapes: &'a [BlockTape<T>],
-    /// From the step walked last to the first.
+    /// The steps, from the one walked last to the first.
     steps: Vec<usize>,
-    /// Rows of all steps and blocks.
+    /// The number of rows of all steps and blocks.
     count: usize,
 }
 

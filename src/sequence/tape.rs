@@ -1,13 +1,13 @@
-//! [`Tape`]: the rows that a walk through time keeps. Training keeps them for backward, inference only for
-//! the next step.
+//! [`Tape`]: the rows that a walk through time keeps. Training keeps them for the backward pass, inference
+//! only for the next step.
 //!
 //! The states of a block are stored at the boundaries between its steps. Boundary 0 has a row for each
 //! sequence, boundary t + 1 a row for each sequence alive at step t. A walk forward in time reads
 //! boundary t and writes t + 1 at step t; a walk backward in time reads t + 1 and writes t. So one
 //! layout serves both directions, and the states before or after any step are a slice of it.
 //!
-//! A tape holds a span of steps, all of them or those between two checkpoints. Its first boundary
-//! has a row for each sequence; those that have no step in the span keep their state there.
+//! A tape holds a span of steps: all of them, or those between two checkpoints. Its first boundary has a
+//! row for each sequence. It is where sequences without a step in the span keep their state.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -24,21 +24,21 @@ use crate::sequences::Input;
 use crate::tensor::aligned::{self, Aligned};
 use crate::tensor::{Rows, RowsMut};
 
-/// The choice of what training keeps of each layer for [`backward`](super::Recurrent::backward), beside the
-/// layer's input. [`forward_train_with`](super::Recurrent::forward_train_with) compares the costs.
+/// The values that training keeps of each layer for [`backward`](super::Recurrent::backward), in addition
+/// to the layer's input. [`forward_train_with`](super::Recurrent::forward_train_with) compares the costs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Recompute {
     /// The gates, the states and the cell's saved values of every step.
     #[default]
     Store,
-    /// The states before every k-th step; backward walks k steps forward again at a time.
+    /// The states before every k-th step. The backward pass computes k steps forward again at a time.
     Every(usize),
     /// The states before every ⌈√T⌉-th of T steps.
     Sqrt,
 }
 
 impl Recompute {
-    /// Returns the equal of this without `Sqrt`, for sequences of at most `time` steps.
+    /// Replaces `Sqrt` by the equivalent `Every`, for sequences of at most `time` steps.
     pub(crate) fn resolved(self, time: usize) -> Result<Self> {
         match self {
             Self::Every(0) => Err(Error::argument("recompute", "at least every step", 0)),
@@ -53,20 +53,20 @@ impl Recompute {
 pub(crate) struct BlockTape<T: Float> {
     pub(crate) block: Arc<Block>,
     reverse: bool,
-    /// Whether all of the span is kept, or only two boundaries and one chunk of steps.
+    /// True if all of the span is kept, false if only two boundaries and one chunk of steps are.
     keep: bool,
-    /// The steps at hand.
+    /// The current span of steps.
     pub(crate) span: Range<usize>,
-    /// The first row of the span, or of the chunk at hand.
+    /// The first row of the current span, or of the current chunk.
     base: usize,
     gates: Buffer<T>,
     saved: Buffer<T>,
     states: Vec<Buffer<T>>,
-    /// Memory for the inputs of a chunk, where they are to be copied.
+    /// Memory for copies of the inputs of a chunk.
     pub(crate) inputs: Aligned<T>,
 }
 
-/// Rows of one width, owned.
+/// An owned buffer of rows of one width.
 #[derive(Debug)]
 struct Buffer<T: Float> {
     data: Aligned<T>,
@@ -111,7 +111,7 @@ impl<T: Float> Buffer<T> {
 }
 
 impl<T: Float> BlockTape<T> {
-    /// Creates a tape for `block` that keeps spans of up to `keep` steps. If none is given, it keeps at most
+    /// Creates a tape for `block` that keeps spans of up to `keep` steps. Without `keep`, it keeps at most
     /// `chunk_rows` rows at a time.
     pub(crate) fn new(
         sizes: &Sizes,
@@ -136,7 +136,7 @@ impl<T: Float> BlockTape<T> {
         }
     }
 
-    /// Releases the memory that backward does not need, if there will be a backward pass.
+    /// Releases the memory that the backward pass does not need, if there will be one.
     pub(crate) fn release(&mut self, keep: Option<Recompute>) {
         if keep.is_some() {
             self.inputs = Aligned::default();
@@ -147,7 +147,7 @@ impl<T: Float> BlockTape<T> {
         }
     }
 
-    /// Returns how many values are kept.
+    /// Returns the number of values of the buffers.
     pub(crate) fn len(&self) -> usize {
         let buffers = [&self.gates, &self.saved].into_iter().chain(&self.states);
         buffers.map(|buffer| buffer.data.len()).sum()
@@ -174,14 +174,14 @@ impl<T: Float> BlockTape<T> {
         if self.reverse { (rows(t + 1), rows(t)) } else { (rows(t), rows(t + 1)) }
     }
 
-    /// Returns the row that holds the state of sequence `r` as the walk passes boundary `k`: at this
-    /// boundary, or where the sequence ended before it. A step writes the rows of the sequences alive alone,
-    /// so the others keep their state at the boundary after their last step.
+    /// Returns the row of the state of sequence `r` when the walk is at boundary `k`. A step writes only the
+    /// rows of the sequences alive, so the state of a sequence that is not alive there is at the boundary
+    /// after its last step.
     fn place(&self, r: usize, k: usize) -> usize {
         self.boundary(self.block.length(r).clamp(self.span.start, k)) + r
     }
 
-    /// Begins a span of steps with `states`, one row for each sequence.
+    /// Begins a span of steps from `states`, which have one row for each sequence.
     pub(crate) fn enter(&mut self, span: &Range<usize>, states: &mut [RowsMut<'_, T>; MAX_STATES]) {
         let time = self.block.time();
         self.span = span.start.min(time)..span.end.min(time);
@@ -190,14 +190,14 @@ impl<T: Float> BlockTape<T> {
         self.for_each_state(end, states, |kept, state| kept.copy_from_slice(state));
     }
 
-    /// Ends the span: `states` become those after it, in the order of the walk.
+    /// Ends the span and sets `states` to those after it, in the order of the walk.
     pub(crate) fn leave(&mut self, states: &mut [RowsMut<'_, T>; MAX_STATES]) {
         let end = if self.reverse { self.span.start } else { self.span.end };
         self.for_each_state(end, states, |kept, state| state.copy_from_slice(kept));
     }
 
-    /// Calls `f` for each state of each sequence where the walk passes boundary `k`, with its row
-    /// of `states`.
+    /// Calls `f` with each state of each sequence when the walk is at boundary `k`, and with its row of
+    /// `states`.
     fn for_each_state(
         &mut self,
         k: usize,
@@ -212,8 +212,8 @@ impl<T: Float> BlockTape<T> {
         }
     }
 
-    /// Begins a chunk of steps, and returns its gates for the input projection. Each chunk begins so, also if
-    /// its inputs are not projected here: where the tape holds one chunk, it moves to this one.
+    /// Begins a chunk of steps, and returns its gates for the product of the inputs. It must be called for
+    /// each chunk, because a tape that holds one chunk moves to this one.
     pub(crate) fn begin_chunk(&mut self, steps: &Range<usize>) -> RowsMut<'_, T> {
         let rows = self.block.offset(steps.start)..self.block.offset(steps.end);
         if !self.keep {
@@ -239,18 +239,18 @@ impl<T: Float> BlockTape<T> {
         (self.gates.rows_mut(step.clone()), self.saved.rows_mut(step))
     }
 
-    /// Returns the gates of step `t`, or after backward ∂L/∂(W_ih x + b).
+    /// Returns the gates of step `t`, or after the backward pass ∂L/∂(W_ih x + b).
     pub(crate) fn gates(&self, t: usize) -> Rows<'_, T> {
         self.gates.rows(self.step(t))
     }
 
-    /// Returns the same of several steps.
+    /// Returns the gates of several steps.
     pub(crate) fn gates_of(&self, steps: &Range<usize>) -> Rows<'_, T> {
         let rows = self.block.offset(steps.start)..self.block.offset(steps.end);
         self.gates.rows(rows.start - self.base..rows.end - self.base)
     }
 
-    /// Returns the values that step `t` saved beside the gates.
+    /// Returns the values that step `t` saved in addition to the gates.
     pub(crate) fn saved(&self, t: usize) -> Rows<'_, T> {
         self.saved.rows(self.step(t))
     }
@@ -270,9 +270,9 @@ impl<T: Float> BlockTape<T> {
 #[derive(Debug)]
 pub(crate) struct LayerTape<T: Float> {
     /// The layer's input in the tape's order, after dropout: [time, batch, width], or tokens
-    /// [time, batch]. None where inference reads the caller's array.
+    /// [time, batch]. `None` if inference reads the caller's array.
     pub(crate) x: Option<Input<Array3<T>, Array2<usize>>>,
-    /// The factors of dropout on the input, where there was any.
+    /// The factors of dropout on the input, if there was any.
     pub(crate) mask: Option<Array3<T>>,
     pub(crate) directions: Vec<DirectionTape<T>>,
 }
@@ -281,17 +281,16 @@ pub(crate) struct LayerTape<T: Float> {
 #[derive(Debug)]
 pub(crate) struct DirectionTape<T: Float> {
     pub(crate) blocks: Vec<BlockTape<T>>,
-    /// The seed of this call's noise, where the cell has noise.
+    /// The seed of this call's noise, if the cell has noise.
     pub(crate) noise: Option<u64>,
-    /// With checkpoints, the states before each span in the order of the walk: for each state,
-    /// [batch, width].
+    /// The checkpoints: the states before each span, in the order of the walk, each [batch, width].
     pub(crate) checkpoints: Vec<Vec<Array2<T>>>,
 }
 
 /// The record of a [`forward_train`](super::Recurrent::forward_train), which
 /// [`backward`](super::Recurrent::backward) consumes.
 ///
-/// If it stores every step, [`gate`](Tape::gate) and [`state`](Tape::state) show what the network did.
+/// If it stores every step, [`gate`](Tape::gate) and [`state`](Tape::state) return the gates and states.
 #[derive(Debug)]
 pub struct Tape<T: Float> {
     pub(crate) order: Order,
@@ -299,7 +298,7 @@ pub struct Tape<T: Float> {
     pub(crate) state_names: &'static [&'static str],
     /// The widths of the rows, layer by layer and direction by direction.
     pub(crate) sizes: Vec<Sizes>,
-    /// Whether the initial state was the network's own, learned one.
+    /// True if the initial state was the network's learned one.
     pub(crate) learned_initial: bool,
     /// The seed of recurrent dropout, if there was any.
     pub(crate) drop_seed: Option<u64>,
@@ -308,8 +307,8 @@ pub struct Tape<T: Float> {
 }
 
 impl<T: Float> Tape<T> {
-    /// Sets `state` to that of each sequence before step `t` of a walk forward in time that stored
-    /// every step, or to its last.
+    /// Sets `state` to the states before step `t`, or to the final state of a sequence that ends before.
+    /// The tape must be one of a network of one direction that stores every step.
     pub(crate) fn state_before(&self, t: usize, state: &mut State<T>) {
         for (part, layer) in state.parts_mut().iter_mut().zip(&self.layers) {
             for tape in &layer.directions[0].blocks {

@@ -15,16 +15,16 @@ use crate::sequences::Input;
 /// A forward pass of training that reads its sequences step by step, made by
 /// [`Recurrent::training_stream`].
 ///
-/// The caller computes the input of a step after it has seen the output of the step before. So an input
-/// may depend on earlier outputs, as in attention with input feeding or scheduled sampling. The weights
-/// are packed once. Each step adds its rows to a tape, which [`backward`](Self::backward) turns round.
+/// The input of a step may depend on the outputs of earlier steps, as in attention with input feeding or
+/// in scheduled sampling. The weights are packed once. Each step adds its rows to a tape for
+/// [`backward`](Self::backward).
 ///
 /// Outputs, final states and all gradients equal, bit for bit, those of
 /// [`forward_train`](Recurrent::forward_train) and [`backward`](Recurrent::backward) over the whole
 /// sequences, with the same seed of `rng`. This includes all noise: dropout between layers, recurrent
 /// dropout and zoneout.
 ///
-/// Here each step reads the sum of x and the output before, and both passes are the caller's loop:
+/// In this example each step reads the sum of x and the output of the step before:
 ///
 /// ```
 /// use ndarray::{Array2, Array3, Axis};
@@ -72,10 +72,10 @@ pub struct BackwardStream<'m, C: Cell> {
     origin: Origin,
 }
 
-/// The parts of a forward pass that the engine does not know.
+/// The properties of a forward pass that [`Recurrent`] handles outside the engine.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Origin {
-    /// Whether the initial state was the network's own, learned one.
+    /// True if the initial state was the network's learned one.
     pub(super) learned_initial: bool,
     /// The seed of recurrent dropout, if there was any.
     pub(super) drop_seed: Option<u64>,
@@ -97,7 +97,7 @@ impl<'m, T: Float, C: Cell<Elem = T>> TrainingStream<'m, C> {
     /// Computes one step of all layers, from `x_t` [batch, input] to the output [batch, hidden].
     ///
     /// # Errors
-    /// If the shape of `x_t` does not fit, or an earlier step read tokens; the stream is then as before.
+    /// If the shape of `x_t` does not fit, or an earlier step read tokens. The stream is then unchanged.
     pub fn step(&mut self, x_t: ArrayView2<'_, T>) -> Result<ArrayView2<'_, T>> {
         self.advance(Input::Dense(x_t))
     }
@@ -106,7 +106,7 @@ impl<'m, T: Float, C: Cell<Elem = T>> TrainingStream<'m, C> {
     ///
     /// # Errors
     /// If there is not one token for each sequence, one is not less than the input's width, or an earlier
-    /// step read dense inputs; the stream is then as before.
+    /// step read dense inputs. The stream is then unchanged.
     pub fn step_tokens(&mut self, tokens: &[usize]) -> Result<ArrayView2<'_, T>> {
         self.advance(Input::Tokens(tokens))
     }
@@ -116,8 +116,8 @@ impl<'m, T: Float, C: Cell<Elem = T>> TrainingStream<'m, C> {
         Ok(self.output())
     }
 
-    /// Returns the output of the last step, [batch, hidden]. Before the first step this is the initial
-    /// state, or zeros where the network is residual.
+    /// Returns the output of the last step, [batch, hidden]. Before the first step it is the initial state
+    /// of the last layer, or zeros if that layer is residual.
     pub fn output(&self) -> ArrayView2<'_, T> {
         self.tape.output()
     }
@@ -127,12 +127,12 @@ impl<'m, T: Float, C: Cell<Elem = T>> TrainingStream<'m, C> {
         self.tape.state()
     }
 
-    /// Returns how many steps there have been.
+    /// Returns the number of steps so far.
     pub fn steps(&self) -> usize {
         self.tape.steps()
     }
 
-    /// Begins the backward pass, with the gradient of the final states, or zeros where none is given.
+    /// Begins the backward pass, with the gradient of the final states, or zeros if none is given.
     ///
     /// # Errors
     /// If `d_final` does not fit.
@@ -144,25 +144,24 @@ impl<'m, T: Float, C: Cell<Elem = T>> TrainingStream<'m, C> {
 }
 
 impl<T: Float, C: Cell<Elem = T>> BackwardStream<'_, C> {
-    /// Walks back through the last step that is left: from ∂L/∂output [batch, hidden] of this step to
-    /// ∂L/∂x [batch, input]. Tokens have no gradient.
+    /// Runs the backward pass of the last step that is left, from ∂L/∂output [batch, hidden] of this step
+    /// to ∂L/∂x [batch, input]. Returns `None` for tokens.
     ///
     /// # Errors
-    /// If no step is left, or the shape of `d_output_t` does not fit; the stream is then as before.
+    /// If no step is left, or the shape of `d_output_t` does not fit. The stream is then unchanged.
     pub fn step(&mut self, d_output_t: ArrayView2<'_, T>) -> Result<Option<Array2<T>>> {
         (T::pick(&ENGINE).step_back)(&mut self.tape, d_output_t)
     }
 
-    /// Returns how many steps are left to walk back through.
+    /// Returns the number of steps that are left.
     pub fn left(&self) -> usize {
         self.tape.left()
     }
 
-    /// Adds the gradients of the parameters to `grad`, with one sum over all steps for each, and returns
-    /// ∂L/∂(initial state).
+    /// Adds the gradients of the parameters over all steps to `grad`, and returns ∂L/∂(initial state).
     ///
     /// # Errors
-    /// If steps are left, or `grad` does not fit; `grad` is then as before.
+    /// If steps are left, or `grad` does not fit. `grad` is then unchanged.
     pub fn finish(self, grad: &mut Recurrent<C>) -> Result<State<T>> {
         let Self { network, tape, origin: Origin { learned_initial, drop_seed } } = self;
         check_same_structure("grad", network, grad)?;

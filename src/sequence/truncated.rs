@@ -1,8 +1,8 @@
-//! Truncated backpropagation through time, TBPTT(k1, k2): a long sequence in windows.
+//! Truncated backpropagation through time, TBPTT(k1, k2): training on a long sequence in windows.
 //!
-//! Every k1 steps the loss of those steps flows back through at most k2 steps, k2 ≥ k1; the state
-//! is carried on, its gradient is not. With k1 = k2 the windows do not overlap. Parameters may be
-//! updated between windows.
+//! The loss of every k1 steps is propagated back through at most k2 ≥ k1 steps. The state is carried
+//! from window to window, but its gradient is not. With k1 = k2 the windows do not overlap. Parameters
+//! may be updated between windows.
 //!
 //! Source: Williams and Peng, *An Efficient Gradient-Based Algorithm for On-Line Training of
 //! Recurrent Network Trajectories*, 1990.
@@ -18,7 +18,7 @@ use crate::float::Float;
 use crate::sequence::{Recurrent, State, Tape};
 use crate::sequences::Sequences;
 
-/// A walk over long sequences, window by window, made by
+/// A walk over long sequences, window by window, created by
 /// [`Recurrent::truncated`](super::Recurrent::truncated).
 #[derive(Clone, Debug)]
 pub struct Truncated<'x, T> {
@@ -27,19 +27,19 @@ pub struct Truncated<'x, T> {
     k2: usize,
     /// The first of the next window's own steps.
     own: usize,
-    /// The step that the next window goes back to.
+    /// The first step of the next window.
     start: usize,
     /// The state before `start`.
     state: State<T>,
 }
 
-/// One window of a [`Truncated`] walk: the output of its own k1 steps, and the tape for its backward pass
-/// through up to k2 steps.
+/// One window of a [`Truncated`] walk: the output of its own k1 steps, and a tape of up to k2 steps for
+/// the backward pass.
 #[derive(Debug)]
 pub struct TruncatedWindow<T: Float> {
     steps: Range<usize>,
     output: Sequences<T>,
-    /// Steps that the window goes back through before its own.
+    /// The number of steps of the window before its own.
     before: usize,
     tape: Tape<T>,
 }
@@ -66,10 +66,10 @@ impl<'x, T: Float> Truncated<'x, T> {
 
     /// Runs the next window with the current parameters of `network`. Returns none after the last step.
     ///
-    /// Steps that an earlier window has already run get new dropout masks.
+    /// Steps that an earlier window also computed get new dropout masks.
     ///
     /// # Errors
-    /// If `network` has other sizes than the one that the walk began with.
+    /// If the sizes of `network` differ from those of the network that the walk began with.
     pub fn next<C: Cell<Elem = T>>(
         &mut self,
         network: &Recurrent<C>,
@@ -93,18 +93,22 @@ impl<'x, T: Float> Truncated<'x, T> {
 }
 
 impl<T: Float> TruncatedWindow<T> {
-    /// Returns the window's own steps, as steps of the whole sequences.
+    /// Returns the range of the window's own steps in the whole sequences.
     pub fn steps(&self) -> Range<usize> {
         self.steps.clone()
     }
 
-    /// Returns the output of the window's own steps, with the rest of each sequence's length.
+    /// Returns the output of the window's own steps [steps, batch, output]. The lengths are those of the
+    /// sequences within these steps.
     pub fn output(&self) -> &Sequences<T> {
         &self.output
     }
 
-    /// Runs backward through the window, from ∂L/∂output of its own steps [steps, batch, output]. The
-    /// gradients of the parameters are added to `grad`.
+    /// Runs the backward pass through the window, from ∂L/∂output of its own steps [steps, batch, output].
+    /// The gradients of the parameters are added to `grad`.
+    ///
+    /// # Errors
+    /// If an argument does not fit the network or the window. `grad` is then unchanged.
     pub fn backward<C: Cell<Elem = T>>(
         self,
         network: &Recurrent<C>,

@@ -1,4 +1,4 @@
-//! [`Workspace`]: many calls of forward, with weights that are packed once.
+//! [`Workspace`]: repeated inference, with weights that are packed once.
 
 use ndarray::Array3;
 
@@ -12,11 +12,11 @@ use crate::sequence::network::{Network, Pass};
 use crate::sequence::state::State;
 use crate::sequences::{Input, Sequences};
 
-/// The packed weights and the memory of [`Recurrent::forward`](super::Recurrent::forward), reused by the
-/// next call. [`Recurrent::workspace`](super::Recurrent::workspace) makes it.
+/// The packed weights and the memory of [`Recurrent::forward`](super::Recurrent::forward), reused by each
+/// call. It is created by [`Recurrent::workspace`](super::Recurrent::workspace).
 ///
 /// It borrows the network, so the packed weights cannot become stale. On one thread, a call with the same
-/// lengths as the call before allocates nothing. The workspace holds the output of each layer.
+/// lengths as the call before allocates nothing. The workspace owns the output of each layer.
 pub struct Workspace<'m, T: Float> {
     network: Network<'m, T>,
     weights: Vec<Weights<'m, T>>,
@@ -42,8 +42,7 @@ impl<'m, T: Float> Workspace<'m, T> {
         Self { weights: network.pack(), network, results: None }
     }
 
-    /// Runs [`Recurrent::forward`](super::Recurrent::forward). The results stay in the workspace until the
-    /// next call.
+    /// Runs [`Recurrent::forward`](super::Recurrent::forward), and returns references to the results.
     ///
     /// # Errors
     /// If `x` or `initial` does not fit the network.
@@ -58,7 +57,7 @@ impl<'m, T: Float> Workspace<'m, T> {
         Ok((output, last))
     }
 
-    /// Returns the results of one call, without the workspace.
+    /// Runs one call, and returns its results by value.
     pub(crate) fn into_results(
         self,
         x: &Sequences<T>,
@@ -78,7 +77,7 @@ impl<'m, T: Float> Workspace<'m, T> {
         (T::pick(&ENGINE).infer)(self, memory, &call)
     }
 
-    /// Returns the results of a call, in the memory of another where it fits.
+    /// Runs a call, and returns its results in the memory of those of another call if they fit.
     pub(crate) fn infer(
         &self,
         memory: Option<Results<T>>,

@@ -4,12 +4,13 @@
 //!
 //! ```text
 //! s = m ∘ s' + (1 − m) ∘ ŝ        m = 1 with probability p, else 0; in inference m = p
-//! d_ŝ = (1 − m) ∘ d_s             d_s' = m ∘ d_s + what comes back through the cell
+//! d_ŝ = (1 − m) ∘ d_s             d_s' = m ∘ d_s + the gradient through the cell
 //! ```
 //!
-//! m is drawn anew for each call, layer, direction, state, sequence, step and value. Together these are
-//! the key of a random stream, so backward draws the same numbers again, on any number of threads. Source: Krueger et al.,
-//! *Zoneout: Regularizing RNNs by Randomly Preserving Hidden Activations*, 2017.
+//! m is drawn for each call, layer, direction, state, sequence, step and value. Together these determine
+//! the position in a random stream, so the backward pass draws the same numbers on any number of threads.
+//!
+//! Source: Krueger et al., *Zoneout: Regularizing RNNs by Randomly Preserving Hidden Activations*, 2017.
 
 use ndarray::{Array1, ArrayView2};
 use rand::RngExt;
@@ -24,12 +25,12 @@ use crate::sequences::Input;
 use crate::tensor::activation::flush_tiny_rows;
 use crate::tensor::{Level, Packed, RowRefs, Rows};
 
-/// A cell with zoneout. It saves ŝ behind the values that the cell itself saves.
+/// A cell with zoneout. It saves ŝ after the values that the cell itself saves.
 pub(crate) struct Zoneout<'m, T: Float> {
     cell: Box<dyn AnyCell<'m, T> + 'm>,
     /// The sizes of the cell itself.
     sizes: Sizes,
-    /// p of each state.
+    /// The probability p of each state.
     p: [f64; MAX_STATES],
 }
 
@@ -58,7 +59,7 @@ impl<'m, T: Float> Zoneout<'m, T> {
         })
     }
 
-    /// Computes the cell's own step backward, where `made` are the states after it.
+    /// Computes the cell's own backward step, where `made` is ŝ of each state.
     fn cell_backward(&self, packed: &[Packed<T>], step: &mut BackwardStep<'_, T>, made: &[Vec<T>]) {
         let mut next = [Rows::default(); MAX_STATES];
         for ((next, made), &width) in next.iter_mut().zip(made).zip(self.sizes.states()) {
@@ -83,7 +84,7 @@ impl<'m, T: Float> Zoneout<'m, T> {
         let mut rng = noise.seed.map(|seed| {
             let mut rng = ChaCha8Rng::seed_from_u64(seed);
             rng.set_stream(((noise.place + r) * MAX_STATES + s) as u64);
-            // A number takes two words.
+            // A random number takes two words.
             rng.set_word_pos(2 * (noise.t as u128) * (width as u128));
             rng
         });
@@ -165,7 +166,7 @@ impl<'m, T: Float> AnyCell<'m, T> for Zoneout<'m, T> {
     }
 }
 
-/// The rows of a window in which the states after each step are ŝ, as the cell made them.
+/// The rows of a window, with ŝ in place of the states after each step.
 struct Made<'a, 'm, T: Float> {
     zoneout: &'a Zoneout<'m, T>,
     steps: &'a Steps<'a, T>,

@@ -1,13 +1,13 @@
-//! sigmoid, tanh, relu and exp: vectorised, for f32 and f64, with stated error bounds.
+//! sigmoid, tanh, relu and exp: vectorised, for f32 and f64, with documented error bounds.
 //!
-//! All rest on one reduction: y = n·ln 2 + r with |r| ≤ ½·ln 2, and with c = r·coth(r/2)
+//! All but relu use one range reduction, y = n·ln 2 + r with |r| ≤ ½·ln 2. With c = r·coth(r/2),
 //!
 //! ```text
 //! e^y = 2ⁿ·(c + r) / (c − r)
 //! ```
 //!
-//! c is even in r, so a polynomial in r² with half the terms of one for e^r gives it; its division
-//! costs nothing, for the functions are quotients themselves:
+//! c is even in r, so its polynomial in r² has half the terms of a polynomial for e^r. The division
+//! costs nothing more, because the functions are quotients themselves:
 //!
 //! ```text
 //! σ(x)    = (c − r) / ((c − r) + 2ⁿ·(c + r))                                 y = −x
@@ -15,15 +15,15 @@
 //! e^x     = 2ⁿ·(1 + r + r·(2 − c + r) / (c − r))                             y = x
 //! ```
 //!
-//! No difference here loses digits: small arguments keep theirs. n·ln 2 is subtracted in two parts,
-//! of which the first is exact (Cody and Waite, *Software Manual for the Elementary Functions*,
-//! 1980); c is the even function in fdlibm's `exp`, with coefficients of its own here
-//! ([`Float::COTH`]). What counts beside the number of operations is the length of their chain: a
-//! processor that waits for results holds only a few vectors' operations at a time.
+//! None of these differences cancels digits, so results for small arguments are accurate too. n·ln 2 is
+//! subtracted in two terms, of which the first is exact (Cody and Waite, *Software Manual for the
+//! Elementary Functions*, 1980). c is the even function of fdlibm's `exp`, with other coefficients
+//! ([`Float::COTH`]). The formulas also keep the chain of dependent operations short, because a
+//! processor can overlap the operations of only a few vectors.
 //!
-//! NaN stays NaN, infinities give the limits, ±0 keeps its sign where the function is odd. exp and
-//! sigmoid of x below [`Float::MIN_EXP`] are zero: their results are never subnormal.
-//! `tests/tensor/activations.rs` in the repository checks all of this, the bounds over the whole range.
+//! NaN stays NaN, infinities give the limits, and tanh keeps the sign of ±0. exp and sigmoid are zero for
+//! x below [`Float::MIN_EXP`], so their results are never subnormal. `tests/tensor/activations.rs` in the
+//! repository tests all of this, and the error bounds over the whole range.
 
 use fearless_simd::{Select, Simd, SimdFloat};
 
@@ -33,12 +33,12 @@ use crate::tensor::lanes::lanes;
 use crate::tensor::rows::RowsMut;
 
 /// The largest error of [`exp_nonpositive`], in units of the last place of the exact value, for f32
-/// and f64 on every instruction set. Found over all f32: 1.23; f64 is held to the same bound over
-/// a dense grid.
+/// and f64 on every instruction set. The error measured over all f32 is 1.23. For f64 the bound is
+/// tested on a dense grid.
 pub const EXP_MAX_ULP: f64 = 1.25;
-/// The largest error of [`sigmoid`], as [`EXP_MAX_ULP`]. Found over all f32: 2.44.
+/// The largest error of [`sigmoid`], as in [`EXP_MAX_ULP`]. The error measured over all f32 is 2.44.
 pub const SIGMOID_MAX_ULP: f64 = 3.0;
-/// The largest error of [`tanh`], as [`EXP_MAX_ULP`]. Found over all f32: 2.37.
+/// The largest error of [`tanh`], as in [`EXP_MAX_ULP`]. The error measured over all f32 is 2.37.
 pub const TANH_MAX_ULP: f64 = 3.0;
 
 #[inline(always)]
@@ -46,21 +46,21 @@ fn splat<S: Simd, V: SimdFloat<S, Element: Float>>(like: V, value: f64) -> V {
     V::splat(like.token(), V::Element::from_f64(value))
 }
 
-/// The lesser of each lane and `limit`; NaN stays NaN.
+/// Returns the lesser of each lane and `limit`. NaN stays NaN.
 #[inline(always)]
 fn at_most<S: Simd, V: SimdFloat<S, Element: Float>>(x: V, limit: f64) -> V {
     let limit = splat(x, limit);
-    // Vectors of more than 16 bytes are those of AVX, whose minimum is its second operand where
-    // one of the two is NaN.
+    // Vectors of more than 16 bytes are those of AVX, whose minimum returns its second operand if
+    // either is NaN.
     if size_of::<V>() > 16 { limit.min(x) } else { x.simd_gt(limit).select(limit, x) }
 }
 
-/// 2ⁿ, c and r of e^(k·x) = 2ⁿ·(c + r) / (c − r), with c and r divided by k; n must be an exponent
-/// of the type. The parts of `ln_2` sum up to ln 2.
+/// Returns 2ⁿ, c and r of e^(k·x) = 2ⁿ·(c + r) / (c − r), with c and r divided by k. n must be an
+/// exponent of the type. The values of `ln_2` add up to ln 2.
 #[inline(always)]
 fn exp_parts<S: Simd, V: SimdFloat<S, Element: Float>>(x: V, k: f64, ln_2: &[f64]) -> (V, V, V) {
-    // Added to 1.5·2^SIGNIFICAND_BITS + bias, k·x·log₂e loses its fraction, and the lowest bits of
-    // the sum are n + bias: shifted, they are the exponent of 2ⁿ.
+    // The addition of 1.5·2^SIGNIFICAND_BITS + bias rounds k·x·log₂e to an integer n. The lowest bits
+    // of the sum are n + bias. Shifted, they are the exponent of 2ⁿ.
     let bits = V::Element::SIGNIFICAND_BITS;
     let shift = splat(x, V::Element::EXPONENT_BIAS + 1.5 * (1_u64 << bits) as f64);
     let shifted = x.mul_add(splat(x, k * std::f64::consts::LOG2_E), shift);
@@ -79,8 +79,8 @@ fn exp_parts<S: Simd, V: SimdFloat<S, Element: Float>>(x: V, k: f64, ln_2: &[f64
     (V::from_bits(shifted.to_bits() << bits), c, r)
 }
 
-/// n / d of each lane. AVX-512 has 1/d to 14 bits; a Newton step on the quotient doubles them, and
-/// leaves the divider, the slowest unit of all, alone.
+/// Returns n / d of each lane. AVX-512 approximates 1/d to 14 bits, and a Newton step on the quotient
+/// doubles them. This is faster than the divider.
 #[inline(always)]
 fn divide<S: Simd, V: SimdFloat<S, Element: Float>>(n: V, d: V) -> V {
     if V::LEN != 16 || V::Element::SIGNIFICAND_BITS != 23 {
@@ -91,13 +91,13 @@ fn divide<S: Simd, V: SimdFloat<S, Element: Float>>(n: V, d: V) -> V {
     (-d).mul_add(q, n).mul_add(y, q)
 }
 
-/// `y`, or zero where eˣ might be subnormal.
+/// Returns `y`, or zero where eˣ could be subnormal.
 #[inline(always)]
 fn zero_if_tiny<S: Simd, V: SimdFloat<S, Element: Float>>(x: V, y: V) -> V {
     x.simd_lt(splat(x, V::Element::MIN_EXP)).select(splat(x, 0.0), y)
 }
 
-/// eˣ of each lane for x ≤ 0; 1 for x > 0.
+/// Returns eˣ of each lane for x ≤ 0, and 1 for x > 0.
 #[inline(always)]
 pub fn exp_nonpositive<S: Simd, V: SimdFloat<S, Element: Float>>(x: V) -> V {
     let x = at_most(x, 0.0);
@@ -106,7 +106,7 @@ pub fn exp_nonpositive<S: Simd, V: SimdFloat<S, Element: Float>>(x: V) -> V {
     zero_if_tiny(x, scale.mul_add(p, scale))
 }
 
-/// σ(x) = 1 / (1 + e^−x) of each lane.
+/// Returns σ(x) = 1 / (1 + e^−x) of each lane.
 #[inline(always)]
 pub fn sigmoid<S: Simd, V: SimdFloat<S, Element: Float>>(x: V) -> V {
     let minus_x = -at_most(x, -V::Element::MIN_EXP);
@@ -114,26 +114,26 @@ pub fn sigmoid<S: Simd, V: SimdFloat<S, Element: Float>>(x: V) -> V {
     zero_if_tiny(x, divide(c - r, scale.mul_add(c + r, c - r)))
 }
 
-/// tanh(x) of each lane.
+/// Returns tanh(x) of each lane.
 #[inline(always)]
 pub fn tanh<S: Simd, V: SimdFloat<S, Element: Float>>(x: V) -> V {
     let one = splat(x, 1.0);
-    // From half as many as the bits of the significand on, tanh is ±1. Where n is large, it hardly
-    // depends on e^y, so n·ln 2 needs but one part.
+    // tanh rounds to ±1 from |x| = SIGNIFICAND_BITS / 2 on. For large n the result hardly depends on
+    // e^y, so a single value of ln 2 is precise enough.
     let magnitude = at_most(x.abs(), 0.5 * f64::from(V::Element::SIGNIFICAND_BITS));
     let (scale, c, r) = exp_parts(magnitude, 2.0, &[std::f64::consts::LN_2]);
     let difference = c.mul_add(scale - one, r * (scale + one));
     divide(difference, (c - r).mul_add(splat(x, 2.0), difference)).copysign(x)
 }
 
-/// max(x, 0) of each lane; NaN stays NaN.
+/// Returns max(x, 0) of each lane. NaN stays NaN.
 #[inline(always)]
 pub fn relu<S: Simd, V: SimdFloat<S, Element: Float>>(x: V) -> V {
     let zero = splat(x, 0.0);
     x.simd_lt(zero).select(zero, x)
 }
 
-/// Each lane, or zero where its magnitude is below `least`; NaN stays NaN.
+/// Returns each lane, or zero where its magnitude is below `least`. NaN stays NaN.
 #[inline(always)]
 pub(crate) fn zero_below<S: Simd, V: SimdFloat<S, Element: Float>>(x: V, least: f64) -> V {
     x.abs().simd_lt(splat(x, least)).select(splat(x, 0.0), x)
@@ -146,9 +146,9 @@ compiled! {
     pub fn tanh_slice<'a, T>(values: &'a mut [T]) = tanh_slice_on;
     /// Replaces each value by its [`relu`].
     pub fn relu_slice<'a, T>(values: &'a mut [T]) = relu_slice_on;
-    /// Replaces tiny values by zero in each of the rows, as [`flush_tiny`] does.
+    /// Replaces tiny values by zero in each row, as [`flush_tiny`] does.
     pub(crate) fn flush_tiny_rows<'a, T>(rows: RowsMut<'a, T>) = flush_tiny_rows_on;
-    /// The same in the rows of several states.
+    /// Replaces tiny values by zero in the rows of several states.
     pub(crate) fn flush_tiny_states<'a, T>(states: &'a mut [RowsMut<'a, T>]) =
         flush_tiny_states_on;
 }
@@ -167,8 +167,8 @@ fn flush_tiny_states_on<S: Simd, T: Float>(simd: S, states: &mut [RowsMut<'_, T>
     }
 }
 
-/// Replaces by zero each value so small that its product with an ordinary weight would be
-/// subnormal, below 10⁻³¹ in f32: arithmetic on those takes many times as long. NaN stays NaN.
+/// Replaces values by zero whose product with an ordinary weight could be subnormal: those below about
+/// 10⁻³¹ in f32. Arithmetic on subnormal numbers takes many times as long. NaN stays NaN.
 #[inline(always)]
 pub fn flush_tiny<S: Simd, T: Float>(simd: S, values: &mut [T]) {
     let least = (T::min_positive_value() / T::epsilon()).as_f64();

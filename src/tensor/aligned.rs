@@ -1,24 +1,24 @@
-//! [`Aligned`]: values that begin at a cache line, so that no vector straddles two, in memory from
-//! [memory](crate::memory) that was used before.
+//! [`Aligned`]: a buffer that begins at a cache line, so that no vector straddles two lines. Its memory
+//! is reused through [`memory`](crate::memory).
 
 use std::ops::{Deref, DerefMut};
 
 use crate::float::Float;
 
-/// Bytes of a cache line, and of the widest vector.
+/// The number of bytes of a cache line, and of the widest vector.
 const LINE: usize = 64;
-/// Lines of the shortest row that [`stride`] fills up.
+/// The length in cache lines from which on [`stride`] pads rows.
 const SPREAD_LINES: usize = 8;
 
-/// Values from the beginning of a row of `width` values to that of the next: for long rows an odd
-/// number of cache lines. Rows at a power of two would share a few sets of the cache, and drive
-/// each other out of it.
+/// Returns the distance in values between the starts of two rows of `width` values. For long rows it is
+/// an odd number of cache lines: rows at a distance of a power of two would map to a few sets of the
+/// cache and evict each other.
 pub(crate) fn stride<T>(width: usize) -> usize {
     let (line, lines) = (LINE / size_of::<T>(), (width * size_of::<T>()).div_ceil(LINE));
     if lines < SPREAD_LINES { width } else { (lines | 1) * line }
 }
 
-/// A fixed number of values whose first begins a cache line; none by default.
+/// A buffer of fixed length whose first value begins a cache line. The default is empty.
 #[derive(Debug, Default)]
 pub(crate) struct Aligned<T: Float> {
     data: Vec<T>,
@@ -27,7 +27,7 @@ pub(crate) struct Aligned<T: Float> {
 }
 
 impl<T: Float> Aligned<T> {
-    /// `len` values of no meaning, each to be written before it is read.
+    /// Creates a buffer of `len` unspecified values. Each must be written before it is read.
     pub(crate) fn stale(len: usize) -> Self {
         let room = len + LINE / size_of::<T>();
         let data = T::pool().take(room).unwrap_or_else(|| vec![T::zero(); room]);
@@ -35,7 +35,7 @@ impl<T: Float> Aligned<T> {
         Self { data, start, len }
     }
 
-    /// `len` zeros.
+    /// Creates a buffer of `len` zeros.
     pub(crate) fn zeros(len: usize) -> Self {
         let mut zeros = Self::stale(len);
         zeros.fill(T::zero());

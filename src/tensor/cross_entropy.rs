@@ -1,4 +1,4 @@
-//! The cross entropy of one row of logits with its gradient.
+//! The cross-entropy of one row of logits, with its gradient.
 
 use fearless_simd::{Select, Simd, SimdBase, SimdFloat};
 
@@ -8,8 +8,9 @@ use crate::tensor::activation::exp_nonpositive;
 use crate::tensor::lanes::{Vector, lanes};
 
 compiled! {
-    /// Returns −Σ_j t_j ln p_j with p = softmax(row), and replaces the row by the gradient by it. The
-    /// target t is `hard` at class y, and to that `soft` is added, which comes with its sum.
+    /// Returns −Σ_j t_j ln p_j with p = softmax(row), and replaces the row by the gradient with respect
+    /// to it. `target` (y, w) adds the weight w at class y to t. `soft` is a further vector that is added
+    /// to t, with the sum of its values.
     pub(crate) fn cross_entropy<'a, T>(
         row: &'a mut [T],
         target: (usize, f64),
@@ -29,7 +30,7 @@ fn cross_entropy_on<S: Simd, T: Float>(
     for l in lanes(simd, row.len()) {
         largest = largest.max(l.load(row));
     }
-    // From the largest logit on, a common offset costs no digits.
+    // Relative to the largest logit, a large common offset costs no digits.
     let largest = largest.reduce_max();
     let own = (row[y] - largest).as_f64();
     let mut loss = if hard > 0.0 { -hard * own } else { 0.0 };

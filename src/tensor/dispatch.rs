@@ -1,9 +1,9 @@
-//! Functions that are compiled once for each element type and instruction set, here in the library.
+//! Functions that are compiled once for each element type and instruction set, in the library.
 //!
-//! Rust compiles a generic function again in every crate that calls it. A kernel would so be compiled
-//! in each program, for each instruction set. [`compiled!`](crate::compiled) makes the instances part
-//! of the crate in which it stands: a static table holds one function per element type, each of which
-//! chooses the instruction set, and a caller's program refers to the table alone.
+//! Rust compiles a generic function again in every crate that calls it, and a kernel for each
+//! instruction set. [`compiled!`](crate::compiled) makes the instances part of the crate that invokes
+//! it: a static table holds one function for each element type, which chooses the instruction set at
+//! run time. The caller's program refers to the table alone.
 
 use crate::float::{Float, PerFloat, Table};
 use crate::tensor::{Level, Simd};
@@ -17,11 +17,11 @@ pub trait Kernel: 'static {
     /// The result.
     type Output<T: Float>;
 
-    /// Calls the function. Inlined always, so that it is compiled for the instruction set `S`.
+    /// Calls the function. Implementations are `#[inline(always)]`, to be compiled for the set `S`.
     fn run<'a, S: Simd, T: Float>(simd: S, args: Self::Args<'a, T>) -> Self::Output<T>;
 }
 
-/// The instances of a [`Kernel`], for a `static`.
+/// The instances of a [`Kernel`], as the value of a `static`.
 #[derive(Debug)]
 pub struct Compiled<K: Kernel>(Table<Instance<K>>);
 
@@ -37,7 +37,7 @@ impl<K: Kernel> PerFloat for Instance<K> {
 }
 
 impl<K: Kernel> Compiled<K> {
-    /// The instances of `K`.
+    /// Creates the table of the instances of `K`.
     #[allow(clippy::new_without_default, reason = "statics call const functions alone")]
     pub const fn new() -> Self {
         Self(Table { f32: dispatched::<K, f32>, f64: dispatched::<K, f64> })
@@ -50,8 +50,8 @@ impl<K: Kernel> Compiled<K> {
     }
 }
 
-/// Calls `K` compiled for the best instruction set of `level` that has an instance: AVX-512, AVX2
-/// with FMA, or SSE2 on x86; NEON or plain loops elsewhere.
+/// Calls the instance of `K` for the best instruction set of `level`: AVX-512, AVX2 with FMA or SSE2 on
+/// x86, NEON or portable loops elsewhere.
 fn dispatched<K: Kernel, T: Float>(level: Level, args: K::Args<'_, T>) -> K::Output<T> {
     #[cfg(target_arch = "x86_64")]
     {
@@ -75,9 +75,9 @@ fn vectorized<K: Kernel, T: Float, S: Simd>(simd: S, args: K::Args<'_, T>) -> K:
     )
 }
 
-/// Defines a function that is compiled here for `f32` and `f64` on each instruction set, from one that
-/// is generic over both and takes the instruction set first. The defined function takes a
-/// [`Level`](crate::tensor::Level) in its place.
+/// Defines a function that is compiled in this crate for `f32` and `f64` and each instruction set. It
+/// calls a function that is generic over both, whose first argument is the instruction set. The first
+/// argument of the defined function is a [`Level`](crate::tensor::Level) instead.
 ///
 /// ```
 /// use recurrent::tensor::{Level, Simd, lanes};

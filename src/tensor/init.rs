@@ -8,12 +8,12 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::float::Float;
 
-/// How a weight [fan_out, fan_in] gets its first values.
+/// An initialiser of a weight [fan_out, fan_in].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Init {
-    /// Uniform on ±`bound`. PyTorch's recurrent layers take 1/√hidden_size.
+    /// Uniform between −b and b for the given b. PyTorch's recurrent layers use b = 1/√hidden_size.
     Uniform(f64),
     /// Normal with mean zero and the given standard deviation.
     Normal(f64),
@@ -27,13 +27,13 @@ pub enum Init {
     HeNormal,
     /// Orthonormal rows or columns, whichever are fewer (Saxe et al., 2014).
     Orthogonal,
-    /// Every value the same.
+    /// The given value for every entry.
     Constant(f64),
 }
 
 impl Init {
-    /// Fails unless a number that the initialiser holds is finite, and not negative where it is a
-    /// bound or a deviation. `argument` names it in the error.
+    /// Fails unless the number of the initialiser is finite, and not negative if it is a bound or a
+    /// deviation. The error names `argument`.
     pub fn check(self, argument: &'static str) -> Result<()> {
         let (Self::Uniform(value) | Self::Normal(value) | Self::Constant(value)) = self else {
             return Ok(());
@@ -46,10 +46,10 @@ impl Init {
         Err(Error::argument(argument, expected, value))
     }
 
-    /// Fills `weight` [fan_out, fan_in]. A weight of several gates is filled gate by gate, so that
+    /// Fills `weight` [fan_out, fan_in]. Call it for each gate of a weight of several gates, so that
     /// each gate has its own fans and, for [`Init::Orthogonal`], its own orthonormal matrix.
     ///
-    /// The values depend on the seed and the shape alone, not on how the weight lies in memory.
+    /// The values depend on the seed and the shape alone, not on the memory layout of the weight.
     pub fn fill<T: Float>(self, mut weight: ArrayViewMut2<'_, T>, rng: &mut dyn Rng) {
         let (fan_out, fan_in) = weight.dim();
         let fans = (fan_in + fan_out) as f64;
@@ -80,9 +80,9 @@ impl Init {
     }
 }
 
-/// `rows` ≤ `columns` orthonormal rows from normal samples, by modified Gram–Schmidt, applied twice
-/// so that rounding does not spoil orthogonality. A sample that depends on the rows before it (of
-/// probability zero) is drawn again.
+/// Returns `rows` ≤ `columns` orthonormal rows, from normal samples by modified Gram–Schmidt. It is
+/// applied twice, so that rounding does not spoil the orthogonality. A sample that depends linearly on
+/// the rows before it, which has probability zero, is drawn again.
 fn orthonormal_rows(rows: usize, columns: usize, mut sample: impl FnMut() -> f64) -> Array2<f64> {
     let mut basis = Array2::<f64>::zeros((rows, columns));
     for r in 0..rows {

@@ -1,9 +1,9 @@
-//! The micro-kernel: a tile of `R` rows by `P` panels of `V` vectors of the result stays in vector
-//! registers while the inner dimension goes by.
+//! The micro-kernel: a tile of the result, `R` rows by `P` panels of `V` vectors, stays in vector
+//! registers during the loop over the inner dimension.
 //!
-//! Every element of a result is one chain of fused multiply-adds over k in order, begun from what
-//! stood there. So its bits depend neither on the tile that it fell into, nor on the rows beside
-//! it, nor on where the sum was cut into calls.
+//! Each element of a result is one chain of multiply-adds in the order of k, from an initial value. So
+//! its bits depend neither on the tile that computes it, nor on the other rows, nor on how the sum is
+//! split into calls.
 
 use fearless_simd::{Simd, SimdBase, SimdFloat};
 
@@ -11,27 +11,27 @@ use crate::compiled;
 use crate::float::Float;
 use crate::tensor::lanes::Vector;
 
-/// Whether the instruction set has thirty-two registers of 64 bytes, not sixteen.
+/// Returns whether vectors have 64 bytes, as in AVX-512, which has 32 registers rather than 16.
 #[inline(always)]
 pub(crate) const fn is_wide<S: Simd, T: Float>() -> bool {
     Vector::<S, T>::LEN * size_of::<T>() == 64
 }
 
-/// Whether the instruction set is the lowest of x86, for machines that are older than AVX2: it gets few
-/// shapes of tiles, as each is compiled.
+/// Returns whether the instruction set is SSE2, for x86 machines without AVX2. Fewer tile shapes are
+/// compiled for it, which saves build time.
 #[inline(always)]
 pub(crate) const fn is_lean<S: Simd, T: Float>() -> bool {
     cfg!(target_arch = "x86_64") && Vector::<S, T>::LEN * size_of::<T>() == 16
 }
 
-/// Vectors side by side in a panel, but for the last one.
+/// Returns the number of vectors in a row of a panel. The last panel may be narrower.
 #[inline(always)]
 pub(crate) const fn panel_vectors<S: Simd, T: Float>() -> usize {
     if is_wide::<S, T>() { 4 } else { 2 }
 }
 
 compiled! {
-    /// Values of a vector, and vectors side by side in a panel.
+    /// Returns the number of values of a vector, and [`panel_vectors`].
     pub(crate) fn panel_shape<'a, T>() -> (usize, usize) = panel_shape_on::<_, T>;
 }
 
@@ -40,7 +40,7 @@ fn panel_shape_on<S: Simd, T: Float>(_simd: S) -> (usize, usize) {
     (Vector::<S, T>::LEN, panel_vectors::<S, T>())
 }
 
-/// Rows of the tallest tile of `vectors` side by side whose sums fit the registers.
+/// Returns the largest number of rows of a tile, `vectors` wide, whose sums fit the registers.
 #[inline(always)]
 pub(crate) const fn tile_rows<S: Simd, T: Float>(vectors: usize) -> usize {
     match (is_wide::<S, T>(), vectors) {
@@ -55,7 +55,7 @@ pub(crate) const fn tile_rows<S: Simd, T: Float>(vectors: usize) -> usize {
 pub(crate) type Tile<S, T, const R: usize, const P: usize, const V: usize> =
     [[[Vector<S, T>; V]; P]; R];
 
-/// A tile of zeros.
+/// Returns a tile of zeros.
 #[inline(always)]
 pub(crate) fn zeros<S: Simd, T: Float, const R: usize, const P: usize, const V: usize>(
     simd: S,
@@ -63,10 +63,10 @@ pub(crate) fn zeros<S: Simd, T: Float, const R: usize, const P: usize, const V: 
     [[[Vector::<S, T>::splat(simd, T::zero()); V]; P]; R]
 }
 
-/// `tile += left · panels`, over `depth` values of k; one panel, or two.
+/// Computes `tile += left · panels` over `depth` values of k, for one or two panels.
 ///
-/// No branch stands in the loop: a value that is read and used without one between comes as a
-/// broadcast from memory, which costs no vector port.
+/// The loop has no branch between the load of a left value and its use. So the value can be broadcast
+/// from memory, which takes no vector port.
 #[inline(always)]
 pub(crate) fn multiply_add<S: Simd, T: Float, const R: usize, const P: usize, const V: usize>(
     simd: S,
@@ -81,7 +81,7 @@ pub(crate) fn multiply_add<S: Simd, T: Float, const R: usize, const P: usize, co
     for r in 0..R {
         left[r] = &left[r][..depth];
     }
-    // A local copy that nothing points to stays in registers.
+    // A local copy without references stays in registers.
     let mut sums = *tile;
     let (first, last) = (panels[0].chunks_exact(width), panels[P - 1].chunks_exact(width));
     for (k, (first, last)) in (0..depth).zip(first.zip(last)) {

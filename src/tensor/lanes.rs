@@ -1,4 +1,4 @@
-//! A loop over the native vectors of a slice, with its tail.
+//! Iteration over the native vectors of a slice, with a partial vector at its end.
 
 use std::marker::PhantomData;
 
@@ -9,7 +9,7 @@ use crate::float::Float;
 /// The native vector of element type `T` on instruction set `S`.
 pub type Vector<S, T> = <T as SimdFloatElement>::Native<S>;
 
-/// One vector's place in a slice: a whole vector, or what is left at the end.
+/// The position of one vector in a slice: a whole vector, or the rest at the end.
 #[derive(Clone, Copy, Debug)]
 pub struct Lanes<S, T> {
     simd: S,
@@ -21,20 +21,21 @@ pub struct Lanes<S, T> {
 impl<S: Simd, T: Float> Lanes<S, T> {
     const WIDTH: usize = Vector::<S, T>::LEN;
 
-    /// A place of its own: `count` values from index `at`, at most a vector's width.
+    /// Creates a position of `count` values from index `at`. To be loaded or stored, it may have at most
+    /// the width of a vector.
     #[inline(always)]
     pub(crate) fn new(simd: S, at: usize, count: usize) -> Self {
         Self { simd, at, count, element: PhantomData }
     }
 
-    /// The same place, which the compiler then knows for that of a whole vector if `WHOLE`.
+    /// Returns this position. If `WHOLE`, the compiler knows that it is that of a whole vector.
     #[inline(always)]
     pub(crate) fn known<const WHOLE: bool>(self) -> Self {
         debug_assert!(!WHOLE || self.count == Self::WIDTH);
         if WHOLE { Self { count: Self::WIDTH, ..self } } else { self }
     }
 
-    /// The values of `slice` at this place; lanes past the end are zero.
+    /// Loads the values of `slice` at this position. Lanes past the end are zero.
     #[inline(always)]
     pub fn load(self, slice: &[T]) -> Vector<S, T> {
         let values = &slice[self.at..self.at + self.count];
@@ -47,7 +48,7 @@ impl<S: Simd, T: Float> Lanes<S, T> {
         }
     }
 
-    /// Writes `vector` to `slice` at this place.
+    /// Stores `vector` in `slice` at this position.
     #[inline(always)]
     pub fn store(self, slice: &mut [T], vector: Vector<S, T>) {
         let values = &mut slice[self.at..self.at + self.count];
@@ -60,15 +61,15 @@ impl<S: Simd, T: Float> Lanes<S, T> {
         }
     }
 
-    /// A vector with `value` in each lane.
+    /// Returns a vector with `value` in each lane.
     #[inline(always)]
     pub fn splat(self, value: f64) -> Vector<S, T> {
         Vector::<S, T>::splat(self.simd, T::from_f64(value))
     }
 }
 
-/// Copies as many values as the shorter slice has. Out of line: the call of `memcpy` that this would
-/// be in a loop over lanes costs the whole vectors too, for nothing stays in a register across it.
+/// Copies as many values as the shorter slice has. Inlined in a loop over lanes, this would become a
+/// call of `memcpy` that slows down whole vectors too: no vector stays in a register across a call.
 #[cold]
 #[inline(never)]
 fn copy_part<T: Float>(from: &[T], to: &mut [T]) {
@@ -77,7 +78,8 @@ fn copy_part<T: Float>(from: &[T], to: &mut [T]) {
     }
 }
 
-/// Each vector's place in slices of `len` values, in order; the last may be part of a vector.
+/// Returns an iterator over the positions of the vectors of slices of `len` values. The last one may be
+/// shorter than a vector.
 ///
 /// ```
 /// use recurrent::tensor::{Level, Simd, lanes};

@@ -1,7 +1,7 @@
-//! Products of rows by a packed matrix: [`product`], at every time step.
+//! Products of rows by a packed matrix, which run at every time step.
 //!
-//! Each element is one chain of multiply-adds in a fixed order (see `kernel`), so a
-//! result depends neither on how rows are grouped into calls nor on the number of threads.
+//! Each element is one chain of multiply-adds in a fixed order (see `kernel`). So the result does not
+//! depend on the split of the rows among calls and threads.
 
 use std::ops::Range;
 
@@ -15,15 +15,15 @@ use crate::tensor::lanes::{Lanes, Vector};
 use crate::tensor::pack::Packed;
 use crate::tensor::rows::{Rows, RowsMut};
 
-/// Rows of a product that are finished before the weights are read again.
+/// The number of rows that are computed before the weights are read again.
 const BLOCK_ROWS: usize = 96;
-/// Units that are finished before the epilogue is called where there are few rows: it runs while the
-/// next panels come from memory.
+/// The number of units that are computed before a call of the epilogue if there are few rows. It then
+/// runs while the next panels are loaded from memory.
 const EPILOGUE_UNITS: usize = 32;
 /// The same for a single row, whose sums take little of the first-level cache.
 const EPILOGUE_UNITS_OF_ONE: usize = 128;
-/// Rows of a panel that are finished before the epilogue is called, more or less. They stay in the
-/// first-level cache until it reads them, though the panel passes through it for each tile.
+/// The approximate number of rows of a panel that are computed before a call of the epilogue. They are
+/// then still in the first-level cache, although each tile reads the panel through it.
 const EPILOGUE_ROWS: usize = 18;
 
 /// The value to which a product is added.
@@ -38,7 +38,7 @@ pub enum Accumulate<'a, T> {
 }
 
 impl<'a, T: Float> Accumulate<'a, T> {
-    /// The bias where there is one, else zero.
+    /// Returns the bias if there is one, else zero.
     pub fn bias(bias: Option<&'a Array1<T>>) -> Self {
         bias.and_then(|bias| bias.as_slice()).map_or(Self::Zero, Self::Bias)
     }
@@ -54,13 +54,13 @@ pub struct Operands<'a, T: Float> {
 }
 
 /// A function that is called with each finished block of a product: its rows, its units of each gate,
-/// and the result.
+/// and the output.
 pub type Epilogue<'a, T> = dyn FnMut(Range<usize>, Range<usize>, &mut RowsMut<'_, T>) + 'a;
 
-/// `out = start + a · b`, for `a` [rows, k], `b` [k, n] and `out` [rows, n].
+/// Computes `out = start + a · b` for `a` [rows, k], `b` [k, n] and `out` [rows, n].
 ///
-/// Row counts and widths must agree; they are checked in debug builds only, as this runs at every
-/// time step.
+/// The numbers of rows and the widths must agree. They are checked in debug builds only, because this
+/// runs at every time step.
 pub fn product<T: Float>(
     a: Rows<'_, T>,
     b: &Packed<T>,
@@ -71,8 +71,8 @@ pub fn product<T: Float>(
     product_tiles(b.level(), &ProductTiles { start, first: None, last }, &mut { out }, None);
 }
 
-/// `out = start + first + last`, where `first` may be absent; calls `epilogue` with each block of the
-/// result while it is still in the first-level cache. Each element is in one block.
+/// Computes `out = start + first + last`, where `first` may be absent. Calls `epilogue` with each block
+/// of the result while it is still in the first-level cache. Each element is in one block.
 pub fn product_then<T: Float>(
     first: Option<Operands<'_, T>>,
     last: Operands<'_, T>,
@@ -82,7 +82,7 @@ pub fn product_then<T: Float>(
 ) {
     let level = last.weights.level();
     let sum = match first {
-        // Layouts differ where the cell multiplies some of the gates alone.
+        // The layouts differ if the cell multiplies some of the gates separately.
         Some(first) if !first.weights.is_like(last.weights) => {
             product(first.rows, first.weights, start, out.reborrow());
             ProductTiles { start: Accumulate::Output, first: None, last }
@@ -100,7 +100,7 @@ compiled! {
     ) = ProductTiles::run;
 }
 
-/// `start` and one product, or two.
+/// The operands of one or two products, and the value that they are added to.
 struct ProductTiles<'a, T: Float> {
     start: Accumulate<'a, T>,
     first: Option<Operands<'a, T>>,
@@ -127,7 +127,7 @@ impl<'a, T: Float> ProductTiles<'a, T> {
             };
             let units = if rows.len() == 1 { EPILOGUE_UNITS_OF_ONE } else { EPILOGUE_UNITS };
             let mut finished: Range<usize> = 0..0;
-            // One row fills the pipelines only with two panels at once.
+            // One row fills the pipelines only if two panels are computed at once.
             for panels in weights.walk(count == 1) {
                 if parts == 1 {
                     sum.panels(simd, rows.clone(), panels.clone(), out);
@@ -152,7 +152,7 @@ impl<'a, T: Float> ProductTiles<'a, T> {
         }
     }
 
-    /// The given rows in one panel, or two.
+    /// Computes the given rows in one panel or two.
     #[inline(always)]
     fn panels<S: Simd>(
         &self,
@@ -183,8 +183,8 @@ impl<'a, T: Float> ProductTiles<'a, T> {
         }
     }
 
-    /// A block of rows of the result in one panel. Each width is a function of its own: one for all would
-    /// take the compiler long.
+    /// Computes a block of rows in one panel. Each width is compiled as a separate function, because one
+    /// function for all widths would take long to compile.
     #[inline(never)]
     fn rows<S: Simd, const V: usize>(
         &self,
@@ -215,7 +215,7 @@ impl<'a, T: Float> ProductTiles<'a, T> {
             }
             return singles.for_each(|r| self.last_tile::<S, 1, V>(simd, r, panel, out));
         }
-        // As few tiles as can be, nearly alike: short ones keep the pipelines half empty.
+        // As few tiles as possible, of nearly equal height: short ones leave the pipelines half empty.
         let tiles = rows.len().div_ceil(kernel::tile_rows::<S, T>(V));
         let (height, taller) = (rows.len() / tiles, rows.len() % tiles);
         let mut r = rows.start;
@@ -245,8 +245,8 @@ impl<'a, T: Float> ProductTiles<'a, T> {
         }
     }
 
-    /// A tile that ends with the matrix, in the middle of a vector. It stands apart, because what
-    /// it takes to cut a vector would push the sums of other tiles out of their registers.
+    /// Computes a tile at the end of the matrix, whose last vector is partial. It is not inlined, because
+    /// its code for partial vectors would spill the sums of other tiles from their registers.
     #[inline(never)]
     fn last_tile<S: Simd, const R: usize, const V: usize>(
         &self,
@@ -286,7 +286,7 @@ impl<'a, T: Float> ProductTiles<'a, T> {
             }
             Accumulate::Zero => {}
         }
-        // In a loop over both the tile would stand in memory.
+        // A loop over both products would keep the tile in memory.
         if let Some(first) = &self.first {
             first.add(simd, r, panel, &mut tile);
         }
@@ -316,15 +316,15 @@ impl<T: Float> Operands<'_, T> {
             panels[p] = self.weights.panel(panel + p);
         }
         for i in 0..R {
-            // Were their distance known, the rows would be reached by a chain of additions from
-            // the first, at every k.
+            // If the compiler knew the distance of the rows, it would compute their addresses by a
+            // chain of additions from the first row, at every k.
             left[i] = std::hint::black_box(self.rows.row(r + i));
         }
         kernel::multiply_add(simd, self.rows.width(), left, panels, tile);
     }
 }
 
-/// Reads the values of `row` at the places of a tile's vectors.
+/// Loads the values of `row` at the positions of a tile's vectors.
 #[inline(always)]
 fn load<S: Simd, T: Float, const P: usize, const V: usize, const WHOLE: bool>(
     row: &[T],

@@ -1,27 +1,27 @@
-//! Numerics: products, activations, reductions, random factors and initialisers. Knows no network.
+//! Numerical kernels: products, activations, reductions, dropout masks and initialisers.
 //!
-//! | file | duty |
+//! | file | contents |
 //! |---|---|
-//! | `rows` | contiguous rows with a stride: what cells and kernels see of an array |
-//! | `aligned` | values that begin at a cache line |
-//! | `lanes` | a loop over the native vectors of a slice, with its tail |
+//! | `rows` | views of contiguous rows at a stride, the arguments of cells and kernels |
+//! | `aligned` | buffers aligned to cache lines |
+//! | `lanes` | iteration over the native vectors of a slice |
 //! | `dispatch` | functions compiled once for each element type and instruction set |
 //! | `kernel` | the micro-kernel of products, generic over instruction set and element type |
-//! | `pack` | an operand laid out once for the micro-kernel |
+//! | `pack` | a matrix in the layout of the micro-kernel |
 //! | `matmul` | products of rows by a packed matrix |
 //! | `outer` | sums of outer products |
 //! | `projection` | products with inputs that are dense rows or one-hot tokens |
-//! | `activation` | sigmoid, tanh, relu, exp: vectorised, with stated error bounds |
-//! | `reduce` | column sums, softmax and log-sum-exp in a fixed order |
-//! | `cross_entropy` | the cross entropy of a row with its gradient |
+//! | `activation` | sigmoid, tanh, relu, exp: vectorised, with documented error bounds |
+//! | `reduce` | column sums, softmax, norms and normalisation in a fixed order |
+//! | `cross_entropy` | the cross-entropy of a row with its gradient |
 //! | `update` | elementwise updates of parameters: the arithmetic of optimisers |
-//! | `threads` | the one rule that decides on how many threads a piece of work runs, and how they begin |
+//! | `threads` | the number of threads of a computation, and fork-join |
 //! | `random` | dropout masks |
 //! | `init` | initial values of weights |
 //!
-//! Instruction sets are chosen at run time: AVX-512, AVX2 with FMA or SSE2 on x86, NEON, or portable
-//! loops. A function that takes a [`Level`] chooses; one that takes `simd: S` runs inside that choice
-//! and is `#[inline(always)]`, so that its loops are compiled for it.
+//! The instruction set is chosen at run time: AVX-512, AVX2 with FMA or SSE2 on x86, NEON, or portable
+//! loops. A function that takes a [`Level`] dispatches on it. A function that takes `simd: S` is
+//! `#[inline(always)]`, so that its loops are compiled for the instruction set `S`.
 
 pub mod activation;
 pub mod init;

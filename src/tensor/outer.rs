@@ -1,12 +1,11 @@
-//! Sums of outer products, once a sequence: the gradient of a weight.
+//! Sums of outer products over the rows of many steps: the gradients of weights.
 //!
-//! A tile of the sum stays in vector registers while a block of rows goes by. The right rows of the
-//! block are laid out in panels of a few vectors, which stay in the first-level cache while all
-//! tiles of their columns are summed. Left rows are read where they stand, as long as that is
-//! cheaper than to lay them out too.
+//! A tile of the sum stays in vector registers during the loop over a block of rows. The right rows of
+//! the block are packed in panels of a few vectors. A panel stays in the first-level cache while all
+//! tiles of its columns are summed. The left rows are read in place unless packing them is cheaper.
 //!
-//! Each element is one chain of multiply-adds over the rows in order (as in `kernel`), so a result
-//! depends neither on how rows are shared out among calls nor on the number of threads.
+//! Each element is one chain of multiply-adds in the order of the rows (as in `kernel`). So the result
+//! does not depend on the split of the rows among calls, nor on the number of threads.
 
 use fearless_simd::{Level, Simd, SimdBase, SimdFloat};
 use ndarray::ArrayViewMut2;
@@ -19,31 +18,30 @@ use crate::tensor::lanes::Vector;
 use crate::tensor::rows::RowRefs;
 use crate::tensor::threads;
 
-/// Rows of a tile.
+/// The number of rows of a tile.
 const TILE_ROWS: usize = 6;
-/// Rows of a block, more or less: a tile's values are each in a page of their own, and the first
-/// level of address translation holds fewer than a hundred.
+/// The approximate number of rows of a block. Each may lie in another page of memory, and the
+/// first-level TLB holds fewer than a hundred pages.
 const DEPTH: usize = 80;
-/// The same where the left rows are laid out.
+/// The same if the left rows are packed.
 const PACKED_DEPTH: usize = 240;
-/// Bytes of a weight's gradient that stay in the second-level cache while all rows are summed.
+/// The number of bytes of the sums that stay in the second-level cache while all rows are added.
 const BAND_BYTES: usize = 2 << 20;
-/// Left rows are laid out where right rows have more vectors than these, so that each value is used
-/// often enough to pay for it,
+/// The number of vectors of the right rows above which the left rows are packed. Each left value is then
+/// used often enough.
 const PACK_VECTORS: usize = 8;
-/// or where left rows are as long as a page, so that no two values of a tile share one.
+/// The number of bytes of a left row from which on the left rows are packed: that of a page of memory.
 const PAGE_BYTES: usize = 4096;
-/// Left rows and tiles that are laid out together: as few as the prefetcher can follow.
+/// The numbers of left rows and of tiles that are packed together, few enough for the prefetcher.
 const PACK_ROWS: usize = 16;
 const PACK_TILES: usize = 8;
 
 per_float! {
-    /// `out += Σⱼ aⱼ ⊗ bⱼ` over the rows j of `a` [rows, m] and `b` [rows, n], for `out` [m, n] and each
-    /// of the pairs `(b, out)`: the gradients of weights that act on `b` side by side, from the gradients
-    /// of their outputs over a whole sequence.
+    /// Adds Σⱼ aⱼ ⊗ bⱼ to `out` [m, n] for each pair `(b, out)`, over the rows j of `a` [rows, m] and `b`
+    /// [rows, n]. If `a` has the gradients of outputs and `b` the inputs, it is the gradient of a weight.
     ///
-    /// `out` is in standard layout. The sum goes on from what stands in `out`, in the order of the
-    /// rows, so its bits do not depend on how the rows are shared out among calls. Threads take rows of
+    /// `out` must be in standard layout. The sum continues from the value of `out` in the order of the
+    /// rows, so its bits do not depend on the split of the rows among calls. Threads split the rows of
     /// `out`.
     pub fn add_outer_products<'a, T>(
         level: Level,
@@ -58,7 +56,7 @@ fn add_pairs<T: Float>(
     sums: &mut [(&RowRefs<'_, T>, ArrayViewMut2<'_, T>)],
 ) {
     let (m, (lanes, _)) = (a.width(), kernel::panel_shape::<T>(level));
-    // Less than a vector is filled up to one.
+    // Rows narrower than a vector are padded to one.
     let mut wide: Vec<Option<Aligned<T>>> = Vec::with_capacity(sums.len());
     wide.resize_with(sums.len(), || None);
     let mut rights = Vec::with_capacity(sums.len());
@@ -90,7 +88,7 @@ fn add_pairs<T: Float>(
     }
 }
 
-/// The left operand, of which the columns from `first` on are meant.
+/// The left operand: the columns of `rows` from `first` on.
 #[derive(Clone, Copy)]
 struct Left<'a, T> {
     rows: &'a [&'a [T]],
@@ -100,20 +98,20 @@ struct Left<'a, T> {
 /// A right operand, and the rows of its sum.
 struct Right<'a, T> {
     rows: &'a [&'a [T]],
-    /// Values of a row of the sum: a vector or more.
+    /// The width of a row of the sum, at least that of a vector.
     width: usize,
     out: &'a mut [T],
 }
 
 impl<'a, T> Right<'a, T> {
-    /// The same for the first rows of the sum, and for the others.
+    /// Splits the sum after its first `row` rows.
     fn split_at(self, row: usize) -> (Self, Self) {
         let (head, tail) = self.out.split_at_mut(row * self.width);
         (Self { out: head, ..self }, Self { out: tail, ..self })
     }
 }
 
-/// Adds to `m` rows of the sums, on so many threads.
+/// Adds to `m` rows of the sums, in `parts` parts on several threads.
 fn add_on_threads<T: Float>(
     level: Level,
     left: Left<'_, T>,
@@ -185,8 +183,8 @@ impl<'a, T: Float> Left<'a, T> {
         let mut vector = 0;
         while vector < count {
             let rest = count - vector;
-            // Panels of nearly the same width. The last one is the widest: it has the last vector and
-            // the one before.
+            // Panels of nearly equal width, the widest last: it must contain both the last vector and
+            // the one before, which may overlap.
             let vectors = rest / rest.div_ceil(full);
             match vectors {
                 4 if full == 4 => self.add_panel::<S, 4>(simd, vector, packed, panel, &mut right),
@@ -198,7 +196,7 @@ impl<'a, T: Float> Left<'a, T> {
         }
     }
 
-    /// Lays the left rows out tile by tile, a few rows and tiles at a time.
+    /// Packs the left rows tile by tile, a few rows and tiles at a time.
     #[inline(always)]
     fn pack(&self, tiles: usize, packed: &mut [[T; TILE_ROWS]]) {
         let depth = self.rows.len();
@@ -215,9 +213,9 @@ impl<'a, T: Float> Left<'a, T> {
         }
     }
 
-    /// All rows of the result, in the columns of `V` vectors from `vector` on. The last vector of a
-    /// row begins early enough to be a whole one: what it shares with the one before is summed
-    /// twice, to the same bits.
+    /// Adds to all rows of the result, in the columns of `V` vectors from `vector` on. The last vector
+    /// of a row is shifted to the left to be whole. The columns that it shares with the vector before are
+    /// computed twice, with the same bits.
     #[inline(never)]
     fn add_panel<S: Simd, const V: usize>(
         &self,
@@ -265,7 +263,7 @@ impl<'a, T: Float> Left<'a, T> {
         let panel = Panel { simd, values: panel, columns, width };
         let (mut row, mut packed) = (first, packed.chunks_exact(a.len()));
         while !out.is_empty() {
-            // Eight left are two tiles of four: tiles of one row keep the pipelines half empty.
+            // The last eight rows are two tiles of four: tiles of one row leave the pipelines half empty.
             let rows = match out.len() / width {
                 rest if const { kernel::is_lean::<S, T>() } => {
                     if rest < TILE_ROWS {
@@ -294,7 +292,7 @@ impl<'a, T: Float> Left<'a, T> {
     }
 }
 
-/// `R` values of each row, from `first` on.
+/// Returns an iterator over `R` values of each row, from `first` on.
 #[inline(always)]
 fn columns_of<'a, T, const R: usize>(
     rows: &'a [&'a [T]],
@@ -306,18 +304,18 @@ fn columns_of<'a, T, const R: usize>(
     )
 }
 
-/// `V` vectors of each right row of a block.
+/// A panel: `V` vectors of each right row of a block.
 struct Panel<'a, S, T, const V: usize> {
     simd: S,
     values: &'a [T],
-    /// Where the vectors begin in a row of the result.
+    /// The columns of the result at which the vectors begin.
     columns: [usize; V],
     width: usize,
 }
 
 impl<S: Simd, T: Float, const V: usize> Panel<'_, S, T, V> {
-    /// Adds to `R` rows of the result. No branch stands in the loop between the reading of a value
-    /// and its use, so a value comes as a broadcast from memory, which costs no vector port.
+    /// Adds to `R` rows of the result. As in [`kernel::multiply_add`], the loop has no branch between the
+    /// load of a left value and its use.
     #[inline(always)]
     fn add_tile<'t, const R: usize>(&self, left: impl Iterator<Item = &'t [T; R]>, out: &mut [T]) {
         let &Self { simd, values, columns, width } = self;

@@ -1,4 +1,4 @@
-//! [`Packed`]: a matrix laid out once for the micro-kernel, then used at every time step.
+//! [`Packed`]: a matrix in the layout of the micro-kernel, packed once and used at every time step.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,33 +13,33 @@ use crate::tensor::kernel::panel_shape;
 use crate::tensor::lanes::{Lanes, Vector};
 use crate::tensor::threads;
 
-/// The most gates that can stand side by side in a panel.
+/// The largest number of gates in a panel.
 pub const MAX_GATES: usize = 4;
 
-/// Rows of a panel that are filled together.
+/// The number of rows of a panel that are packed together.
 const BLOCK: usize = 64;
-/// Bytes of panels that stay in the second-level cache, whatever else passes through it.
+/// The number of bytes of panels that stay in the second-level cache between two products.
 const CACHE_BYTES: usize = 512 << 10;
 
-/// The right operand [k, n] of a product, cut into panels of a few native vectors' columns. A panel
-/// holds its columns row by row (k-major), so the kernel reads it once, in order.
+/// The right operand [k, n] of a product, divided into panels whose width is a few native vectors. A
+/// panel stores its columns row by row (k-major), so the kernel reads it once, in order.
 ///
-/// The columns are gates of equal width, or one alone; a panel has the same units of each, gate by
-/// gate, in whole vectors. The last panel has as many as are left, and is filled up with zeros.
+/// The columns are one gate or several gates of equal width. A panel has the same units of each gate,
+/// gate by gate, in whole vectors. The last panel has the remaining units, padded with zeros.
 #[derive(Debug)]
 pub struct Packed<T: Float> {
     level: Level,
     panels: Aligned<T>,
     k: usize,
     gates: usize,
-    /// Columns of a gate.
+    /// The number of columns of a gate.
     units: usize,
-    /// The same, filled up to whole vectors.
+    /// The same, rounded up to whole vectors.
     padded: usize,
-    /// Units of every panel but the last.
+    /// The number of units of every panel but the last.
     width: usize,
     panel_count: usize,
-    /// Whether the next walk begins with the last panel.
+    /// True if the next walk begins with the last panel.
     back: AtomicBool,
 }
 
@@ -86,44 +86,45 @@ fn pack_gates<T: Float>(level: Level, matrix: ArrayView2<'_, T>, gates: usize) -
 }
 
 impl<T: Float> Packed<T> {
-    /// Packs `matrix` [k, n] for the instruction set `level`. For y = x·Wᵀ pack `weight.t()`.
+    /// Packs `matrix` [k, n] for the instruction set `level`. For y = x·Wᵀ, pack `weight.t()`.
     pub fn new(level: Level, matrix: ArrayView2<'_, T>) -> Self {
         Self::gates(level, matrix, 1)
     }
 
-    /// As [`new`](Self::new), for `gates` parts of equal width whose columns of one unit are needed
-    /// together. More than [`MAX_GATES`] are laid out as one.
+    /// Packs `matrix` as `gates` gates of equal width, with the columns of a unit in all gates in the same
+    /// panel. More than [`MAX_GATES`] gates, or gates of unequal width, are packed as one.
     pub fn gates(level: Level, matrix: ArrayView2<'_, T>, gates: usize) -> Self {
         pack(level, matrix, gates)
     }
 
-    /// The instruction set that the matrix is laid out for.
+    /// Returns the instruction set that the matrix is packed for.
     pub fn level(&self) -> Level {
         self.level
     }
 
-    /// Whether products by both can be summed in one: they have the same columns in the same layout.
+    /// Returns whether both have the same columns in the same layout, so that their products can be one
+    /// sum.
     pub(crate) fn is_like(&self, other: &Self) -> bool {
         let layout = |packed: &Self| (packed.gates, packed.units, packed.padded, packed.width);
         layout(self) == layout(other)
     }
 
-    /// Rows of the matrix: the width of the left operand.
+    /// Returns the number of rows of the matrix: the width of the left operand.
     pub fn k(&self) -> usize {
         self.k
     }
 
-    /// Columns of the matrix: the width of the result.
+    /// Returns the number of columns of the matrix: the width of the result.
     pub fn n(&self) -> usize {
         self.gates * self.units
     }
 
-    /// How many gates the columns are.
+    /// Returns the number of gates.
     pub(crate) fn gate_count(&self) -> usize {
         self.gates
     }
 
-    /// The units of `panels`, and `others`, which are next to them or none.
+    /// Returns the union of the units of `panels` and the units `others`, which are adjacent or empty.
     pub(crate) fn units_with(&self, panels: &Range<usize>, others: &Range<usize>) -> Range<usize> {
         let (first, last) = (self.units_of(panels.start), self.units_of(panels.end - 1));
         let units = first.start..last.end.min(self.units);
@@ -133,18 +134,19 @@ impl<T: Float> Packed<T> {
         units.start.min(others.start)..units.end.max(others.end)
     }
 
-    /// How many panels there are.
+    /// Returns the number of panels.
     #[inline(always)]
     pub(crate) fn panel_count(&self) -> usize {
         self.panel_count
     }
 
-    /// All panels, each alone or in `pairs`. Where they do not all stay in the second-level cache each walk
-    /// goes the way of the one before backward, and meets first what that one left there.
+    /// Returns an iterator over all panels, each alone or in `pairs`. If they do not fit in the
+    /// second-level cache, each walk has the opposite direction of the one before, so that it begins with
+    /// the panels that are still cached.
     #[inline(always)]
     pub(crate) fn walk(&self, pairs: bool) -> impl Iterator<Item = Range<usize>> + use<T> {
         let (count, large) = (self.panel_count(), size_of_val(&*self.panels) > CACHE_BYTES);
-        // Walks of several threads at once may take any direction: each panel stands alone.
+        // With several threads the direction is arbitrary. Results do not depend on it.
         let back = large && self.back.load(Ordering::Relaxed);
         if large {
             self.back.store(!back, Ordering::Relaxed);
@@ -156,33 +158,33 @@ impl<T: Float> Packed<T> {
         })
     }
 
-    /// The units of panel `index`, filled up to whole vectors.
+    /// Returns the units of panel `index`, rounded up to whole vectors.
     #[inline(always)]
     pub(crate) fn units_of(&self, index: usize) -> Range<usize> {
         index * self.width..self.padded.min((index + 1) * self.width)
     }
 
-    /// The values of panel `index`.
+    /// Returns the values of panel `index`.
     #[inline(always)]
     pub(crate) fn panel(&self, index: usize) -> &[T] {
         let Range { start, end } = self.units_of(index);
         &self.panels[self.gates * start * self.k..self.gates * end * self.k]
     }
 
-    /// How many vectors stand side by side in panel `index`.
+    /// Returns the number of vectors in a row of panel `index`.
     #[inline(always)]
     pub(crate) fn vectors_of<S: Simd>(&self, index: usize) -> usize {
         self.gates * self.units_of(index).len() / Vector::<S, T>::LEN
     }
 
-    /// Whether no vector of panel `index` is filled up.
+    /// Returns whether panel `index` has no padding.
     #[inline(always)]
     pub(crate) fn is_whole(&self, index: usize) -> bool {
         self.units_of(index).end <= self.units
     }
 
-    /// Where the `V` vectors of panel `index` stand in a row of the result, of which a `WHOLE` panel
-    /// has all values.
+    /// Returns the positions of the `V` vectors of panel `index` in a row of the result. If `WHOLE`, the
+    /// panel has no padding.
     #[inline(always)]
     pub(crate) fn places<S: Simd, const V: usize, const WHOLE: bool>(
         &self,
@@ -204,7 +206,7 @@ impl<T: Float> Packed<T> {
     }
 }
 
-/// Writes `columns` of `matrix` to the columns from `first` on of `panel`, which has `width`.
+/// Copies `columns` of `matrix` to the columns from `first` on of `panel`, which is `width` wide.
 fn pack_columns<T: Float>(
     matrix: ArrayView2<'_, T>,
     columns: Range<usize>,
@@ -222,7 +224,7 @@ fn pack_columns<T: Float>(
         }
         return;
     }
-    // A block of the panel at a time, so that it stays in the first-level cache.
+    // One block of rows of the panel at a time stays in the first-level cache.
     for (block, rows) in panel.chunks_mut(BLOCK * width).enumerate() {
         let source = Slice::from(block * BLOCK..matrix.nrows().min((block + 1) * BLOCK));
         let source = matrix.slice_axis(Axis(0), source);

@@ -1,11 +1,10 @@
 //! Products and sums of outer products with inputs that are dense rows or one-hot tokens.
 //!
-//! A one-hot row is given by its token, the place of its one: its product is a gather of a row of the
-//! matrix, and its outer product adds to one column, in place of multiply-adds of zeros.
+//! A one-hot row is given by its token, the index of its 1. Its product reads one row of the matrix, and
+//! its outer product adds to one column.
 //!
-//! The bits are those of the dense products. A link of a chain that adds a zero changes nothing, but
-//! for the sign of a zero in a chain that begins with −0, and unless the zero is a factor of an
-//! infinity or NaN.
+//! The results are those of the dense products, bit for bit, with two exceptions. In a dense product, a
+//! sum that begins with −0 may become +0, and an infinity or NaN in the matrix spreads, as 0·∞ is NaN.
 
 use std::sync::OnceLock;
 
@@ -22,10 +21,10 @@ use crate::tensor::outer::add_outer_products;
 use crate::tensor::pack::Packed;
 use crate::tensor::rows::{RowRefs, Rows, RowsMut};
 
-/// A matrix [k, n] that inputs are multiplied by, and a bias.
+/// The matrix [k, n] and the bias of a product of inputs.
 ///
-/// The matrix is packed when dense rows first need it. Tokens read it as it is: even where there are
-/// many and the rows of the matrix are far from contiguous, a copy gains less than it costs.
+/// The matrix is packed at its first product by dense rows. Tokens read the matrix itself: a packed copy
+/// costs more than it gains, even for many tokens and a matrix whose rows are not contiguous.
 #[derive(Debug)]
 pub(crate) struct Projection<'a, T: Float> {
     level: Level,
@@ -36,7 +35,7 @@ pub(crate) struct Projection<'a, T: Float> {
 }
 
 impl<'a, T: Float> Projection<'a, T> {
-    /// A projection whose columns are `gates` of equal width, as in [`Packed::gates`].
+    /// Creates a projection whose columns are `gates` gates of equal width, as in [`Packed::gates`].
     pub(crate) fn new(
         level: Level,
         matrix: ArrayView2<'a, T>,
@@ -51,13 +50,13 @@ impl<'a, T: Float> Projection<'a, T> {
         if let Some(packed) = self.packed.get() {
             return packed;
         }
-        // Made outside the cell: a thread that waits for others to pack takes up work which may want
-        // the same matrix.
+        // Packed before `get_or_init`: while a thread waits for others to pack, rayon may give it other
+        // work that needs the same matrix, and it would deadlock.
         let packed = Packed::gates(self.level, self.matrix, self.gates);
         self.packed.get_or_init(|| packed)
     }
 
-    /// Returns what a product is added to: the bias, or zero.
+    /// Returns the value that a product is added to: the bias, or zero.
     pub(crate) fn start(&self) -> Accumulate<'_, T> {
         Accumulate::bias(self.bias.as_ref())
     }
@@ -85,8 +84,8 @@ impl<'a, T: Float> Projection<'a, T> {
 }
 
 impl<T: Float> Input<RowRefs<'_, T>, Vec<usize>> {
-    /// `out += Σⱼ aⱼ ⊗ bⱼ` over the rows j of `a` [rows, m] and of these [rows, n], for `out` [m, n]:
-    /// [`add_outer_products`], where a one-hot row adds to its own column alone.
+    /// Adds Σⱼ aⱼ ⊗ xⱼ to `out` [m, n], over the rows j of `a` [rows, m] and of these inputs x [rows, n],
+    /// as [`add_outer_products`] does. A one-hot row adds to one column alone.
     pub fn add_outer_products(
         &self,
         level: Level,
@@ -98,7 +97,7 @@ impl<T: Float> Input<RowRefs<'_, T>, Vec<usize>> {
             Self::Tokens(tokens) => tokens,
         };
         debug_assert_eq!((a.width(), a.rows().len()), (out.nrows(), tokens.len()));
-        // A column is far from contiguous: it is read and written once, for all rows that add to it.
+        // A column is not contiguous, so it is read and written once for all rows that add to it.
         let mut order: Vec<usize> = (0..tokens.len()).collect();
         order.sort_unstable_by_key(|&j| (tokens[j], j));
         let mut sum = Aligned::stale(a.width());
@@ -112,7 +111,7 @@ impl<T: Float> Input<RowRefs<'_, T>, Vec<usize>> {
 }
 
 compiled! {
-    /// Adds those of `rows` that `places` names to `sum`, in their order.
+    /// Adds the rows with the indices `places` to `sum`, in this order.
     fn add_rows<'a, T>(rows: &'a [&'a [T]], places: &'a [usize], sum: &'a mut [T]) = add_rows_on;
 }
 

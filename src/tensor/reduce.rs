@@ -10,12 +10,12 @@ use crate::tensor::lanes::{Vector, lanes};
 use crate::tensor::rows::{RowRefs, Rows, RowsMut};
 use crate::tensor::threads;
 
-/// Columns that a thread sums, at least: a few cache lines of each row.
+/// The smallest number of columns that a thread sums: a few cache lines of each row.
 const MIN_COLUMNS: usize = 64;
 
 per_float! {
-    /// `sums += Σⱼ rowⱼ` for each of `sums`, in the order of the rows, which are read once: the gradient
-    /// of a bias, or of two that act alike. Threads take columns.
+    /// Adds Σⱼ rowⱼ to each of `sums`, in the order of the rows: the gradient of a bias, or of two biases
+    /// that are added. The rows are read once. Threads split the columns.
     pub fn add_column_sums<'a, T>(
         level: Level,
         rows: &RowRefs<'_, T>,
@@ -29,7 +29,7 @@ fn add_all_columns<T: Float>(level: Level, rows: &RowRefs<'_, T>, sums: Vec<Arra
     add_columns(level, rows.rows(), 0, sums, parts);
 }
 
-/// The same for the columns from `first` on, on so many threads.
+/// Adds the columns from `first` on, in `parts` parts on several threads.
 fn add_columns<T: Float>(
     level: Level,
     rows: &[&[T]],
@@ -57,14 +57,14 @@ compiled! {
         sums: Vec<ArrayViewMut1<'a, T>>,
     ) = add_columns_on;
 
-    /// Returns the Euclidean norm, not finite where a value is not. Where squares overflow or vanish
-    /// they are summed again, relative to the largest value.
+    /// Returns the Euclidean norm. It is not finite if a value is not. If the sum of squares overflows or
+    /// is very small, the values are divided by the largest magnitude and summed again.
     pub(crate) fn norm<'a, T>(values: &'a [T]) -> f64 = norm_on;
 
-    /// Adds rows to as many rows.
+    /// Adds each row of `from` to the same row of `to`.
     pub(crate) fn add_rows<'a, T>(from: Rows<'a, T>, to: RowsMut<'a, T>) = add_rows_on;
 
-    /// `sums += Σⱼ aⱼ ∘ bⱼ`, in the order of the rows: the gradient of a vector that multiplies
+    /// Adds Σⱼ aⱼ ∘ bⱼ to `sums`, in the order of the rows: the gradient of a vector that is multiplied
     /// elementwise.
     pub fn add_column_products<'a, T>(
         a: &'a RowRefs<'a, T>,
@@ -74,17 +74,17 @@ compiled! {
 
     /// Replaces a row by its softmax, eˣ / Σ eˣ, and returns ln Σ eˣ.
     ///
-    /// The largest value is subtracted first, so no finite row overflows. A row with NaN or +∞, or of
-    /// −∞ alone, becomes NaN.
+    /// The largest value is subtracted first, so a finite row does not overflow. A row with NaN or +∞, or
+    /// with −∞ alone, becomes NaN.
     pub fn softmax<'a, T>(row: &'a mut [T]) -> T = softmax_on;
 
     /// Replaces each row x of `width` values by x̂ = (x − mean) / √(variance + epsilon), and returns
-    /// 1 / √(variance + epsilon) of each. The variance is the mean square distance from the mean.
+    /// 1 / √(variance + epsilon) of each row. The variance is a sum of squares divided by `width`.
     pub(crate) fn normalize_rows<'a, T>(values: &'a mut [T], width: usize, epsilon: T) -> Vec<T> =
         normalize_rows_on;
 
-    /// Replaces each row d_x̂ of `width` values by d_x, the way back through [`normalize_rows`], which
-    /// gave `normalized` and `scales`.
+    /// Replaces each row d_x̂ of `width` values by d_x, the gradient of the input of [`normalize_rows`].
+    /// `normalized` and `scales` are the results of that function.
     pub(crate) fn normalize_rows_backward<'a, T>(
         d: &'a mut [T],
         width: usize,
@@ -169,7 +169,7 @@ fn add_column_products_on<S: Simd, T: Float>(
 }
 
 /// Replaces a row x by x̂ = (x − mean) / √(variance + epsilon), and returns 1 / √(variance + epsilon).
-/// The variance is the mean square distance from the mean.
+/// The variance is a sum of squares divided by the length of the row.
 #[inline(always)]
 pub fn normalize<S: Simd, T: Float>(simd: S, row: &mut [T], epsilon: T) -> T {
     let count = T::from_f64(row.len() as f64);
@@ -192,8 +192,8 @@ pub fn normalize<S: Simd, T: Float>(simd: S, row: &mut [T], epsilon: T) -> T {
     scale
 }
 
-/// Replaces d_x̂ by d_x = scale · (d_x̂ − mean(d_x̂) − x̂ ∘ mean(d_x̂ ∘ x̂)), the way back through
-/// [`normalize`], which gave `normalized` and `scale`.
+/// Replaces d_x̂ by d_x = scale · (d_x̂ − mean(d_x̂) − x̂ ∘ mean(d_x̂ ∘ x̂)), the gradient of the input of
+/// [`normalize`]. `normalized` and `scale` are the results of that function.
 #[inline(always)]
 pub fn normalize_backward<S: Simd, T: Float>(simd: S, d: &mut [T], normalized: &[T], scale: T) {
     let count = T::from_f64(d.len() as f64);

@@ -1,7 +1,7 @@
-//! Rows of equal width at a fixed stride, borrowed from one slice: what cells and kernels see.
+//! Rows of equal width at a fixed stride, borrowed from one slice: the arguments of cells and kernels.
 //!
-//! An `ArrayView2` may have any strides; a kernel needs each row contiguous. These views promise
-//! that by construction, so no row access can fail for a layout's sake.
+//! An `ArrayView2` may have any strides, but kernels need contiguous rows. The rows of these views are
+//! contiguous by construction, so access to them cannot fail because of the layout.
 
 use std::ops::Range;
 
@@ -17,41 +17,41 @@ pub struct Rows<'a, T> {
 }
 
 impl<'a, T> Rows<'a, T> {
-    /// The rows of `data`, which holds whole rows of `width`, one after the other.
+    /// Creates rows from `data`, which holds whole rows of `width` values without gaps.
     pub fn new(data: &'a [T], width: usize) -> Self {
         debug_assert_eq!(data.len() % width.max(1), 0);
         Self::strided(data, width, width)
     }
 
-    /// The rows of an array in standard layout.
+    /// Creates rows from an array in standard layout.
     pub(crate) fn of<S: Data<Elem = T>>(array: &'a ArrayBase<S, Ix2>) -> Self {
         let (count, width) = array.dim();
         let data = array.as_slice().expect("an array in standard layout");
         Self { data, count, stride: width, width }
     }
 
-    /// The rows of `data` of which each begins `stride` values after the one before.
+    /// Creates rows of `width` values whose starts are `stride` values apart.
     pub(crate) fn strided(data: &'a [T], width: usize, stride: usize) -> Self {
         Self { data, count: count_of(data, stride), stride, width }
     }
 
-    /// How many rows there are.
+    /// Returns the number of rows.
     pub fn count(&self) -> usize {
         self.count
     }
 
-    /// How many values a row has.
+    /// Returns the number of values of a row.
     pub fn width(&self) -> usize {
         self.width
     }
 
-    /// Row `r`.
+    /// Returns row `r`.
     #[inline(always)]
     pub fn row(&self, r: usize) -> &'a [T] {
         &self.data[r * self.stride..][..self.width]
     }
 
-    /// The same rows, of which only `columns` are seen.
+    /// Returns the same rows, restricted to `columns`.
     pub fn columns(self, columns: Range<usize>) -> Self {
         debug_assert!(columns.end <= self.width);
         Self {
@@ -61,32 +61,32 @@ impl<'a, T> Rows<'a, T> {
         }
     }
 
-    /// The given rows alone.
+    /// Returns the given rows alone.
     #[inline(always)]
     pub fn range(self, rows: Range<usize>) -> Self {
         debug_assert!(rows.end <= self.count || self.stride == 0);
         Self { data: &self.data[rows.start * self.stride..], count: rows.len(), ..self }
     }
 
-    /// All values, of rows that follow each other without a gap.
+    /// Returns all values of rows without gaps.
     pub(crate) fn contiguous(self) -> &'a [T] {
         debug_assert_eq!(self.stride, self.width);
         &self.data[..self.count * self.width]
     }
 
-    /// All rows in order.
+    /// Returns an iterator over the rows in order.
     pub fn iter(self) -> impl Iterator<Item = &'a [T]> {
         (0..self.count).map(move |r| self.row(r))
     }
 }
 
-/// Returns how many rows of the given stride there are. One row needs no division.
+/// Returns the number of rows of the given stride. One row needs no division.
 #[inline(always)]
 fn count_of<T>(data: &[T], stride: usize) -> usize {
     if data.len() == stride { 1 } else { data.len() / stride.max(1) }
 }
 
-/// Rows to read and write, laid out as in [`Rows`].
+/// Rows to read and write, in the layout of [`Rows`].
 #[derive(Debug, Default)]
 pub struct RowsMut<'a, T> {
     data: &'a mut [T],
@@ -96,48 +96,48 @@ pub struct RowsMut<'a, T> {
 }
 
 impl<'a, T> RowsMut<'a, T> {
-    /// The rows of `data`, which holds whole rows of `width`, one after the other.
+    /// Creates rows from `data`, which holds whole rows of `width` values without gaps.
     pub fn new(data: &'a mut [T], width: usize) -> Self {
         debug_assert_eq!(data.len() % width.max(1), 0);
         Self::strided(data, width, width)
     }
 
-    /// The rows of an array in standard layout.
+    /// Creates rows from an array in standard layout.
     pub(crate) fn of<S: DataMut<Elem = T>>(array: &'a mut ArrayBase<S, Ix2>) -> Self {
         let (count, width) = array.dim();
         let data = array.as_slice_mut().expect("an array in standard layout");
         Self { data, count, stride: width, width }
     }
 
-    /// The rows of `data` of which each begins `stride` values after the one before.
+    /// Creates rows of `width` values whose starts are `stride` values apart.
     pub(crate) fn strided(data: &'a mut [T], width: usize, stride: usize) -> Self {
         let count = count_of(data, stride);
         Self { data, count, stride, width }
     }
 
-    /// How many rows there are.
+    /// Returns the number of rows.
     pub fn count(&self) -> usize {
         self.count
     }
 
-    /// How many values a row has.
+    /// Returns the number of values of a row.
     pub fn width(&self) -> usize {
         self.width
     }
 
-    /// Row `r`, to read.
+    /// Returns row `r`.
     #[inline(always)]
     pub fn row(&self, r: usize) -> &[T] {
         &self.data[r * self.stride..][..self.width]
     }
 
-    /// Row `r`, to write.
+    /// Returns row `r`, mutably.
     #[inline(always)]
     pub fn row_mut(&mut self, r: usize) -> &mut [T] {
         &mut self.data[r * self.stride..][..self.width]
     }
 
-    /// Row `r` cut into `N` parts of equal width, to write: the gates of one sequence.
+    /// Divides row `r` into `N` slices of equal width: the gates of one sequence.
     #[inline(always)]
     pub fn row_parts_mut<const N: usize>(&mut self, r: usize) -> [&mut [T]; N] {
         let part = self.width / N;
@@ -149,25 +149,25 @@ impl<'a, T> RowsMut<'a, T> {
         })
     }
 
-    /// The given units of each of the `N` parts of row `r`.
+    /// Returns the given units of each of the `N` gates of row `r`.
     #[inline(always)]
     pub fn parts_mut<const N: usize>(&mut self, r: usize, units: &Range<usize>) -> [&mut [T]; N] {
         self.row_parts_mut(r).map(|part| &mut part[units.clone()])
     }
 
-    /// The same rows, to read.
+    /// Reborrows the rows, to read.
     #[inline(always)]
     pub fn as_rows(&self) -> Rows<'_, T> {
         Rows { data: self.data, count: self.count, stride: self.stride, width: self.width }
     }
 
-    /// The same rows, no longer to write.
+    /// Returns the same rows, to read.
     #[inline(always)]
     pub(crate) fn into_rows(self) -> Rows<'a, T> {
         Rows { data: self.data, count: self.count, stride: self.stride, width: self.width }
     }
 
-    /// The same rows for a shorter time, of which only `columns` are seen.
+    /// Reborrows the rows, restricted to `columns`.
     pub fn columns_mut(&mut self, columns: Range<usize>) -> RowsMut<'_, T> {
         debug_assert!(columns.end <= self.width);
         let start = columns.start.min(self.data.len());
@@ -175,14 +175,14 @@ impl<'a, T> RowsMut<'a, T> {
         RowsMut { data, count: self.count, stride: self.stride, width: columns.len() }
     }
 
-    /// The first `count` rows for a shorter time.
+    /// Reborrows the first `count` rows.
     #[inline(always)]
     pub(crate) fn first_mut(&mut self, count: usize) -> RowsMut<'_, T> {
         debug_assert!(count <= self.count || self.stride == 0);
         RowsMut { count, ..self.reborrow() }
     }
 
-    /// The given rows alone, for a shorter time.
+    /// Reborrows the given rows alone.
     #[inline(always)]
     pub fn range_mut(&mut self, rows: Range<usize>) -> RowsMut<'_, T> {
         debug_assert!(rows.end <= self.count || self.stride == 0);
@@ -190,32 +190,32 @@ impl<'a, T> RowsMut<'a, T> {
         RowsMut { data, count: rows.len(), stride: self.stride, width: self.width }
     }
 
-    /// The first `count` of rows that follow each other without a gap, and the rest.
+    /// Splits rows without gaps into the first `count` and the others.
     pub(crate) fn split_at(self, count: usize) -> (Self, Self) {
         debug_assert_eq!(self.stride, self.width);
         let (head, tail) = self.data.split_at_mut(count * self.width);
         (Self::new(head, self.width), Self::new(tail, self.width))
     }
 
-    /// Shows only the first columns; returns how many there were.
+    /// Restricts the rows to the first `columns`, and returns the width before.
     pub(crate) fn narrow(&mut self, columns: Range<usize>) -> usize {
         debug_assert!(columns.start == 0 && columns.end <= self.width);
         std::mem::replace(&mut self.width, columns.end)
     }
 
-    /// Shows `width` columns again, after [`narrow`](Self::narrow).
+    /// Restores the width before [`narrow`](Self::narrow).
     pub(crate) fn widen(&mut self, width: usize) {
         self.width = width;
     }
 
-    /// The same rows for a shorter time.
+    /// Reborrows the rows.
     #[inline(always)]
     pub fn reborrow(&mut self) -> RowsMut<'_, T> {
         RowsMut { data: self.data, count: self.count, stride: self.stride, width: self.width }
     }
 }
 
-/// Rows of equal width from anywhere, in a stated order: what a sum over a whole sequence reads.
+/// References to rows of equal width, in a given order: the operands of sums over the steps.
 #[derive(Clone, Debug)]
 pub struct RowRefs<'a, T> {
     rows: Vec<&'a [T]>,
@@ -223,23 +223,23 @@ pub struct RowRefs<'a, T> {
 }
 
 impl<'a, T> RowRefs<'a, T> {
-    /// The given rows, each of `width` values.
+    /// Creates the references from rows of `width` values each.
     pub fn new(rows: Vec<&'a [T]>, width: usize) -> Self {
         debug_assert!(rows.iter().all(|row| row.len() == width));
         Self { rows, width }
     }
 
-    /// The rows.
+    /// Returns the rows.
     pub fn rows(&self) -> &[&'a [T]] {
         &self.rows
     }
 
-    /// How many values a row has.
+    /// Returns the number of values of a row.
     pub fn width(&self) -> usize {
         self.width
     }
 
-    /// The same rows, of which only `columns` are seen.
+    /// Returns the same rows, restricted to `columns`.
     pub fn columns(&self, columns: Range<usize>) -> Self {
         let width = columns.len();
         Self { rows: self.rows.iter().map(|row| &row[columns.clone()]).collect(), width }

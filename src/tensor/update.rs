@@ -1,6 +1,6 @@
-//! Elementwise updates of parameters by their gradient: the arithmetic of optimisers.
+//! Elementwise updates of parameters by their gradients: the arithmetic of optimisers.
 //!
-//! A [`Rule`] is written once, over a [`Number`]; it runs on vectors of the chosen instruction set.
+//! A [`Rule`] is generic over [`Number`] and runs on vectors of the chosen instruction set.
 
 use std::marker::PhantomData;
 use std::ops::{Add, Div, Mul, Neg, Sub};
@@ -12,7 +12,7 @@ use crate::tensor::activation::zero_below;
 use crate::tensor::dispatch::Kernel;
 use crate::tensor::lanes::{Lanes, Vector, lanes};
 
-/// A number, or several that stand side by side.
+/// A number, or a vector of numbers.
 pub(crate) trait Number:
     Copy
     + Add<Output = Self>
@@ -21,17 +21,17 @@ pub(crate) trait Number:
     + Div<Output = Self>
     + Neg<Output = Self>
 {
-    /// `value`, in as many places as this.
+    /// Returns `value` in each lane.
     fn like(self, value: f64) -> Self;
-    /// self · factor + addend, rounded once where the machine can.
+    /// Returns self · factor + addend, rounded once if the instruction set has a fused multiply-add.
     fn mul_add(self, factor: Self, addend: Self) -> Self;
     fn sqrt(self) -> Self;
-    /// The greater of both; `other` where they cannot be compared.
+    /// Returns the greater of both, or `other` where they cannot be compared.
     fn greater(self, other: Self) -> Self;
-    /// This, or the greatest finite number where it is not less than that.
+    /// Returns the number where it is less than the greatest finite one, and the latter elsewhere.
     fn at_most_finite(self) -> Self;
-    /// This, or zero where it is no normal number: the moments of a value that has no gradient any
-    /// more would end there, where a step takes 20 to 40 times as long, and stay.
+    /// Returns the number, or zero where it is subnormal. The moments of a value without gradient would
+    /// otherwise decay to subnormal numbers, with which a step takes 20 to 40 times as long.
     fn flush(self) -> Self;
 }
 
@@ -113,28 +113,28 @@ impl<S: Simd, T: Float> Number for Values<S, T> {
     }
 }
 
-/// The step of an optimiser for one value, with `N` moments.
+/// The step of an optimiser for one parameter θ, with `N` moments.
 pub(crate) trait Rule<const N: usize>: Sync + 'static {
-    /// The name of what [`checked`](Self::checked) returns, before the name of an array.
+    /// The prefix of an array's name in errors about the number that [`checked`](Self::checked) returns.
     const CHECKED: &'static str = "";
 
-    /// Returns the number that has to be finite for the step to make sense: by default the gradient.
+    /// Returns the number that must be finite before the step: by default the gradient.
     #[inline(always)]
     fn checked<V: Number>(&self, _theta: V, grad: V) -> V {
         grad
     }
 
-    /// Returns θ after the step, and the moments.
+    /// Returns θ and the moments after the step.
     fn step<V: Number>(&self, theta: V, grad: V, moments: [V; N]) -> (V, [V; N]);
 }
 
-/// Reads the place `l` of a slice.
+/// Loads the values of `slice` at the position `l`.
 #[inline(always)]
 fn load<S: Simd, T: Float>(simd: S, l: Lanes<S, T>, slice: &[T]) -> Values<S, T> {
     Values { simd, vector: l.load(slice) }
 }
 
-/// The step of a rule for a whole array.
+/// The kernel of a rule's step for a whole array.
 pub(crate) struct Step<R, const N: usize>(PhantomData<R>);
 
 impl<R: Rule<N>, const N: usize> Kernel for Step<R, N> {
@@ -157,7 +157,7 @@ impl<R: Rule<N>, const N: usize> Kernel for Step<R, N> {
     }
 }
 
-/// Whether the numbers that a rule checks are finite in a whole array; and their sum.
+/// The kernel that returns whether all numbers that a rule checks are finite, and their sum.
 pub(crate) struct Check<R, const N: usize>(PhantomData<R>);
 
 impl<R: Rule<N>, const N: usize> Kernel for Check<R, N> {

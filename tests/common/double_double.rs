@@ -1,11 +1,11 @@
-//! Numbers of about 100 bits as the sum of two f64, and the functions of the activations on them:
-//! the judge of the f64 activations.
+//! Numbers of about 100 bits as the sum of two f64, and the activation functions on them: the reference of
+//! the f64 activations.
 //!
 //! Source: Dekker, *A Floating-Point Technique for Extending the Available Precision*, 1971.
 
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
-/// high + low, where |low| is at most half a unit in the last place of high.
+/// The number high + low, where |low| is at most half a unit in the last place of high.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct DoubleDouble {
     pub(crate) high: f64,
@@ -22,7 +22,7 @@ impl DoubleDouble {
         Self { high: value, low: 0.0 }
     }
 
-    /// a + b for |a| ≥ |b|.
+    /// Returns a + b for |a| ≥ |b|.
     fn quick_sum(a: f64, b: f64) -> Self {
         let high = a + b;
         Self { high, low: b - (high - a) }
@@ -34,13 +34,13 @@ impl DoubleDouble {
         Self { high, low: (a - (high - b_part)) + (b - b_part) }
     }
 
-    /// Times 2ⁿ; exact while no part is subnormal.
+    /// Returns the number times 2ⁿ. It is exact if neither part becomes subnormal.
     pub(crate) fn scaled(self, n: i32) -> Self {
         let scale = |value: f64| value * 2_f64.powi(n / 2) * 2_f64.powi(n - n / 2);
         Self { high: scale(self.high), low: scale(self.low) }
     }
 
-    /// (n, e^r − 1) with self = n·ln 2 + r: the power series at r / 256, then
+    /// Returns (n, e^r − 1) with self = n·ln 2 + r: the power series at r / 256, then
     /// e²ˣ − 1 = 2(eˣ − 1) + (eˣ − 1)² eight times.
     fn exp_parts(self) -> (i32, Self) {
         let n = (self.high / LN_2.high).round_ties_even();
@@ -61,7 +61,7 @@ impl DoubleDouble {
         self.exp_scaled(0)
     }
 
-    /// eˣ·2ⁿ: where eˣ is so small that its second part would be subnormal.
+    /// Returns eˣ·2ⁿ, for eˣ so small that its second part would be subnormal.
     pub(crate) fn exp_scaled(self, n: i32) -> Self {
         if self.high < -1000.0 {
             return Self::new(0.0);
@@ -79,7 +79,7 @@ impl DoubleDouble {
         }
     }
 
-    /// −t / (t + 2) with t = e^(−2|x|) − 1; x below 2⁻¹⁰⁰ and 1 above 60, to which it rounds.
+    /// Returns −t / (t + 2) with t = e^(−2|x|) − 1, or x below 2⁻¹⁰⁰ and 1 above 60, to which it rounds.
     pub(crate) fn tanh(self) -> Self {
         if self.high < 0.0 {
             return -(-self).tanh();

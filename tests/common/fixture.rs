@@ -1,4 +1,4 @@
-//! Tensors that PyTorch made, in f64.
+//! Fixtures: tensors made by PyTorch, in f64.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use safetensors::SafeTensors;
 pub(crate) struct Fixture(Vec<u8>);
 
 impl Fixture {
-    /// The file `name` of fixtures.
+    /// Opens the fixture `name`.
     pub(crate) fn open(name: &str) -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         Self(std::fs::read(root.join(format!("fixtures/{name}.safetensors"))).unwrap())

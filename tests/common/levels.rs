@@ -1,4 +1,4 @@
-//! Every instruction level of this machine, the best one first.
+//! The instruction sets of this machine, the best one first.
 
 use recurrent::tensor::Level;
 

@@ -1,10 +1,10 @@
-//! Products as loops, straight from their definitions: the judge of the kernels.
+//! Products as loops, as they are defined: the reference of the kernels.
 
 use ndarray::{Array2, ArrayView2};
 use recurrent::Float;
 
-/// start + a · b for `a` [m, k], `b` [k, n] and `start` [m, n]: for each element one chain over k
-/// in order, each link rounded once (`fused`) or twice.
+/// Returns start + a · b for `a` [m, k], `b` [k, n] and `start` [m, n]. Each element is one chain in the
+/// order of k, whose multiply-adds are rounded once (`fused`) or twice.
 pub(crate) fn product<T: Float>(
     a: ArrayView2<'_, T>,
     b: ArrayView2<'_, T>,
@@ -21,7 +21,7 @@ pub(crate) fn product<T: Float>(
     })
 }
 
-/// The largest rounding error that any order of summation could leave in each element of
+/// Returns the largest rounding error of any order of summation, for each element of
 /// start + a · b: (k + 1)·ε·(|start| + |a| · |b|).
 pub(crate) fn product_error_bound<T: Float>(
     a: ArrayView2<'_, T>,

@@ -1,8 +1,8 @@
-//! What stands in the padding must never matter.
+//! Values in the padding, which must not change any result.
 
 use recurrent::Sequences;
 
-/// `x` with `filler` in its padding.
+/// Returns `x` with `filler` in its padding.
 pub(crate) fn padded(x: &Sequences<f64>, filler: f64) -> Sequences<f64> {
     let mut values = x.values().clone();
     for ((t, b, _), value) in values.indexed_iter_mut() {

@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use recurrent::cell::Cell;
 use recurrent::{Arrays, Recompute, Recurrent, Sequences, State};
 
-/// A network and all that a pass through it takes.
+/// A network and the inputs of a pass.
 #[derive(Clone, Debug)]
 pub(crate) struct Problem<C: Cell<Elem = f32>> {
     pub(crate) net: Recurrent<C>,
@@ -16,18 +16,18 @@ pub(crate) struct Problem<C: Cell<Elem = f32>> {
     pub(crate) d_final: State<f32>,
 }
 
-/// All that a pass gives.
+/// The results of a pass.
 #[derive(Clone, Debug)]
 pub(crate) struct Results<C: Cell<Elem = f32>> {
     pub(crate) output: Array3<f32>,
     pub(crate) last: State<f32>,
-    /// None of tokens.
+    /// `None` for tokens.
     pub(crate) d_x: Option<Array3<f32>>,
     pub(crate) d_initial: State<f32>,
     pub(crate) grad: Recurrent<C>,
 }
 
-/// The bits of all arrays, with their names.
+/// Returns the bits of all arrays, with their names.
 pub(crate) fn bits<A: Arrays<Elem = f32>>(arrays: &A) -> Vec<(String, Vec<u32>)> {
     let mut all = Vec::new();
     arrays.for_each(&mut |name, array| {
@@ -76,19 +76,19 @@ impl<C: Cell<Elem = f32>> Problem<C> {
 }
 
 impl<C: Cell<Elem = f32>> Results<C> {
-    /// What is of one sequence each: outputs, states and the gradients of inputs and states.
+    /// Returns the results that belong to single sequences: outputs, states, gradients of inputs and states.
     pub(crate) fn of_sequences(&self) -> impl Arrays<Elem = f32> + use<C> {
         let Self { output, last, d_x, d_initial, .. } = self;
         ((output.clone(), last.clone()), (d_x.clone(), d_initial.clone()))
     }
 
-    /// Everything.
+    /// Returns all results.
     pub(crate) fn all(&self) -> impl Arrays<Elem = f32> + use<C> {
         (self.of_sequences(), self.grad.clone())
     }
 }
 
-/// The name of the first array whose bits differ.
+/// Returns the name of the first array whose bits differ.
 pub(crate) fn difference<A: Arrays<Elem = f32>>(got: &A, expected: &A) -> Option<String> {
     let mut pairs = bits(got).into_iter().zip(bits(expected));
     pairs.find(|(got, expected)| got != expected).map(|(got, _)| got.0)

@@ -1,4 +1,4 @@
-//! Checkpointed backpropagation through time against the stored one, bit for bit.
+//! Tests of backpropagation through time with checkpoints against that with a full tape, bit for bit.
 
 use crate::common::run::{Problem, Results, difference, random};
 use rand::SeedableRng;
@@ -21,7 +21,7 @@ const CHECKPOINTS: [Recompute; 8] = [
     Recompute::Every(usize::MAX),
 ];
 
-/// Two layers with dropout between them.
+/// Returns a problem with two layers and dropout between them.
 fn problem<C: Cell<Elem = f32>>(
     options: C::Options,
     bidirectional: bool,
@@ -35,8 +35,8 @@ fn problem<C: Cell<Elem = f32>>(
     Problem::random(net, TIME, lengths.to_vec(), &mut rng)
 }
 
-/// As [`Problem::run`] with a checkpoint, twice into the same gradient; and the gradients by the
-/// states of each layer's cells at each step.
+/// Runs a problem with a checkpoint as [`Problem::run`] does, twice into the same gradient. Also returns
+/// the gradients of the states of each layer at each step.
 fn run<C: Cell<Elem = f32>>(
     problem: &Problem<C>,
     given: bool,
@@ -62,7 +62,7 @@ fn run<C: Cell<Elem = f32>>(
     Ok((Results { output: output.into_values(), last, d_x, d_initial, grad }, bits))
 }
 
-/// A tape that the caches do not hold is walked backward part by part.
+/// A tape that does not fit in the caches is walked backward in parts.
 #[test]
 fn gradients_of_long_sequences_are_those_of_short_windows() {
     let mut rng = ChaCha8Rng::seed_from_u64(2);
@@ -129,7 +129,7 @@ fn checkpoints_change_no_bit_of_an_lstm_with_layer_normalisation() {
     check_cell::<LayerNormLstmCell<f32>>(Default::default());
 }
 
-/// So big that the batch is split among threads, and so are the rows of the weights' gradients.
+/// The sizes are so large that threads split the batch and the rows of the weights' gradients.
 #[test]
 fn checkpoints_change_no_bit_for_any_number_of_threads() {
     let mut rng = ChaCha8Rng::seed_from_u64(1);

@@ -1,4 +1,4 @@
-//! The same seed gives the same bits, for any number of threads.
+//! Tests that the same seed gives the same bits for any number of threads.
 
 use crate::common::run::{Problem, difference};
 use rand::SeedableRng;
@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use recurrent::cell::{Cell, GruCell, LstmCell, RnnCell};
 use recurrent::{Arrays, Recurrent};
 
-/// So big that the batch is split among threads, and so are the rows of the weights' gradients.
+/// Returns a problem so large that threads split the batch and the rows of the weights' gradients.
 fn big_problem<C: Cell<Elem = f32>>(ragged: bool, dropout: f64) -> Problem<C> {
     let (time, batch, input, hidden) = (40, 96, 32, 64);
     let mut rng = ChaCha8Rng::seed_from_u64(1);

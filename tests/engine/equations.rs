@@ -1,8 +1,8 @@
-//! Small cells against their equations written out in plain numbers.
+//! Tests of small cells against their equations, evaluated with plain numbers.
 //!
 //! All weights and biases differ, and the outputs of a few steps depend on each of them. So a cell that
-//! confuses two gates, drops a bias or adds it in the wrong place gives other numbers. That the numbers
-//! would differ is checked as well, on the equations themselves.
+//! confuses two gates, drops a bias or adds it in the wrong place gives other numbers. A test of the
+//! equations themselves checks this too.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,7 @@ const X: [f64; 4] = [0.7, -0.4, 0.9, 0.3];
 #[derive(Clone)]
 struct Parameters(BTreeMap<String, Vec<f64>>);
 
-/// The outputs of all steps, from the parameters.
+/// The equations of a cell: from the parameters to the outputs of all steps.
 type Equations = fn(&Parameters) -> Vec<f64>;
 
 impl Parameters {
@@ -30,17 +30,17 @@ impl Parameters {
         &self.0[&format!("{name}_l0")]
     }
 
-    /// Row `row` of W_ih x + b_ih.
+    /// Returns row `row` of W_ih x + b_ih.
     fn input(&self, row: usize, x: f64) -> f64 {
         self.get("weight_ih")[row] * x + self.get("bias_ih")[row]
     }
 
-    /// Row `row` of W_hh h + b_hh.
+    /// Returns row `row` of W_hh h + b_hh.
     fn recurrent(&self, row: usize, h: &[f64]) -> f64 {
         dot(&self.get("weight_hh")[row * h.len()..], h) + self.get("bias_hh")[row]
     }
 
-    /// Row `row` of W_ih x + b_ih + W_hh h + b_hh.
+    /// Returns row `row` of W_ih x + b_ih + W_hh h + b_hh.
     fn sum(&self, row: usize, x: f64, h: &[f64]) -> f64 {
         self.input(row, x) + self.recurrent(row, h)
     }
@@ -54,7 +54,7 @@ fn sigmoid(x: f64) -> f64 {
     1.0 / (1.0 + (-x).exp())
 }
 
-/// x̂, of mean 0 and variance 1.
+/// Returns x̂, with mean 0 and variance 1.
 fn normalized(x: &[f64]) -> Vec<f64> {
     let mean = x.iter().sum::<f64>() / x.len() as f64;
     let variance = x.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / x.len() as f64;
@@ -120,7 +120,7 @@ fn coupled_lstm(p: &Parameters) -> Vec<f64> {
     X.iter().map(step).collect()
 }
 
-/// Of two units and one output: rows 0 and 1 are i, rows 2 and 3 are f, and so on.
+/// Computes two units with one output: rows 0 and 1 are i, rows 2 and 3 are f, and so on.
 fn projected_lstm(p: &Parameters) -> Vec<f64> {
     let (mut h, mut c) = (0.0, [0.0, 0.0]);
     let step = |&x: &f64| {
@@ -163,7 +163,7 @@ fn gru_reset_before(p: &Parameters) -> Vec<f64> {
     X.iter().map(step).collect()
 }
 
-/// Of two units, as the one value of a single unit would be normalised to 0.
+/// Computes two units, because the value of a single unit would be normalised to 0.
 fn layer_norm_lstm(p: &Parameters) -> Vec<f64> {
     let (mut h, mut c) = (vec![0.0, 0.0], vec![0.0, 0.0]);
     let affine = |name: &str, x: &[f64], row: usize| {
@@ -184,7 +184,7 @@ fn layer_norm_lstm(p: &Parameters) -> Vec<f64> {
     X.iter().flat_map(step).collect()
 }
 
-/// The greatest difference of two lists of numbers.
+/// Returns the greatest difference between two lists of numbers.
 fn distance(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
 }
@@ -216,7 +216,7 @@ fn check<C: Cell<Elem = f64>>(hidden: usize, options: C::Options, equations: Equ
     let mut net = Recurrent::<C>::builder(1, hidden).options(options).build(&mut rng).unwrap();
     let (mut k, mut parameters) = (0, Parameters(BTreeMap::new()));
     net.for_each_mut(&mut |name, mut array| {
-        // Numbers between 0.2 and 1.2, all of which differ.
+        // Distinct numbers between 0.2 and 1.2.
         array.mapv_inplace(|_| {
             k += 1;
             0.2 + f64::from(k * 37 % 101) / 101.0

@@ -1,4 +1,4 @@
-//! Wrong arguments: each gets a typed error that names it, and changes nothing.
+//! Tests of invalid arguments: each gets a typed error that names it, and changes nothing.
 
 use ndarray::{Array2, Array3};
 use rand::SeedableRng;
@@ -12,7 +12,7 @@ fn rng() -> ChaCha8Rng {
     ChaCha8Rng::seed_from_u64(1)
 }
 
-/// Two layers, both directions: 3 values in, 2 · 4 out.
+/// Returns a bidirectional network of two layers with 3 inputs and 2 · 4 outputs.
 fn network() -> Lstm<f32> {
     Lstm::builder(3, 4).num_layers(2).bidirectional(true).build(&mut rng()).unwrap()
 }
@@ -25,14 +25,14 @@ fn tape(net: &Lstm<f32>) -> Tape<f32> {
     net.forward_train(&x(), None, &mut rng()).unwrap().2
 }
 
-/// The message of an error, which must be of the kind for one argument.
+/// Returns the message of an error, which must be an [`Error::Argument`].
 fn argument<R>(result: Result<R>) -> String {
     let error = result.err().expect("an error");
     assert!(matches!(error, Error::Argument { .. }), "{error:?}");
     error.to_string()
 }
 
-/// The message of an error, which must be of the kind for shapes.
+/// Returns the message of an error, which must be an [`Error::Shape`].
 fn shape<R>(result: Result<R>) -> String {
     let error = result.err().expect("an error");
     assert!(matches!(error, Error::Shape { .. }), "{error:?}");
@@ -420,7 +420,7 @@ fn the_checks_themselves_name_argument_expected_and_got() {
     assert_eq!(check_size("size", &[2, 3, 4]).unwrap(), 24);
     assert_eq!(check_size("size", &[]).unwrap(), 1);
     assert_eq!(argument(check_size("size", &[3, 0])), format!("size: {AT_LEAST_1} [3, 0]"));
-    // Zero counts before overflow, and 2⁶³ bytes of f64 are one too many.
+    // Zero is reported before overflow, and 2⁶³ bytes of f64 are one too many.
     assert_eq!(
         argument(check_size("size", &[MAX, 2, 0])),
         format!("size: {AT_LEAST_1} [{MAX}, 2, 0]")

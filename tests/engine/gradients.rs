@@ -1,4 +1,4 @@
-//! Every cell's hand-written gradients against finite differences in f64, through the engine.
+//! Tests of every cell's gradients against finite differences in f64, through the engine.
 //!
 //! The grid: layers {1, 2, 3} × one or two directions × full, ragged (one sequence empty) and
 //! single sequences × zero, given and learned initial states × with and without bias × hidden sizes
@@ -41,7 +41,7 @@ struct Case {
     lengths: &'static [usize],
 }
 
-/// All cases of the grid, with 1 in the place of a hidden size of `smallest`.
+/// Returns all cases of the grid, with hidden size 1 replaced by `smallest`.
 fn cases(smallest: usize) -> Vec<Case> {
     let mut cases = Vec::new();
     for layers in [1, 2, 3] {
@@ -76,14 +76,14 @@ fn random(rng: &mut ChaCha8Rng, shape: (usize, usize, usize)) -> Array3<f64> {
     Array3::from_shape_simple_fn(shape, || rng.random_range(-1.0..1.0))
 }
 
-/// Adds noise to each value, so that none stands at a special one such as 0 or 1.
+/// Adds noise to each value, so that none is a special value such as 0 or 1.
 fn shake<A: Arrays<Elem = f64>>(arrays: &mut A, rng: &mut ChaCha8Rng, size: f64) {
     arrays.for_each_mut(&mut |_, mut array| {
         array.mapv_inplace(|value| value + rng.random_range(-size..size));
     });
 }
 
-/// Σ w·v over two bundles of arrays.
+/// Returns Σ w·v over two bundles of arrays.
 fn dot<A: Arrays<Elem = f64>>(w: &A, v: &A) -> Result<f64> {
     let (mut sum, mut w) = (0.0, w.clone());
     w.zip_mut("v", v, &mut |_, w, v| sum += (&w * &v).sum())?;
@@ -92,7 +92,7 @@ fn dot<A: Arrays<Elem = f64>>(w: &A, v: &A) -> Result<f64> {
 
 type Point<C> = ((Recurrent<C>, Sequences<f64>), Option<State<f64>>);
 
-/// Which outputs of all layers are positive at each step: on which piece of a relu network it is.
+/// Returns which outputs of all layers are positive at each step: the linear piece of a relu network.
 fn piece<C: Cell<Elem = f64>>(
     (net, x): &(Recurrent<C>, Sequences<f64>),
     initial: Option<&State<f64>>,
@@ -107,7 +107,7 @@ fn piece<C: Cell<Elem = f64>>(
     Ok(positive)
 }
 
-/// The worst entry of one case, or none where the network has kinks and a difference met one.
+/// Returns the worst entry of one case, or none if a difference crossed a kink of the network.
 fn worst<C: Cell<Elem = f64>>(
     case: &Case,
     options: C::Options,
@@ -130,7 +130,7 @@ fn worst<C: Cell<Elem = f64>>(
     if case.initial == Initial::Given {
         shake(&mut initial, &mut rng, 1.0);
     }
-    // The loss is Σ w·output + Σ v·final: its gradients are w and v.
+    // The gradients of the loss Σ w·output + Σ v·final are w and v.
     let w = random(&mut rng, (TIME, batch, net.output_size()));
     let mut v = net.zero_state(batch)?;
     shake(&mut v, &mut rng, 1.0);
@@ -157,7 +157,7 @@ fn worst<C: Cell<Elem = f64>>(
     Ok((!met_a_kink.get()).then_some(report))
 }
 
-/// Checks the whole grid. `options_of` gives the cell's options from the least hidden size.
+/// Checks the whole grid. `options_of` returns the cell's options for the smallest hidden size.
 fn check_grid<C: Cell<Elem = f64>>(
     label: &str,
     smallest: usize,
@@ -189,7 +189,7 @@ fn check_grid<C: Cell<Elem = f64>>(
     println!("{label}: {checked} entries; {report} in {case:?}");
 }
 
-/// A smooth cell: the default step.
+/// Checks a smooth cell with the default step.
 fn check_smooth<C: Cell<Elem = f64>>(label: &str, options: C::Options) {
     check_grid::<C>(label, 1, GradientCheck::default().step, false, |_| options.clone());
 }
@@ -199,8 +199,8 @@ fn tanh_rnn_gradients_match_finite_differences() {
     check_smooth::<RnnCell<f64>>("rnn tanh", Nonlinearity::Tanh);
 }
 
-/// Within a piece the loss is a polynomial, so the step costs no accuracy beyond rounding
-/// (10⁻¹⁶ / 10⁻⁴, against the floor of 10⁻⁴); a network with a kink within the step is drawn anew.
+/// Within a linear piece of the activations the loss is a polynomial, so the only error is rounding
+/// (10⁻¹⁶ / 10⁻⁴, against the floor of 10⁻⁴). A network with a kink within the step is drawn again.
 #[test]
 fn relu_rnn_gradients_match_finite_differences() {
     check_grid::<RnnCell<f64>>("rnn relu", 1, 1e-4, true, |_| Nonlinearity::Relu);
@@ -221,7 +221,7 @@ fn gru_gradients_match_finite_differences_with_reset_before_the_product() {
     check_smooth::<GruCell<f64>>("gru before", GruOptions::new(Reset::Before));
 }
 
-/// The output must be narrower than the cell state, so the least hidden size is 2.
+/// The output must be narrower than the cell state, so the smallest hidden size is 2.
 #[test]
 fn projected_lstm_gradients_match_finite_differences() {
     let step = GradientCheck::default().step;
@@ -240,8 +240,8 @@ fn coupled_lstm_gradients_match_finite_differences() {
     check_smooth::<CoupledLstmCell<f64>>("lstm coupled", Default::default());
 }
 
-/// At a state of zeros W_hh h' has no variance, and its normalisation bends on the scale of √ε, again in
-/// each step and layer: with ε = 0.1 a step of 2·10⁻⁴ is small beside it.
+/// At a zero state W_hh h' has no variance. Its normalisation then varies on the scale of √ε, in each step
+/// and layer. With ε = 0.1, a difference of 2·10⁻⁴ is small in comparison.
 #[test]
 fn layer_norm_lstm_gradients_match_finite_differences() {
     let options = LayerNormLstmOptions { epsilon: 0.1, ..Default::default() };

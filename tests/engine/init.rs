@@ -1,4 +1,4 @@
-//! Initial values of weights: their moments, bounds and orthogonality, by seed.
+//! Tests of initial values of weights: their moments, bounds and orthogonality.
 
 use ndarray::{Array2, ArrayView2, Axis};
 use rand::SeedableRng;
@@ -23,8 +23,8 @@ fn filled<T: Float>(init: Init, shape: (usize, usize), seed: u64) -> Array2<T> {
     weight
 }
 
-/// Checks mean, variance and kurtosis E(x⁴)/E(x²)² against those of the distribution, within five
-/// standard errors of their estimates from so many samples.
+/// Compares mean, variance and kurtosis E(x⁴)/E(x²)² with those of the distribution, within five standard
+/// errors of their estimates.
 fn check_moments(init: Init, shape: (usize, usize), variance: f64, kurtosis: f64) {
     let values = filled::<f64>(init, shape, 11);
     let count = values.len() as f64;
@@ -77,7 +77,7 @@ fn constants_and_empty_distributions_fill_with_one_value() {
     assert!(all(Init::Normal(0.0), 0.0));
 }
 
-/// The largest deviation of the Gram matrix of the fewer vectors from the identity.
+/// Returns the largest deviation of the Gram matrix of the rows or columns, whichever are fewer, from I.
 fn orthogonality_error<T: Float>(weight: ArrayView2<'_, T>) -> f64 {
     let weight = weight.mapv(Float::as_f64);
     let (rows, columns) = weight.dim();
@@ -97,8 +97,7 @@ fn orthogonal_weights_are_orthonormal_whether_tall_wide_or_square() {
     }
 }
 
-/// Q is uniform over rotations only where signs and directions are free: each entry of a square
-/// one has mean 0 and variance 1/n.
+/// If Q is uniform over the orthogonal matrices, each entry of a square Q has mean 0 and variance 1/n.
 #[test]
 fn orthogonal_weights_favour_no_direction() {
     let n = 6;

@@ -1,7 +1,7 @@
-//! Backpropagation through time as it is taught, with explicit Jacobian matrices, against `backward`.
+//! Backpropagation through time in its textbook form, with explicit Jacobian matrices, against `backward`.
 //!
 //! For s_t = tanh(U x_t + W s_{t−1}), ŷ_t = softmax(V s_t) and the cross-entropy E_t = −ln ŷ_t[y_t]
-//! the chain rule reads
+//! the chain rule is
 //!
 //! ```text
 //! ∂E_t/∂W = Σ_{k ≤ t} ∂E_t/∂ŷ_t · ∂ŷ_t/∂s_t · ∂s_t/∂s_k · ∂s_k/∂W
@@ -28,7 +28,7 @@ struct Lecture {
     v: Array2<f64>,
 }
 
-/// U, W or their gradients, of the network or of a gradient.
+/// Returns U or W of the network, or its gradient.
 fn weight(rnn: &Rnn<f64>, name: &str) -> Array2<f64> {
     let mut found = None;
     rnn.for_each(&mut |of, array| {
@@ -58,7 +58,7 @@ impl Lecture {
         self.x.values().index_axis(Axis(0), t).row(0).to_owned()
     }
 
-    /// s_0, the zero state before the first step, then s_1, s_2, s_3.
+    /// Returns s_0, the zero state before the first step, then s_1, s_2, s_3.
     fn states(&self) -> Vec<Array1<f64>> {
         let mut states = vec![Array1::zeros(HIDDEN)];
         for t in 0..STEPS {
@@ -72,7 +72,7 @@ impl Lecture {
         &powers / powers.sum()
     }
 
-    /// ∂E_t/∂s_t = ∂E_t/∂ŷ_t · ∂ŷ_t/∂s_t with steps counted from 1, a row.
+    /// Returns the row ∂E_t/∂s_t = ∂E_t/∂ŷ_t · ∂ŷ_t/∂s_t, with steps counted from 1.
     fn d_state(&self, t: usize) -> Array1<f64> {
         let y = self.softmax(&self.states()[t]);
         let target = TARGETS[t - 1];
@@ -83,7 +83,7 @@ impl Lecture {
         d_y.dot(&softmax_jacobian.dot(&self.v))
     }
 
-    /// ∂E_t/∂U or ∂E_t/∂W, spelled out; `input_of(k)` is what the weight multiplies at step k.
+    /// Returns ∂E_t/∂U or ∂E_t/∂W. `input_of(k)` is the vector that the weight multiplies at step k.
     fn gradient(&self, t: usize, input_of: impl Fn(usize) -> Array1<f64>) -> Array2<f64> {
         let states = self.states();
         let slope = |k: usize| Array2::from_diag(&states[k].mapv(|s| 1.0 - s * s));
@@ -109,7 +109,7 @@ impl Lecture {
         total
     }
 
-    /// ∂E/∂U and ∂E/∂W of E = Σ E_t over the given steps, by `backward`.
+    /// Returns ∂E/∂U and ∂E/∂W of E = Σ E_t over the given steps, from `backward`.
     fn backward(&self, steps: &[usize]) -> (Array2<f64>, Array2<f64>) {
         let mut rng = ChaCha8Rng::seed_from_u64(0);
         let (output, _, tape) = self.rnn.forward_train(&self.x, None, &mut rng).unwrap();

@@ -1,6 +1,6 @@
-//! The engine and its cells: gradients, PyTorch, and what the engine promises for every cell.
+//! Tests of the engine and its cells: gradients, parity with PyTorch, and guarantees for every cell.
 //!
-//! One program, so that what its parts share is compiled once.
+//! They are one program, so that shared code is compiled once.
 
 mod checkpoint;
 mod determinism;

@@ -1,6 +1,6 @@
-//! The engine over time, tested with toy cells whose results and gradients are known in closed form:
-//! what it promises of lengths, directions, states, streams, dropout and tapes owes nothing to the
-//! equations of an LSTM. Values are small integers or powers of ½, so results are exact.
+//! Tests of the engine with toy cells whose results and gradients are known in closed form. So lengths,
+//! directions, states, streams, dropout and tapes are tested without the equations of an LSTM. Values are
+//! small integers or powers of ½, so results are exact.
 
 use ndarray::{Array1, Array2, Array3, ArrayD, Axis, Slice};
 use rand::{Rng, SeedableRng};
@@ -10,14 +10,14 @@ use recurrent::cell::{BackwardStep, Cell, CellConfig, ForwardStep, GateWeights, 
 use recurrent::tensor::{Level, Packed};
 use recurrent::{Arrays, Recurrent, Result, Sequences};
 
-/// h = a·h' + W x, with W the identity at the start: a cumulative sum for a = 1.
+/// A cell with h = a·h' + W x, where W is initially the identity: a cumulative sum for a = 1.
 #[derive(Clone, Debug)]
 struct Decay {
     a: Array1<f64>,
     weights: GateWeights<f64>,
 }
 
-/// a of [`Decay`].
+/// The factor a of [`Decay`].
 #[derive(Clone, Debug)]
 struct Factor(f64);
 
@@ -27,8 +27,8 @@ impl Default for Factor {
     }
 }
 
-/// Two states of different widths: n = n' + 1, and h = h' + n'·(W x) with W the identity at the start.
-/// So h is the sum of the inputs, each times its place in the walk.
+/// A cell with two states of different widths: n = n' + 1, and h = h' + n'·(W x), where W is initially the
+/// identity. So h is the sum of the inputs, each times its position in the walk.
 #[derive(Clone, Debug)]
 struct Ranked {
     weights: GateWeights<f64>,
@@ -60,7 +60,7 @@ impl Arrays for Ranked {
     }
 }
 
-/// W_ih alone, the identity.
+/// Returns weights with the identity as W_ih and nothing else.
 fn identity(config: &CellConfig) -> GateWeights<f64> {
     let shape = (config.hidden_size, config.input_size);
     GateWeights {
@@ -199,7 +199,7 @@ fn ranked(bidirectional: bool) -> Recurrent<Ranked> {
     Recurrent::builder(WIDTH, WIDTH).bidirectional(bidirectional).build(&mut rng()).unwrap()
 }
 
-/// Small integers, also in the padding.
+/// Returns small integers, in the padding too.
 fn integers(shape: (usize, usize, usize)) -> Array3<f64> {
     Array3::from_shape_fn(shape, |(t, b, i)| ((7 * t + 3 * b + 5 * i) % 11) as f64 - 5.0)
 }
@@ -222,13 +222,13 @@ fn row(values: &Array3<f64>, t: usize, b: usize) -> Array1<f64> {
     values.index_axis(Axis(0), t).row(b).to_owned()
 }
 
-/// The columns of the direction forward in time, and those of the reverse one.
+/// Returns the columns of the direction forward in time, and those of the reverse direction.
 fn columns(values: &Array3<f64>) -> (Array3<f64>, Array3<f64>) {
     let (left, right) = values.view().split_at(Axis(2), WIDTH);
     (left.to_owned(), right.to_owned())
 }
 
-/// Σ f(k)·x_k over the given steps.
+/// Returns Σ f(k)·x_k over the given steps.
 fn weighted(
     x: &Array3<f64>,
     b: usize,
@@ -477,7 +477,7 @@ fn gradients_by_the_states_of_the_reverse_direction_shrink_towards_the_end() {
     }
 }
 
-/// With a = 0 each layer hands its input on, so the output is the input times the mask.
+/// With a = 0 the output of each layer is its input, so that of the network is the input times the mask.
 #[test]
 fn dropout_acts_between_layers_in_training_alone_and_backward_through_the_same_mask() {
     let p = 0.25;

@@ -1,4 +1,4 @@
-//! One-hot input is read as tokens, and gives what the array of its vectors would give, bit for bit.
+//! Tests of one-hot input: tokens give the results of the dense array, bit for bit.
 
 use crate::common::levels::levels;
 use crate::common::run::{Problem, bits, difference, random};
@@ -21,7 +21,7 @@ fn rng() -> ChaCha8Rng {
     ChaCha8Rng::seed_from_u64(1)
 }
 
-/// Tokens [time, batch] that come more than once, with nonsense in the padding.
+/// Returns tokens [time, batch] with repetitions, and invalid values in the padding.
 fn tokens(time: usize, lengths: &[usize]) -> Array2<usize> {
     let mut rng = rng();
     Array2::from_shape_fn((time, lengths.len()), |(t, b)| {
@@ -37,7 +37,7 @@ fn dense(x: &Sequences<f32>) -> Sequences<f32> {
     Sequences::new(x.values().clone(), x.lengths().to_vec()).unwrap()
 }
 
-/// Passes over one-hot input and over the same as an array.
+/// Compares passes over one-hot input with passes over the same input as an array.
 fn check_pass<C: Cell<Elem = f32>>(
     network: RecurrentBuilder<C>,
     lengths: &[usize],
@@ -220,7 +220,7 @@ fn a_stream_of_tokens_equals_the_sequence() {
     check_stream::<LayerNormLstmCell<f32>>(Default::default());
 }
 
-/// As an array, the input would have 13 GB.
+/// As an array, the input would take 13 GB.
 #[test]
 fn a_training_step_over_a_million_classes_never_makes_the_array() {
     let (time, batch, classes) = (50, 64, 1 << 20);

@@ -1,5 +1,5 @@
-//! The same numbers as PyTorch: outputs, final states and every gradient. The fixtures, and what
-//! their names mean, come from `tests/fixtures/generate.py`.
+//! Tests of parity with PyTorch: outputs, final states and all gradients. `tests/fixtures/generate.py`
+//! makes the fixtures and documents their names.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -16,7 +16,7 @@ use recurrent::optim::{Adam, AdamW, Sgd, clip_global_norm};
 use recurrent::{Arrays, Float, Recurrent, Result, Sequences, State};
 use safetensors::{Dtype, SafeTensors};
 
-/// Tensors by name; f64 holds every f32 and every small integer exactly.
+/// Tensors by name. f64 represents every f32 and every small integer exactly.
 struct Fixture(HashMap<String, ArrayD<f64>>);
 
 impl Fixture {
@@ -46,7 +46,7 @@ impl Fixture {
     }
 }
 
-/// max|a − b| / max|b|; infinite where there is a NaN.
+/// Returns max|a − b| / max|b|, or infinity if there is a NaN.
 fn relative_error<T: Float>(a: &ArrayD<T>, b: &ArrayD<f64>) -> f64 {
     let largest = b.iter().fold(0.0_f64, |max, b| max.max(b.abs()));
     let errors = a.iter().zip(b).map(|(a, b)| (a.as_f64() - b).abs());
@@ -54,8 +54,8 @@ fn relative_error<T: Float>(a: &ArrayD<T>, b: &ArrayD<f64>) -> f64 {
     if error == 0.0 { 0.0 } else { error / largest }
 }
 
-/// Holds each tensor that the fixture has under `prefix` against ours of that name; says which are
-/// off, and by how much. Returns the largest error.
+/// Compares each tensor of the fixture under `prefix` with ours of the same name. Panics with the names
+/// and errors of those that differ, or returns the largest error.
 fn compare<T: Float>(fixture: &Fixture, prefix: &str, ours: &HashMap<String, ArrayD<T>>) -> f64 {
     let tolerance = if T::NAME == "f64" { 1e-10 } else { 1e-5 };
     let (mut worst, mut failures) = (None, Vec::new());
@@ -86,7 +86,7 @@ fn set<T: Float>(model: &mut impl Arrays<Elem = T>, fixture: &Fixture, prefix: &
 
 const HIDDEN: usize = 5;
 
-/// What the fixtures of a network vary.
+/// The options by which the fixtures of a network differ.
 struct Variant {
     layers: usize,
     bidirectional: bool,
@@ -108,12 +108,12 @@ impl Variant {
         variants
     }
 
-    /// The prefix of what the network computes from.
+    /// Returns the prefix of the inputs of the network.
     fn inputs(&self) -> String {
         format!("l{}.{}/", self.layers, if self.bidirectional { "bi" } else { "uni" })
     }
 
-    /// The prefix of what it computes.
+    /// Returns the prefix of the results of the network.
     fn results(&self) -> String {
         let bias = if self.bias { "bias" } else { "nobias" };
         let lengths = if self.ragged { "ragged" } else { "full" };
@@ -210,7 +210,7 @@ fn gru_agrees() {
     check_network::<f32, GruCell<f32>>("gru", Default::default());
 }
 
-/// Holds a loss and its gradient against those under `prefix`.
+/// Compares a loss and its gradient with those under `prefix`.
 fn compare_loss<T: Float>(fixture: &Fixture, prefix: &str, (value, d): (f64, Sequences<T>)) {
     let value = ArrayD::from_elem(vec![1], T::from_f64(value));
     let ours =
@@ -271,8 +271,8 @@ fn squared_error_and_binary_cross_entropy_agree() {
     check_elementwise_losses::<f32>(&fixture).unwrap();
 }
 
-/// The bundle of `weight` and `bias` that optimisers are tried on, with the values under `prefix`;
-/// of step `step` where the fixture has a row for each.
+/// Returns the bundle of `weight` and `bias` that optimisers are tested on, with the values under `prefix`:
+/// those of step `step` if the fixture has a row for each step.
 fn bundle<T: Float>(fixture: &Fixture, prefix: &str, step: Option<usize>) -> Linear<T> {
     let mut bundle = Linear::new(4, 3, &mut rng()).unwrap();
     bundle.for_each_mut(&mut |name, mut values| {
@@ -285,7 +285,7 @@ fn bundle<T: Float>(fixture: &Fixture, prefix: &str, step: Option<usize>) -> Lin
     bundle
 }
 
-/// Holds ten steps of an optimiser against those under `rule`.
+/// Compares ten steps of an optimiser with those under `rule`.
 fn check_path<T: Float>(
     fixture: &Fixture,
     rule: &str,

@@ -1,5 +1,5 @@
-//! What the engine promises for every cell, bit for bit: padding, batching, the order of lengths
-//! and streaming never change a result.
+//! Tests of the guarantees for every cell: padding, batching, the order of lengths and streaming do not
+//! change a bit of any result.
 
 use crate::common::run::{Problem, Results, difference};
 use ndarray::{Array3, ArrayViewD, ArrayViewMutD, Axis, Slice};
@@ -12,7 +12,7 @@ use recurrent::cell::{
 };
 use recurrent::{Arrays, Recurrent, Sequences, State};
 
-/// Calls a check for each cell, with its options: one line for each.
+/// Calls a check for each cell with its options, one in each line.
 macro_rules! every_cell {
     ($check:ident($($argument:expr),*)) => {
         $check::<RnnCell<f32>>(Nonlinearity::Tanh, $($argument),*);
@@ -26,7 +26,7 @@ macro_rules! every_cell {
     };
 }
 
-/// Sizes of a network and of its batch.
+/// The sizes of a network and of its batch.
 #[derive(Clone, Debug)]
 struct Sizes {
     input: usize,
@@ -61,7 +61,7 @@ impl Sizes {
     }
 }
 
-/// Writes `filler` to what stands past each sequence's end.
+/// Writes values of `filler` to the padding.
 fn fill_padding(values: &mut Array3<f32>, lengths: &[usize], mut filler: impl FnMut() -> f32) {
     for (mut sequence, &length) in values.axis_iter_mut(Axis(1)).zip(lengths) {
         sequence.slice_axis_mut(Axis(0), Slice::from(length..)).mapv_inplace(|_| filler());
@@ -107,7 +107,7 @@ fn check_padding<C: Cell<Elem = f32>>(options: C::Options, sizes: &Sizes) {
     assert_eq!(difference(&shorter.run().all(), &expected.all()), None, "{sizes:?}");
 }
 
-/// The states of some sequences of a batch.
+/// Returns the states of some sequences of a batch.
 fn states_of<C: Cell<Elem = f32>>(
     net: &Recurrent<C>,
     all: &State<f32>,
@@ -159,7 +159,7 @@ fn check_order<C: Cell<Elem = f32>>(options: C::Options, sizes: &Sizes, order: &
     let (first, second) = (problem.run(), problem_of(&problem, order).run());
     let expected = results_of(&first, order);
     assert_eq!(difference(&second.of_sequences(), &expected.of_sequences()), None, "{sizes:?}");
-    // The gradients of parameters are sums over sequences, and round otherwise in another order.
+    // The gradients of parameters are sums over sequences, whose rounding depends on the order.
     let mut largest = 1.0_f32;
     first.grad.for_each(&mut |_, array| {
         largest = array.iter().fold(largest, |largest, value| largest.max(value.abs()));
@@ -199,7 +199,7 @@ fn take_reverse<A: Arrays<Elem = f32>>(from: &A, to: &mut A) {
     to.for_each_mut(&mut |name, mut array| array.assign(&values[&format!("{name}_reverse")]));
 }
 
-/// Each sequence's steps in reverse, within its own length.
+/// Returns the steps of each sequence in reverse, within its own length.
 fn reversed(values: &Array3<f32>, lengths: &[usize]) -> Array3<f32> {
     let mut reversed = Array3::zeros(values.dim());
     for (b, &length) in lengths.iter().enumerate() {
@@ -216,7 +216,7 @@ fn check_reverse<C: Cell<Elem = f32>>(options: C::Options, sizes: &Sizes) {
     let sizes = Sizes { layers: 1, bidirectional: true, ..sizes.clone() };
     let mut both = sizes.problem::<C>(options.clone());
     let lengths = &sizes.lengths;
-    // Only the reverse half contributes to the loss, so d_x is that of the reverse half.
+    // Only the reverse half contributes to the loss, so d_x is its gradient.
     let half = both.net.output_size() / 2;
     both.d_output.slice_axis_mut(Axis(2), Slice::from(..half)).fill(0.0);
     both.d_final.for_each_mut(&mut |name, mut array| {
@@ -244,7 +244,7 @@ fn check_reverse<C: Cell<Elem = f32>>(options: C::Options, sizes: &Sizes) {
     take_reverse(&expected.d_initial, &mut d_initial);
     assert_eq!(difference(&got.last, &last), None, "{sizes:?}");
     assert_eq!(difference(&got.d_initial, &d_initial), None, "{sizes:?}");
-    // By value: the forward half adds zeros, which make +0 of −0.
+    // Compared by value, because the forward half adds zeros, which turn −0 into +0.
     assert_eq!(got.d_x.as_ref().map(|d_x| reversed(d_x, lengths)), expected.d_x, "{sizes:?}");
 }
 

@@ -1,5 +1,4 @@
-//! Zoneout and recurrent dropout: gradients, what stays or is dropped and how often, use, streams,
-//! threads, errors.
+//! Tests of zoneout and recurrent dropout: gradients, frequencies, streams, threads, errors.
 
 use ndarray::{Axis, s};
 use rand::SeedableRng;
@@ -34,7 +33,7 @@ fn gradients<C: Cell<Elem = f64>>(options: C::Options) {
             .learned_initial_state(true)
             .build(&mut rng())
             .unwrap();
-        // Equal values have no variance for layer normalisation to divide by.
+        // Equal values have no variance, which layer normalisation divides by.
         network.for_each_mut(&mut |name, mut array| {
             let values = random((1, 1, array.len()), 7);
             if name.starts_with("initial") {
@@ -54,7 +53,7 @@ fn gradients<C: Cell<Elem = f64>>(options: C::Options) {
             Ok((output.values() * &w).sum())
         };
         let point = (network.clone(), x.clone());
-        // Where zoneout leaves values nearly equal, layer normalisation bends sharply.
+        // If zoneout leaves values nearly equal, layer normalisation has a large curvature.
         let check = GradientCheck { step: 1e-4, ..GradientCheck::default() };
         let report = check.run(&point, &gradient, loss).unwrap();
         assert!(report.relative_error <= 1e-6, "{report}");
@@ -133,7 +132,7 @@ fn a_stream_says_what_the_whole_sequence_does() {
     assert_eq!(stream.snapshot(), last);
 }
 
-/// A GRU's h' also goes on by z ∘ h', which keeps all units.
+/// A GRU also uses h' in z ∘ h', which keeps all units.
 #[test]
 fn recurrent_dropout_takes_units_from_the_recurrent_weights_alone() {
     let build = |p| Gru::<f64>::builder(2, 3).recurrent_dropout(p).build(&mut rng()).unwrap();
@@ -162,7 +161,7 @@ fn recurrent_dropout_takes_units_from_the_recurrent_weights_alone() {
     assert!((share - 0.25).abs() < 0.04, "{share}");
 }
 
-/// So much work that the batch is cut into blocks.
+/// There is enough work to divide the batch into blocks.
 #[test]
 fn the_number_of_threads_never_matters() {
     let builder = Lstm::<f64>::builder(16, 48).bidirectional(true).zoneout(&[0.2, 0.3]);

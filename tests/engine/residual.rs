@@ -1,4 +1,4 @@
-//! Residual connections between recurrent layers: gradients, what they are equal to, streams, errors.
+//! Tests of residual connections between recurrent layers: gradients, equivalent sums, streams, errors.
 
 use ndarray::{Axis, s};
 use rand::SeedableRng;
@@ -30,7 +30,7 @@ fn gradients<C: Cell<Elem = f64>>() {
         let run = |network: &Recurrent<C>, x: &Sequences<f64>, keep| {
             let (output, _, tape) = network.forward_train_with(x, None, &mut rng(), keep).unwrap();
             let mut grad = network.zeros_like();
-            // What stands in the padding is not read.
+            // The padding is not read.
             let mut w = w.clone();
             w.slice_mut(s![2.., 0, ..]).fill(f64::NAN);
             let (d_x, _) = network.backward(tape, &w, None, &mut grad).unwrap();

@@ -1,4 +1,4 @@
-//! Streams: one step at a time, with snapshots, forks and sequences that go on.
+//! Tests of streams: single steps, snapshots, forks and continued sequences.
 
 use ndarray::{Array2, Array3, Axis, Slice};
 use rand::{RngExt, SeedableRng};
@@ -8,7 +8,7 @@ use recurrent::{Arrays, Lstm, Recurrent, Rnn, Sequences};
 
 const INPUT: usize = 5;
 
-/// Runs a check for each cell: one line for each.
+/// Runs a check for each cell, one in each line.
 macro_rules! every_cell {
     ($check:ident) => {
         $check::<RnnCell<f32>>();
@@ -78,7 +78,7 @@ fn continuing_from_a_final_state_equals_the_whole_sequence() {
     every_cell!(check_continuing);
 }
 
-/// A sequence continued from the final states of ragged sequences, each its own.
+/// Each sequence of a ragged batch continues from its own final state.
 #[test]
 fn the_final_state_of_ragged_sequences_continues_each_of_them() {
     let (net, x) = (network::<LstmCell<f32>>(), inputs(8, 3));
@@ -210,7 +210,7 @@ fn a_stream_goes_on_with_the_sequences_that_are_selected() {
         assert_eq!(before.select(rows).unwrap(), stream.snapshot());
         assert_eq!(stream.output(), expected.output());
         for t in 3..6 {
-            // Columns first, so that the stream copies it.
+            // In column-major order, so that the stream copies it.
             let x_t = select(t).t().as_standard_layout().into_owned();
             assert_eq!(stream.step(x_t.t()).unwrap(), expected.step(select(t).view()).unwrap());
         }

@@ -1,4 +1,4 @@
-//! Training step by step gives the bits of training on whole sequences.
+//! Tests that training step by step gives the bits of training on whole sequences.
 
 use std::fmt::Debug;
 
@@ -23,7 +23,7 @@ fn random<T: Float, A: Arrays<Elem = T>>(mut arrays: A, rng: &mut ChaCha8Rng) ->
     arrays
 }
 
-/// The bits of all values. No value of `f32` is changed on its way to `f64`.
+/// Returns the bits of all values as `f64`, which represents every `f32` exactly.
 fn bits<A: Arrays>(arrays: &A) -> Vec<(String, Vec<u64>)> {
     let mut all = Vec::new();
     arrays.for_each(&mut |name, array| {
@@ -33,7 +33,7 @@ fn bits<A: Arrays>(arrays: &A) -> Vec<(String, Vec<u64>)> {
     all
 }
 
-/// A network and all that a pass through it takes, beside its input.
+/// A network and the inputs of a pass, apart from x.
 struct Problem<C: Cell> {
     net: Recurrent<C>,
     initial: Option<State<C::Elem>>,
@@ -41,7 +41,7 @@ struct Problem<C: Cell> {
     d_final: Option<State<C::Elem>>,
 }
 
-/// All that a pass gives: output, final states, gradients of the inputs, initial states and parameters.
+/// The results of a pass: output, final states, gradients of the inputs, initial states and parameters.
 type Results<C> = (
     (Array3<<C as Arrays>::Elem>, State<<C as Arrays>::Elem>),
     ((Option<Array3<<C as Arrays>::Elem>>, State<<C as Arrays>::Elem>), Recurrent<C>),
@@ -105,7 +105,7 @@ impl<T: Float, C: Cell<Elem = T>> Problem<C> {
     }
 }
 
-/// All sizes, depths and batches for one cell and element type.
+/// Checks all sizes, depths and batches for one cell and element type.
 fn check_sizes<T: Float, C: Cell<Elem = T>>(options: &C::Options) {
     for hidden in [1, 3, 7, 17] {
         for (layers, batch) in [(1, 1), (1, 5), (2, 5), (3, 1)] {
@@ -181,7 +181,7 @@ fn a_cell_of_a_user_gives_the_bits_of_the_sequence() {
     check_sizes::<f64, MinimalGatedUnit<f64>>(&());
 }
 
-/// Every kind of noise at once, in a stack deep enough for two masks between layers.
+/// All kinds of noise at once, in a network with two dropout masks between layers.
 #[test]
 fn noise_is_the_same_as_in_a_whole_sequence() {
     let builder = || Lstm::<f32>::builder(3, 7).num_layers(3).zoneout(&[0.3, 0.5]);
@@ -193,7 +193,7 @@ fn noise_is_the_same_as_in_a_whole_sequence() {
     check_dense(Gru::<f64>::builder(3, 5).num_layers(4).dropout(0.4), 3, 2, true);
 }
 
-/// Of 16 sequences a whole sequence adds W_ih x in the step's own product.
+/// With 16 sequences, a call over whole sequences sums W_ih x and W_hh h' in one product.
 #[test]
 fn large_batches_and_residual_sums_are_the_same_as_in_a_whole_sequence() {
     check_dense(Lstm::<f32>::builder(9, 19).num_layers(3).residual(true), 9, 16, true);
@@ -267,7 +267,7 @@ fn what_does_not_fit_is_refused_and_changes_nothing() {
     assert_ne!(bits(&grad), bits(&net.zeros_like()));
 }
 
-/// No step at all: the gradient of the final states is that of the initial ones.
+/// Without any step, the gradient of the final states is that of the initial states.
 #[test]
 fn without_a_step_the_gradient_goes_straight_through() {
     let net = Lstm::<f32>::builder(2, 3).build(&mut rng()).unwrap();

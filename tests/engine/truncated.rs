@@ -65,8 +65,8 @@ fn one_window_over_everything_is_backpropagation_through_time() {
     assert_eq!(values(&whole), values(&grad));
 }
 
-/// The definition, spelled out: carry the state to where the window begins, then backpropagate the
-/// loss of its own steps through the window alone.
+/// Follows the definition: carry the state to the beginning of the window, then backpropagate the loss of
+/// the window's own steps through the window alone.
 #[test]
 fn each_window_goes_back_k2_steps_and_no_further() {
     let (lstm, x, initial, d_output) = setting();

@@ -1,5 +1,5 @@
-//! Activations on every instruction level of this machine: their stated error bounds, and what
-//! they do at the ends of the range.
+//! Tests of activations on every instruction set of this machine: their error bounds, and their results
+//! at the ends of the range.
 
 use crate::common::double_double::DoubleDouble;
 use crate::common::levels::levels;
@@ -61,7 +61,7 @@ impl Function {
         }
     }
 
-    /// Whether the result is defined to be zero, though the exact value is not.
+    /// Returns whether the result is defined as zero although the exact value is not zero.
     fn flushed<T: Float>(self, x: T) -> bool {
         matches!(self, Self::Exp | Self::Sigmoid) && x < T::from_f64(T::MIN_EXP)
     }
@@ -77,7 +77,7 @@ impl Function {
         }
     }
 
-    /// [`exact`](Function::exact) to the precision of f64: enough to judge f32, and fast.
+    /// Returns [`exact`](Function::exact) to the precision of f64, which is faster and suffices for f32.
     fn nearly_exact(self, x: f64) -> f64 {
         match self {
             Self::Exp => x.min(0.0).exp(),
@@ -89,31 +89,31 @@ impl Function {
     }
 }
 
-/// 2ⁿ for any exponent of f64, the subnormal ones included.
+/// Returns 2ⁿ for any exponent of f64, including subnormal results.
 fn power_of_2(n: i64) -> f64 {
     f64::from_bits(if n < -1022 { 1 << (n + 1074) } else { ((n + 1023) as u64) << 52 })
 }
 
-/// A unit in the last place of the `T` nearest to `value`.
+/// Returns the unit in the last place of the `T` nearest to `value`.
 fn ulp<T: Float>(value: f64) -> f64 {
     let exponent = (value.abs().to_bits() >> 52) as i64 - 1023;
     power_of_2(exponent.max(1 - T::EXPONENT_BIAS as i64) - i64::from(T::SIGNIFICAND_BITS))
 }
 
-/// By how much `got` differs from `function` at `x`, in units of the last place of `exact`.
+/// Returns the error of `got` as `function` at `x`, in units of the last place of `exact`.
 fn error_in_ulp<T: Float>(function: Function, x: T, got: T, exact: DoubleDouble) -> f64 {
     let (mut got, mut exact, unit) = (got.as_f64(), exact, ulp::<T>(exact.high));
     let mut lift = 1.0;
     if function != Function::Tanh && x.as_f64() < -300.0 {
-        // Of so small a value a pair of f64 holds fewer bits; σ(x) is eˣ then.
+        // For so small a value a pair of f64 has fewer bits. There σ(x) is eˣ.
         (lift, exact) = (power_of_2(512), DoubleDouble::new(x.as_f64()).exp_scaled(512));
         got *= lift;
     }
     ((DoubleDouble::new(got) - exact).high / (unit * lift)).abs()
 }
 
-/// Finite inputs: of each exponent some significands, points close together where the functions
-/// bend, and the borders of the reduction of eˣ with their neighbours; both signs of each.
+/// Returns finite inputs of both signs: some significands of each exponent, dense points where the
+/// functions have a large curvature, and the boundaries of the range reduction of eˣ with their neighbours.
 fn grid<T: Float>() -> Vec<T> {
     let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(1);
     let last_place = power_of_2(-i64::from(T::SIGNIFICAND_BITS));
@@ -169,7 +169,7 @@ fn check_error_bounds<T: Float>() {
 #[test]
 fn the_reference_agrees_with_known_digits() {
     use Function::{Exp, Sigmoid, Tanh};
-    // The nearest f64 and the nearest f64 to the rest, of values with 60 digits.
+    // Values with 60 digits, as the nearest f64 and the f64 nearest to the rest.
     let known = [
         (Exp, -1.0, 0.36787944117144233, -1.2428753672788363e-17),
         (Exp, -700.0, 9.85967654375977e-305, 8.5e-322),
@@ -244,7 +244,7 @@ fn check_special_values<T: Float>() {
             Function::Tanh => [zero, -zero, one, -one, tiny, -tiny, one, -one],
             Function::Relu => [zero, -zero, inf, zero, tiny, zero, big, zero],
         };
-        // In whole vectors, and in a tail.
+        // In whole vectors, and in a partial vector.
         let x: Vec<T> = x.iter().copied().cycle().take(x.len() * 8 + 7).collect();
         for level in levels() {
             let got = function.apply(level, &x);
@@ -329,7 +329,7 @@ fn check_softmax<T: Float>(len: usize, spread: f64) {
                 assert!(got.as_f64() <= 2.0 * exact.high, "flushed: {got}");
                 continue;
             }
-            // Rounding of x − largest, of eˣ above and below, of the sum and of the division.
+            // The rounding errors of x − largest, of eˣ above and below, of the sum and of the division.
             let difference = 0.5 * (x.as_f64() - largest).abs();
             let bound = difference + 2.0 * (EXP_MAX_ULP + 0.5) + 0.5 * len as f64;
             let bound = bound * T::epsilon().as_f64();

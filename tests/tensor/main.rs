@@ -1,6 +1,6 @@
-//! The kernels, on every instruction level of this machine.
+//! Tests of the kernels on every instruction set of this machine.
 //!
-//! One program, so that what its parts share is compiled once.
+//! They are one program, so that shared code is compiled once.
 
 mod activations;
 mod products;

@@ -1,4 +1,4 @@
-//! Products on every instruction level of this machine, against loops.
+//! Tests of products on every instruction set of this machine, against loops.
 
 use std::ops::Range;
 
@@ -15,7 +15,7 @@ use recurrent::tensor::{
     product_then,
 };
 
-/// Whether a multiply-add of this level is rounded once. SSE has none: it multiplies, then adds.
+/// Returns whether a multiply-add of this level is rounded once. SSE2 multiplies, then adds.
 fn fused(level: Level) -> bool {
     #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
     return level.as_avx2().is_some();
@@ -35,7 +35,7 @@ fn rows_of<T: Float>(values: &Array2<T>, rows: Range<usize>) -> Array2<T> {
     values.slice_axis(Axis(0), Slice::from(rows)).to_owned()
 }
 
-/// `start + a · b` by the library, with `pad` more columns on both sides of every row.
+/// Computes `start + a · b` by the library, with `pad` more columns on both sides of every row.
 fn run_product<T: Float>(
     level: Level,
     a: ArrayView2<'_, T>,
@@ -69,7 +69,7 @@ fn run_product<T: Float>(
     wide_out.slice_axis(Axis(1), Slice::from(pad..pad + b.ncols())).to_owned()
 }
 
-/// out + Σⱼ aⱼ ⊗ bⱼ over the rows j of `a` and `b`, by the library.
+/// Computes out + Σⱼ aⱼ ⊗ bⱼ by the library, over the rows j of `a` and `b`.
 fn run_outer<T: Float>(
     level: Level,
     a: ArrayView2<'_, T>,
@@ -96,14 +96,14 @@ fn the_naive_product_agrees_with_numbers_worked_by_hand() {
     }
     let bound = naive::product_error_bound(a.view(), b.view(), start.view());
     assert_eq!(bound, array![[1322.0], [407.25]] * 4.0 * f64::EPSILON);
-    // (1 + ε)(1 − ε) − 1 = −ε², which only one rounding sees.
+    // (1 + ε)(1 − ε) − 1 = −ε² if it is rounded once, and 0 if twice.
     let e = f64::EPSILON;
     let (a, b, start) = (array![[1.0 + e]], array![[1.0 - e]], array![[-1.0]]);
     assert_eq!(naive::product(a.view(), b.view(), start.view(), true), array![[-e * e]]);
     assert_eq!(naive::product(a.view(), b.view(), start.view(), false), array![[0.0]]);
 }
 
-/// Rows, inner width, columns: around the sizes of vectors, tiles, panels and blocks of k.
+/// Numbers of rows, inner widths and columns around the sizes of vectors, tiles, panels and blocks of k.
 const SHAPES: &[(usize, usize, usize)] = &[
     (1, 1, 1),
     (1, 3, 7),
@@ -156,9 +156,9 @@ fn check_product<T: Float>((m, k, n): (usize, usize, usize)) {
     }
 }
 
-/// `start` + x · v + h · w of `G` gates by the library: what is written, where each gate's sums are
-/// replaced by those of the gate before it, the sums that the epilogue saw of the last gate, and what
-/// is written where nothing is done to them.
+/// Computes `start` + x · v + h · w of `G` gates by the library. Returns the output of an epilogue that
+/// replaces each gate's sums by those of the gate before it, the sums of the last gate that the epilogue
+/// read, and the output of an epilogue that does nothing.
 fn run_gates<T: Float, const G: usize>(
     level: Level,
     [x, h]: [&Array2<T>; 2],
@@ -238,7 +238,7 @@ fn gates_of_two_products_pass_through_a_function_at_their_places() {
     }
 }
 
-/// As many bytes as it takes for the panels to be walked through in both directions.
+/// The weights are so large that consecutive walks over the panels alternate in direction.
 #[test]
 fn products_by_large_weights_are_the_same_in_every_call() {
     let mut rng = ChaCha8Rng::seed_from_u64(5);
@@ -358,7 +358,7 @@ fn check_rows_alone<T: Float>((m, k, n): (usize, usize, usize), seed: u64) {
     }
 }
 
-/// NaN in one row or column must not reach another, in whichever tile they stand.
+/// Checks that NaN in one row or column does not reach another, in any tile.
 fn check_isolation((m, k, n): (usize, usize, usize), seed: u64) {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let (mut a, mut b) = (random::<f32>(&mut rng, (m, k)), random::<f32>(&mut rng, (k, n)));

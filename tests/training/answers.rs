@@ -1,4 +1,4 @@
-//! From texts to answers by name, and the batches, texts and prompts that models refuse.
+//! Tests of predictions by name from texts, and of batches, texts and prompts that models reject.
 
 use ndarray::Array2;
 use rand::SeedableRng;
@@ -33,7 +33,7 @@ fn a_generator_refuses_texts_and_prompts_with_its_own_start_or_end() {
     let fit = |model: &mut SequenceGenerator<LstmCell<f64>>, texts: &[&[usize]]| {
         let data = Texts::new(texts.iter().map(|text| text.to_vec()).collect(), 4).unwrap();
         let trained = Trainer::new(Adam::new(0.1).unwrap()).epochs(1).fit(model, &data, None);
-        // What `learn` refuses, `measure` does too.
+        // `measure` rejects the same batches as `learn`.
         assert_eq!(trained.is_err(), model.evaluate(&data, 2).is_err());
         trained.map(|_| ())
     };
@@ -58,7 +58,7 @@ fn a_generator_refuses_texts_and_prompts_with_its_own_start_or_end() {
     );
     let said = says(model.generate(None, &[9], 3, &greedy, &mut rng()).map(|_| ()));
     assert_eq!(said, "prompt[0]: expected less than 4 (vocabulary_size), got 9");
-    // Without start and end they are tokens like any others.
+    // Without start and end markers these are ordinary tokens.
     let mut plain =
         SequenceGenerator::<LstmCell<f64>>::builder(4).hidden_size(2).build(&mut rng()).unwrap();
     fit(&mut plain, &[&[0, 2, 3, 1]]).unwrap();

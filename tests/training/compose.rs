@@ -1,4 +1,4 @@
-//! Compositions of layers, losses of one's own, and a model of two branches: finite differences,
+//! Tests of compositions of layers, losses of a user, and a model of two branches: finite differences,
 //! padding, training, files.
 
 use std::fs;
@@ -40,14 +40,14 @@ fn sequences(features: usize, lengths: [usize; 3], seed: u64) -> Sequences<f64> 
     Sequences::new(random((5, 3, features), seed), lengths.to_vec()).unwrap()
 }
 
-/// Σ w ∘ y, the loss whose gradient by y is `w`.
+/// Returns Σ w ∘ y, a loss whose gradient with respect to y is `w`.
 fn product<Y: Arrays<Elem = f64>>(y: &Y, w: &Y) -> f64 {
     let (mut w, mut sum) = (w.clone(), 0.0);
     w.zip_mut("y", y, &mut |_, w, y| sum += (&w * &y).sum()).unwrap();
     sum
 }
 
-/// The gradients of a layer and of its input against finite differences, with what it draws.
+/// Compares the gradients of a layer and of its input with finite differences, with fixed random numbers.
 fn agrees<X, L>(layer: &L, x: &X, w: &L::Output)
 where
     X: Arrays<Elem = f64>,
@@ -143,7 +143,7 @@ fn tokens_go_through_a_chain_and_have_no_gradient() {
     assert!(report.relative_error <= 1e-6, "{report}");
 }
 
-/// Multiplies by one learned number: a layer of a user's own.
+/// A user's layer that multiplies by one learned number.
 #[derive(Clone)]
 struct Gain {
     factor: ndarray::Array1<f64>,
@@ -168,7 +168,7 @@ impl Layer<Array2<f64>> for Gain {
     }
 }
 
-/// The mean of e⁴: a loss of a user's own.
+/// A user's loss: the mean of e⁴.
 #[derive(Clone, Debug)]
 struct Quartic;
 
@@ -237,7 +237,7 @@ fn two_branches(hidden: &usize) -> Result<TwoBranches> {
     Ok(Composed::new((Branches::new(day, linear(2, 3)), Concat::new(), heads), loss))
 }
 
-/// A sample's number decides all of it.
+/// A source whose samples are computed from their index.
 struct Made;
 
 impl Source<(Input, Target)> for Made {

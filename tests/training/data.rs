@@ -1,9 +1,9 @@
-//! The order of an epoch: each sample once, the same for the same seed, like lengths together.
+//! Tests of the order of an epoch: each sample once, the same for the same seed, similar lengths together.
 
 use proptest::prelude::*;
 use recurrent::data::Batches;
 
-/// Steps of padding, if each batch is as long as its longest.
+/// Returns the number of steps of padding if each batch is as long as its longest sequence.
 fn padding(batches: &[Vec<usize>], lengths: &[usize]) -> usize {
     let of = |batch: &Vec<usize>| {
         let longest = batch.iter().map(|&i| lengths[i]).max().unwrap_or(0);
@@ -44,7 +44,7 @@ fn epochs_and_seeds_differ_and_buckets_spare_padding() {
     let plain = padding(&batches(1).epoch(&lengths, 0), &lengths);
     let bucketed = batches(1).bucketed(10).unwrap().epoch(&lengths, 0);
     assert!(padding(&bucketed, &lengths) * 3 < plain);
-    // The batches are not in the order of their lengths: a loop would see all short ones first.
+    // The batches are not sorted by length: a training loop would see all short ones first.
     let longest: Vec<usize> =
         bucketed.iter().map(|b| b.iter().map(|&i| lengths[i]).max().unwrap()).collect();
     assert!(!longest.is_sorted());

@@ -1,5 +1,4 @@
-//! Weight files: round trips bit for bit, PyTorch's names, and files that are not what they should
-//! be.
+//! Tests of weight files: round trips bit for bit, PyTorch's names, and invalid files.
 
 use std::fs;
 use std::path::PathBuf;
@@ -11,7 +10,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use recurrent::{Arrays, Error, Float, Gru, Lstm, io};
 
-/// A folder of its own, gone with its owner.
+/// A temporary folder, removed when it is dropped.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -133,7 +132,7 @@ fn a_save_through_a_link_writes_what_it_links_to_and_keeps_the_link() {
     let folder = Folder::new();
     fs::create_dir_all(folder.0.join("shelf")).unwrap();
     let target = folder.0.join("shelf/weights-1");
-    // A link to a link by a relative path; at first the file is not there.
+    // A link to a link by a relative path. The file does not exist at first.
     symlink("shelf/weights-1", folder.0.join("latest")).unwrap();
     symlink(folder.0.join("latest"), folder.file()).unwrap();
     for value in [1.0_f32, 2.0] {
@@ -168,7 +167,7 @@ fn names_are_those_of_pytorch() {
     assert_eq!(learned.names()[4..], ["initial.h_l0", "initial.c_l0"]);
 }
 
-/// Loads `file` into `model`, which must refuse it and stay as it was.
+/// Loads `file` into `model`, which must fail and leave the model unchanged. Returns the error.
 fn refused<A: Arrays<Elem = f32>>(file: &std::path::Path, model: &mut A) -> Error {
     let before = values(model);
     let error = io::load(file, model).unwrap_err();
@@ -234,13 +233,13 @@ fn a_save_that_fails_leaves_what_was_there_and_nothing_else() {
     let (folder, model) = (Folder::new(), lstm::<f32>());
     let nowhere = folder.0.join("missing").join("weights.safetensors");
     assert!(matches!(io::save(&nowhere, &model), Err(Error::Io { .. })));
-    // A folder in the file's place cannot be replaced by it.
+    // A folder at the path of the file cannot be replaced.
     let taken = folder.0.join("taken");
     fs::create_dir_all(taken.join("inside")).unwrap();
     assert!(matches!(io::save(&taken, &model), Err(Error::Io { .. })));
     assert_eq!(folder.names(), ["taken"]);
     assert!(taken.join("inside").is_dir());
-    // A path through a file is no folder, and ".." is no file.
+    // A path through a file is not a folder, and ".." is not a file.
     io::save(folder.file(), &model).unwrap();
     let before = fs::read(folder.file()).unwrap();
     assert!(io::save(folder.file().join("w"), &model).is_err());

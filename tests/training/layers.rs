@@ -1,5 +1,5 @@
-//! Normalisation, convolution, dropout over time and in weights, the divergence, parameter groups:
-//! finite differences, PyTorch, padding, errors.
+//! Tests of normalisation, convolution, dropout over time and in weights, the divergence and parameter
+//! groups: finite differences, PyTorch, padding, errors.
 
 use ndarray::{Array1, Array2, Array3, Axis, Ix1, Ix2, Ix3, array};
 use rand::SeedableRng;
@@ -30,7 +30,7 @@ fn agrees<A: Arrays<Elem = f64>>(point: &A, gradient: &A, loss: impl FnMut(&A) -
     assert!(report.relative_error <= 1e-6, "{report}");
 }
 
-/// The gradients of Σ w ∘ y by the layer and by `x`, and y.
+/// Returns the gradients of Σ w ∘ y with respect to the layer and to `x`, and y.
 fn gradients<L>(
     layer: &L,
     x: &Sequences<f64>,
@@ -144,7 +144,7 @@ fn normalisation_convolution_and_divergence_agree_with_pytorch() {
     let x = |name: &str| {
         Sequences::new(file.get::<Ix3>(&format!("{name}.x")), lengths.clone()).unwrap()
     };
-    /// Gives `layer` the parameters of the fixture.
+    /// Returns `layer` with the parameters of the fixture.
     fn with_parameters<A: Arrays<Elem = f64>>(mut layer: A, file: &Fixture, name: &str) -> A {
         layer.for_each_mut(&mut |key, mut array| {
             array.assign(&file.get::<ndarray::IxDyn>(&format!("{name}.{key}")));
@@ -251,7 +251,7 @@ fn gradients_go_through_dropped_weights() {
             "{name} {share}"
         );
     }
-    // What stood in the gradient before stays.
+    // The values that were in the gradient before are kept.
     let once = grad.clone();
     learn(&lstm, &mut grad).unwrap();
     grad.zip_mut("once", &once, &mut |name, twice, once| {

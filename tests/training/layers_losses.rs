@@ -1,5 +1,5 @@
-//! Layers, losses and whole models: gradients against finite differences, padding, hand numbers,
-//! errors.
+//! Tests of layers, losses and whole models: gradients against finite differences, padding, values worked
+//! out by hand, errors.
 
 use ndarray::{Array2, Array3, Axis, array};
 use rand::{RngExt, SeedableRng};
@@ -60,7 +60,7 @@ fn linear_gradients_match_finite_differences_on_rows_and_sequences() {
     }
 }
 
-/// So many rows that threads share them, not evenly.
+/// There are enough rows for several threads, in unequal parts.
 #[test]
 fn the_number_of_threads_never_matters_to_a_linear_layer() {
     let linear = Linear::<f32>::new(48, 65, &mut rng()).unwrap();
@@ -96,7 +96,7 @@ fn embedding_gradients_match_finite_differences() {
     }
 }
 
-/// The mean over time of `features` values a step.
+/// Returns the mean over time, for `features` values per step.
 fn mean(features: usize) -> TimePooling<f64> {
     TimePooling::new(Pooling::Mean, features, 1, &mut rng()).unwrap()
 }
@@ -109,7 +109,7 @@ fn pooling_gradients_match_finite_differences_for_every_kind() {
             let pooling = TimePooling::new(kind, width, directions, &mut rng()).unwrap();
             for lengths in [[5, 5, 5, 5], [2, 1, 5, 3]] {
                 let (mut x, w) = (sequences(width, lengths, 1), random2((4, width), 2));
-                // No two steps so near each other that a small difference changes the greatest.
+                // No two steps are so close that a small difference changes which is the greatest.
                 x.for_each_mut(&mut |_, mut values| {
                     for (t, mut step) in values.outer_iter_mut().enumerate() {
                         step.mapv_inplace(|x| (20.0 * x).round() / 20.0 + 0.013 * t as f64);
@@ -409,7 +409,7 @@ fn cross_entropy_of_every_option_has_the_value_worked_by_hand() {
     assert_eq!(plain.loss(&array![[7.0], [-1.0]], &vec![0, 0]).unwrap().0, 0.0);
 }
 
-/// ln 4/3, the loss of the row [0, ln 3] and class 1.
+/// Checks the loss ln 4/3 of the row [0, ln 3] and class 1.
 fn is_the_other_row_s(loss: Result<(f64, Array2<f64>)>) {
     let (value, d) = loss.unwrap();
     assert!((value + 0.75_f64.ln()).abs() < 1e-14, "{value}");
@@ -423,7 +423,7 @@ fn a_class_masked_by_minus_infinity_has_no_part_in_loss_and_gradient() {
     let (value, d) = CrossEntropy::default().loss(&x, &vec![0]).unwrap();
     assert!((value - 4_f64.ln()).abs() < 1e-14, "{value}");
     assert_eq!(d[[0, 1]], 0.0);
-    // Of the class itself the loss is infinite.
+    // The loss of the class itself is infinite.
     assert!(CrossEntropy::default().loss(&x, &vec![1]).is_err());
 }
 
@@ -432,7 +432,7 @@ fn a_row_or_a_term_of_weight_zero_is_harmless_where_its_logit_is_masked() {
     let weighted = CrossEntropy::default().class_weights(vec![0.0, 1.0]).unwrap();
     let x = array![[f64::NEG_INFINITY, 0.0], [0.0, 3_f64.ln()]];
     is_the_other_row_s(weighted.loss(&x, &vec![0, 1]));
-    // With smoothing the first row counts by its other class, of probability 1.
+    // With smoothing, the first row counts with its other class, of probability 1.
     let smooth = weighted.label_smoothing(0.5).unwrap();
     let (value, d) = smooth.loss(&x, &vec![0, 1]).unwrap();
     assert!((value + 0.75 * 0.75_f64.ln()).abs() < 1e-14, "{value}");
@@ -502,7 +502,7 @@ fn losses_have_the_values_worked_by_hand() {
     let (loss, d) = CrossEntropy::default().loss(&logits, &vec![0]).unwrap();
     assert!((loss - 4_f64.ln()).abs() < 1e-15, "{loss}");
     assert!((d[[0, 0]] + 0.75).abs() < 1e-15 && (d[[0, 1]] - 0.75).abs() < 1e-15, "{d}");
-    // A logit of any size neither overflows nor loses the answer.
+    // A logit of any magnitude neither overflows nor loses precision.
     let huge = array![[1e4, -1e4]];
     assert_eq!(CrossEntropy::default().loss(&huge, &vec![1]).unwrap().0, 2e4);
     assert_eq!(BceWithLogits::default().loss(&huge, &array![[0.0, 1.0]]).unwrap().0, 1e4);

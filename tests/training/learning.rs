@@ -1,5 +1,5 @@
-//! Twenty training steps of whole models, against PyTorch in f64: the loss of each step and all
-//! weights at the end.
+//! Twenty training steps of whole models against PyTorch in f64: the loss of each step, and all weights
+//! at the end.
 
 use ndarray::{Array2, Axis, Ix1, Ix2, Ix3, IxDyn};
 use rand::SeedableRng;
@@ -19,7 +19,7 @@ use recurrent::train::Model;
 use crate::common::distance::distance;
 use crate::common::fixture::Fixture;
 
-/// The training of one model in the fixture.
+/// The fixture of the training of one model.
 struct Training {
     file: Fixture,
     name: &'static str,
@@ -30,7 +30,7 @@ impl Training {
         Self { file: Fixture::open("learning"), name }
     }
 
-    /// What is told at step `k`, as numbers.
+    /// Returns the data `key` of step `k`.
     fn data<D: ndarray::Dimension>(&self, key: &str, k: usize) -> ndarray::Array<f64, D> {
         let all = self.file.get::<IxDyn>(&format!("{}.data.{key}", self.name));
         all.index_axis(Axis(0), k).to_owned().into_dimensionality().unwrap()
@@ -49,7 +49,7 @@ impl Training {
         Sequences::one_hot(tokens.view(), 6, self.lengths(k)).unwrap()
     }
 
-    /// Trains `model`, whose weights begin as in the fixture, by `optimizer` on the batches.
+    /// Trains `model`, initialised with the weights of the fixture, by `optimizer` on the batches.
     fn check<M: Model<Elem = f64>>(
         &self,
         mut model: M,

@@ -1,4 +1,4 @@
-//! Absolute, Huber's, pinball and weighted binary losses: gradients, PyTorch, padding, errors.
+//! Tests of the absolute, Huber, pinball and weighted binary losses: gradients, PyTorch, padding, errors.
 
 use ndarray::{Array2, Array3, Ix0, Ix1, Ix2, array};
 use rand::{RngExt, SeedableRng};
@@ -45,7 +45,7 @@ fn gradients_match_finite_differences_over_any_lengths() {
     }
 }
 
-/// Row by row the mean of k values is a k-th of their sum.
+/// The mean over the k values of a row is their sum divided by k.
 #[test]
 fn a_sum_is_that_of_its_rows_and_has_its_gradient() {
     let sequences =

@@ -1,6 +1,6 @@
-//! Layers, losses, optimisers, data, models and the training loop.
+//! Tests of layers, losses, optimisers, data, models and the training loop.
 //!
-//! One program, so that what its parts share is compiled once.
+//! They are one program, so that shared code is compiled once.
 
 mod answers;
 mod compose;

@@ -1,4 +1,4 @@
-//! The models: gradients, streams, files, what they refuse, and what they learn.
+//! Tests of the models: gradients, streams, files, errors and learning.
 
 use ndarray::{Array1, Array2, Axis, array, s};
 use rand::SeedableRng;
@@ -33,13 +33,13 @@ fn tokens(classes: usize) -> Sequences<f64> {
     Sequences::one_hot(tokens.view(), classes, vec![5, 1, 3]).unwrap()
 }
 
-/// Windows of which the given features are foretold, `horizon` steps each.
+/// Returns windows with the given features as targets, `horizon` steps each.
 fn windows(horizon: usize, targets: &[usize]) -> Windows {
     Windows::new(1, horizon).unwrap().targets(targets)
 }
 
-/// The gradient of `learn` against finite differences of its loss, dropout included: it draws the
-/// same each time.
+/// Compares the gradient of `learn` with finite differences of its loss. Dropout is included, with the
+/// same random numbers each time.
 fn agrees<M: Model<Elem = f64>>(model: &M, batch: &M::Batch) {
     let mut grad = model.zeros_like();
     model.loss_and_grad(batch, &mut grad, &mut rng()).unwrap();
@@ -105,7 +105,7 @@ fn a_tagger_s_and_a_generator_s_gradients_match_finite_differences() {
         let loss = CrossEntropy::default().ignore_index(1);
         agrees(&builder.loss(loss).build(&mut rng()).unwrap(), &(input, classes.clone()));
     }
-    // Tokens 0 to 3 of 6: the last two are free for start and end.
+    // Tokens 0 to 3 of 6. The last two are reserved for start and end.
     let texts = || Sequences::one_hot(tokens(4).tokens().unwrap(), 6, vec![5, 1, 3]).unwrap();
     let condition = Some(random((1, 3, 7), 2).index_axis_move(Axis(0), 0));
     for layers in [1, 2] {
@@ -118,7 +118,7 @@ fn a_tagger_s_and_a_generator_s_gradients_match_finite_differences() {
     agrees(&plain.build(&mut rng()).unwrap(), &(None, texts()));
 }
 
-/// The one sequence `b` of `x`, as an array [time, features].
+/// Returns sequence `b` of `x` as an array [time, features].
 fn sequence(x: &Sequences<f64>, b: usize) -> Array2<f64> {
     x.values().slice(s![..x.lengths()[b], b, ..]).to_owned()
 }
@@ -162,7 +162,7 @@ fn forecasts_are_in_the_units_of_the_data_and_recursion_hears_itself() {
     let recent = series.slice(s![..9, ..]);
     let said = model.forecast(recent).unwrap();
     assert_eq!(said.dim(), (3, 6));
-    // Untrained, it says something near the mean of each feature, at every level.
+    // Untrained, it predicts values near the mean of each feature, for every quantile.
     assert!(said.slice(s![.., ..3]).iter().all(|y| (95.0..110.0).contains(y)), "{said}");
     assert!(said.slice(s![.., 3..]).iter().all(|y| (195.0..210.0).contains(y)), "{said}");
     let long = model.forecast_recursively(recent, 5).unwrap();

@@ -1,4 +1,4 @@
-//! Optimisers: trajectories worked out by hand, refusals that change nothing, clipping.
+//! Tests of optimisers: trajectories worked out by hand, errors that change nothing, clipping.
 
 use ndarray::{Array1, Array2, array};
 use rand::{RngExt, SeedableRng};
@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use recurrent::optim::{Adam, AdamW, Sgd, clip_global_norm};
 use recurrent::{Arrays, Result};
 
-/// A step of an optimiser.
+/// A function that runs a step of an optimiser.
 type Step<'a> = dyn FnMut(&mut Array1<f32>, &Array1<f32>) -> Result<()> + 'a;
 
 fn near(a: &Array1<f64>, b: &[f64]) {
@@ -96,7 +96,7 @@ fn a_gradient_that_is_not_finite_is_named_and_changes_nothing() {
         assert!(sgd.step(&mut b, &poison).is_err());
         assert_eq!((&a, &b), (&before_a, &before_b));
 
-        // The next good step is what it would have been.
+        // The next valid step is as if the failed one had not been.
         let (mut adam_2, mut sgd_2) =
             (Adam::new(0.1).unwrap(), Sgd::new(0.1).unwrap().momentum(0.5).unwrap());
         let (mut a_2, mut b_2) = (start.clone(), start.clone());
@@ -145,13 +145,13 @@ fn adam_refuses_a_gradient_whose_square_overflows_and_stays_as_it_was() {
     spared.step(&mut b, &good).unwrap();
     assert_eq!(a, b);
 
-    // Weight decay counts: λ·θ = 1e20.
+    // The weight decay counts: λ·θ = 1e20.
     let message = adam().weight_decay(1e17).unwrap().step(&mut a, &good).unwrap_err().to_string();
     assert_eq!(
         message,
         "second moment of 1.value: expected finite values, got inf at flat index 0"
     );
-    // What is blamed first is the gradient itself.
+    // The gradient itself is reported first.
     let poison = (array![1e20], array![f32::NAN, 0.0]);
     let message = tried.step(&mut a, &poison).unwrap_err().to_string();
     assert_eq!(message, "1.value: expected finite values, got NaN at flat index 0");
@@ -193,7 +193,7 @@ fn hyper_parameters_that_the_parameters_type_cannot_hold_are_refused_at_the_step
     let mut adam = AdamW::new(1e20, 1e20).unwrap();
     let expected = format!("learning_rate × weight_decay: {message}");
     refused(&mut |theta, grad| adam.step(theta, grad), &expected);
-    // In f64 the same numbers are good.
+    // In f64 the same numbers are valid.
     Sgd::new(1e39).unwrap().step(&mut array![1.0_f64], &array![0.0]).unwrap();
 }
 
@@ -218,7 +218,7 @@ fn a_rate_can_be_changed_between_steps_and_a_bad_one_is_refused() {
     }
 }
 
-/// A subnormal number would slow every step from then on; so large a rate shows it.
+/// A subnormal number would slow every later step. The large learning rate makes it visible.
 #[test]
 fn a_moment_that_fades_ends_in_zero_and_not_in_subnormal_numbers() {
     let (small, zero) = (array![3e-38_f32], array![0.0_f32]);
@@ -243,7 +243,7 @@ fn random(len: usize, seed: u64) -> Array1<f32> {
     Array1::from_shape_simple_fn(len, || rng.random_range(-1.0..1.0))
 }
 
-/// Three steps of `step`, of `theta` down `grad`.
+/// Returns `theta` after three steps of `step` with the gradient `grad`.
 fn stepped(
     theta: &Array1<f32>,
     grad: &Array1<f32>,
@@ -313,7 +313,7 @@ fn clipping_scales_all_arrays_by_one_factor_and_only_above_the_bound() {
     assert_eq!(clip_global_norm(&mut grad, 1.0).unwrap(), 5.0);
     let factor = 1.0 / (5.0 + 1e-6);
     assert_eq!(grad, (array![3.0 * factor], array![0.0, 4.0 * factor]));
-    // Squares that overflow and squares that vanish.
+    // Squares that overflow, and squares that underflow.
     let mut large: Array1<f64> = array![1e200, 0.0];
     assert_eq!(clip_global_norm(&mut large, 1.0).unwrap(), 1e200);
     assert!((large[0] - 1.0).abs() < 1e-12);
@@ -343,7 +343,7 @@ fn a_norm_beyond_f64_is_an_error_and_leaves_the_gradient_as_it_was() {
     let message = clip_global_norm(&mut grad, 1.0).unwrap_err().to_string();
     assert_eq!(message, "norm: expected finite values, got inf at flat index 0");
     assert_eq!(grad, start);
-    // Within the range by a hair.
+    // Just within the range.
     let mut grad = array![f64::MAX / 2.0, f64::MAX / 2.0];
     assert_eq!(clip_global_norm(&mut grad, 1.0).unwrap(), f64::MAX / 2.0 * 2_f64.sqrt());
     assert!((grad[0] - 0.5_f64.sqrt()).abs() < 1e-12, "{grad}");
@@ -364,7 +364,7 @@ fn the_norm_of_any_length_and_magnitude_is_that_of_the_definition() {
             assert!(error < 1e-6, "{len} values of 1e{exponent}: {norm}, not {exact}");
         }
     }
-    // Small beside large, and many alike, whose roundings all go one way.
+    // Small values beside a large one, and many equal values whose rounding errors have the same sign.
     let mut grad = Array1::from_elem(1 << 20, 1e-3_f32);
     grad[5] = 1e30;
     assert_eq!(clip_global_norm(&mut grad.clone(), 1e38).unwrap(), f64::from(1e30_f32));

@@ -1,4 +1,4 @@
-//! What stands behind features that are off by default: arrays of NumPy's and curves.
+//! Tests of features that are off by default: NumPy arrays and curves.
 
 use std::path::PathBuf;
 
@@ -29,7 +29,7 @@ impl Drop for File {
     }
 }
 
-/// An array of the format's version 1.0.
+/// Returns the bytes of an array in version 1.0 of the format.
 fn npy(descriptor: &str, shape: &str, values: &[u8]) -> Vec<u8> {
     let header = format!("{{'descr': '{descriptor}', 'fortran_order': False, 'shape': {shape}, }}");
     let length = (10 + header.len() + 1).next_multiple_of(64) - 10;

@@ -1,11 +1,11 @@
-//! Vocabularies, scaling, windows, data sets, splits and tables: what they keep and what they refuse.
+//! Tests of vocabularies, scaling, windows, data sets, splits and tables: results and errors.
 
 use ndarray::{Array1, Array2, array};
 use proptest::prelude::*;
 use recurrent::data::{Dataset, Scaler, Source, Table, Texts, Unit, Vocabulary, Windows, split};
 use recurrent::{Error, Result};
 
-/// The values of row t and column j: unlike any other's.
+/// Returns values that are all different.
 fn numbered(rows: usize, columns: usize) -> Array2<f64> {
     Array2::from_shape_fn((rows, columns), |(t, j)| (t * columns + j) as f64)
 }
@@ -39,7 +39,7 @@ proptest! {
                 prop_assert!(told.iter().all(|&row| (row < boundary) == is_train));
             }
         }
-        // The next window would no longer fit.
+        // The next window would not fit.
         let last = train.start(train.len() - 1);
         prop_assert!(last + stride + length + horizon > train.series().nrows());
     }
@@ -281,7 +281,7 @@ fn a_quote_that_would_join_rows_is_refused_at_the_line_where_it_begins() {
         says("text,mood\na,1\n\"Good,1\n\"Bad,0\n"),
         format!(r#"line 3: expected a delimiter after the closing quote, {or}, got "\"Good,1""#)
     );
-    // Line breaks within quotes count; what is closed is no mistake.
+    // Line breaks within quotes are counted as lines. Closed quotes are not an error.
     assert_eq!(
         says("\u{feff}\"text\",mood\r\n\"a\r\nb\",1\r\nc,\"d\r\n"),
         format!(r#"line 4: expected a closing quote, {or}, got "\"d""#)

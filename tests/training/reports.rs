@@ -1,4 +1,4 @@
-//! What a training reports beside the weights, and the hook on its gradients.
+//! Tests of the reports of a training run, and of the hook on its gradients.
 
 use std::ops::ControlFlow;
 
@@ -129,7 +129,7 @@ fn predictions_over_a_source_come_in_the_order_of_the_samples() {
     assert!(predict(&data, 0, outputs).is_err());
 }
 
-/// The same net with both kinds of metrics twice.
+/// A model that reports each metric of [`Net`] twice.
 #[derive(Clone, Debug)]
 struct Twice(Net<f64>);
 

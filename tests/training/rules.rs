@@ -1,4 +1,4 @@
-//! The optimisers' rules over twenty steps, against PyTorch in f64.
+//! Tests of the rules of optimisers over twenty steps, against PyTorch in f64.
 
 use ndarray::{Array2, Array3, IxDyn, ShapeBuilder, array};
 use recurrent::Result;
@@ -10,7 +10,7 @@ use crate::common::fixture::Fixture;
 
 type Rule = Box<dyn Optimizer<Array2<f64>>>;
 
-/// A tensor of the fixture, as a matrix per step.
+/// Returns a tensor of the fixture, with a matrix for each step.
 fn fixture(name: &str) -> Array3<f64> {
     let values: Vec<f64> = Fixture::open("rules").get::<IxDyn>(name).into_iter().collect();
     Array3::from_shape_vec((values.len() / 35, 5, 7), values).unwrap()

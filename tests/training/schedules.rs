@@ -1,4 +1,4 @@
-//! Learning rates over time, and averages of weights, as PyTorch has them; and their states.
+//! Tests of learning-rate schedules and averages of weights against PyTorch, and of their saved states.
 
 use ndarray::{Array2, Array3, IxDyn};
 use recurrent::Result;
@@ -113,7 +113,7 @@ fn a_moving_average_agrees_with_pytorch_and_refuses_other_shapes() {
     assert_eq!(ema.average(), Some(&before));
 }
 
-/// Five steps, then five more from the state; against ten without a break.
+/// Compares five steps and five more from the saved state with ten steps without a break.
 fn goes_on(make: &dyn Fn() -> Box<dyn Optimizer<Array2<f64>>>) {
     let grad = |theta: &Array2<f64>| theta.mapv(|value| value.powi(3) + 0.1);
     let steps = |optimizer: &mut dyn Optimizer<Array2<f64>>, theta: &mut Array2<f64>| {

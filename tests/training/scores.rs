@@ -1,4 +1,4 @@
-//! Metrics worked by hand, and sampling: what it may take and how often.
+//! Tests of metrics, worked out by hand, and of sampling: the allowed tokens and their frequencies.
 
 use ndarray::{Array1, array};
 use proptest::prelude::*;
@@ -11,7 +11,7 @@ use recurrent::train::metrics::{
     ClassificationMetrics, Perplexity, RegressionMetrics, seasonal_error,
 };
 
-/// Six answers of three classes; said: 0 0 1 1 2 0, true: 0 1 1 2 2 2.
+/// Returns the metrics of six predictions of three classes: predicted 0 0 1 1 2 0, true 0 1 1 2 2 2.
 fn classified() -> ClassificationMetrics {
     let mut score = ClassificationMetrics::default();
     for (said, is) in [(0, 0), (0, 1), (1, 1), (1, 2), (2, 2), (0, 2)] {
@@ -26,7 +26,7 @@ fn classification_figures_are_those_worked_by_hand() {
     let score = classified();
     assert_eq!(score.confusion(), array![[1, 0, 0], [1, 1, 0], [1, 1, 1]]);
     assert_eq!((score.count(), score.accuracy(), score.top_k(3)), (6, 0.5, 1.0));
-    // The second choice is the lowest other class: right for (0, 1) alone.
+    // The second choice is the lowest of the other classes. It is right for (0, 1) alone.
     assert_eq!(score.top_k(2), 4.0 / 6.0);
     let of = |class| {
         let prf = score.class(class);
@@ -152,7 +152,7 @@ fn scores_refuse_what_does_not_fit() {
     assert!(seasonal_error(&[1.0, 2.0], 2).is_err() && seasonal_error(&[1.0, 2.0], 0).is_err());
 }
 
-/// How often each of the tokens is taken of 20,000 times.
+/// Returns the share of each token in 20,000 draws.
 fn shares(sampling: &Sampling, logits: &Array1<f64>) -> Vec<f64> {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     let mut counts = vec![0.0; logits.len()];

@@ -1,5 +1,5 @@
-//! The training loop: it learns, stops, guards and resumes, and a run that was killed ends as one
-//! that was not, bit for bit.
+//! Tests of the training loop: it learns, stops, rejects bad values and resumes. A run that was killed and
+//! resumed ends as one that was not, bit for bit.
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -20,7 +20,7 @@ use recurrent::{Arrays, Error, Float, Lstm, Result, Sequences, arrays};
 
 use crate::common::bits::bits;
 
-/// Says whether the first value of a sequence was positive.
+/// A model that predicts whether the first value of a sequence is positive.
 #[derive(Clone, Debug)]
 pub(crate) struct Net<T: Float> {
     pub(crate) lstm: Lstm<T>,
@@ -132,7 +132,7 @@ pub(crate) fn net() -> Net<f64> {
 
 pub(crate) type Training<'a> = Trainer<'a, Net<f64>>;
 
-/// Every setting that carries state from step to step.
+/// Returns a trainer with every setting that carries state from step to step.
 pub(crate) fn trainer<'a>(epochs: usize) -> Training<'a> {
     Trainer::new(Adam::new(0.02).unwrap())
         .epochs(epochs)
@@ -146,7 +146,7 @@ pub(crate) fn trainer<'a>(epochs: usize) -> Training<'a> {
         .schedule(ReduceOnPlateau::default())
 }
 
-/// A folder of its own, gone with its owner.
+/// A temporary folder, removed when it is dropped.
 pub(crate) struct Folder(pub(crate) PathBuf);
 
 impl Folder {
@@ -279,7 +279,7 @@ fn optimisers_and_schedules_of_other_options_say_so() {
 #[test]
 fn early_stopping_ends_in_time_with_the_best_weights() {
     let (train, mut valid, mut model) = (Samples::new(60, 1), Samples::new(20, 2), net());
-    // What is learned is wrong here: the validation loss only rises.
+    // The targets contradict those of validation, so the validation loss only rises.
     valid.y.iter_mut().for_each(|y| *y = 1 - *y);
     let history = Trainer::new(Sgd::new(0.5).unwrap())
         .epochs(30)
@@ -295,7 +295,7 @@ fn early_stopping_ends_in_time_with_the_best_weights() {
     assert_eq!(bits(&model), bits(&again));
 }
 
-/// A source that goes bad at one sample.
+/// A source with an invalid value in one sample.
 struct Poisoned(Samples, f64);
 
 impl Source<Batch> for Poisoned {
@@ -331,7 +331,7 @@ fn a_loss_that_is_not_finite_stops_before_the_step_and_names_epoch_and_step() {
     assert_eq!((epoch, step), (0, seen.len()));
     assert!(matches!(*source, Error::NonFinite { .. }), "{source}");
     assert!(model.check_finite().is_ok());
-    // The last good checkpoint is the model as it was before the step.
+    // The last valid checkpoint is the model before the failed step.
     let mut saved = net();
     recurrent::io::Reader::open(&path).unwrap().arrays("model.", &mut saved).unwrap();
     assert_eq!(bits(&saved), bits(&model));
@@ -360,7 +360,7 @@ fn long_training<'a>(prepare: impl FnOnce(Training<'a>) -> Training<'a>) -> (Net
     (model, history)
 }
 
-/// What the next test starts and kills; by itself it does nothing.
+/// Runs the process that the next test starts and kills. On its own it does nothing.
 #[test]
 fn child_of_the_test_that_kills() {
     let Some(folder) = env::var_os("RECURRENT_KILLED_TRAINING").map(PathBuf::from) else { return };
@@ -372,7 +372,7 @@ fn child_of_the_test_that_kills() {
             if steps == last {
                 fs::write(folder.join("kill"), "").unwrap();
             }
-            // It goes on for a while, to be killed anywhere, but never so far as to end first.
+            // The run makes a few more steps, to be killed at any of them, but does not end before.
             if steps > last + 3 {
                 loop {
                     thread::park();
@@ -418,7 +418,7 @@ fn a_training_killed_at_many_random_moments_ends_bit_equal() {
 
 #[test]
 fn figures_that_are_no_numbers_survive_a_checkpoint() {
-    // A validation set of no samples has figures of nothing.
+    // The metrics of an empty validation set are undefined.
     let (train, valid) = (Samples::new(20, 1), Samples::new(0, 2));
     let folder = Folder::new("nan");
     let path = folder.0.join("run.safetensors");
