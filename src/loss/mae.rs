@@ -1,7 +1,7 @@
 //! The absolute error.
 //!
 //! ```text
-//! L = mean |p − y|        ∂L/∂p = sign(p − y) / count, and 0 where they are equal
+//! L = mean |p − y|        ∂L/∂p = sign(p − y) / count, with sign(0) = 0
 //! ```
 //!
 //! As `torch.nn.L1Loss`.
