@@ -97,6 +97,9 @@ fn main() -> Result<()> {
     let mut empty = row("clock only", &clock(count));
     empty[6] = String::new();
     rows.push(empty);
-    print_table(&["step", "median", "p99", "p99.9", "max", "p99.9 / median", "required ≤ 2"], &rows);
+    print_table(
+        &["step", "median", "p99", "p99.9", "max", "p99.9 / median", "required ≤ 2"],
+        &rows,
+    );
     Ok(())
 }

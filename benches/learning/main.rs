@@ -176,7 +176,7 @@ fn run<C: Cell<Elem = f32>>(job: Job, data: &Data) -> Result<Outcome> {
 fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     // `cargo bench` itself adds `--bench`.
     let Some(folder) = std::env::args().skip(1).find(|argument| argument != "--bench") else {
-        println!("learning: expected the folder of jobs that benches/learning/run.py makes, got none");
+        println!("learning: expected the folder that benches/learning/run.py makes, got none");
         return Ok(());
     };
     let folder = PathBuf::from(folder);

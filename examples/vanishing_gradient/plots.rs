@@ -71,7 +71,8 @@ pub(crate) fn gates(
     let mean = |unit: usize| forget.slice(s![.., 0, unit]).sum();
     let mut order: Vec<usize> = (0..forget.dim().2).collect();
     order.sort_by(|&a, &b| mean(a).total_cmp(&mean(b)));
-    let titles = ["Forget gate f (dark: keeps the cell)", "Input gate i (dark: writes to the cell)"];
+    let titles =
+        ["Forget gate f (dark: keeps the cell)", "Input gate i (dark: writes to the cell)"];
     for ((panel, title), gate) in panels.iter().zip(titles).zip([forget, input]) {
         let gate = gate.slice(s![.., 0, ..]);
         let units = gate.ncols();

@@ -11,8 +11,8 @@ use crate::layer::steps::check;
 use crate::sequence::{Recurrent, Tape};
 use crate::sequences::Sequences;
 
-/// Returns the output [time, batch, output] at each step. The [methods](Recurrent) of the same names
-/// also take an initial state and return the final state.
+/// The output is [time, batch, output], with one row for each step. The [methods](Recurrent) of the same
+/// names also take an initial state and return the final state.
 impl<T: Float, C: Cell<Elem = T>> Layer<Sequences<T>> for Recurrent<C> {
     type Output = Sequences<T>;
     /// The tape, and the empty gradient of token input, which also carries the lengths.

@@ -61,7 +61,7 @@ use crate::error::Result;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a layer for inputs of type `{X}`",
     label = "`Layer<{X}>` is not implemented for `{Self}`",
-    note = "recurrent layers, convolutions, embeddings and pooling take `Sequences`; `Linear`, `LayerNorm`, `Dropout` and `Activation` take `Sequences` and arrays of rows; all parts of a composition have one element type; of `backward`, name the type of the gradient: `let d_x: Array2<f32> = …`"
+    note = "recurrent layers, convolutions, embeddings and pooling take `Sequences`; `Linear`, `LayerNorm`, `Dropout` and `Activation` take `Sequences` and arrays of rows; all parts of a composition have one element type; annotate the gradient that `backward` returns: `let d_x: Array2<f32> = …`"
 )]
 pub trait Layer<X>: Arrays {
     /// The type of y.

@@ -5,7 +5,7 @@
 //! ∂L/∂p = e / count where |e| ≤ δ, else δ·sign(e) / count
 //! ```
 //!
-//! Source: Huber, *Robust Estimation of a Location Parameter*, 1964; as `torch.nn.HuberLoss`.
+//! This is `torch.nn.HuberLoss`. Source: Huber, *Robust Estimation of a Location Parameter*, 1964.
 
 use serde::{Deserialize, Serialize};
 

@@ -4,7 +4,7 @@
 //! L = mean |p − y|        ∂L/∂p = sign(p − y) / count, with sign(0) = 0
 //! ```
 //!
-//! As `torch.nn.L1Loss`.
+//! This is `torch.nn.L1Loss`.
 
 use serde::{Deserialize, Serialize};
 

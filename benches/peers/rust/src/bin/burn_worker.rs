@@ -17,7 +17,7 @@ enum Layer {
 }
 
 impl Layer {
-    /// The gates in PyTorch's order.
+    /// Returns the gates in PyTorch's order.
     fn gates(&self) -> Vec<&GateController> {
         match self {
             Layer::Lstm(l) => vec![
