@@ -23,7 +23,7 @@ use crate::sequences::Sequences;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Padding {
     /// The window is centred on the step, as in PyTorch's `padding="same"`. If it cannot be centred,
-    /// it has one more step after than before.
+    /// it extends one step further after the step than before it.
     #[default]
     Same,
     /// The window ends at the step, so y_t does not depend on later steps.

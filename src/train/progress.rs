@@ -84,7 +84,7 @@ impl Progress {
         }
     }
 
-    /// Prints a line about epoch `done`, counted from 1, unless there is a bar or fewer lines suffice.
+    /// Prints a line about epoch `done`, counted from 1, if there is no bar and the limit of lines allows.
     fn line(&mut self, done: usize, loss: f64) {
         let Self { bar, begun, epochs, first, last, pending } = self;
         *pending = format!("epoch {done} of {epochs}: loss {loss:.4}{last}");
