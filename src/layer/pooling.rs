@@ -194,7 +194,7 @@ pub(crate) struct Running<T> {
     weight: Vec<T>,
     /// For each sequence the largest score s of attention.
     most: Vec<T>,
-    /// Whether the result is the sum over the weight.
+    /// Whether the result is the sum divided by the weight.
     divides: bool,
 }
 
