@@ -1,4 +1,4 @@
-//! Activations over a slice that stays in the first-level cache, in nanoseconds per value.
+//! Activations of a slice that fits the first-level cache, in nanoseconds per value.
 #![allow(missing_docs)]
 
 #[path = "support/measure.rs"]
@@ -17,7 +17,7 @@ use recurrent::tensor::reduce::softmax;
 
 const LEN: usize = 1024;
 
-/// Measures one function, on fresh values each time; the copy is part of the figure.
+/// Measures a function on a fresh copy of the values. The time includes the copy.
 macro_rules! slice {
     ($group:expr, $name:expr, $values:expr, $function:ident) => {{
         let (level, mut scratch) = (Level::new(), $values.clone());
@@ -26,7 +26,7 @@ macro_rules! slice {
             $function(level, &mut scratch);
         });
         if seconds.is_finite() {
-            println!("{}: best {:.3} ns a value\n", $name, seconds * 1e9 / LEN as f64);
+            println!("{}: best {:.3} ns per value\n", $name, seconds * 1e9 / LEN as f64);
         }
     }};
 }

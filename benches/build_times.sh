@@ -1,31 +1,31 @@
 #!/usr/bin/env bash
-# What a user pays to build a small program that trains an LSTM: the crates of the build, and the
-# seconds of CPU (user and system, cargo and all that it starts) and of the clock, from an empty
-# target folder and again after a touch of main.rs. Release profile, 2 jobs, downloads apart.
+# Measures the build of a small program that trains an LSTM: the number of crates, and the CPU seconds
+# (user and system, of cargo and its child processes) and wall seconds, from an empty target folder and
+# again after a touch of main.rs. Release profile, 2 jobs, without downloads.
 #
-#   benches/build_times.sh [recurrent] [candle-nn] [burn]     all three where none is named
+#   benches/build_times.sh [recurrent] [candle-nn] [burn]     by default all three
 #   benches/build_times.sh commands     the README's two commands, in a clone of the last commit
 #
-# Ours is the README's first program with the README's manifest and this checkout as it stands; the
-# others are benches/build_times/candle.rs and burn.rs.
+# Ours is the README's first program, with the README's manifest and this working tree. The others are
+# benches/build_times/candle.rs and burn.rs.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-most_crates=48 most_empty=90 most_again=8 most_example=150 most_test=500 # asked of ours, in CPU seconds
+most_crates=48 most_empty=90 most_again=8 most_example=150 most_test=500 # bounds for ours, in CPU seconds
 
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 export CARGO_TARGET_DIR="$folder/target" CARGO_BUILD_JOBS=2 CARGO_TERM_COLOR=never LC_ALL=C
-export CARGO_INCREMENTAL=0 # also where a manifest asks for it: every build does all of its work
-unset RUSTFLAGS RUSTC_WRAPPER # the compiler as it comes, and no cache of its results
+export CARGO_INCREMENTAL=0 # so that every build does all of its work
+unset RUSTFLAGS RUSTC_WRAPPER # the default compiler, without a cache
 
 die() { echo "$1" >&2; exit 1; }
 
-# The first block of the README in the language $1.
+# Prints the first block of the README in the language $1.
 block() {
     awk -v fence="\`\`\`$1" 'on && /^```/ { exit } on; index($0, fence) == 1 { on = 1 }' "$root/README.md"
 }
 
-# Runs a command and prints its CPU seconds and its wall seconds, or the end of its output if it fails.
+# Runs a command and prints its CPU seconds and wall seconds, or the end of its output if it fails.
 measure() {
     local TIMEFORMAT='%U %S %R'
     if ! { time "$@" </dev/null >"$folder/log" 2>&1; } 2>"$folder/time"; then
@@ -35,7 +35,7 @@ measure() {
     awk '{ printf "%.1f %.1f\n", $1 + $2, $3 }' "$folder/time"
 }
 
-# Takes pairs of a value and the most that is asked.
+# Prints the verdict for pairs of a value and its bound.
 verdict() {
     awk 'BEGIN {
         for (i = 1; i < ARGC; i += 2) if (ARGV[i] + 0 > ARGV[i + 1] + 0) missed = 1
@@ -43,7 +43,7 @@ verdict() {
     }' "$@"
 }
 
-# Makes the program that uses the crate $1. Versions are those of benches/peers/rust/Cargo.toml.
+# Writes the program that uses the crate $1. Versions are those of benches/peers/rust/Cargo.toml.
 project() {
     mkdir -p "$folder/$1/src"
     cd "$folder/$1"
@@ -91,7 +91,7 @@ commands() {
     cd "$folder/clone"
     cargo fetch --quiet
     local command most timing cpu wall
-    echo "| command, from an empty target folder | CPU, s | wall, s | asked of CPU | |"
+    echo "| command, from an empty target folder | CPU, s | wall, s | required CPU | |"
     echo "|---|---:|---:|---:|---|"
     while read -r most command; do
         rm -rf "$CARGO_TARGET_DIR"
@@ -103,7 +103,7 @@ commands() {
 
 printf '%s, %s cores\n\n' "$(rustc --version)" "$(nproc)"
 if [ "${1-}" = commands ]; then commands; exit; fi
-asked="asked ≤ $most_crates crates, $most_empty and $most_again CPU s"
+asked="required ≤ $most_crates crates, $most_empty and $most_again CPU s"
 echo "| crate | version | crates | empty, CPU s | rebuild, CPU s | empty, wall s | rebuild, wall s | $asked |"
 echo "|---|---:|---:|---:|---:|---:|---:|---|"
 if [ $# = 0 ]; then set -- recurrent candle-nn burn; fi

@@ -1,6 +1,6 @@
-//! Each cell over whole sequences, forward alone and forward with backward, in GF/s beside the
-//! machine's peak. One layer, one direction, one thread unless `RAYON_NUM_THREADS` says otherwise. At
-//! the end, the time of each cell per multiply-add over the LSTM's, at batches of 32 and more.
+//! Each cell over whole sequences, in inference and in training, in GF/s beside the FMA peak of the
+//! machine. One layer, one direction, and one thread unless `RAYON_NUM_THREADS` is set. The last table
+//! is the time of each cell per multiply-add relative to the LSTM, at batches of 32 and more.
 #![allow(missing_docs)]
 
 #[path = "support/measure.rs"]
@@ -24,7 +24,7 @@ use recurrent::cell::{
 use recurrent::memory::Reserve;
 use recurrent::{Arrays, Float, Recurrent, Sequences};
 
-/// Time, batch, input, hidden.
+/// The sizes time, batch, input and hidden.
 const SIZES: &[(usize, usize, usize, usize)] = &[
     (100, 1, 32, 32),
     (100, 1, 64, 128),
@@ -35,10 +35,10 @@ const SIZES: &[(usize, usize, usize, usize)] = &[
     (28, 128, 28, 128),
 ];
 
-/// Seconds per multiply-add of a cell, by size and direction of the pass.
+/// The seconds per multiply-add of a cell, by size and kind of pass.
 type Costs = Vec<(String, f64)>;
 
-/// Measures one cell at all sizes; `options` are those for a hidden size.
+/// Measures a cell at all sizes. `options` returns the cell options for a hidden size.
 fn cell<T: Float, C: Cell<Elem = T>>(
     criterion: &mut Criterion,
     name: &str,
@@ -112,7 +112,7 @@ fn all<T: Float>(criterion: &mut Criterion) {
             }),
         ),
     ];
-    println!("time per multiply-add over the LSTM's, {}", T::NAME);
+    println!("time per multiply-add relative to the LSTM, {}", T::NAME);
     for (name, costs) in others {
         for ((size, cost), (_, of_lstm)) in costs.iter().zip(&lstm) {
             println!("{name}, {size}: {:.2}", cost / of_lstm);

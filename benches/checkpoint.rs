@@ -1,5 +1,5 @@
-//! Training on long sequences with every step stored and with checkpoints: the time of forward and
-//! backward together, and the bytes that the tape holds between them. One thread.
+//! Training on long sequences with every step stored and with recomputed steps: the time of forward
+//! and backward together, and the size of the tape between them. One thread.
 #![allow(missing_docs)]
 
 use std::time::Instant;
@@ -17,7 +17,7 @@ const REPETITIONS: usize = 9;
 
 fn main() -> Result<()> {
     if rayon::ThreadPoolBuilder::new().num_threads(1).build_global().is_err() {
-        println!("the thread pool stands already");
+        println!("the global thread pool already exists");
     }
     for (batch, input, hidden) in SIZES {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
@@ -28,7 +28,7 @@ fn main() -> Result<()> {
         };
         let (x, d_output) = (Sequences::full(values(input))?, values(hidden));
         println!("2-layer LSTM, T {TIME}, B {batch}, I {input}, H {hidden}\n");
-        println!("| checkpoint | best time | × stored | tape | of stored |\n|---|---|---|---|---|");
+        println!("| recompute | best time | × stored | tape | of stored |\n|---|---|---|---|---|");
         let mut stored = None;
         for checkpoint in CHECKPOINTS {
             let (mut best, mut bytes) = (f64::INFINITY, 0);

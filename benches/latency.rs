@@ -1,9 +1,9 @@
-//! How long a streaming step takes, and how much longer the slowest do: the distribution over a
-//! million steps of one sequence, on a core of its own.
+//! The distribution of the time of a streaming step, over a million steps of one sequence on a pinned
+//! core.
 //!
 //!     cargo bench --bench latency [-- --steps N]
 //!
-//! Asked: the 99.9th percentile at most twice the median.
+//! Requirement: the 99.9th percentile is at most twice the median.
 #![allow(missing_docs)]
 
 #[path = "support/table.rs"]
@@ -20,19 +20,19 @@ use recurrent::{Recurrent, Result};
 use table::print_table;
 
 const STEPS: usize = 1_000_000;
-/// Steps before the first that counts.
+/// The number of steps before the first measured one.
 const WARM_UP: usize = 20_000;
-/// Rows of input that the steps walk over in a circle.
+/// The number of input rows, which the steps use in turn.
 const ROWS: usize = 16;
 const ASKED: f64 = 2.0;
 
-/// The nanoseconds of each step, sorted.
+/// Returns the nanoseconds of each step, sorted.
 fn steps<C: Cell<Elem = f32>>(hidden: usize, count: usize) -> Result<Vec<u64>> {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     let network = Recurrent::<C>::builder(hidden, hidden).build(&mut rng)?;
     let x = Array3::from_shape_simple_fn((ROWS, 1, hidden), || rng.random_range(-1.0..1.0));
     let mut stream = network.stream(1)?;
-    // Written before the clock runs, so that no page of it is touched first while it does.
+    // Filled before the measurement, so that no page fault is part of it.
     let mut times = vec![u64::MAX; count];
     for t in 0..WARM_UP {
         black_box(stream.step(x.index_axis(Axis(0), t % ROWS))?);
@@ -47,7 +47,8 @@ fn steps<C: Cell<Elem = f32>>(hidden: usize, count: usize) -> Result<Vec<u64>> {
     Ok(times)
 }
 
-/// What two readings of the clock with nothing between them take: within every step's time.
+/// Returns the nanoseconds between two consecutive readings of the clock, sorted. Every step's time
+/// includes as much.
 fn clock(count: usize) -> Vec<u64> {
     let mut times = vec![u64::MAX; count];
     for time in &mut times {
@@ -57,7 +58,7 @@ fn clock(count: usize) -> Vec<u64> {
     times
 }
 
-/// The median, percentiles and the largest, in microseconds, and what is asked of them.
+/// Returns a row of the table: median, percentiles and maximum in microseconds, and the verdict.
 fn row(name: &str, times: &[u64]) -> Vec<String> {
     let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize] as f64 * 1e-3;
     let values = [0.5, 0.99, 0.999, 1.0].map(at);
@@ -69,12 +70,12 @@ fn row(name: &str, times: &[u64]) -> Vec<String> {
     cells
 }
 
-/// Keeps this thread on one core, the last it may use: the first serves most interrupts.
+/// Pins this thread to the last available core, as the first one serves most interrupts.
 fn pin() {
     let core = core_affinity::get_core_ids().and_then(|cores| cores.last().copied());
     match core {
         Some(core) if core_affinity::set_for_current(core) => println!("on core {}\n", core.id),
-        _ => println!("not pinned: the system does not allow it\n"),
+        _ => println!("not pinned to a core: the system does not allow it\n"),
     }
 }
 
@@ -93,9 +94,12 @@ fn main() -> Result<()> {
         rows.push(row(&format!("LSTM, H {hidden}"), &steps::<LstmCell<f32>>(hidden, count)?));
     }
     rows.push(row("GRU, H 128", &steps::<GruCell<f32>>(128, count)?));
-    let mut empty = row("the clock alone", &clock(count));
+    let mut empty = row("clock only", &clock(count));
     empty[6] = String::new();
     rows.push(empty);
-    print_table(&["step", "median", "p99", "p99.9", "max", "p99.9 / median", "asked ≤ 2"], &rows);
+    print_table(
+        &["step", "median", "p99", "p99.9", "max", "p99.9 / median", "required ≤ 2"],
+        &rows,
+    );
     Ok(())
 }

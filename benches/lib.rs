@@ -1,1 +1,1 @@
-//! The benchmarks of `recurrent`: see the files beside this one.
+//! The package of the benchmarks of `recurrent`, which are in the other files of this folder.

@@ -1,4 +1,4 @@
-//! Products at the shapes of recurrent networks, in GF/s beside the machine's peak.
+//! Matrix products at the shapes of recurrent networks, in GF/s beside the FMA peak of the machine.
 #![allow(missing_docs)]
 
 #[path = "support/measure.rs"]
@@ -20,7 +20,7 @@ use recurrent::tensor::{
     Accumulate, Level, Packed, RowRefs, Rows, RowsMut, add_outer_products, product,
 };
 
-/// Batch, width of the state, rows of the weight.
+/// The batch, the width of the state, and the rows of the weight.
 const STEPS: &[(usize, usize, usize)] = &[
     (1, 32, 128),
     (1, 128, 512),
@@ -33,7 +33,7 @@ const STEPS: &[(usize, usize, usize)] = &[
     (128, 128, 512),
 ];
 
-/// Time × batch, rows and columns of the weight.
+/// Time × batch, and the rows and columns of the weight.
 const GRADIENTS: &[(usize, usize, usize)] =
     &[(100, 128, 32), (100, 512, 128), (3200, 256, 64), (3200, 1024, 256), (3200, 2048, 512)];
 

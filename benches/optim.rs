@@ -1,6 +1,6 @@
-//! Optimiser steps, clipping and cross entropy, in GB/s beside a memory copy measured in the same
-//! run; bytes count once for each array that a call must read or write. The head of a character
-//! model in GF/s beside the machine's peak.
+//! Optimiser steps, clipping and cross entropy, in GB/s beside a memory copy in the same run. Each
+//! array that a call reads or writes counts once. The head of a character model is measured in GF/s
+//! beside the FMA peak of the machine.
 #![allow(missing_docs)]
 
 #[path = "support/measure.rs"]
@@ -25,16 +25,17 @@ use recurrent::loss::{CrossEntropy, Loss};
 use recurrent::optim::{Adam, AdamW, Sgd, clip_global_norm};
 use recurrent::{Arrays, Result};
 
-/// Side of the square of parameters: 4 million, more than a second-level cache holds.
+/// The side of a square array of parameters, 4 million values, which exceeds the second-level cache.
 const SIDE: usize = 2048;
-/// Rows of logits, and the sizes of the vocabulary.
+/// The number of rows of logits.
 const ROWS: usize = 2048;
+/// The numbers of classes.
 const CLASSES: [usize; 2] = [65, 10_000];
 /// The head of a character model: rows, hidden, classes.
 const HEAD: (usize, usize, usize) = (64 * 32, 256, 65);
 
 type Group<'a> = BenchmarkGroup<'a, WallTime>;
-/// A step of parameters down a gradient.
+/// An optimiser step of parameters with a gradient.
 type Step<'a> = dyn FnMut(&mut Array2<f32>, &Array2<f32>) -> Result<()> + 'a;
 
 fn random(shape: (usize, usize), seed: u64) -> Array2<f32> {
@@ -42,7 +43,8 @@ fn random(shape: (usize, usize), seed: u64) -> Array2<f32> {
     Array2::from_shape_simple_fn(shape, || rng.random_range(-1.0..1.0))
 }
 
-/// The GB/s of `call`, which moves `bytes`; printed beside the rate of a copy, or as that.
+/// Measures `call`, which moves `bytes`, and prints its rate beside that of a `copy`. Returns the rate in
+/// GB/s. Without `copy` the call itself is the copy.
 fn bandwidth(
     group: &mut Group<'_>,
     name: &str,
@@ -51,7 +53,7 @@ fn bandwidth(
     call: impl FnMut(),
 ) -> Option<f64> {
     let seconds = measure(group, name, bytes as u64, call);
-    // Not measured where the command line's filter leaves this one out.
+    // Infinite if the command line's filter excludes this benchmark.
     seconds.is_finite().then(|| {
         let rate = bytes as f64 / seconds * 1e-9;
         let share = 100.0 * rate / copy.unwrap_or(rate);

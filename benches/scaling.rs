@@ -1,10 +1,11 @@
-//! How the time of an LSTM grows with its sizes, for inference and training, on 1 and 2 threads:
-//! tables, checks, and plots.
+//! The time of an LSTM against each of its sizes, for inference and training, on 1 and 2 threads, as
+//! tables, checks and plots.
 //!
 //!     cargo bench --bench scaling [-- --quick]
 //!
-//! Writes `benches/plots/{hidden,batch,time}.svg`, except with `--quick`. Asked: an odd size costs
-//! at most 15 % more per unit of work than the multiple of 8 beside it, and the time is linear in T.
+//! Writes `benches/plots/{hidden,batch,time}.svg`, except with `--quick`. Requirements: an odd size
+//! takes at most 15 % more time per multiply-add than the neighbouring multiple of 8, and the time is
+//! linear in T.
 #![allow(missing_docs)]
 
 #[path = "support/plot.rs"]
@@ -24,18 +25,18 @@ use work::Work;
 
 const ODD: f64 = 1.15;
 const LINEAR: f64 = 1.15;
-/// A size at a multiple of 8, and the odd ones beside it.
+/// Multiples of 8, each with the neighbouring odd sizes.
 const NEIGHBOURS: [(usize, &[usize]); 2] = [(128, &[127, 129]), (256, &[255, 257])];
-/// The time from which on the cost of a step must not grow.
+/// The sequence length from which on the time per step must not grow.
 const LONG: usize = 100;
 
-/// One size that varies while the others stay.
+/// A range of values of one size, with the other sizes fixed.
 struct Sweep {
     name: &'static str,
     symbol: &'static str,
-    /// Time, batch, input and hidden size.
+    /// The sizes time, batch, input and hidden.
     shape: [usize; 4],
-    /// Which of these varies.
+    /// The index of the size that varies.
     axis: usize,
     values: &'static [usize],
 }
@@ -79,12 +80,12 @@ impl Sweep {
     }
 }
 
-/// Multiply-adds of a call of inference.
+/// Returns the number of multiply-adds of an inference call.
 fn work_of([time, batch, input, hidden]: [usize; 4]) -> f64 {
     (time * batch * 4 * hidden * (input + hidden)) as f64
 }
 
-/// The best seconds of the calls that fit into `budget`, three at least, after one to warm up.
+/// Returns the least seconds of the calls that fit into `budget`, at least three, after a warm-up call.
 fn best(shape: [usize; 4], train: bool, budget: Duration) -> recurrent::Result<f64> {
     let work = Work::<LstmCell<f32>>::new(shape)?;
     let (mut best, mut calls) = (f64::INFINITY, 0);
@@ -97,7 +98,7 @@ fn best(shape: [usize; 4], train: bool, budget: Duration) -> recurrent::Result<f
     Ok(best)
 }
 
-/// Each value's seconds a call.
+/// Measures the seconds of a call at each value of the sweep.
 fn measure(
     sweep: &Sweep,
     train: bool,
@@ -122,7 +123,7 @@ fn verdict(ratio: f64, most: f64) -> String {
     if ratio <= most { "met" } else { "not met" }.to_owned()
 }
 
-/// Microseconds a step, every line a column.
+/// Prints the microseconds per step, with a column for each line.
 fn print(sweep: &Sweep, lines: &[Line]) {
     let mut head = vec![sweep.symbol];
     head.extend(lines.iter().map(|line| line.name.as_str()));
@@ -135,7 +136,7 @@ fn print(sweep: &Sweep, lines: &[Line]) {
     print_table(&head, &sweep.values.iter().enumerate().map(row).collect::<Vec<_>>());
 }
 
-/// Odd sizes beside the multiple of 8, by the time per multiply-add.
+/// Prints the time per multiply-add of odd sizes relative to the neighbouring multiple of 8.
 fn check_odd(sweep: &Sweep, lines: &[Line]) {
     let mut rows = Vec::new();
     for line in lines {
@@ -143,15 +144,15 @@ fn check_odd(sweep: &Sweep, lines: &[Line]) {
         for (even, odd) in NEIGHBOURS {
             for &size in odd {
                 let Some(ratio) = cost(size).zip(cost(even)).map(|(a, b)| a / b) else { continue };
-                let name = format!("{}, H {size} beside {even}", line.name);
+                let name = format!("{}, H {size} over {even}", line.name);
                 rows.push(vec![name, format!("{ratio:.3}"), verdict(ratio, ODD)]);
             }
         }
     }
-    print_table(&["per unit of work", "ratio", "asked ≤ 1.15"], &rows);
+    print_table(&["time per multiply-add", "ratio", "required ≤ 1.15"], &rows);
 }
 
-/// The dearest of the long sequences' steps beside the step at `LONG`.
+/// Prints the largest time per step of sequences longer than `LONG` relative to that at `LONG`.
 fn check_linear(lines: &[Line]) {
     let mut rows = Vec::new();
     for line in lines {
@@ -159,10 +160,10 @@ fn check_linear(lines: &[Line]) {
         let long = line.points.iter().filter(|&&(time, _)| time > LONG).map(|&point| cost(point));
         let Some(base) = line.at(LONG).map(|seconds| cost((LONG, seconds))) else { continue };
         let ratio = long.fold(0.0, f64::max) / base;
-        let name = format!("{}, the dearest T > {LONG}", line.name);
+        let name = format!("{}, largest for T > {LONG}", line.name);
         rows.push(vec![name, format!("{ratio:.3}"), verdict(ratio, LINEAR)]);
     }
-    print_table(&["a step beside one at T 100", "ratio", "asked ≤ 1.15"], &rows);
+    print_table(&["time per step over T 100", "ratio", "required ≤ 1.15"], &rows);
 }
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -1,4 +1,4 @@
-//! One step of a stream, for one sequence and for a few: the latency of a deployed network.
+//! One step of a stream, for one sequence and for a few.
 #![allow(missing_docs)]
 
 #[path = "support/measure.rs"]
@@ -20,7 +20,7 @@ use recurrent::cell::{
 };
 use recurrent::{Float, Recurrent};
 
-/// Batch, input, hidden, layers.
+/// The sizes batch, input and hidden, and the number of layers.
 const SIZES: &[(usize, usize, usize, usize)] = &[
     (1, 16, 16, 1),
     (1, 32, 32, 1),

@@ -1,11 +1,11 @@
-//! Whether numbers below the smallest normal one slow a network down: a state that decays over
-//! 10⁵ steps with zero inputs, and a gradient that vanishes over 10⁴ steps, each beside the same
-//! work on numbers of common size.
+//! The effect of subnormal numbers on the time of a network: a state that decays over 10⁵ steps with
+//! zero inputs, and a gradient that vanishes over 10⁴ steps, each beside the same work on normal
+//! numbers.
 //!
 //!     cargo bench --bench subnormals
 //!
-//! Both go through the subnormal range and stay there: below 2⁻¹⁴⁹ / (1 − f), a value times f
-//! rounds to itself. Asked: not slower.
+//! Without a flush to zero both would reach the subnormal range and stay there, because below 2⁻¹⁴⁹ /
+//! (1 − f) a value times f rounds to itself. Requirement: not slower.
 #![allow(missing_docs)]
 
 #[path = "support/table.rs"]
@@ -25,17 +25,17 @@ const HIDDEN: usize = 64;
 const STATE_STEPS: usize = 100_000;
 const GRADIENT_STEPS: usize = 10_000;
 const GRADIENT_BATCH: usize = 4;
-/// The best of so many calls.
+/// The number of calls, of which the fastest counts.
 const CALLS: usize = 3;
-/// What a second measurement of the same work may differ by.
+/// The largest ratio of two times that counts as noise.
 const SLACK: f64 = 1.1;
 
-/// How a cell keeps its state: what it multiplies it with at each step.
+/// The parameters that determine the factor of the state at each step.
 #[derive(Clone, Copy)]
 enum Keep {
-    /// Biases of the gates; only the one that keeps the state is large.
+    /// The bias of each gate.
     Gates(&'static [f32]),
-    /// W_hh is so many times the identity.
+    /// The factor of the identity in W_hh.
     Weight(f32),
 }
 
@@ -67,13 +67,14 @@ fn network<C: Cell<Elem = f32>>(keep: Keep) -> Result<Recurrent<C>> {
     Ok(network)
 }
 
-/// The share of subnormal numbers among `values`.
+/// Returns the share of subnormal numbers among `values`.
 fn share<'a>(values: impl ExactSizeIterator<Item = &'a f32>) -> f64 {
     let count = values.len() as f64;
     values.filter(|value| value.is_subnormal()).count() as f64 / count
 }
 
-/// Seconds of inference from a state of ones with zero inputs, and the share of subnormal outputs.
+/// Returns the seconds of inference from a state of ones with zero inputs, and the share of subnormal
+/// outputs.
 fn state<C: Cell<Elem = f32>>(keep: Keep) -> Result<(f64, f64)> {
     let network = network::<C>(keep)?;
     let x = Sequences::full(Array3::zeros((STATE_STEPS, 1, INPUT)))?;
@@ -91,7 +92,7 @@ fn state<C: Cell<Elem = f32>>(keep: Keep) -> Result<(f64, f64)> {
     Ok((best, subnormal))
 }
 
-/// Seconds of backward where the loss sees the last step alone, or every step, and the share of
+/// Returns the seconds of backward for a loss of the last step or of every step, and the share of
 /// subnormal numbers in the gradient of the input.
 fn gradient<C: Cell<Elem = f32>>(keep: Keep, last_alone: bool) -> Result<(f64, f64)> {
     let network = network::<C>(keep)?;

@@ -1,8 +1,9 @@
-//! The first call of a fresh process beside its tenth: what a program pays that calls once.
+//! The time of the first call in a fresh process beside that of the tenth.
 //!
 //!     cargo bench --bench warmup
 //!
-//! This program starts itself anew for each sample. Asked: the first at most twice the tenth.
+//! The program starts itself as a child process for each sample. Requirement: the first call takes at
+//! most twice as long as the tenth.
 #![allow(missing_docs)]
 
 #[path = "support/table.rs"]
@@ -17,7 +18,7 @@ use recurrent::cell::{GruCell, LstmCell};
 use table::print_table;
 use work::Work;
 
-/// Cell, and time, batch, input and hidden size.
+/// Cells, each with the sizes time, batch, input and hidden.
 const CASES: [(&str, [usize; 4]); 5] = [
     ("LSTM", [100, 1, 64, 128]),
     ("LSTM", [100, 32, 128, 256]),
@@ -28,10 +29,10 @@ const CASES: [(&str, [usize; 4]); 5] = [
 const CALLS: usize = 10;
 const PROCESSES: usize = 9;
 const ASKED: f64 = 2.0;
-/// Asks for a child's work: followed by the case's index and whether it trains.
+/// The argument that marks a child process. The index of the case and whether it trains follow.
 const CHILD: &str = "--child";
 
-/// What a child does: the seconds of its first and of its last call, on standard output.
+/// Runs a case in a child process and prints the seconds of its first and its last call.
 fn child(case: usize, train: bool) -> Result<(), Box<dyn Error>> {
     let (cell, shape) = CASES[case];
     let call: Box<dyn Fn() -> recurrent::Result<f64>> = if cell == "LSTM" {
@@ -49,7 +50,7 @@ fn child(case: usize, train: bool) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The first and the last call's seconds in a fresh process.
+/// Returns the seconds of the first and the last call in a fresh process.
 fn spawn(case: usize, train: bool) -> Result<(f64, f64), Box<dyn Error>> {
     let mut command = Command::new(std::env::current_exe()?);
     let output = command.args([CHILD, &case.to_string(), &train.to_string()]).output()?;
@@ -86,6 +87,6 @@ fn main() -> Result<(), Box<dyn Error>> {
             ]);
         }
     }
-    print_table(&["work", "first", "tenth", "first / tenth", "asked ≤ 2"], &rows);
+    print_table(&["work", "first", "tenth", "first / tenth", "required ≤ 2"], &rows);
     Ok(())
 }

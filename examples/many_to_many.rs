@@ -1,8 +1,8 @@
-//! Many to many: tomorrow's weather, every day.
+//! Many to many: a forecast of tomorrow's weather at every day.
 //!
-//! An LSTM reads the days one by one and says at each by how much tomorrow's maximum temperature
-//! will differ from today's. It is a composition of layers of its own, which trains by the same loop
-//! as the models of the library: two methods tell what it learns and how it is judged.
+//! An LSTM reads the days one by one and predicts at each the change of the maximum temperature to
+//! the next day. The model is defined here, not in the library. Two methods, the gradient and the
+//! evaluation of a batch, let the library's training loop train it.
 
 use ndarray::{Array2, Axis, concatenate, s};
 use rand::{Rng, SeedableRng};
@@ -27,16 +27,16 @@ mod common {
 }
 
 const ABOUT: &str = "\
-many_to_many: tomorrow's maximum temperature. An LSTM of 16 reads the daily weather of Seattle and
-says at every day of a window how much warmer or colder tomorrow will be.
---load FILE --input CSV foretells the day after the last of a file with the columns date (YYYY-MM-DD),
-precipitation, temp_max, temp_min and wind, of at least two days.";
+many_to_many: forecasts of the maximum temperature. An LSTM with 16 units reads the daily weather of
+Seattle and predicts at every day of a window the change of the maximum to the next day.
+--load FILE --input CSV forecasts the day after the last one of a file with the columns date
+(YYYY-MM-DD), precipitation, temp_max, temp_min and wind. The file needs at least two days.";
 
-/// Days of a window.
+/// The length of a window in days.
 const WINDOW: usize = 30;
-/// Days at a window's start whose forecasts are not scored: the network has seen too little.
+/// The number of days at the start of a window whose forecasts are not scored.
 const WARM_UP: usize = 10;
-/// Days at the end of the training file that choose the epoch.
+/// The number of days at the end of the training file that are held out for validation.
 const VALIDATION: usize = 200;
 const LEARNING_RATE: f64 = 3e-4;
 
@@ -47,7 +47,7 @@ struct Forecast<T: Float> {
 }
 arrays!(Forecast { lstm, head });
 
-/// Days, and the change of the maximum from each to the next, both scaled.
+/// Scaled days [time, batch, 7], and the scaled change of the maximum from each to the next.
 type Windows = (Sequences<f32>, Sequences<f32>);
 
 impl Forecast<f32> {
@@ -55,7 +55,7 @@ impl Forecast<f32> {
         Ok(Self { lstm: Lstm::builder(7, 16).build(rng)?, head: Linear::new(16, 1, rng)? })
     }
 
-    /// The scaled change from each day to the next, [time, batch, 1].
+    /// Returns the predicted scaled change from each day to the next, [time, batch, 1].
     fn predict(&self, x: &Sequences<f32>) -> recurrent::Result<Sequences<f32>> {
         self.head.forward(&self.lstm.forward(x, None)?.0)
     }
@@ -94,11 +94,11 @@ impl Model for Forecast<f32> {
     }
 }
 
-/// What the network reads of each day, [days, 7], not scaled yet.
+/// Reads the features of each day, [days, 7], before scaling.
 fn read(file: &std::path::Path) -> Result<Array2<f32>, Failure> {
     let table = Table::read(file)?;
     let mut values = table.values::<f32>(&["precipitation", "temp_max", "temp_min", "wind"])?;
-    // Most rain falls on few days: its root tells dry from wet better.
+    // Rain is skewed, with most of it on few days. The root separates dry days from wet ones better.
     values.column_mut(0).mapv_inplace(f32::sqrt);
     let maximum = values.column(1).to_owned();
     let season = |row: usize| -> Result<f32, Failure> {
@@ -118,10 +118,10 @@ fn read(file: &std::path::Path) -> Result<Array2<f32>, Failure> {
     Ok(concatenate(Axis(1), &[values.view(), more.view()])?)
 }
 
-/// Windows of some days, each beginning at one of `starts`.
+/// The windows of days that begin at `starts`.
 struct Days<'a> {
     x: &'a Array2<f32>,
-    /// The scaled change from each day to the next; one entry less than there are days.
+    /// The scaled change from each day to the next, one entry fewer than days.
     change: &'a [f32],
     starts: Vec<usize>,
 }
@@ -141,7 +141,7 @@ impl Source<Windows> for Days<'_> {
     }
 }
 
-/// Beginnings of windows whose scored days are `from..to`, each once but for the last window's.
+/// Returns the starts of windows that score the days `from..to`. The last two windows may overlap.
 fn scoring(from: usize, to: usize) -> Vec<usize> {
     let starts = (from - WARM_UP..to - WARM_UP).step_by(WINDOW - WARM_UP);
     starts.map(|start| start.min(to - WINDOW)).collect()
@@ -165,7 +165,7 @@ fn main() -> Result<(), Failure> {
     let mut model = Forecast::new(&mut ChaCha8Rng::seed_from_u64(options.seed))?;
     let train = read(&data("seattle/seattle_train.csv"))?;
     let (days, test) = (train.nrows(), read(&data("seattle/seattle_test.csv"))?);
-    // The first test day's change is that from the last training day.
+    // The change of the first test day is relative to the last training day.
     let mut all = concatenate(Axis(0), &[train.view(), test.view()])?;
     all[[days, 4]] = all[[days, 1]] - all[[days - 1, 1]];
     let mut scales =
@@ -184,7 +184,7 @@ fn main() -> Result<(), Failure> {
     if options.load.is_none() {
         let cut = days - VALIDATION;
         println!(
-            "{days} days to train, of which {VALIDATION} choose the epoch; {} to test",
+            "{days} training days, the last {VALIDATION} for validation; {} test days",
             test.nrows()
         );
         let epochs = options.epochs_or(12, 30);
@@ -202,7 +202,7 @@ fn main() -> Result<(), Failure> {
         Writer::default().arrays("", &model).about(serde_json::to_string(&scales)?).write(file)?;
     }
 
-    // A forecast made on the day before counts for each test day.
+    // Each test day is forecast from the day before.
     let (from, to) = (days - 1, all.nrows() - 1);
     let tested = part(scoring(from, to));
     let (mut said, mut score) = (vec![0.0; to], RegressionMetrics::default());
@@ -216,13 +216,13 @@ fn main() -> Result<(), Failure> {
         score.add(f64::from(said[day]), f64::from(came[day + 1]));
         persistence.add(0.0, f64::from(came[day + 1]));
     }
-    println!("a week of forecasts (change from today, °C):");
+    println!("forecasts of a week (change from the day before, °C):");
     for day in 0..7 {
         let (said, came) = (said[from + day], came[from + day + 1]);
-        println!("  day {:>2}: forecast {said:>5.1}, came {came:>5.1}", day + 1);
+        println!("  day {:>2}: forecast {said:>5.1}, observed {came:>5.1}", day + 1);
     }
     let (error, persistence) = (score.rmse(), persistence.rmse());
-    println!("test: RMSE {error:.3} °C; as today (persistence): {persistence:.3} °C");
+    println!("test: RMSE {error:.3} °C; persistence forecast: {persistence:.3} °C");
     let gain = 100.0 * (1.0 - error / persistence);
     println!(
         "result many_to_many rmse={error:.4} baseline={persistence:.4} gain_percent={gain:.1}"

@@ -1,7 +1,7 @@
-//! Many to one: who is speaking?
+//! Many to one: speaker recognition.
 //!
-//! A bidirectional LSTM reads an utterance, twelve numbers a frame and as many frames as there
-//! are, and names one of nine speakers from the mean of its outputs.
+//! A bidirectional LSTM reads an utterance of any number of frames, with twelve numbers each. The mean
+//! of its outputs is classified as one of nine speakers.
 
 use ndarray::Array2;
 use rand::{Rng, RngExt, SeedableRng};
@@ -26,25 +26,25 @@ mod common {
 }
 
 const ABOUT: &str = "\
-many_to_one: who is speaking? Nine speakers say two vowels; a bidirectional LSTM of 64 reads the
-twelve cepstrum coefficients of each frame, 7 to 29 frames, and names the speaker (JapaneseVowels).
-Three networks are trained from three seeds; they are scored one by one and voting together.
---save writes the first. --load FILE --input CSV names the speaker of each utterance in a file with
-the columns utterance, c1, …, c12 and a row for each frame.";
+many_to_one: speaker recognition. Nine speakers say two vowels (the data set JapaneseVowels). A
+bidirectional LSTM with 64 units reads 7 to 29 frames of twelve cepstrum coefficients and predicts the
+speaker. Three networks are trained from three seeds, and tested one by one and as an ensemble.
+--save writes the first one. --load FILE --input CSV predicts the speaker of each utterance in a file
+with the columns utterance, c1, …, c12 and a row for each frame.";
 
-/// Logistic regression on mean, spread, first and last value of each coefficient, on the same test
-/// file: see examples/data/japanese_vowels/SOURCE.txt.
+/// The test accuracy of logistic regression on the mean, spread, first and last value of each
+/// coefficient; see examples/data/japanese_vowels/SOURCE.txt.
 const BASELINE: f64 = 0.9838;
 const SPEAKERS: usize = 9;
 const COEFFICIENTS: [&str; 12] =
     ["c1", "c2", "c3", "c4", "c5", "c6", "c7", "c8", "c9", "c10", "c11", "c12"];
 
-// Chosen on three thirds of the training file, each held out in turn.
+// Chosen by cross-validation with three parts of the training file.
 const LEARNING_RATE: f64 = 5e-3;
 const DROPOUT: f64 = 0.5;
-/// Deviation of the noise that training adds to the coefficients, in deviations of each.
+/// The standard deviation of the noise that training adds to the standardised coefficients.
 const NOISE: f32 = 0.5;
-/// At most this share of an utterance's frames is cut off while training.
+/// The largest share of the frames of an utterance that training cuts off.
 const CROP: f64 = 0.3;
 
 type Speaker = SequenceClassifier<LstmCell<f32>>;
@@ -56,7 +56,7 @@ fn utterances(file: &str) -> Result<Dataset<f32, usize>, Failure> {
     Ok(Dataset::new(table.sequences("utterance", &COEFFICIENTS)?, first.collect())?)
 }
 
-/// Utterances that are cut a little and made noisy, so that no two epochs are alike.
+/// Data augmentation: utterances that are cropped and made noisy, differently in each epoch.
 struct Varied<'a> {
     data: &'a Dataset<f32, usize>,
     scaler: &'a Scaler,
@@ -96,7 +96,7 @@ impl Source<(Sequences<f32>, Vec<usize>)> for Varied<'_> {
     }
 }
 
-/// A network of the given seed; none where Ctrl-C ended its training.
+/// Trains a network from `seed`. Returns `None` if Ctrl-C ended the training.
 fn train(
     options: &Options,
     train: &Dataset<f32, usize>,
@@ -163,7 +163,7 @@ fn main() -> Result<(), Failure> {
     let right = votes.filter(|(row, speaker)| decode::argmax(*row) == Some(**speaker)).count();
     let (mean, together) =
         (each.iter().sum::<f64>() / each.len() as f64, right as f64 / speakers.len() as f64);
-    println!("baseline, logistic regression on summary figures: {BASELINE:.4}");
+    println!("baseline, logistic regression on summary statistics: {BASELINE:.4}");
     println!("result many_to_one accuracy={mean:.4} voting={together:.4} baseline={BASELINE:.4}");
     Ok(())
 }

@@ -1,7 +1,8 @@
-//! Two branches, two heads: how warm the next day will be, and whether it will be dry.
+//! Two branches and two heads: a forecast of the next day's temperature and whether it will be dry.
 //!
-//! An LSTM reads the hours of a day, a linear layer what is fixed about the place; joined, they feed two
-//! heads with a loss each. The model is a composition of layers: no backward pass is written here.
+//! An LSTM reads the hours of a day, and a linear layer the constant features of the place. Their joined
+//! outputs are the input of two heads, each with its own loss. The model is a composition of layers, so
+//! no backward pass is written here. The data are synthetic.
 use ndarray::{Array2, ArrayView2, Axis, s};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -21,7 +22,7 @@ type Joined =
 type Network = (Joined, Heads<Linear<f32>, Linear<f32>>);
 type TwoBranches = Composed<Input, Network, Weighted<Mse, CrossEntropy>>;
 
-/// All that it takes to build the network again.
+/// The configuration that is saved with the weights.
 #[derive(Serialize, Deserialize)]
 struct Config {
     hidden: usize,
@@ -41,7 +42,7 @@ fn build(config: &Config) -> Result<TwoBranches> {
     Ok(Composed::new((joined, heads), loss))
 }
 
-/// Days of different lengths, made up: the values of each hour, the place, and what follows.
+/// Synthetic days of 12 to 24 hours: the hours [time, 2], the place, and the two targets.
 struct Days(Vec<(Array2<f32>, [f32; 3], f32, usize)>);
 
 impl Days {
@@ -85,13 +86,13 @@ fn main() -> Result<()> {
     model.save(&config, &path)?;
     let model = TwoBranches::load(&path, build)?;
 
-    // The day hour by hour, with a forecast after each.
+    // A stream over the hours of a day, with a forecast after each.
     let ((branches, concat), heads) = &model.layer;
     let ((hours, place), _) = test.batch(&[0])?;
     let place = branches.second.forward(&place)?;
     let mut stream = branches.first.0.stream(1)?;
     for hour in hours.values().outer_iter() {
-        let day = stream.step(hour)?.to_owned(); // the last step is what the pooling takes
+        let day = stream.step(hour)?.to_owned(); // equals the pooled output, which is the last step
         let (warmth, dry) = heads.forward(&concat.forward(&(day, place.clone()))?)?;
         let sky = if dry[[0, 1]] > dry[[0, 0]] { "dry" } else { "wet" };
         println!("{:+.2}, {sky}", warmth[[0, 0]]);

@@ -1,5 +1,5 @@
-//! The smallest training of an LSTM in burn, on its ndarray backend: sequences of noise into
-//! classes.
+//! A minimal training program for an LSTM in burn, on its ndarray backend. It classifies sequences of
+//! noise.
 
 use burn::nn::{Linear, LinearConfig, Lstm, LstmConfig, loss::CrossEntropyLossConfig};
 use burn::optim::{AdamConfig, GradientsParams};
@@ -12,7 +12,7 @@ struct Classifier {
     head: Linear,
 }
 
-#[allow(deprecated)] // the ndarray backend is, in favour of flex, whose build takes as many crates
+#[allow(deprecated)] // in favour of the flex backend, whose build takes as many crates
 fn main() {
     let (batch, time, input, hidden, classes) = (16, 20, 6, 32, 4);
     let device = Device::ndarray().autodiff();

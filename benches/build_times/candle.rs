@@ -1,4 +1,4 @@
-//! The smallest training of an LSTM in candle: sequences of noise into classes.
+//! A minimal training program for an LSTM in candle. It classifies sequences of noise.
 
 use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::rnn::{LSTMConfig, RNN, lstm};

@@ -1,5 +1,5 @@
-//! Trains what a folder of jobs asks for, and writes what it came to: this crate's half of
-//! `benches/learning/run.py`, which makes the folder and trains the same in PyTorch.
+//! Trains the models of a folder of jobs and writes their results. `benches/learning/run.py` makes the
+//! folder and trains the same models in PyTorch.
 //!
 //!     cargo bench --bench learning -- FOLDER
 
@@ -17,17 +17,17 @@ use recurrent::{Result, Sequences};
 use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 
-/// One training, as run.py wrote it.
+/// A training job of run.py.
 #[derive(Deserialize)]
 struct Job {
     name: String,
-    /// The file of the data, in the folder.
+    /// The name of the data file in the folder.
     data: String,
     kind: Kind,
     cell: String,
     hidden_size: usize,
     outputs: usize,
-    /// So many tokens, as rows of this width.
+    /// The number of tokens and the width of their embedding.
     embedding: Option<(usize, usize)>,
     learning_rate: f64,
     batch_size: usize,
@@ -95,7 +95,7 @@ impl Samples {
         Sequences::one_hot(x.view(), tokens, lengths)
     }
 
-    /// The targets [batch, …] of the samples.
+    /// Returns the targets [batch, values] of the samples.
     fn y(&self, samples: &[usize]) -> Array2<f32> {
         self.y.select(Axis(0), samples).into_dimensionality().expect("targets [batch, values]")
     }
@@ -116,7 +116,7 @@ impl Samples {
     }
 }
 
-/// Trains `model` on the batches of the folder's orders.
+/// Trains `model` on batches in the orders of the data file.
 fn train<M: Model<Elem = f32>>(
     job: Job,
     mut model: M,
@@ -176,7 +176,7 @@ fn run<C: Cell<Elem = f32>>(job: Job, data: &Data) -> Result<Outcome> {
 fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     // `cargo bench` itself adds `--bench`.
     let Some(folder) = std::env::args().skip(1).find(|argument| argument != "--bench") else {
-        println!("learning: give the folder of jobs that benches/learning/run.py makes");
+        println!("learning: expected the folder that benches/learning/run.py makes, got none");
         return Ok(());
     };
     let folder = PathBuf::from(folder);

@@ -1,13 +1,13 @@
 """Trains the same models in PyTorch and in this crate, from the same data in the same batches, and
-writes what both came to as a table. Needs numpy, safetensors and torch (benches/peers/setup.sh).
+writes a table of both results. Needs numpy, safetensors and torch (benches/peers/setup.sh).
 
     python benches/learning/run.py --text FOLDER [--out TABLE.md] [--only "NAME;..."]
                                    [--seeds 5] [--first-seed 0]
 
-FOLDER holds `train.txt` and `test.txt` for the character model, which is left out without it.
-Weights are drawn from the same distributions by each side's own generator. Figures come from --seeds
-trainings, each on data of its own where the task makes its data; the time is the least of the epochs
-of one training on 1 and on 2 threads, the two sides one after the other, with nothing else running.
+FOLDER contains `train.txt` and `test.txt` for the character model, which is skipped without --text.
+Each side draws its initial weights with its own generator from the same distributions. Results are
+those of --seeds trainings; tasks with random data draw new data for each seed. The time is that of the
+fastest epoch of one training, on 1 and on 2 threads, with the two sides one after the other.
 """
 
 import argparse
@@ -29,10 +29,10 @@ EXAMPLES = ROOT / "examples/data"
 CHARACTERS = 200_000
 
 
-# What is learned: each returns x [samples, time, width], y [samples, values], lengths, for training
-# and test.
+# The tasks. Each returns x [samples, time, width], y [samples, values] and lengths for training and
+# test.
 def adding(rng, time_steps, samples):
-    """The sum of the two marked of so many numbers (Hochreiter and Schmidhuber, 1997)."""
+    """The adding problem: the sum of two marked numbers (Hochreiter and Schmidhuber, 1997)."""
 
     def part(n):
         values, marks = rng.random((n, time_steps)), np.zeros((n, time_steps))
@@ -46,7 +46,7 @@ def adding(rng, time_steps, samples):
 
 
 def copying(rng, delay, samples):
-    """Ten symbols, and again after a delay (Arjovsky et al., 2016)."""
+    """The copy-memory problem: repeat ten symbols after a delay (Arjovsky et al., 2016)."""
 
     def part(n):
         symbols = rng.integers(1, 9, (n, 10))
@@ -59,7 +59,7 @@ def copying(rng, delay, samples):
 
 
 def digits(_rng):
-    """The eight rows of a digit as steps."""
+    """Classification of digits, whose eight rows are the steps."""
 
     def part(name):
         table = np.loadtxt(EXAMPLES / f"digits/{name}.csv", delimiter=",", skiprows=1)
@@ -69,7 +69,7 @@ def digits(_rng):
 
 
 def vowels(_rng):
-    """Who of nine says a vowel."""
+    """Classification of nine speakers by a vowel."""
 
     def part(name):
         table = np.loadtxt(EXAMPLES / f"japanese_vowels/{name}.csv", delimiter=",", skiprows=1)
@@ -85,7 +85,7 @@ def vowels(_rng):
 
 
 def weather(_rng):
-    """Tomorrow's maximum from fourteen days, in the deviation of training."""
+    """The next day's maximum temperature from fourteen days, standardised by the training data."""
 
     def read(name):
         rows = csv.DictReader((EXAMPLES / f"seattle/{name}.csv").open())
@@ -103,7 +103,7 @@ def weather(_rng):
 
 
 def characters(folder):
-    """The next character, in pieces of 64."""
+    """Prediction of the next character, in pieces of 64 characters."""
     train, test = ((folder / f"{name}.txt").read_text() for name in ["train", "test"])
     known = {c: i for i, c in enumerate(sorted(set(train)))}
 
@@ -117,7 +117,7 @@ def characters(folder):
 
 
 def tasks(folder):
-    """Name, data, and what the job says of it."""
+    """The data and the job of each task, by name."""
     adder = {"kind": "regress", "outputs": 1, "batch_size": 32, "epochs": 20, "figure": "loss"}
     all_tasks = {}
     for cell in ["lstm", "gru", "rnn"]:
@@ -144,7 +144,7 @@ def tasks(folder):
 
 
 class Model(torch.nn.Module):
-    """The crate's model of a job."""
+    """The equivalent of the crate's model for a job."""
 
     def __init__(self, job, width):
         super().__init__()
@@ -173,7 +173,7 @@ def loss_of(job, said, y):
 
 
 def train_torch(job, data):
-    """Figures on the test part, and seconds of each epoch."""
+    """Returns metrics on the test part, and the seconds of each epoch."""
     torch.manual_seed(job["seed"])
     part = lambda name: [torch.from_numpy(data[f"{name}.{key}"]) for key in ["x", "y", "lengths"]]
     (x, y, lengths), test = part("train"), part("test")
@@ -198,7 +198,7 @@ def train_torch(job, data):
 
 
 def write_job(folder, name, make, job, seed, epochs=None):
-    """The job, and its data in the folder."""
+    """Writes the data of a job to the folder, and returns the job."""
     rng = np.random.default_rng(seed)
     train, test = make(rng)
     job = {"embedding": None} | job | {"name": name, "seed": seed}
@@ -213,7 +213,7 @@ def write_job(folder, name, make, job, seed, epochs=None):
 
 
 def built():
-    """The program of this crate's half."""
+    """Builds the bench `learning` and returns the path of its executable."""
     command = ["cargo", "bench", "--no-run", "--bench", "learning", "--message-format", "json"]
     lines = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout.splitlines()
     return next(path for line in lines if (path := json.loads(line).get("executable")))

@@ -1,4 +1,4 @@
-"""Holds requirements against the JSON lines of run.py. See README.md.
+"""Checks requirements on the results of run.py. See README.md.
 
     python compare.py RESULTS.jsonl --require KEY=VALUE ...
 
@@ -7,20 +7,20 @@ KEY is SUBJECT[.FILTER...][.STATISTIC], in lower case but for the section letter
 SUBJECT    torch, onnxruntime (or ort), candle, burn, burn_flex, rust_lstm, numpy
                       the ratio peer/ours of each case: the median over the rounds.
                       `torch+ort`: the rows of both
-           any_rust   the same, every Rust peer's rows together
+           any_rust   the same for all Rust peers together
            best       the ratio to the fastest of all peers in the case
            peak       our fraction of the FMA peak
            scaling    our time on 1 thread over our time on 2
-           of_padded  our time of a ragged case over our time of its padded twin: at most VALUE,
-                      while the others are at least VALUE
+           of_padded  our time of a ragged case over our time of its padded twin; VALUE is an upper
+                      bound, while for other subjects it is a lower bound
 FILTER     lstm gru rnn | infer train step char_lm | f32 f64 | ragged padded | uni bi |
            stacked (2 layers or more) | batched (batch >= 32) | h128 (hidden = 128; any number) |
            large (hidden >= 256 and batch >= 32) | t1 t2 (threads) | A B C D E F G H (section)
-           All filters must hold; `gru+rnn` holds where one of the two does.
+           A case must pass all filters; it passes `gru+rnn` if it passes either.
 STATISTIC  each (the smallest value, the largest of of_padded; the default) or geomean
 
-A requirement also fails where it has no rows, and where a case has the subject's time but none
-of ours. Exit status: 1 if one failed.
+A requirement also fails if it has no rows, or if a case has the subject's time but not ours. The exit
+status is 1 if a requirement fails.
 """
 
 import argparse
@@ -65,7 +65,7 @@ class BadKey(Exception):
 
 @dataclass
 class Results:
-    """A run: the lines about the machine, and {(threads, case): {worker: row}}."""
+    """The results of a run: the lines about the machine, and {(threads, case): {worker: row}}."""
 
     facts: list
     table: dict
@@ -81,7 +81,7 @@ class Results:
         return cls([line for line in lines if line["kind"] != "result"], table)
 
     def ours(self, threads, name):
-        """Our row of a case, or None where it has no time."""
+        """Returns our row of a case, or None if it has no time."""
         row = self.table.get((threads, name), {}).get("ours")
         return row if ok(row) else None
 
@@ -95,7 +95,7 @@ def geomean(values):
 
 
 def passes(word, row):
-    """Whether one of the filters in `word`, joined by +, holds for the case of `row`."""
+    """Returns whether the case of `row` passes one of the filters in `word`, joined by +."""
     return any(
         row["hidden_size"] == int(part[1:]) if re.fullmatch(r"h\d+", part) else FILTERS[part](row)
         for part in word.split("+")
@@ -136,7 +136,7 @@ class Requirement:
         return value <= self.bound if self.at_most else value >= self.bound
 
     def values(self, results):
-        """([(value, label)], worst first, and [label of each case where ours is missing])."""
+        """Returns [(value, label)], worst first, and the labels of the cases where ours is missing."""
         found, missing = [], []
         for (threads, name), rows in results.table.items():
             if all(passes(word, next(iter(rows.values()))) for word in self.filters):
@@ -171,7 +171,7 @@ class Requirement:
 
 
 def hold(text, results):
-    """True where the requirement holds; prints one line either way."""
+    """Prints a line about the requirement and returns whether it is met."""
     requirement = Requirement.parse(text)
     found, missing = requirement.values(results)
     problems = [f"no time of ours: {', '.join(missing)}"] if missing else []

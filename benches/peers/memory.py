@@ -1,10 +1,11 @@
-"""The memory that one call of training takes, ours beside PyTorch's. See README.md.
+"""Measures the memory of one training call, ours and PyTorch's. See README.md.
 
     .venv/bin/python memory.py [--checkpoint STEPS] [--shape T,B,I,H] [--threads 1]
 
-Each runs in a process of its own: the case is loaded, a call on a shape of one step warms the
-libraries up, and the peak of resident memory over the first call of the case is taken from what
-was resident before it; what is freed goes back to the system at once. `--checkpoint` adds a row of ours with the case's field `checkpoint`.
+Each implementation runs in its own process. After the case is loaded and a call on a sequence of one
+step has initialised the libraries, the figure is the peak of the resident memory in the first call of
+the case minus the resident memory before it. Freed memory is returned to the system at once.
+`--checkpoint` adds a row of ours that keeps the states of every STEPS steps and recomputes the others.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from run import HERE, Worker, make_tensors
 
 
 def resident(process, field):
-    """VmRSS or VmHWM of a process, in bytes."""
+    """Returns VmRSS or VmHWM of a process, in bytes."""
     status = Path(f"/proc/{process.pid}/status").read_text()
     return int(re.search(rf"{field}:\s+(\d+) kB", status).group(1)) * 1024
 
@@ -36,7 +37,7 @@ def load(worker, case, folder):
 
 
 def measure(worker, case, folder):
-    """The bytes before a call, and the most during it."""
+    """Returns the resident bytes before a call, and the peak during it."""
     shape = (1, case["batch"], case["input_size"], case["hidden_size"])
     load(worker, grid.case("", case["cell"], "train", "f32", shape), folder)
     worker.time(1)
@@ -71,7 +72,7 @@ def main():
     print("| | before | peak | the call | over ours |")
     print("|---|---:|---:|---:|---:|")
     first = None
-    # Else what loading freed stays resident before the call and hides a part of what it takes.
+    # Otherwise memory freed after loading would stay resident and hide a part of the call's use.
     os.environ.update(MALLOC_TRIM_THRESHOLD_="131072", MALLOC_MMAP_THRESHOLD_="131072")
     with tempfile.TemporaryDirectory() as folder:
         for name, command, more in runs:

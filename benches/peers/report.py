@@ -1,11 +1,11 @@
-"""Tables of a run's JSON lines, the records of runs, and the README's section on speed.
+"""Makes tables of the results of a run, records of runs, and the README's section on speed.
 
     python3 report.py RESULTS.jsonl            prints the tables
     python3 report.py RESULTS.jsonl --record   also keeps them in ../record/<cpu>/<date>.{jsonl,md}
     python3 report.py --readme                 rewrites the section from the newest record
     python3 report.py --check                  fails where the section is not what --readme writes
 
-Needs the standard library alone.
+Needs only the standard library.
 """
 
 import argparse
@@ -21,7 +21,7 @@ HERE = Path(__file__).resolve().parent
 RECORDS = HERE.parent / "record"
 README = HERE.parent.parent / "README.md"
 BEGIN, END = "<!-- speed:begin -->", "<!-- speed:end -->"
-NOISY = 0.1  # cores that other programs used: the case is marked in the table
+NOISY = 0.1  # cases during which other programs used more cores than this are marked
 
 NAMES = {
     "torch": "PyTorch", "candle": "candle", "burn": "burn (ndarray)", "burn_flex": "burn (flex)",
@@ -30,8 +30,8 @@ NAMES = {
 
 INSTRUCTIONS = {"Avx512": "AVX-512", "Avx2": "AVX2", "Sse4_2": "SSE4.2", "Sse2": "SSE2", "Neon": "NEON"}
 
-# What it is about, the key of compare.py without statistic and value, the bounds of each case and
-# of the geometric mean.
+# The title, the key of compare.py without statistic and value, and the bounds for each case and for
+# the geometric mean.
 REQUIREMENTS = (
     ("LSTM inference, onnxruntime", "ort.lstm.infer.f32.padded.uni", 1.0, 1.2),
     ("LSTM inference, PyTorch", "torch.lstm.infer.f32.padded.uni", 1.2, 1.7),
@@ -55,7 +55,7 @@ REQUIREMENTS = (
     ("2 threads against 1, B ≥ 32", "scaling.f32.batched", 1.8, None),
 )
 
-# The README's rows: what, and the filters of compare.py.
+# The rows of the README's table: the title and the filters of compare.py.
 GROUPS = (
     ("LSTM inference", "lstm.infer.f32.padded.uni"),
     ("LSTM training", "lstm.train.f32.padded.uni"),
@@ -73,13 +73,13 @@ GROUPS = (
 
 
 def table(head, rows):
-    """Markdown, the first column to the left and the others to the right."""
+    """Returns a Markdown table with a left-aligned first column and right-aligned others."""
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines) + "\n"
 
 
 def versions(results):
-    """{worker: version}, ours first."""
+    """Returns {worker: version}, ours first."""
     found = {w: row["version"] for rows in results.table.values() for w, row in rows.items()}
     return {w: found[w] for w in ("ours", *PEERS) if w in found}
 
@@ -98,13 +98,13 @@ def cpu(results):
 
 
 def told(machine, key):
-    """What the results say of the machine, or a question mark."""
+    """Returns a fact about the machine, or a question mark if it is unknown."""
     value = machine.get(key) or "?"
     return INSTRUCTIONS.get(value, value)
 
 
 def describe(results):
-    """Machine, versions and command, as Markdown lines."""
+    """Returns machine, versions and command as Markdown."""
     first = machines(results)[0]
     peers = ", ".join(f"{NAMES.get(w, w)} {v}" for w, v in versions(results).items() if w != "ours")
     return "\n".join((
@@ -116,7 +116,7 @@ def describe(results):
 
 
 def peaks(results):
-    """What the machine gave before and after each thread count."""
+    """Returns the peak rates of the machine before and after each thread count."""
     rows = []
     for fact in results.facts:
         peak = fact["peak_gflops_per_core"]
@@ -149,7 +149,7 @@ def peer_cell(row):
 
 
 def cases(results, threads):
-    """Every case on so many threads."""
+    """Returns the table of all cases on so many threads."""
     chosen = {name: rows for (count, name), rows in results.table.items() if count == threads}
     peers = [w for w in PEERS if any(w in rows for rows in chosen.values())]
     lines = []
@@ -171,7 +171,7 @@ def bound(value, at_most):
 
 
 def requirements(results):
-    """Each requirement with its worst case and its mean."""
+    """Returns the table of requirements, with the worst case and the mean of each."""
     lines = []
     for title, key, each, mean in REQUIREMENTS:
         one = Requirement.parse(f"{key}={each or 0}")
@@ -192,7 +192,7 @@ def requirements(results):
 
 
 def ragged(results):
-    """Ragged cases beside their padded twins."""
+    """Returns the table of ragged cases beside their padded twins."""
     lines = []
     for threads, name in results.table:
         own = results.ours(threads, name)
@@ -205,7 +205,8 @@ def ragged(results):
 
 
 def streaming(results):
-    """How fast a step reads the weights, beside what the core reads from as large a working set."""
+    """Returns the table of the rates at which steps read the weights, beside the core's rate for a
+    working set of the same size."""
     lines = []
     for threads, name in results.table:
         row = results.ours(threads, name)
@@ -224,7 +225,7 @@ def streaming(results):
 
 
 def document(results):
-    """Everything about a run, in Markdown."""
+    """Returns the full report of a run, in Markdown."""
     parts = [f"# {cpu(results)}, {date(results)}\n", describe(results), peaks(results)]
     for threads in sorted({threads for threads, _ in results.table}):
         noisy = f" \\*: other programs kept more than {NOISY} cores busy meanwhile." if any(
@@ -246,7 +247,7 @@ def document(results):
 
 
 def group_cells(results, filters, peers):
-    """A README row of the cases that some peer ran, or None."""
+    """Returns a README row of the cases that a peer ran, or None if there are none."""
     chosen = {
         key: rows for key, rows in results.table.items()
         if len(rows) > 1 and all(passes(word, next(iter(rows.values()))) for word in filters.split("."))
@@ -262,7 +263,7 @@ def group_cells(results, filters, peers):
 
 
 def section(path):
-    """The README's section, between the markers."""
+    """Returns the README's section between the markers."""
     if path is None:
         return "**Speed**: no run is recorded yet; `benches/peers/run.sh --record` makes the table.\n"
     results = Results.read(path)
@@ -289,7 +290,7 @@ def section(path):
 
 
 def newest():
-    """The record of the latest run, or None."""
+    """Returns the path of the latest record, or None if there is none."""
     records = list(RECORDS.glob("*/*.jsonl"))
     return max(records, key=lambda path: path.stem, default=None)
 
@@ -306,7 +307,7 @@ def keep(path, results):
 
 
 def with_section(text):
-    """The README's text with the section as it should be."""
+    """Returns the README's text with the section of the newest record."""
     if text.count(BEGIN) != 1 or text.count(END) != 1:
         sys.exit(f"README.md must have {BEGIN} and {END} once each")
     before, _, rest = text.partition(BEGIN)

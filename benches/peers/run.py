@@ -38,15 +38,15 @@ RUST_WORKERS = {
     "rust_lstm": ["rust_lstm_worker"],
 }
 DEFAULT_PEERS = "torch,onnxruntime,candle,burn,burn_flex,rust_lstm"
-TIMEOUT = 120  # seconds that a worker may take for one answer
-TURN = 0.15  # seconds of calls in one worker's turn
+TIMEOUT = 120  # the seconds after which a worker without an answer counts as hung
+TURN = 0.15  # the seconds of calls in a worker's turn
 MIN_CALLS, MAX_CALLS = 3, 2000
-NOISY = 0.1  # cores; a note is made where other programs keep more than that busy
-SETTLE = 0.02  # seconds between turns, for the threads of the last worker to go to sleep
+NOISY = 0.1  # cases during which other programs use more cores than this get a note
+SETTLE = 0.02  # the seconds between turns, in which the threads of the last worker go to sleep
 
 
 class Lost(Exception):
-    """The worker died or hung; `status` says which."""
+    """Raised if the worker died or hung; `status` is one of these."""
 
     def __init__(self, status, detail):
         super().__init__(detail)
@@ -54,7 +54,7 @@ class Lost(Exception):
 
 
 class Worker:
-    """A process that speaks the protocol; started when first asked, and again after a loss."""
+    """A worker process. It starts with the first request, and again after it died or hung."""
 
     def __init__(self, name, command, threads):
         self.name, self.threads = name, threads
@@ -134,7 +134,7 @@ class Worker:
 
 
 class Failed(Exception):
-    """The case ends for this worker; `status` is unsupported, error or wrong."""
+    """Raised to end the case for a worker. `status` is unsupported, error or wrong."""
 
     def __init__(self, status, detail):
         super().__init__(detail)
@@ -164,7 +164,7 @@ def make_workers(arguments, threads):
 
 
 def make_tensors(case):
-    """The case's file: the same numbers at every run, from a seed made of the case's name."""
+    """Writes the file of a case, with the same numbers in every run, seeded by the case's name."""
     rng = np.random.default_rng(zlib.crc32(case["name"].encode()))
     dtype = {"f32": np.float32, "f64": np.float64}[case["dtype"]]
     time, batch, hidden = case["time"], case["batch"], case["hidden_size"]
@@ -210,7 +210,7 @@ def make_tensors(case):
 
 
 def reference(case, tensors):
-    """What PyTorch computes in f64, which every worker (PyTorch in f32 too) is held to."""
+    """Returns PyTorch's results in f64, the reference for every worker (PyTorch in f32 too)."""
     import torch
     import torch_worker
 
@@ -224,12 +224,13 @@ def tolerance(case):
     if case["dtype"] == "f64":
         return 1e-10
     if case["mode"] == "char_lm":
-        return 1e-4  # three steps of Adam, whose first steps divide by small numbers
+        return 1e-4  # the first steps of Adam divide by small numbers
     return 1e-5 * max(1.0, math.sqrt(case["time"] / 100))
 
 
 def check(case, tensors, wanted, got):
-    """The largest error relative to the reference's largest value; Failed if one is too large."""
+    """Returns the largest error relative to the reference's largest value. Raises Failed if an error
+    exceeds the tolerance."""
     worst = 0.0
     for name, want in wanted.items():
         have = got.get(name)
@@ -249,7 +250,7 @@ def check(case, tensors, wanted, got):
 
 
 def peak(threads):
-    """What a core can do at best: multiply-adds in GF/s by dtype, the highest of those on 1 and 2
+    """Returns the peak rates of a core: multiply-adds in GF/s by dtype, the highest of those on 1 and 2
     threads, and reads in GB/s by the bytes of the working set, on so many threads."""
     path = HERE / "rust" / "target" / "release" / "peak"
     if not path.exists():
@@ -265,7 +266,7 @@ def peak(threads):
 
 
 def output_of(*command):
-    """What a program prints, or None where it is missing or fails."""
+    """Returns the output of a program, or None if it is missing or fails."""
     try:
         answer = subprocess.run(command, capture_output=True, text=True, check=True, cwd=HERE)
     except (OSError, subprocess.CalledProcessError):
@@ -279,7 +280,7 @@ def cpu_model():
 
 
 class ForeignLoad:
-    """How many cores other programs kept busy since it was made, on average."""
+    """A measurement of the mean number of cores that other programs have used since its creation."""
 
     def __init__(self, workers):
         self.sessions = {str(w.process.pid) for w in workers if w.process}
@@ -308,7 +309,7 @@ class ForeignLoad:
 
 
 def prepare(worker, case, tensors, file, wanted, folder):
-    """Loads, makes the first call, checks, and returns what is known so far."""
+    """Loads the case, makes the first call and the check, and returns the row so far."""
     def load():
         answer = worker.ask(op="load", case=grid.protocol_case(case), file=str(file))
         if not answer.get("ok"):
@@ -317,7 +318,7 @@ def prepare(worker, case, tensors, file, wanted, folder):
 
     load()
     first_call = worker.time(1)[0]
-    load()  # the check starts from the file's parameters
+    load()  # the check starts from the parameters of the file
     out = Path(folder) / f"{worker.name}.safetensors"
     out.unlink(missing_ok=True)
     answer = worker.ask(op="check", out=str(out))
@@ -326,13 +327,13 @@ def prepare(worker, case, tensors, file, wanted, folder):
     error = check(case, tensors, wanted, load_file(out))
     once = min(worker.time(2))
     calls = min(MAX_CALLS, max(MIN_CALLS, math.ceil(TURN / max(once, 1e-7))))
-    if case["mode"] == "step":  # a sample is many steps
+    if case["mode"] == "step":  # a sample covers many steps
         calls = max(MIN_CALLS, math.ceil(TURN / max(once, 2e-3)))
     return {"status": "ok", "first_call": first_call, "error": error, "calls": calls, "rounds": []}
 
 
 def run_case(case, workers, rounds, folder):
-    """One row per worker: {name: {"status": ..., ...}}."""
+    """Returns a row for each worker: {name: {"status": ..., ...}}."""
     tensors = make_tensors(case)
     file = Path(folder) / "case.safetensors"
     save_file(tensors, file)
@@ -415,7 +416,7 @@ def main():
     parser.add_argument("--peers", default=DEFAULT_PEERS)
     parser.add_argument("--all-rust", action="store_true", help="the Rust peers on every case")
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--command", help="how to run this again, for the results")
+    parser.add_argument("--command", help="the command to record in the results")
     arguments = parser.parse_args()
 
     cases = [
@@ -424,7 +425,7 @@ def main():
     ]
     if not cases:
         sys.exit("no case matches")
-    for number in (signal.SIGINT, signal.SIGTERM):  # leave by way of `finally`, which ends the workers
+    for number in (signal.SIGINT, signal.SIGTERM):  # so that `finally` ends the workers
         signal.signal(number, lambda *_: sys.exit("interrupted"))
     available = len(os.sched_getaffinity(0))
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")

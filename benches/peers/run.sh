@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# From a clean machine to the tables: makes what is missing, builds this crate's worker, times it
-# beside the others, prints the report.
+# Runs the whole benchmark: installs missing peers, builds this crate's worker, times all workers, and
+# prints the report.
 #
 #   ./run.sh [--record] [OPTIONS OF run.py]
 #
-# --record keeps the results in ../record and rewrites the README's section on speed from them.
+# --record stores the results in ../record and rewrites the README's section on speed from them.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 

@@ -1,17 +1,17 @@
-//! One benchmark with its best sample, which criterion keeps to itself.
+//! A benchmark that returns the time of its best sample, which criterion does not report.
 
 use std::time::{Duration, Instant};
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput};
 
-/// A second for each benchmark; there are many.
+/// Returns a configuration of criterion with one second for each benchmark, as there are many.
 pub(crate) fn short() -> Criterion {
     let (warm_up, time) = (Duration::from_millis(300), Duration::from_secs(1));
     Criterion::default().warm_up_time(warm_up).measurement_time(time)
 }
 
-/// Measures `call`, which does `amount` of work, and returns the seconds of its best sample.
+/// Measures `call`, whose throughput is `amount` per call, and returns the seconds of the best sample.
 pub(crate) fn measure(
     group: &mut BenchmarkGroup<'_, WallTime>,
     name: &str,

@@ -1,4 +1,4 @@
-//! The most multiply-adds a second that one core does, all in registers.
+//! The FMA peak: the largest rate of multiply-adds of one core, with all operands in registers.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -6,13 +6,13 @@ use std::time::Instant;
 use recurrent::tensor::{Level, Simd, SimdBase, SimdFloat, Vector};
 use recurrent::{Float, compiled};
 
-/// Sums that do not wait for each other: more than latency × width of the units, fewer than the
-/// registers.
+/// The number of independent sums. It exceeds latency × number of FMA units and is less than the number
+/// of registers.
 const CHAINS: usize = 12;
 const STEPS: usize = 20_000;
 const BURSTS: usize = 200;
 
-/// The best burst in GF/s, two operations a multiply-add.
+/// Measures the best burst in GF/s, where a multiply-add is two operations, and prints it.
 pub(crate) fn fma_peak<T: Float>() -> f64 {
     let level = Level::new();
     let best = (0..BURSTS).map(|_| burst::<T>(level)).fold(0.0, f64::max);

@@ -1,4 +1,4 @@
-//! Lines over one size, both axes logarithmic, as an SVG file.
+//! A plot of lines against a size, with logarithmic axes, as an SVG file.
 
 use std::error::Error;
 use std::path::Path;
@@ -8,26 +8,26 @@ use plotters::prelude::*;
 const COLOURS: [RGBColor; 4] =
     [RGBColor(25, 70, 160), RGBColor(204, 51, 51), RGBColor(120, 150, 215), RGBColor(230, 145, 20)];
 
-/// A name and a value at each size.
+/// A line of the plot: its name, and a value at each size.
 pub(crate) struct Line {
     pub(crate) name: String,
     pub(crate) points: Vec<(usize, f64)>,
 }
 
 impl Line {
-    /// The value at `size`.
+    /// Returns the value at `size`.
     pub(crate) fn at(&self, size: usize) -> Option<f64> {
         self.points.iter().find(|&&(at, _)| at == size).map(|&(_, value)| value)
     }
 
-    /// The line with each value made another.
+    /// Returns the line with `f` applied to each point.
     pub(crate) fn map(&self, f: impl Fn(usize, f64) -> f64) -> Self {
         let points = self.points.iter().map(|&(size, value)| (size, f(size, value))).collect();
         Self { name: self.name.clone(), points }
     }
 }
 
-/// Draws microseconds a step against `symbol`.
+/// Draws microseconds per step against the size `symbol`.
 pub(crate) fn draw(
     file: &Path,
     title: &str,
@@ -41,7 +41,7 @@ pub(crate) fn draw(
     let values = lines.iter().flat_map(|line| line.points.iter().map(|&(_, value)| value));
     let (low, high) = ends(sizes);
     let (lowest, highest) = ends(values);
-    // Sizes that double, or that grow tenfold.
+    // The base of the axis labels: sizes of a sweep double, or grow tenfold.
     let base = if high / low > 100.0 && low % 10.0 == 0.0 { 10.0 } else { 2.0 };
     let decade = |exponent: f64| 10_f64.powf(exponent);
     let area = SVGBackend::new(file, (820, 520)).into_drawing_area();
@@ -85,7 +85,7 @@ pub(crate) fn draw(
     Ok(())
 }
 
-/// The smallest and the largest of `values`.
+/// Returns the smallest and the largest of `values`.
 fn ends(values: impl Iterator<Item = f64>) -> (f64, f64) {
     values.fold((f64::INFINITY, 0.0), |(low, high), value| (low.min(value), high.max(value)))
 }

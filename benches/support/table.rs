@@ -1,6 +1,6 @@
-//! A table in Markdown with aligned columns.
+//! Markdown tables with aligned columns.
 
-/// Prints `rows` under `head`: the first column to the left, the others to the right.
+/// Prints `rows` under `head`. The first column is left-aligned, the others are right-aligned.
 pub(crate) fn print_table(head: &[&str], rows: &[Vec<String>]) {
     let width = |column: usize| {
         let cells = rows.iter().map(|row| row[column].chars().count());

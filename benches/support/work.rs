@@ -1,4 +1,4 @@
-//! One layer over random sequences: inference and training, called as a user calls them.
+//! Inference and training of one layer over random sequences, through the public interface.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use recurrent::cell::Cell;
 use recurrent::{Arrays, Recurrent, Result, Sequences};
 
-/// A network with its input and the gradient of its output.
+/// A network with an input and a gradient of its output.
 pub(crate) struct Work<C: Cell<Elem = f32>> {
     network: Recurrent<C>,
     x: Sequences<f32>,
@@ -17,7 +17,7 @@ pub(crate) struct Work<C: Cell<Elem = f32>> {
 }
 
 impl<C: Cell<Elem = f32>> Work<C> {
-    /// Of time, batch, input and hidden size.
+    /// Creates random work of the sizes time, batch, input and hidden.
     pub(crate) fn new([time, batch, input, hidden]: [usize; 4]) -> Result<Self> {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         let network = Recurrent::builder(input, hidden).build(&mut rng)?;
@@ -28,7 +28,7 @@ impl<C: Cell<Elem = f32>> Work<C> {
         Ok(Self { network, x, d_output })
     }
 
-    /// One call, of inference or of training: its seconds.
+    /// Makes one call of inference or of training and returns its seconds.
     pub(crate) fn call(&self, train: bool) -> Result<f64> {
         let start = Instant::now();
         if train {

@@ -1,8 +1,8 @@
-//! Where the data of the examples stand.
+//! The paths of the examples' data.
 
 use std::path::{Path, PathBuf};
 
-/// The path of a file below `examples/data`.
+/// Returns the path of a file in `examples/data`.
 pub(crate) fn data(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/data").join(file)
 }

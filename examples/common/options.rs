@@ -1,4 +1,4 @@
-//! The command line that all examples share, and their error.
+//! The command-line options that the examples share, and their error type.
 
 use std::path::PathBuf;
 
@@ -6,16 +6,16 @@ use lexopt::{Arg, Parser, ValueExt};
 
 const OPTIONS: &str = "\
 Options:
-  --quick        a short run that shows the way rather than the best figure
-  --seed N       where all random numbers start from (default 1)
-  --epochs N     how long to train, in place of the example's own number
-  --save FILE    write the trained model
-  --load FILE    read a model instead of training one
-  --input FILE   data of your own for the model of --load
-  --out DIR      where plots, curves and checkpoints go (default target/examples-out)
-  --help         this text";
+  --quick        train briefly, to a lower accuracy
+  --seed N       the seed of all random numbers (default 1)
+  --epochs N     the number of training epochs, instead of the default
+  --save FILE    write the trained model to FILE
+  --load FILE    read a model from FILE instead of training one
+  --input FILE   apply the model of --load to the data in FILE
+  --out DIR      the directory of plots, curves and checkpoints (default target/examples-out)
+  --help         print this text";
 
-/// What was asked for on the command line.
+/// The parsed command line.
 pub(crate) struct Options {
     pub(crate) quick: bool,
     pub(crate) seed: u64,
@@ -27,8 +27,8 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// Reads the command line of `example`; none where it asked for help, which is then printed
-    /// with what the example is `about`.
+    /// Parses the command line of `example` and prints `about`. Returns `None` after `--help`, which
+    /// prints the options too.
     pub(crate) fn parse(example: &str, about: &str) -> Result<Option<Self>, Failure> {
         let mut options = Self {
             quick: false,
@@ -69,13 +69,13 @@ impl Options {
         Ok(Some(options))
     }
 
-    /// How many epochs: as asked for, else `quick` or `full`.
+    /// Returns the number of epochs from the command line, else `quick` or `full`.
     pub(crate) fn epochs_or(&self, quick: usize, full: usize) -> usize {
         self.epochs.unwrap_or(if self.quick { quick } else { full })
     }
 }
 
-/// Why an example ended: any error, shown to the user in its own words.
+/// The message of any error. It is printed without quotes when `main` returns it.
 pub(crate) struct Failure(String);
 
 impl Failure {

@@ -1,4 +1,4 @@
-//! Training as an example shows it: how far it is, Ctrl-C, and going on where that ended it.
+//! Training with progress output, which Ctrl-C stops and the same command resumes.
 
 use std::ops::ControlFlow;
 use std::sync::Once;
@@ -16,8 +16,8 @@ fn on_ctrl_c(_: &Event<'_>) -> ControlFlow<()> {
     if STOP.load(Ordering::SeqCst) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
 }
 
-/// Trains `model`, and writes the curves beside the plots as `name`.csv. False where Ctrl-C ended the
-/// training: its state is then in a file, from which the same command goes on.
+/// Trains `model` and writes the learning curves as `name`.csv to the output directory. Returns false if
+/// Ctrl-C ended the training. The same command then resumes it from its checkpoint.
 pub(crate) fn fit<M: Model<Elem = f32>>(
     options: &Options,
     name: &str,
@@ -32,12 +32,12 @@ pub(crate) fn fit<M: Model<Elem = f32>>(
     std::fs::create_dir_all(&options.out)?;
     let checkpoint = options.out.join(format!("{name}.checkpoint"));
     if checkpoint.exists() {
-        println!("going on from {}", checkpoint.display());
+        println!("resuming from {}", checkpoint.display());
     }
     let trainer = trainer.checkpoint(&checkpoint).callback(progress()).callback(on_ctrl_c);
     let history = trainer.fit(model, train, valid)?;
     if history.stopped {
-        println!("stopped; the same command goes on from {}", checkpoint.display());
+        println!("stopped; the same command resumes from {}", checkpoint.display());
         return Ok(false);
     }
     std::fs::write(options.out.join(format!("{name}.csv")), history.to_csv())?;

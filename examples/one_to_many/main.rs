@@ -1,10 +1,10 @@
-//! One to many: the caption of a picture.
+//! One to many: image captioning.
 //!
-//! A picture of two handwritten digits becomes one vector, by the same small perceptron at each of
-//! nine places (a convolution with a stride) and one layer that joins them; an LSTM that begins from it, and sees
-//! it at every step, tells in words what stands where. Of each scene two captions are true, "a
-//! three above a seven" and "a seven below a three": the decoder may choose, but must then keep to
-//! its choice. Test pictures hold digits and arrangements that training never showed.
+//! The image of a scene shows two handwritten digits. A small perceptron encodes each of nine
+//! overlapping squares, like a convolution with a stride, and another layer joins the results to one
+//! vector. This vector is the initial state of an LSTM and a part of its input at every step. The LSTM
+//! generates the caption. Each scene has two correct captions, such as "a three above a seven" and "a
+//! seven below a three". The test images show digits and arrangements that are not in the training data.
 
 use ndarray::{Array2, Axis};
 use rand::{Rng, RngExt, SeedableRng};
@@ -31,23 +31,23 @@ mod common {
 }
 
 const ABOUT: &str = "\
-one_to_many: the caption of a picture. Two real handwritten digits stand above or beside each other;
-perceptrons turn the picture into a vector, from which an LSTM tells \"a three above a seven\".
---load FILE --input CSV tells what a picture of yours shows: a line of names, then 17 rows of 17 pixels
-from 0 to 16, separated by commas.";
+one_to_many: image captioning. An image shows two handwritten digits, one above or beside the other.
+Perceptrons encode it as a vector, from which an LSTM generates \"a three above a seven\".
+--load FILE --input CSV prints the caption of the image in a file: a header line, then 17 rows of 17
+comma-separated pixels from 0 to 16.";
 
 const BATCH: usize = 64;
 const BATCHES_PER_EPOCH: usize = 100;
 const LEARNING_RATE: f64 = 2e-3;
 const HIDDEN: usize = 128;
 const EMBEDDING: usize = 16;
-/// A picture is looked at in 3 × 3 overlapping squares.
+/// The side of a glimpse. An image is encoded as 3 × 3 overlapping glimpses.
 const GLIMPSE: usize = 9;
 const STRIDE: usize = 4;
 const GLIMPSES: usize = 9;
-/// What is noted of each.
+/// The number of features of a glimpse.
 const FEATURES: usize = 32;
-// Chosen on digits and arrangements held out of the training file.
+// Chosen on digits and arrangements held out of the training data.
 const VECTOR_DROPOUT: f64 = 0.2;
 const OUTPUT_DROPOUT: f64 = 0.3;
 const TEST_SCENES: usize = 1000;
@@ -63,15 +63,15 @@ struct Teller<T: Float> {
 }
 arrays!(Teller { look, understand, words, lstm, head });
 
-/// From a glimpse to what is noted of it.
+/// The encoder of a glimpse.
 type Look<T> = (Linear<T>, Activation<T>, Linear<T>, Activation<T>);
-/// From the notes of all glimpses to one vector.
+/// The layer that joins the features of all glimpses to one vector.
 type Understand<T> = (Linear<T>, Activation<T>);
-/// The tapes of both.
+/// The tapes of both parts.
 type Seen =
     (<Look<f32> as Layer<Array2<f32>>>::Tape, <Understand<f32> as Layer<Array2<f32>>>::Tape);
 
-/// The overlapping squares of each picture, one a row.
+/// Returns the glimpses of each image, one a row.
 fn glimpses(pixels: &Array2<f32>) -> Array2<f32> {
     let shape = (pixels.nrows() * GLIMPSES, GLIMPSE * GLIMPSE);
     Array2::from_shape_fn(shape, |(row, pixel)| {
@@ -98,8 +98,7 @@ impl Teller<f32> {
         })
     }
 
-    /// The vector of each picture, and the tapes: the same layers look at each of its glimpses, others
-    /// join what they found.
+    /// Returns the vector of each image, [batch, hidden], and the tapes.
     fn see(&self, pixels: &Array2<f32>, rng: &mut dyn Rng) -> Result<(Array2<f32>, Seen)> {
         let (features, look) = self.look.forward_train(&glimpses(pixels), rng)?;
         let features = reshaped(features, (pixels.nrows(), GLIMPSES * FEATURES))?;
@@ -107,7 +106,7 @@ impl Teller<f32> {
         Ok((vector, (look, understand)))
     }
 
-    /// Adds the gradients of the layers that see, from that with respect to the vectors.
+    /// Adds the gradients of the encoder to `grad`, from the gradient with respect to the vectors.
     fn see_back(
         &self,
         (look, understand): Seen,
@@ -120,14 +119,14 @@ impl Teller<f32> {
         Ok(())
     }
 
-    /// The state that begins with h = `vector`.
+    /// Returns the initial state, h = `vector` and c = 0.
     fn initial(&self, vector: &Array2<f32>) -> Result<State<f32>> {
         let mut state = self.lstm.zero_state(vector.nrows())?;
         state.set("h", vector.clone().insert_axis(Axis(0)))?;
         Ok(state)
     }
 
-    /// The input at each step: the word before, of the embedded `words`, and the vector.
+    /// Returns the input at each step: the embedded previous word from `words`, and the vector.
     fn input(words: &Sequences<f32>, vector: &Array2<f32>) -> Result<Sequences<f32>> {
         let (time, batch, _) = words.values().dim();
         let values =
@@ -137,7 +136,7 @@ impl Teller<f32> {
         words.with_values(values)
     }
 
-    /// The captions of pictures, word by word, as `sampling` takes them.
+    /// Generates the captions of images, word by word, with `sampling`.
     fn tell(
         &self,
         pixels: &Array2<f32>,
@@ -166,14 +165,14 @@ impl Teller<f32> {
     }
 }
 
-/// Pictures, and a caption of each.
+/// Images [batch, pixels], with a caption of each.
 struct Lesson {
     pixels: Array2<f32>,
     captions: Vec<Vec<usize>>,
 }
 
 impl Lesson {
-    /// The word before each word of the captions, and the words, [time, batch].
+    /// Returns the previous word of each word of the captions, and the words [time, batch].
     fn words(&self) -> Result<(Sequences<f32>, Array2<usize>)> {
         let before = |caption: &Vec<usize>| [&[END], &caption[..caption.len() - 1]].concat();
         let before: Vec<Vec<usize>> = self.captions.iter().map(before).collect();
@@ -234,7 +233,7 @@ fn reshaped(values: Array2<f32>, shape: (usize, usize)) -> Result<Array2<f32>> {
     values.into_shape_with_order(shape).map_err(refuse)
 }
 
-/// Scenes made up anew in each epoch, told from one side or the other.
+/// Random scenes, new ones in each epoch, each with one of its two captions.
 struct Endless {
     digits: Digits,
     arrangements: Vec<Arrangement>,
@@ -265,7 +264,7 @@ fn arrangements(held_out: bool) -> Vec<Arrangement> {
     Arrangement::all().into_iter().filter(|a| a.held_out() == held_out).collect()
 }
 
-/// For each scene a caption of the training scene whose pixels are nearest.
+/// Returns for each scene the caption of the nearest of 5000 training scenes, by the distance of pixels.
 fn nearest(test: &Scenes, rng: &mut dyn Rng) -> Result<Vec<Vec<usize>>, Failure> {
     let digits = Digits::read("digits/uci_train.csv")?;
     let train = Scenes::random(&digits, &arrangements(false), 5000, rng);
@@ -309,7 +308,7 @@ fn main() -> Result<(), Failure> {
         io::save(file, &model)?;
     }
 
-    // The same test scenes whatever happened before.
+    // The test scenes depend only on the seed, whether the model was trained or loaded.
     let mut rng = ChaCha8Rng::seed_from_u64(options.seed.wrapping_add(1000));
     let digits = Digits::read("digits/uci_test.csv")?;
     let test = Scenes::random(&digits, &arrangements(true), TEST_SCENES, &mut rng);
@@ -329,13 +328,13 @@ fn main() -> Result<(), Failure> {
     let exact = test.exact(&told);
     let drawn = test.exact(&sampled);
     let known = familiar.exact(&model.tell(&familiar.pixels, &greedy, &mut rng)?);
-    // The nearest scene cannot show what training never showed; known arrangements it can tell.
+    // The nearest training scene never has a held-out arrangement, so the first baseline is 0.
     let baseline = test.exact(&nearest(&test, &mut rng)?);
     let known_baseline = familiar.exact(&nearest(&familiar, &mut rng)?);
-    println!("exact captions, digits and arrangements never seen: {exact:.3} (sampled {drawn:.3})");
-    println!("exact captions, digits never seen, arrangements known: {known:.3}");
+    println!("correct captions, new digits and arrangements: {exact:.3} (sampled {drawn:.3})");
+    println!("correct captions, new digits, known arrangements: {known:.3}");
     println!(
-        "baseline, caption of the nearest training scene: {baseline:.3} and {known_baseline:.3}"
+        "baseline, the caption of the nearest training scene: {baseline:.3} and {known_baseline:.3}"
     );
     println!(
         "result one_to_many exact={exact:.4} baseline={baseline:.4} sampled={drawn:.4} \

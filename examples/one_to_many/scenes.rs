@@ -1,4 +1,4 @@
-//! Scenes of two handwritten digits, told in words.
+//! Scenes of two handwritten digits, with their captions.
 
 use ndarray::{Array2, ArrayView1};
 use rand::{Rng, RngExt};
@@ -7,24 +7,24 @@ use recurrent::data::Table;
 use crate::common::data::data;
 use crate::common::options::Failure;
 
-/// Rows and columns of a digit and of a scene.
+/// The sides in pixels of a digit and of a scene.
 const DIGIT: usize = 8;
 pub(crate) const CANVAS: usize = 17;
 
-/// The words of a caption; the first ends it, and also begins it.
+/// The vocabulary of captions. The first word ends a caption and is also the input before its first word.
 pub(crate) const WORDS: [&str; 18] = [
     ".", "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "a", "an",
     "above", "below", "left", "right", "of",
 ];
 pub(crate) const END: usize = 0;
-/// Words of the longest caption, its end included: "a three left of a seven .".
+/// The number of words of the longest caption, with its end: "a three left of a seven .".
 pub(crate) const LONGEST: usize = 7;
 
-/// Digits of one file.
+/// The digits of a file.
 pub(crate) struct Digits {
-    /// Pixels from 0 to 1, one picture a row.
+    /// Pixels from 0 to 1, one digit a row.
     pixels: Array2<f32>,
-    /// For each digit, the rows that show it.
+    /// The rows of each digit from 0 to 9.
     rows: Vec<Vec<usize>>,
 }
 
@@ -39,14 +39,14 @@ impl Digits {
         Ok(Self { pixels: table.values(&pixels)? / 16.0, rows })
     }
 
-    /// The pixels of a picture of `digit`, row by row.
+    /// Returns the pixels of a random image of `digit`, row by row.
     fn draw(&self, digit: usize, rng: &mut dyn Rng) -> ArrayView1<'_, f32> {
         let rows = &self.rows[digit];
         self.pixels.row(rows[rng.random_range(0..rows.len())])
     }
 }
 
-/// What stands where: `first` above `second`, or left of it.
+/// The arrangement of a scene: `first` is above `second`, or left of it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Arrangement {
     first: usize,
@@ -64,13 +64,13 @@ impl Arrangement {
         (0..200).map(of).collect()
     }
 
-    /// Whether training never shows it: one arrangement in ten, where each digit stands once in
-    /// each place.
+    /// Returns whether the arrangement is held out of training. One in ten is, and among the vertical
+    /// and among the horizontal ones each digit occurs once in each place.
     pub(crate) fn held_out(self) -> bool {
         (self.first + 3 * self.second + 5 * usize::from(self.vertical)).is_multiple_of(10)
     }
 
-    /// The two captions that are true of it: from the first digit's side, and the second's.
+    /// Returns the two correct captions, with the first and with the second digit as subject.
     pub(crate) fn captions(self) -> [Vec<usize>; 2] {
         let Self { first, second, vertical } = self;
         let tell = |subject: usize, relation: &[&str], object: usize| {
@@ -86,14 +86,14 @@ impl Arrangement {
     }
 }
 
-/// Pictures, one a row, and what they show.
+/// Images of scenes, one a row, with their arrangements.
 pub(crate) struct Scenes {
     pub(crate) pixels: Array2<f32>,
     pub(crate) arrangements: Vec<Arrangement>,
 }
 
 impl Scenes {
-    /// A scene of each of `arrangements`, drawn from `digits` and moved a little.
+    /// Returns a scene of each of `arrangements`, with random images and small random shifts.
     pub(crate) fn compose(
         digits: &Digits,
         arrangements: Vec<Arrangement>,
@@ -118,7 +118,7 @@ impl Scenes {
         Self { pixels, arrangements }
     }
 
-    /// `count` scenes of arrangements drawn from `among`.
+    /// Returns `count` scenes of arrangements drawn from `among`.
     pub(crate) fn random(
         digits: &Digits,
         among: &[Arrangement],
@@ -130,7 +130,7 @@ impl Scenes {
         Self::compose(digits, arrangements, rng)
     }
 
-    /// The picture in the file `path`: a line of names, and seventeen rows of as many pixels from 0 to 16.
+    /// Reads the image in the CSV file `path`: a header line, then 17 rows of 17 pixels from 0 to 16.
     pub(crate) fn read(path: &std::path::Path) -> Result<Array2<f32>, Failure> {
         let table = Table::read(path)?;
         let columns: Vec<&str> = table.names().iter().map(String::as_str).collect();
@@ -145,7 +145,7 @@ impl Scenes {
         Ok(pixels.into_shape_with_order((1, CANVAS * CANVAS))?)
     }
 
-    /// The share of `captions` that are true of their scene.
+    /// Returns the share of `captions` that are correct.
     pub(crate) fn exact(&self, captions: &[Vec<usize>]) -> f64 {
         let pairs = self.arrangements.iter().zip(captions);
         let right = pairs.filter(|(arrangement, caption)| arrangement.captions().contains(caption));
@@ -153,13 +153,13 @@ impl Scenes {
     }
 }
 
-/// The words of a caption, without its end.
+/// Returns the text of a caption, without its end.
 pub(crate) fn text(caption: &[usize]) -> String {
     let words: Vec<&str> = caption.iter().filter(|&&w| w != END).map(|&w| WORDS[w]).collect();
     words.join(" ")
 }
 
-/// The pictures side by side, two characters a pixel.
+/// Draws images side by side, with two characters for each pixel.
 pub(crate) fn drawing(pictures: &[ArrayView1<'_, f32>]) -> String {
     let mut lines = String::new();
     for r in 0..CANVAS {

@@ -1,5 +1,4 @@
-//! The lecture's sentence, many times: a city is named, other things are told, and at the end the
-//! city is asked for.
+//! Sentences that name a city, continue with other clauses, and end before the blank for the city.
 
 use std::ops::RangeInclusive;
 
@@ -11,14 +10,14 @@ use recurrent::{Result, Sequences};
 
 use crate::common::options::Failure;
 
-/// What can be the answer.
+/// The possible answers.
 pub(crate) const CITIES: [&str; 8] =
     ["Moscow", "Paris", "Cairo", "Lima", "Tokyo", "Oslo", "Delhi", "Rome"];
 
 const BEGIN: &str = "last week I travelled to";
 const AFTER: &str = "the buildings were lovely";
 const END: &str = "a friend called and asked where I was I am in";
-/// What is told between the beginning and the end.
+/// The clauses between the beginning and the end.
 const CLAUSES: [&str; 10] = [
     "the weather was fine",
     "we walked along the river",
@@ -32,10 +31,10 @@ const CLAUSES: [&str; 10] = [
     "I slept well at night",
 ];
 
-/// Sentences of word numbers, whose lengths differ, and the city of each.
+/// Sentences of any lengths as tokens, and the index of the city of each.
 pub(crate) type Batch = (Sequences<f32>, Vec<usize>);
 
-/// All words that occur; a word's number is its place.
+/// Returns all words in order. The token of a word is its index.
 pub(crate) fn vocabulary() -> Vec<&'static str> {
     let texts = [BEGIN, AFTER, END].into_iter().chain(CLAUSES).chain(CITIES);
     let mut words: Vec<_> = texts.flat_map(str::split_whitespace).collect();
@@ -44,7 +43,7 @@ pub(crate) fn vocabulary() -> Vec<&'static str> {
     words
 }
 
-/// The sentence about `city`, in which exactly `gap` words stand after the city's name.
+/// Returns a sentence about `city` with exactly `gap` words after the city's name.
 fn sentence(city: &'static str, gap: usize, rng: &mut dyn Rng) -> Vec<&'static str> {
     let end: Vec<_> = END.split_whitespace().collect();
     let mut told: Vec<_> = AFTER.split_whitespace().collect();
@@ -55,12 +54,12 @@ fn sentence(city: &'static str, gap: usize, rng: &mut dyn Rng) -> Vec<&'static s
     let mut words: Vec<_> = BEGIN.split_whitespace().collect();
     words.push(city);
     words.extend(told);
-    // A gap that is shorter than the end keeps the end's last words.
+    // If the gap is shorter than the end, the last words of the end remain.
     words.extend(&end[end.len().saturating_sub(gap)..]);
     words
 }
 
-/// `count` sentences with gaps drawn from `gaps`.
+/// Returns `count` sentences with gaps drawn from `gaps`.
 pub(crate) fn draw(count: usize, gaps: RangeInclusive<usize>, rng: &mut dyn Rng) -> Result<Batch> {
     let cities: Vec<usize> = (0..count).map(|_| rng.random_range(0..CITIES.len())).collect();
     let sentence = |&city: &usize| sentence(CITIES[city], rng.random_range(gaps.clone()), rng);
@@ -68,12 +67,12 @@ pub(crate) fn draw(count: usize, gaps: RangeInclusive<usize>, rng: &mut dyn Rng)
     batch(sentences, cities)
 }
 
-/// One sentence about Moscow, short enough to be looked at.
+/// Returns a sentence about Moscow that is short enough for a plot.
 pub(crate) fn lecture(rng: &mut dyn Rng) -> Result<Batch> {
     batch(vec![sentence(CITIES[0], 30, rng)], vec![0])
 }
 
-/// The sentence of the words of `text`.
+/// Returns the words of `text` as a sentence. Fails on a word that is not in the vocabulary.
 pub(crate) fn told(text: &str) -> std::result::Result<Batch, Failure> {
     let words = vocabulary();
     let known = |word: &str| words.iter().find(|w| **w == word).copied();
@@ -82,7 +81,7 @@ pub(crate) fn told(text: &str) -> std::result::Result<Batch, Failure> {
     Ok(batch(vec![sentence], vec![0])?)
 }
 
-/// The words of the first sentence of `batch`.
+/// Returns the words of the first sentence of a batch.
 pub(crate) fn words_of((x, _): &Batch) -> Vec<&'static str> {
     let (words, numbers) = (vocabulary(), x.tokens());
     let numbers = numbers.iter().flat_map(|tokens| tokens.column(0).to_vec());
@@ -97,7 +96,7 @@ fn batch(sentences: Vec<Vec<&'static str>>, cities: Vec<usize>) -> Result<Batch>
     Ok((Sequences::one_hot_from_list(&numbers, words.len())?, cities))
 }
 
-/// `count` sentences, made up anew in each epoch, with gaps of up to `longest` words.
+/// `count` random sentences, new ones in each epoch, with gaps of up to `longest` words.
 pub(crate) struct Endless {
     pub(crate) count: usize,
     pub(crate) longest: usize,

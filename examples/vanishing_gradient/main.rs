@@ -1,10 +1,10 @@
-//! Why an LSTM remembers where a vanilla RNN forgets.
+//! The vanishing gradient of a vanilla RNN, beside a GRU and LSTMs.
 //!
 //! "Last week I travelled to Moscow, the buildings were lovely … a friend called and asked where I
-//! was. I am in ____": the answer was said many words before. The same sentences are given to an
-//! RNN, a GRU and an LSTM whose forget gate begins with bias 0 or 1. The example shows how the
-//! gradient flows back through a long gap, what each network learns, and what the gates of the
-//! trained LSTM do with the sentence.
+//! was. I am in ____": the answer is many words before the blank. An RNN, a GRU and two LSTMs, with
+//! initial forget-gate bias 0 and 1, learn the same sentences. The example measures the gradient at
+//! every word before and after training and the accuracy at several gaps, and plots the gates of a
+//! trained LSTM.
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -28,29 +28,31 @@ mod common {
 
 const ABOUT: &str = "\
 vanishing_gradient: \"last week I travelled to Moscow, the buildings were lovely ... a friend called
-and asked where I was. I am in ____\". The answer lies up to 80 words back. An RNN, a GRU and two
-LSTMs learn the same sentences; plots show how the gradient flows and what the gates do.
---load FILE --input FILE reads a sentence of its words from a text file; each network names the city.";
+and asked where I was. I am in ____\". The answer is up to 80 words before the blank. An RNN, a GRU
+and two LSTMs learn the same sentences. Plots show the gradient at each word and the LSTM's gates.
+--load FILE --input FILE reads a sentence of known words from a text file and prints the city that
+each network predicts.";
 
-/// Words between the city and the question, at most while training.
+/// The largest number of words after the city's name.
 const LONGEST: usize = 80;
 const GAPS: [usize; 4] = [10, 20, 40, LONGEST];
-/// Of guessing one of the cities.
+/// The accuracy of guessing.
 const CHANCE: f64 = 1.0 / corpus::CITIES.len() as f64;
 const BATCH: usize = 32;
 const STEPS_PER_EPOCH: usize = 100;
 const TEST_SENTENCES: usize = 400;
 
-/// One network's figures.
+/// The measurements of a network.
 pub(crate) struct Figures {
     pub(crate) name: &'static str,
-    /// The share of cities named rightly, for each of `GAPS`.
+    /// The accuracy at each of `GAPS`.
     pub(crate) accuracies: Vec<f64>,
     /// ‖∂L/∂h_t‖ at each word of sentences with the longest gap, before and after training.
     pub(crate) flows: [Vec<f64>; 2],
 }
 
-/// Trains `reader`, or takes `trained` in its place, and measures it; none where Ctrl-C ended it.
+/// Trains `reader`, or replaces it by `trained`, and measures it. Returns `None` if Ctrl-C ended the
+/// training.
 fn study<C: Cell<Elem = f32>>(
     name: &'static str,
     reader: &mut Reader<C>,
@@ -90,7 +92,7 @@ fn lstm(forget_bias: f64, seed: u64) -> Result<Reader<LstmCell<f32>>, Failure> {
     reader(LstmOptions { forget_bias: Some(forget_bias) }, seed)
 }
 
-/// The city that `reader` names after the sentence of `text`.
+/// Returns the city that `reader` predicts for the sentence `text`.
 fn answer<C: Cell<Elem = f32>>(reader: &Reader<C>, text: &str) -> Result<&'static str, Failure> {
     let (x, _) = corpus::told(text)?;
     Ok(corpus::CITIES[reader.predict(&x)?[0]])
@@ -132,7 +134,7 @@ fn main() -> Result<(), Failure> {
         io::save(file, &readers)?;
     }
 
-    println!("accuracy by the number of words since the city was named (chance {CHANCE}):");
+    println!("accuracy by the number of words after the city's name (chance {CHANCE}):");
     println!("{:<22}{:>8}{:>8}{:>8}{:>8}", "", GAPS[0], GAPS[1], GAPS[2], GAPS[3]);
     for Figures { name, accuracies, .. } in &figures {
         let cells: String = accuracies.iter().map(|accuracy| format!("{accuracy:>8.3}")).collect();

@@ -10,10 +10,10 @@ use crate::common::options::Failure;
 
 const COLOURS: [RGBColor; 4] =
     [RGBColor(204, 51, 51), RGBColor(230, 145, 20), RGBColor(120, 150, 215), RGBColor(25, 70, 160)];
-/// Norms below this are drawn on the lower edge.
+/// The lower edge of the plot. Smaller norms are drawn there.
 const LOWEST: f64 = 1e-14;
 
-/// ‖∂L/∂h_t‖ against the words that remain to the question, before and after training.
+/// Plots ‖∂L/∂h_t‖ at each word of the sentence, before and after training.
 pub(crate) fn flow(file: &Path, figures: &[Figures]) -> Result<(), Failure> {
     let area = SVGBackend::new(file, (1100, 480)).into_drawing_area();
     area.fill(&WHITE)?;
@@ -57,8 +57,8 @@ pub(crate) fn flow(file: &Path, figures: &[Figures]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The forget and the input gates, both [time, 1, hidden], while `words` are read: a column for
-/// each word, a row for each unit, ordered by how much it keeps, dark where the gate is open.
+/// Plots the forget and the input gates, both [time, 1, hidden], for a sentence of `words`. Each word is
+/// a column and each unit a row, in the order of the mean forget gate. Dark cells are open gates.
 pub(crate) fn gates(
     file: &Path,
     words: &[&str],
@@ -71,7 +71,8 @@ pub(crate) fn gates(
     let mean = |unit: usize| forget.slice(s![.., 0, unit]).sum();
     let mut order: Vec<usize> = (0..forget.dim().2).collect();
     order.sort_by(|&a, &b| mean(a).total_cmp(&mean(b)));
-    let titles = ["Forget gate f: dark keeps the memory", "Input gate i: dark writes to it"];
+    let titles =
+        ["Forget gate f (dark: keeps the cell)", "Input gate i (dark: writes to the cell)"];
     for ((panel, title), gate) in panels.iter().zip(titles).zip([forget, input]) {
         let gate = gate.slice(s![.., 0, ..]);
         let units = gate.ncols();
@@ -85,7 +86,7 @@ pub(crate) fn gates(
             .configure_mesh()
             .disable_mesh()
             .disable_x_axis()
-            .y_desc("units, the most retentive on top")
+            .y_desc("units, by mean forget gate")
             .draw()?;
         let cell = |t: usize, row: usize, open: f32| {
             let paper = |ink: u8| (255.0 - open * f32::from(255 - ink)) as u8;

@@ -1,5 +1,4 @@
-//! A network that reads a sentence and names the city, with any cell: how its gradient flows, and what
-//! its gates do.
+//! A classifier of sentences with any cell, its gradient flow, and its gates.
 
 use ndarray::{Array2, Array3, Axis};
 use rand::{Rng, SeedableRng};
@@ -14,7 +13,7 @@ use recurrent::{Arrays, Sequences};
 use crate::common::options::Failure;
 use crate::corpus::{self, Batch, CITIES};
 
-/// Word vectors, a recurrent layer, and the scores of the cities from its last output.
+/// An embedding, a recurrent layer, and a linear layer from its last output to the logits of the cities.
 pub(crate) type Reader<C> = SequenceClassifier<C>;
 
 pub(crate) fn reader<C: Cell<Elem = f32>>(
@@ -37,8 +36,8 @@ fn vectors<C: Cell<Elem = f32>>(
     Ok(embedding.forward(x)?)
 }
 
-/// How the gradient of the loss at the last word flows back through `batch`, whose sentences are
-/// equally long: ‖∂L/∂h_t‖, and for an LSTM ‖∂L/∂c_t‖.
+/// Returns ‖∂L/∂h_t‖ at each step t, and ‖∂L/∂c_t‖ for an LSTM. L is the loss at the last word of the
+/// sentences in `batch`, which have equal lengths.
 pub(crate) fn flow<C: Cell<Elem = f32>>(
     reader: &Reader<C>,
     batch: &Batch,
@@ -56,7 +55,7 @@ pub(crate) fn flow<C: Cell<Elem = f32>>(
     Ok(flows)
 }
 
-/// Gate `name` while reading `batch`, [time, batch, hidden].
+/// Returns the values [time, batch, hidden] of gate `name` for `batch`.
 pub(crate) fn gate<C: Cell<Elem = f32>>(
     reader: &Reader<C>,
     name: &str,
@@ -67,7 +66,7 @@ pub(crate) fn gate<C: Cell<Elem = f32>>(
     Ok(tape.gate(name, 0, false)?)
 }
 
-/// The gradient by all outputs where only each sequence's last one counts.
+/// Returns the gradient with respect to all outputs, zero except at the last step of each sequence.
 fn at_the_end(output: &Sequences<f32>, d_last: &Array2<f32>) -> Array3<f32> {
     let mut d_output = Array3::zeros(output.values().dim());
     for (b, &length) in output.lengths().iter().enumerate() {

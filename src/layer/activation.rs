@@ -1,4 +1,4 @@
-//! Activations: a function of each value.
+//! Activation functions, applied elementwise.
 //!
 //! ```text
 //! tanh      y = tanh x              d_x = d_y · (1 − y²)
@@ -19,7 +19,7 @@ use crate::sequences::Sequences;
 use crate::tensor::Level;
 use crate::tensor::activation::{relu_slice, sigmoid_slice, tanh_slice};
 
-/// A function of each value, without parameters; see the [module](self).
+/// An elementwise function without parameters; see the [module](self).
 ///
 /// ```
 /// use ndarray::{Array2, array};
@@ -74,7 +74,7 @@ impl<T: Float> Activation<T> {
         y
     }
 
-    /// d_x of one value, from its y.
+    /// Returns d_x of one value, from its y and d_y.
     fn slope(self, y: T, d_y: T) -> T {
         match self.kind {
             Kind::Tanh => d_y * (T::one() - y * y),
@@ -85,7 +85,7 @@ impl<T: Float> Activation<T> {
     }
 }
 
-/// On an array of any dimension.
+/// Acts on an array of any dimension.
 impl<T: Float, D: Dimension> Layer<Array<T, D>> for Activation<T> {
     type Output = Array<T, D>;
     type Tape = Array<T, D>;
@@ -109,7 +109,7 @@ impl<T: Float, D: Dimension> Layer<Array<T, D>> for Activation<T> {
     }
 }
 
-/// On every step; zero in the padding.
+/// Acts on every step; y is zero in the padding.
 impl<T: Float> Layer<Sequences<T>> for Activation<T> {
     type Output = Sequences<T>;
     type Tape = Sequences<T>;

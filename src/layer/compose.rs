@@ -1,5 +1,5 @@
-//! Layers made of layers. The tape of a composition is the tapes of its parts, so that none of them
-//! needs a backward pass by hand.
+//! Layers made of layers. The tape of a composition holds the tapes of its parts, so a composition
+//! needs no backward pass written by hand.
 //!
 //! ```text
 //! tuple      y = …(b(a(x)))           d_x = a'(b'(… d_y))
@@ -15,15 +15,15 @@ use crate::error::Result;
 use crate::float::Float;
 use crate::layer::{Features, Layer};
 
-/// Implements [`Layer`] for tuples of layers that follow one another. Each layer is given by its
-/// parameter, its place, its input and output types, and the names of its input, output and tape; the
-/// places and tapes follow once more, the last layer first.
+/// Implements [`Layer`] for tuples of layers. Each layer is given by its type parameter, its index,
+/// its input and output types, and the names of its input, output and tape. The indices and tapes
+/// follow in reverse order, for the backward pass.
 macro_rules! chains {
     ($((
         $first:ident 0 $first_y:ident ($p:ident $first_tape:ident),
         $($layer:ident $place:tt $x:ident $y:ident ($u:ident $v:ident $tape:ident)),+
     ) -> $output:ident $out:ident, [$last:tt $last_tape:ident $($back:tt $back_tape:ident)+];)+) => {$(
-        /// One layer after the other. The names of the arrays of layer k begin with `k.`.
+        /// Applies the layers in order. The names of the arrays of layer k begin with `k.`.
         impl<T, X, $first_y, $($y,)+ $first, $($layer),+> Layer<X> for ($first, $($layer),+)
         where
             T: Float,
@@ -100,8 +100,8 @@ impl<X: Features, L: Layer<X, Output = X>> Layer<X> for Residual<L> {
     }
 }
 
-/// Two layers on the same input, such as the heads of a model with two outputs. The output is a pair;
-/// both gradients of the input are added. Heads of heads make more than two.
+/// Two layers on the same input, such as the heads of a model with two outputs. The output is a pair.
+/// The gradient of the input is the sum of both. Nested `Heads` make more than two outputs.
 ///
 /// ```
 /// use ndarray::Array2;
@@ -124,7 +124,7 @@ pub struct Heads<A, B> {
 crate::arrays!([T: Float, A: Arrays<Elem = T>, B: Arrays<Elem = T>] Heads<A, B>: T { first, second });
 
 impl<A, B> Heads<A, B> {
-    /// Returns both layers on one input.
+    /// Creates the composition of two layers with the same input.
     pub fn new(first: A, second: B) -> Self {
         Self { first, second }
     }
@@ -158,7 +158,7 @@ where
     }
 }
 
-/// Two layers on two inputs: from a pair to a pair. [`Concat`](crate::layer::Concat) or
+/// Two layers on two inputs, a map from pairs to pairs. [`Concat`](crate::layer::Concat) or
 /// [`Add`](crate::layer::Add) joins the outputs.
 ///
 /// ```
@@ -182,7 +182,7 @@ pub struct Branches<A, B> {
 crate::arrays!([T: Float, A: Arrays<Elem = T>, B: Arrays<Elem = T>] Branches<A, B>: T { first, second });
 
 impl<A, B> Branches<A, B> {
-    /// Returns a layer for each part of a pair.
+    /// Creates the composition of a layer for each input.
     pub fn new(first: A, second: B) -> Self {
         Self { first, second }
     }

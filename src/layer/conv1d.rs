@@ -1,13 +1,13 @@
-//! A convolution over time: each step sees its neighbours.
+//! A convolution over time.
 //!
 //! ```text
 //! y_t = b + Σ_j W[:, :, j] x_{t + j·dilation − left}         W [out, in, kernel_size]
 //! left = (kernel_size − 1)·dilation, halved and rounded down for padding "same"
 //! ```
 //!
-//! What lies before the beginning, or after a sequence's own end, is zero. Names, layout and first
-//! values are those of `torch.nn.Conv1d`. The windows of all steps become rows, of which one product
-//! with W makes y.
+//! x is zero before the first step and after the last step of each sequence. Names, layout and
+//! initial values are those of `torch.nn.Conv1d`. The windows of all steps are the rows of a matrix,
+//! and y is one product of it with W.
 
 use ndarray::{Array2, Array3, Axis};
 use rand::Rng;
@@ -19,13 +19,14 @@ use crate::layer::steps::{alive, check, spread};
 use crate::layer::{Layer, Linear};
 use crate::sequences::Sequences;
 
-/// Where a step's window lies.
+/// The position of a window relative to its step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Padding {
-    /// Around the step, as PyTorch's `padding="same"`: of an even window one more step is after it.
+    /// The window is centred on the step, as in PyTorch's `padding="same"`. If it cannot be centred,
+    /// it extends one step further after the step than before it.
     #[default]
     Same,
-    /// Up to the step: none sees the future.
+    /// The window ends at the step, so y_t does not depend on later steps.
     Causal,
 }
 
@@ -50,7 +51,7 @@ pub enum Padding {
 /// ```
 #[derive(Clone, Debug)]
 pub struct Conv1d<T> {
-    /// Its weight [out, in·kernel_size] has the memory of W.
+    /// Weight [out, in·kernel_size], which is W in memory, and bias.
     linear: Linear<T>,
     in_channels: usize,
     kernel_size: usize,
@@ -59,11 +60,11 @@ pub struct Conv1d<T> {
 }
 
 impl<T: Float> Conv1d<T> {
-    /// Returns a layer with bias, of windows of `kernel_size` steps around each; all parameters uniform on
-    /// ±1/√(in_channels·kernel_size).
+    /// Creates a layer with bias and centred windows of `kernel_size` steps. All parameters are uniform
+    /// on ±1/√(in_channels·kernel_size).
     ///
     /// # Errors
-    /// Where a size is zero.
+    /// If a size is zero.
     pub fn new(
         in_channels: usize,
         out_channels: usize,
@@ -76,23 +77,23 @@ impl<T: Float> Conv1d<T> {
         Ok(Self { linear, in_channels, kernel_size, dilation: 1, padding: Padding::Same })
     }
 
-    /// Sets where a step's window lies.
+    /// Sets the position of a window relative to its step. Default: [`Padding::Same`].
     pub fn padding(mut self, padding: Padding) -> Self {
         self.padding = padding;
         self
     }
 
-    /// Sets the number of steps from one of a window to the next.
+    /// Sets the distance in steps between neighbouring entries of a window. Default: 1.
     ///
     /// # Errors
-    /// Where it is zero, or a window could not be addressed.
+    /// If it is zero, or the length of a window overflows.
     pub fn dilation(mut self, dilation: usize) -> Result<Self> {
         check_size("dilation × kernel_size", &[dilation, self.kernel_size])?;
         self.dilation = dilation;
         Ok(self)
     }
 
-    /// The window of each step, [steps, in·kernel_size].
+    /// Returns the window of each step, [steps, in·kernel_size].
     fn windows(&self, x: &Sequences<T>) -> Result<Array2<T>> {
         let expected = [x.time(), x.batch(), self.in_channels];
         check_shape("x", "time, batch, in", &expected, x.values().shape())?;
@@ -101,7 +102,8 @@ impl<T: Float> Conv1d<T> {
         Ok(windows)
     }
 
-    /// Calls `f` with each row, the place [t, b, i] of `x` that stands in it, and where.
+    /// Calls `f` for each entry of the windows that lies within its sequence: with its row, its index
+    /// [t, b, i] in `x`, and its column.
     fn each_place(&self, x: &Sequences<T>, mut f: impl FnMut(usize, [usize; 3], usize)) {
         let reach = (self.kernel_size - 1) * self.dilation;
         let left = if self.padding == Padding::Causal { reach } else { reach / 2 };
@@ -121,7 +123,7 @@ impl<T: Float> Conv1d<T> {
     }
 }
 
-/// y [time, batch, out] of `x` [time, batch, in], with the same lengths; zero in the padding.
+/// Maps `x` [time, batch, in] to y [time, batch, out] with the same lengths, zero in the padding.
 impl<T: Float> Layer<Sequences<T>> for Conv1d<T> {
     type Output = Sequences<T>;
     type Tape = Sequences<T>;
@@ -163,7 +165,7 @@ impl<T: Float> Arrays for Conv1d<T> {
     fn for_each<'a>(&'a self, f: &mut Visit<'_, 'a, T>) {
         self.linear.for_each(&mut |name, array| match array.ndim() {
             2 => {
-                // The axis in·kernel_size of a contiguous array, in two.
+                // Splits the axis in·kernel_size, as PyTorch's weight has three axes.
                 let shape = (array.len_of(Axis(0)), self.in_channels, self.kernel_size);
                 let weight = array.into_shape_with_order(shape);
                 f(name, weight.expect("a contiguous weight").into_dyn());

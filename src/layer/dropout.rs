@@ -1,10 +1,10 @@
-//! Dropout: zeros at random while training, nothing otherwise.
+//! Dropout: random zeros in training, the identity in inference.
 //!
 //! ```text
 //! y = m ∘ x      m = 0 with probability p, else 1 / (1 − p)      d_x = m ∘ d_y
 //! ```
 //!
-//! Source: Srivastava et al., *Dropout*, 2014, in the inverted form, so that prediction needs no
+//! Source: Srivastava et al., *Dropout*, 2014, in the inverted form, so that inference needs no
 //! factor. Variational dropout, with the same m at every step of a sequence: Gal and Ghahramani, *A
 //! Theoretically Grounded Application of Dropout in Recurrent Neural Networks*, 2016.
 
@@ -20,7 +20,7 @@ use crate::layer::steps::{check, zero_padding, zip_map};
 use crate::sequences::Sequences;
 use crate::tensor::random::dropout_mask;
 
-/// Zeros at random, on arrays of any dimension and on sequences; see the [module](self).
+/// Dropout on arrays of any dimension and on sequences; see the [module](self).
 ///
 /// ```
 /// use ndarray::Array2;
@@ -32,7 +32,7 @@ use crate::tensor::random::dropout_mask;
 /// assert!(y.iter().all(|&value| value == 0.0 || value == 2.0));
 /// let d_x: Array2<f32> = dropout.backward(mask, &x, &mut dropout.clone())?;
 /// assert_eq!(d_x, y);
-/// assert_eq!(dropout.forward(&x)?, x); // in use
+/// assert_eq!(dropout.forward(&x)?, x); // inference
 /// # Ok::<(), recurrent::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -42,7 +42,7 @@ pub struct Dropout<T> {
 }
 crate::arrays!(Dropout {});
 
-/// Fails unless `p` is the probability of dropout.
+/// Fails unless 0 ≤ p < 1.
 pub(super) fn check_probability(p: f64) -> Result<()> {
     match (0.0..1.0).contains(&p) {
         true => Ok(()),
@@ -121,7 +121,7 @@ impl<T: Float> Layer<Sequences<T>> for Dropout<T> {
     }
 }
 
-/// Zeros at random, for each sequence and feature the same at every step; see the [module](self).
+/// Dropout with one mask for all steps of a sequence; see the [module](self).
 ///
 /// ```
 /// use ndarray::{Array3, Axis};
@@ -175,7 +175,7 @@ impl<T: Float> Layer<Sequences<T>> for VariationalDropout<T> {
     }
 }
 
-/// Every step of `x` times `mask`; zero in the padding.
+/// Returns every step of `x` times `mask` [batch, features], zero in the padding.
 fn masked<T: Float>(x: &Sequences<T>, mask: &Array2<T>) -> Result<Sequences<T>> {
     let mut values: Array3<T> = x.values() * mask;
     zero_padding(&mut values, x.lengths());

@@ -1,12 +1,12 @@
-//! An embedding: a row of the weight for each token.
+//! An embedding: the row of a weight matrix for each token.
 //!
 //! ```text
 //! y = W[token]                W [num_embeddings, embedding_dim]
 //! dW[token] += d_y
 //! ```
 //!
-//! A gather, not a product. Name, layout and first values (normal, deviation 1) are those of
-//! `torch.nn.Embedding`.
+//! Rows are gathered, without a product. Name, layout and initial values (normal, standard deviation
+//! 1) are those of `torch.nn.Embedding`.
 
 use ndarray::{Array2, Array3, ArrayView2, Axis};
 use rand::Rng;
@@ -19,7 +19,7 @@ use crate::layer::steps::check;
 use crate::sequences::{Sequences, check_token_sequences};
 use crate::tensor::Init;
 
-/// A row for each token; see the [module](self).
+/// A learned row for each token; see the [module](self).
 ///
 /// ```
 /// use ndarray::array;
@@ -46,10 +46,10 @@ pub struct Embedding<T> {
 }
 
 impl<T: Float> Embedding<T> {
-    /// Returns a layer for `num_embeddings` tokens, with rows of `embedding_dim` values.
+    /// Creates a layer for `num_embeddings` tokens, with rows of `embedding_dim` values.
     ///
     /// # Errors
-    /// Where a size is zero.
+    /// If a size is zero.
     pub fn new(num_embeddings: usize, embedding_dim: usize, rng: &mut dyn Rng) -> Result<Self> {
         check_size("num_embeddings × embedding_dim", &[num_embeddings, embedding_dim])?;
         let mut weight = Array2::zeros((num_embeddings, embedding_dim));
@@ -57,11 +57,11 @@ impl<T: Float> Embedding<T> {
         Ok(Self { weight, padding_index: None, frozen: false })
     }
 
-    /// Returns a layer with the given rows `weight` [num_embeddings, embedding_dim], such as pretrained
+    /// Creates a layer with the given rows `weight` [num_embeddings, embedding_dim], such as pretrained
     /// word vectors.
     ///
     /// # Errors
-    /// Where a size is zero or a value is not finite.
+    /// If a size is zero or a value is not finite.
     pub fn from_weight(weight: Array2<T>) -> Result<Self> {
         check_size("weight [num_embeddings, embedding_dim]", weight.shape())?;
         weight.check_finite()?;
@@ -82,8 +82,8 @@ impl<T: Float> Embedding<T> {
         Ok(self)
     }
 
-    /// Sets whether the rows are fixed: their gradient is then zero. An optimiser with weight decay
-    /// would still shrink them; freeze them by name there.
+    /// Sets whether the gradient of the rows is zero. An optimiser with weight decay still shrinks
+    /// frozen rows, unless [`Groups::frozen`](crate::optim::Groups::frozen) names them.
     pub fn frozen(mut self, frozen: bool) -> Self {
         self.frozen = frozen;
         self
@@ -104,8 +104,7 @@ impl<T: Float> Embedding<T> {
         self.weight.view()
     }
 
-    /// Returns the row of each of `tokens` [time, batch], in which the padding past `lengths` is not
-    /// read.
+    /// Returns the row of each of `tokens` [time, batch]. Tokens in the padding are not read.
     ///
     /// # Errors
     /// If a token is not less than `num_embeddings`, or a length does not fit.
@@ -126,8 +125,7 @@ impl<T: Float> Embedding<T> {
         Sequences::new(values, lengths.to_vec())
     }
 
-    /// Adds dW to `grad`, from `d_y` [time, batch, embedding_dim] at one-hot sequences `x`, which the
-    /// caller keeps.
+    /// Adds dW to `grad`, from `d_y` [time, batch, embedding_dim] and the tokens `x` of the forward pass.
     pub(crate) fn add_gradient(
         &self,
         x: &Sequences<T>,
@@ -159,8 +157,8 @@ impl<T: Float> Embedding<T> {
     }
 }
 
-/// The rows [time, batch, embedding_dim] of one-hot sequences. Tokens have no gradient: `backward`
-/// returns [`no_gradient`](Sequences::no_gradient).
+/// Maps one-hot sequences to their rows [time, batch, embedding_dim]. Tokens have no gradient, so
+/// `backward` returns [`no_gradient`](Sequences::no_gradient).
 impl<T: Float> Layer<Sequences<T>> for Embedding<T> {
     type Output = Sequences<T>;
     type Tape = Sequences<T>;

@@ -1,4 +1,4 @@
-//! Layer normalisation, of rows, or of every step of sequences.
+//! Layer normalisation of rows, or of every step of sequences.
 //!
 //! ```text
 //! x̂ = (x − mean(x)) / √(variance(x) + ε)        y = w ∘ x̂ + b
@@ -6,7 +6,7 @@
 //! dw = Σ d_y ∘ x̂     db = Σ d_y
 //! ```
 //!
-//! Names, ε and first values (1 and 0) are those of `torch.nn.LayerNorm`. Source: Ba, Kiros and
+//! Names, ε and initial values (w = 1, b = 0) are those of `torch.nn.LayerNorm`. Source: Ba, Kiros and
 //! Hinton, *Layer Normalization*, 2016.
 
 use ndarray::{Array1, Array2, ArrayView2, Zip};
@@ -18,7 +18,7 @@ use crate::layer::steps::row_layer;
 use crate::tensor::Level;
 use crate::tensor::reduce::{normalize_rows, normalize_rows_backward};
 
-/// Mean 0 and variance 1 over the features, then a scale and an offset that are learned; see the
+/// Normalisation to mean 0 and variance 1 over the features, with a learned scale and offset; see the
 /// [module](self).
 ///
 /// ```
@@ -45,10 +45,10 @@ pub struct LayerNorm<T> {
 }
 
 impl<T: Float> LayerNorm<T> {
-    /// Returns a layer for rows of `features` values, with ε = 10⁻⁵.
+    /// Creates a layer for rows of `features` values, with ε = 10⁻⁵.
     ///
     /// # Errors
-    /// Where `features` is zero.
+    /// If `features` is zero.
     pub fn new(features: usize) -> Result<Self> {
         check_size("features", &[features])?;
         Ok(Self { weight: Array1::ones(features), bias: Array1::zeros(features), epsilon: 1e-5 })
@@ -91,7 +91,7 @@ impl<T: Float> LayerNorm<T> {
         check_shape("d_y", "rows, features", &expected, d_y.shape())?;
         check_same_structure("grad", self, grad)?;
         let (normalized, scales) = self.normalized(x);
-        // By rows, whatever the layout of d_y: what follows takes a row as a slice.
+        // The kernel needs contiguous rows, and d_y may have any layout.
         let mut d_x = d_y.as_standard_layout().into_owned();
         d_x *= &self.weight;
         let width = self.weight.len();
@@ -109,7 +109,7 @@ impl<T: Float> LayerNorm<T> {
         self.weight.len()
     }
 
-    /// x̂ and 1 / √(variance + ε) of each row.
+    /// Returns x̂ and 1 / √(variance + ε) of each row.
     fn normalized(&self, x: ArrayView2<'_, T>) -> (Array2<T>, Vec<T>) {
         let mut normalized = x.as_standard_layout().into_owned();
         let values = normalized.as_slice_mut().expect("rows in standard layout");

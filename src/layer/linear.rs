@@ -1,11 +1,11 @@
-//! Linear layer, on rows or on every step of sequences.
+//! A linear layer on rows, or on every step of sequences.
 //!
 //! ```text
 //! y = W x + b                 W [output, input], b [output]
 //! d_x = Wᵀ d_y     dW = Σ d_y ⊗ x     db = Σ d_y
 //! ```
 //!
-//! Names, layout and first values are those of `torch.nn.Linear`.
+//! Names, layout and initial values are those of `torch.nn.Linear`.
 
 use ndarray::{Array1, Array2, ArrayView2, CowArray, Ix2};
 use rand::Rng;
@@ -21,10 +21,10 @@ use crate::tensor::{
     Accumulate, Init, Level, Packed, RowRefs, Rows, RowsMut, add_outer_products, product,
 };
 
-/// Rows below which a product runs much slower per row.
+/// The number of rows below which a product takes much longer per row.
 const MIN_ROWS: usize = 24;
 
-/// y = W x + b; see the [module](self).
+/// The affine map y = W x + b; see the [module](self).
 ///
 /// ```
 /// use ndarray::{Array2, Array3};
@@ -52,17 +52,20 @@ pub struct Linear<T> {
 }
 
 impl<T: Float> Linear<T> {
-    /// Returns a layer with bias; both parameters are uniform on ±1/√input_size.
+    /// Creates a layer with bias. Both parameters are uniform on ±1/√input_size.
+    ///
+    /// # Errors
+    /// If a size is zero.
     pub fn new(input_size: usize, output_size: usize, rng: &mut dyn Rng) -> Result<Self> {
         let init = Init::Uniform(1.0 / (input_size as f64).sqrt());
         Self::with_options(input_size, output_size, true, init, rng)
     }
 
-    /// Returns a layer with or without bias. The weight is initialised by `init`, the bias uniformly on
+    /// Creates a layer with or without bias. The weight is initialised by `init`; the bias is uniform on
     /// ±1/√input_size.
     ///
     /// # Errors
-    /// Where a size is zero or `init` holds an impossible number.
+    /// If a size is zero or a number in `init` is out of range.
     pub fn with_options(
         input_size: usize,
         output_size: usize,
@@ -138,7 +141,7 @@ row_layer!(Linear, input_size "input", output_size "output");
 crate::arrays!(Linear { weight: array, bias: array });
 
 per_float! {
-    /// `y = start + x · weight`, for `x` without gaps. Threads take rows.
+    /// Computes `y = start + x · weight` for contiguous `x`. Threads split the rows.
     fn product_of_rows<'a, T>(
         x: Rows<'_, T>,
         weight: &Packed<T>,

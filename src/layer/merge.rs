@@ -1,4 +1,4 @@
-//! Two values as one: side by side, or added.
+//! Layers that join two values into one, by concatenation or addition.
 //!
 //! ```text
 //! concat   y = [a, b]     d_a, d_b = the parts of d_y
@@ -24,10 +24,10 @@ pub trait Features: Arrays {
     /// Returns the number of features.
     fn width(&self) -> usize;
 
-    /// Returns the features of both side by side, those of `self` first.
+    /// Returns the concatenated features of both, those of `self` first.
     ///
     /// # Errors
-    /// If the other axes, or the lengths, differ.
+    /// If the other axes or the lengths differ.
     fn concat(&self, other: &Self) -> Result<Self>;
 
     /// Returns the first `width` features and the others.
@@ -39,11 +39,11 @@ pub trait Features: Arrays {
     /// Returns the sum of both.
     ///
     /// # Errors
-    /// If a shape, or the lengths, differ.
+    /// If the shapes or the lengths differ.
     fn add(&self, other: &Self) -> Result<Self>;
 }
 
-/// Fails unless `width` of `all` features leave features on both sides.
+/// Fails unless both parts of a split of `all` features at `width` have at least one.
 fn check_split(width: usize, all: usize) -> Result<()> {
     match (1..all).contains(&width) {
         true => Ok(()),
@@ -107,7 +107,7 @@ impl<T: Float> Features for Sequences<T> {
     }
 }
 
-/// The features of both parts of a pair side by side, those of the first part first.
+/// Concatenation of the features of a pair, those of the first value first.
 ///
 /// ```
 /// use ndarray::array;
@@ -123,7 +123,7 @@ pub struct Concat<T>(PhantomData<T>);
 crate::arrays!(Concat {});
 
 impl<T: Float> Concat<T> {
-    /// Returns the layer, which has no parameters.
+    /// Creates the layer, which has no parameters.
     pub fn new() -> Self {
         Self(PhantomData)
     }
@@ -137,7 +137,7 @@ impl<T> Debug for Concat<T> {
 
 impl<T: Float, X: Features<Elem = T>> Layer<(X, X)> for Concat<T> {
     type Output = X;
-    /// The widths of both parts.
+    /// The widths of both inputs.
     type Tape = (usize, usize);
 
     fn forward(&self, (first, second): &(X, X)) -> Result<X> {
@@ -154,7 +154,7 @@ impl<T: Float, X: Features<Elem = T>> Layer<(X, X)> for Concat<T> {
     }
 }
 
-/// The sum of both parts of a pair.
+/// The sum of both values of a pair.
 ///
 /// ```
 /// use ndarray::array;
@@ -169,7 +169,7 @@ pub struct Add<T>(PhantomData<T>);
 crate::arrays!(Add {});
 
 impl<T: Float> Add<T> {
-    /// Returns the layer, which has no parameters.
+    /// Creates the layer, which has no parameters.
     pub fn new() -> Self {
         Self(PhantomData)
     }
@@ -183,7 +183,7 @@ impl<T> Debug for Add<T> {
 
 impl<T: Float, X: Features<Elem = T>> Layer<(X, X)> for Add<T> {
     type Output = X;
-    /// Nothing: the gradient of a sum does not depend on its values.
+    /// Empty, because the gradient of a sum does not depend on its values.
     type Tape = ();
 
     fn forward(&self, (first, second): &(X, X)) -> Result<X> {

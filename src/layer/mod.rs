@@ -1,15 +1,15 @@
-//! Layers: what stands before, between and after the recurrent layers.
+//! Layers to use before, between and after the recurrent layers.
 //!
-//! [`Layer`] is the one trait of all of them, [`Recurrent`](crate::Recurrent) included. Layers are
-//! composed without a backward pass by hand:
+//! All of them implement [`Layer`], and so does [`Recurrent`](crate::Recurrent). A composition of
+//! layers is a layer and needs no backward pass written by hand:
 //!
 //! | composition | input | output |
 //! |---|---|---|
-//! | a tuple `(A, B, …)` of up to six layers | X | one layer after the other |
+//! | a tuple `(A, B, …)` of up to six layers | X | that of the layers applied in order |
 //! | [`Residual`] | X | x + layer(x) |
 //! | [`Heads`] | X | a pair: both layers on the same input |
 //! | [`Branches`] | a pair | a pair: each layer on its own input |
-//! | [`Concat`], [`Add`] | a pair of equal types | the features side by side, or their sum |
+//! | [`Concat`], [`Add`] | a pair of equal types | the concatenated features, or their sum |
 //!
 //! ```
 //! use ndarray::{Array2, Array3};
@@ -38,19 +38,19 @@
 //!
 //! | file | layer |
 //! |---|---|
-//! | `traits` | [`Layer`] |
+//! | `traits` | [`Layer`], the trait |
 //! | `linear` | [`Linear`]: y = W x + b |
-//! | `embedding` | [`Embedding`]: a row for each token |
+//! | `embedding` | [`Embedding`]: a learned row for each token |
 //! | `layer_norm` | [`LayerNorm`]: mean 0 and variance 1 over the features |
 //! | `conv1d` | [`Conv1d`]: a convolution over time |
 //! | `activation` | [`Activation`]: tanh, sigmoid or relu |
-//! | `dropout` | [`Dropout`]: zeros at random; [`VariationalDropout`]: the same at every step |
-//! | `pooling` | [`TimePooling`]: one vector for a sequence |
+//! | `dropout` | [`Dropout`]; [`VariationalDropout`]: the same mask at every step |
+//! | `pooling` | [`TimePooling`]: one vector for each sequence |
 //! | `recurrent` | [`Recurrent`](crate::Recurrent) as a layer |
 //! | `compose` | tuples, [`Residual`], [`Heads`], [`Branches`] |
 //! | `merge` | [`Concat`], [`Add`] |
-//! | `weight_drop` | [`WeightDrop`]: zeros at random in weights; wraps a whole call, is no layer |
-//! | `steps` | the steps of sequences as rows |
+//! | `weight_drop` | [`WeightDrop`]: dropout of weights; it wraps a training step and is no layer |
+//! | `steps` | conversion between the steps of sequences and rows |
 
 pub mod activation;
 pub mod compose;

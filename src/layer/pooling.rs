@@ -1,16 +1,16 @@
-//! One vector for a whole sequence, of its steps alone, never of the padding.
+//! Pooling over time: one vector for each sequence, of length L. The padding is never read.
 //!
 //! ```text
-//! last       y = x_L for what walks forward, x_1 for what walks backward
+//! last       y = x_L of the forward direction, x_1 of the backward direction
 //! mean       y = Σ_t x_t / L              d_x_t = d_y / L
-//! max        y_j = max_t x_t,j            d_x_t,j = d_y_j at the first t that has it, else 0
+//! max        y_j = max_t x_t,j            d_x_t,j = d_y_j at the first maximum, else 0
 //! attention  α = softmax(q·x_t), y = Σ_t α_t x_t
 //!            d_α_t = d_y·x_t, d_s_t = α_t (d_α_t − Σ_u α_u d_α_u)
 //!            d_x_t = α_t d_y + d_s_t q, dq = Σ_t d_s_t x_t
 //! ```
 //!
 //! Attention with a learned query q: Yang et al., *Hierarchical Attention Networks for Document
-//! ClassificationMetrics*, 2016, without the hidden layer before the query.
+//! Classification*, 2016, without the hidden layer before the query.
 
 use ndarray::{Array1, Array2, Array3, ArrayView2, Axis, Zip};
 use rand::Rng;
@@ -24,23 +24,23 @@ use crate::sequences::Sequences;
 use crate::tensor::reduce::softmax;
 use crate::tensor::{Init, Level};
 
-/// The ways in which [`TimePooling`] makes one vector of many.
+/// The kinds of [`TimePooling`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Pooling {
-    /// Where each direction ends: the final hidden state.
+    /// The last step of each direction, which is the final hidden state.
     #[default]
     Last,
     /// The mean of the steps.
     Mean,
-    /// The greatest value of each feature.
+    /// The maximum of each feature.
     Max,
-    /// A mean whose weights are learned.
+    /// A weighted mean, whose weights come from a learned query.
     Attention,
 }
 
-/// A vector for each sequence; see the [module](self).
+/// Pooling of each sequence to one vector; see the [module](self).
 ///
 /// ```
 /// use ndarray::array;
@@ -68,11 +68,12 @@ pub struct TimePooling<T> {
 }
 
 impl<T: Float> TimePooling<T> {
-    /// Returns pooling of `features` values a step, which are those of `directions` walks side by side: 2 for a
-    /// bidirectional network. A query begins uniform on ±1/√features; other kinds draw nothing.
+    /// Creates pooling of steps of `features` values. `directions` is 2 if they are the concatenated
+    /// outputs of a bidirectional network, else 1. The query of attention is uniform on ±1/√features;
+    /// other kinds draw no random number.
     ///
     /// # Errors
-    /// Where `features` is zero or cannot be divided among 1 or 2 directions.
+    /// If `features` is zero, or `directions` is not 1 or 2 or does not divide `features`.
     pub fn new(
         kind: Pooling,
         features: usize,
@@ -92,7 +93,7 @@ impl<T: Float> TimePooling<T> {
         Ok(Self { kind, features, directions, query })
     }
 
-    /// Returns the way in which it makes one vector of many.
+    /// Returns the kind of pooling.
     pub fn kind(&self) -> Pooling {
         self.kind
     }
@@ -115,8 +116,8 @@ impl<T: Float> TimePooling<T> {
         Ok(pool.value())
     }
 
-    /// Returns d_x [time, batch, features] from `d_y` [batch, features] at `x`, which the caller keeps;
-    /// zero in the padding. Adds the query's gradient to `grad`.
+    /// Returns d_x [time, batch, features], zero in the padding, from `d_y` [batch, features] and the
+    /// input `x` of the forward pass. Adds the gradient of the query to `grad`.
     pub(crate) fn gradient_at(
         &self,
         x: &Sequences<T>,
@@ -185,16 +186,15 @@ impl<T: Float> TimePooling<T> {
     }
 }
 
-/// Pooling step by step: the part that a forward pass and a stream share. The latter has one
-/// direction.
+/// Pooling of one step at a time, shared by the forward pass and streams, which have one direction.
 #[derive(Clone, Debug)]
 pub(crate) struct Running<T> {
     sum: Array2<T>,
-    /// For each sequence: of a mean how many steps there were, of attention Σ e^(s − most).
+    /// For each sequence the number of steps so far, or for attention Σ e^(s − most).
     weight: Vec<T>,
-    /// The greatest score s of attention.
+    /// For each sequence the largest score s of attention.
     most: Vec<T>,
-    /// Whether the sum is of parts with a weight.
+    /// Whether the result is the sum divided by the weight.
     divides: bool,
 }
 
@@ -208,7 +208,7 @@ impl<T: Float> Running<T> {
         }
     }
 
-    /// Takes the next step [batch, features] of the sequences that are `alive`.
+    /// Adds the next step [batch, features] of the sequences that are `alive`.
     pub(crate) fn add(
         &mut self,
         pooling: &TimePooling<T>,
@@ -246,7 +246,7 @@ impl<T: Float> Running<T> {
         }
     }
 
-    /// The vector of each sequence so far.
+    /// Returns the pooled vector of the steps so far, [batch, features].
     pub(crate) fn value(&self) -> Array2<T> {
         let mut value = self.sum.clone();
         if self.divides {
@@ -260,7 +260,7 @@ impl<T: Float> Running<T> {
 
 crate::arrays!(TimePooling { query: array });
 
-/// A vector [batch, features] for each sequence.
+/// Maps sequences to vectors [batch, features].
 ///
 /// # Errors
 /// If a sequence is empty.

@@ -1,5 +1,5 @@
-//! [`Recurrent`] as a [`Layer`]: from sequences to the output of the last layer at each step, from a
-//! learned initial state or zeros.
+//! [`Recurrent`] as a [`Layer`]: a map from sequences to the output of the last layer at each step.
+//! The initial state is the learned one or zeros.
 
 use rand::Rng;
 
@@ -11,11 +11,11 @@ use crate::layer::steps::check;
 use crate::sequence::{Recurrent, Tape};
 use crate::sequences::Sequences;
 
-/// The output [time, batch, output] at each step. An initial state, a final state and streams are
-/// those of the [methods](Recurrent) of the same names.
+/// The output is [time, batch, output], with one row for each step. The [methods](Recurrent) of the same
+/// names also take an initial state and return the final state.
 impl<T: Float, C: Cell<Elem = T>> Layer<Sequences<T>> for Recurrent<C> {
     type Output = Sequences<T>;
-    /// The tape and the input's gradient where it is tokens: it has their lengths.
+    /// The tape, and the empty gradient of token input, which also carries the lengths.
     type Tape = (Tape<T>, Sequences<T>);
 
     fn forward(&self, x: &Sequences<T>) -> Result<Sequences<T>> {

@@ -1,4 +1,4 @@
-//! The steps of sequences as rows, without the padding, and back.
+//! Conversion between the steps of sequences, without the padding, and rows.
 
 use ndarray::{Array2, Array3, ArrayView3, CowArray, Ix2, Zip};
 
@@ -6,9 +6,9 @@ use crate::error::{Error, Result, check_shape};
 use crate::float::Float;
 use crate::sequences::Sequences;
 
-/// Implements [`Layer`](crate::layer::Layer) for a layer of rows, by its methods `forward_rows(x)` and
-/// `backward_rows(x, d_y, grad)`: on rows, and on every step of sequences. `$input` and `$output` are
-/// methods that return the widths, with the names that errors give to the axes.
+/// Implements [`Layer`](crate::layer::Layer) on rows and on every step of sequences, for a layer with
+/// the methods `forward_rows(x)` and `backward_rows(x, d_y, grad)`. `$input` and `$output` are methods
+/// that return the widths; the names of the axes in errors follow each.
 macro_rules! row_layer {
     ($layer:ident, $input:ident $of_x:literal, $output:ident $of_y:literal) => {
         impl<T: $crate::Float> $crate::layer::Layer<ndarray::Array2<T>> for $layer<T> {
@@ -68,7 +68,8 @@ macro_rules! row_layer {
         }
 
         impl<T: $crate::Float> $layer<T> {
-            /// Returns the gradient at `x`, which the caller keeps, of every step. Adds to `grad`.
+            /// Returns d_x of every step from `d_y` and the input `x` of the forward pass. Adds the
+            /// gradients of the parameters to `grad`.
             pub(crate) fn backward_sequences(
                 &self,
                 x: &$crate::Sequences<T>,
@@ -102,8 +103,8 @@ pub(super) fn check<T: Float>(
     Ok(())
 }
 
-/// The rows of `values` [time, batch, width] that are steps of `x`, in the order of time; borrowed
-/// where those are all.
+/// Returns the rows of `values` [time, batch, width] that are steps of `x`, in the order of time. They
+/// are borrowed if `x` has no padding and `values` is contiguous.
 pub(super) fn alive<'a, T: Float>(
     x: &Sequences<T>,
     values: ArrayView3<'a, T>,
@@ -127,7 +128,7 @@ pub(super) fn alive<'a, T: Float>(
     rows.expect("a row for each step").into()
 }
 
-/// The inverse of [`alive`], with zeros in the padding.
+/// Returns `rows` as steps of the lengths of `x`, the inverse of [`alive`], with zeros in the padding.
 pub(super) fn spread<T: Float>(x: &Sequences<T>, rows: Array2<T>) -> Array3<T> {
     let shape = (x.time(), x.batch(), rows.ncols());
     if is_full(x) {
@@ -145,7 +146,7 @@ pub(super) fn spread<T: Float>(x: &Sequences<T>, rows: Array2<T>) -> Array3<T> {
     values
 }
 
-/// The values of `f` at each value of `x` and the one of `d` at its place; zero in the padding.
+/// Returns `f(x, d)` of each value of `x` and `d`, zero in the padding.
 pub(super) fn zip_map<T: Float>(
     x: &Sequences<T>,
     d: &Array3<T>,
@@ -165,7 +166,7 @@ pub(super) fn zero_padding<T: Float>(values: &mut Array3<T>, lengths: &[usize]) 
     }
 }
 
-/// Whether no sequence has padding.
+/// Returns whether no sequence has padding.
 fn is_full<T: Float>(x: &Sequences<T>) -> bool {
     x.lengths().iter().all(|&length| length == x.time())
 }

@@ -1,23 +1,23 @@
-//! [`Layer`]: one step of a computation, forward and backward.
+//! [`Layer`]: a function with a forward and a backward pass.
 
 use rand::Rng;
 
 use crate::arrays::Arrays;
 use crate::error::Result;
 
-/// A function with parameters from an input `X`, and its backward pass.
+/// A differentiable function of an input `X`, with parameters.
 ///
-/// `X` is a value such as [`Sequences`](crate::Sequences) `[time, batch, features]`, an array of rows
-/// `[batch, features]`, or a pair of values. A layer may accept several types of input:
-/// [`Linear`](crate::layer::Linear) takes rows, and sequences, of which it maps every step. Where several
-/// are possible, the type of the gradient tells which: `let d_x: Array2<f32> = linear.backward(…)?`.
+/// `X` is a type such as [`Sequences`](crate::Sequences) `[time, batch, features]`, an array of rows
+/// `[batch, features]`, or a pair. A layer may accept several types of input:
+/// [`Linear`](crate::layer::Linear) maps rows, or every step of sequences. The compiler then needs the
+/// type of the gradient: `let d_x: Array2<f32> = linear.backward(…)?`.
 ///
-/// The gradient of a value has the type of the value: that of parameters is a `Self`, that of an input
-/// an `X`. The gradient of [`Sequences`](crate::Sequences) has the same lengths and is zero in the
-/// padding. Tokens have no gradient; [`Sequences::no_gradient`](crate::Sequences::no_gradient) stands
-/// for it.
+/// The gradient of a value has the type of the value: that of the parameters is a `Self`, that of the
+/// input an `X`. The gradient of [`Sequences`](crate::Sequences) has the same lengths and is zero in the
+/// padding. Tokens have no gradient; `backward` returns
+/// [`Sequences::no_gradient`](crate::Sequences::no_gradient) for them.
 ///
-/// Your own layer needs [`Arrays`], which [`arrays!`](crate::arrays!) implements, and the three
+/// A layer of your own implements [`Arrays`], with the macro [`arrays!`](crate::arrays!), and three
 /// functions:
 ///
 /// ```
@@ -61,29 +61,29 @@ use crate::error::Result;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a layer for inputs of type `{X}`",
     label = "`Layer<{X}>` is not implemented for `{Self}`",
-    note = "recurrent layers, convolutions, embeddings and pooling take `Sequences`; `Linear`, `LayerNorm`, `Dropout` and `Activation` take `Sequences` and arrays of rows; all parts of a composition have one element type; of `backward`, name the type of the gradient: `let d_x: Array2<f32> = …`"
+    note = "recurrent layers, convolutions, embeddings and pooling take `Sequences`; `Linear`, `LayerNorm`, `Dropout` and `Activation` take `Sequences` and arrays of rows; all parts of a composition have one element type; annotate the gradient that `backward` returns: `let d_x: Array2<f32> = …`"
 )]
 pub trait Layer<X>: Arrays {
     /// The type of y.
     type Output;
-    /// The values that a training forward pass stores for the backward pass.
+    /// The values that [`forward_train`](Self::forward_train) stores for the backward pass.
     type Tape;
 
-    /// Returns y of `x`, as in use: nothing is dropped.
+    /// Returns y of `x` for inference, without dropout.
     ///
     /// # Errors
     /// If `x` does not fit the layer.
     fn forward(&self, x: &X) -> Result<Self::Output>;
 
-    /// Returns y of `x`, as in training, and the tape for [`backward`](Self::backward). Random factors,
+    /// Returns y of `x` for training, and the tape for [`backward`](Self::backward). Random factors,
     /// such as those of dropout, are drawn from `rng`.
     ///
     /// # Errors
     /// If `x` does not fit the layer.
     fn forward_train(&self, x: &X, rng: &mut dyn Rng) -> Result<(Self::Output, Self::Tape)>;
 
-    /// Returns the gradient with respect to the input, from that with respect to the output, `d_y`.
-    /// Adds the gradients of the parameters to `grad`.
+    /// Returns the gradient with respect to the input, from `d_y`, the gradient with respect to the
+    /// output. Adds the gradients of the parameters to `grad`.
     ///
     /// # Errors
     /// If `d_y` or `grad` does not fit the layer and the input of the forward pass.

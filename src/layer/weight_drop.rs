@@ -1,11 +1,11 @@
-//! Weight drop: zeros at random in weights, for a whole call.
+//! Weight drop: dropout of weights, with one mask for a whole training step.
 //!
 //! ```text
 //! W' = m ∘ W      m = 0 with probability p, else 1 / (1 − p)      dW = m ∘ dW'
 //! ```
 //!
-//! On the recurrent weights it is dropout of the recurrent connections, the same at every step. Source:
-//! Wan et al., *Regularization of Neural Networks using DropConnect*, 2013; on W_hh: Merity, Keskar and
+//! Applied to W_hh, it drops the same recurrent connections at every step of the sequences. Source: Wan
+//! et al., *Regularization of Neural Networks using DropConnect*, 2013; on W_hh: Merity, Keskar and
 //! Socher, *Regularizing and Optimizing LSTM Language Models*, 2018.
 
 use rand::Rng;
@@ -16,7 +16,7 @@ use crate::float::Float;
 use crate::layer::dropout::check_probability;
 use crate::tensor::random::dropout_mask;
 
-/// Drops entries of the weights of a given name while training; see the [module](self).
+/// Dropout of the weights whose names match a pattern; see the [module](self).
 ///
 /// ```
 /// use ndarray::Array3;
@@ -47,8 +47,8 @@ pub struct WeightDrop {
 }
 
 impl WeightDrop {
-    /// Returns weight drop with probability `p` on the arrays that match `pattern`, a name in which `*` stands
-    /// for anything.
+    /// Creates weight drop with probability `p` for the arrays whose names match `pattern`. In a pattern
+    /// `*` matches any text.
     ///
     /// # Errors
     /// Unless 0 ≤ p < 1.
@@ -57,12 +57,12 @@ impl WeightDrop {
         Ok(Self { p, pattern: pattern.into() })
     }
 
-    /// Calls `f` with `model` as it is with dropped weights and with zeros for its gradient; adds to
-    /// `grad` what that becomes on its way back to the weights.
+    /// Calls `f` with a copy of `model` with dropped weights and a gradient of zeros, to which `f` adds.
+    /// Adds that gradient, times the mask, to `grad`, and returns the result of `f`.
     ///
     /// # Errors
-    /// Where the pattern matches no array, `grad` is not like `model`, or `f` fails; `grad` is then as
-    /// before.
+    /// If the pattern matches no array, `grad` has other names or shapes than `model`, or `f` fails.
+    /// `grad` is unchanged then.
     pub fn loss_and_grad<T: Float, A: Arrays<Elem = T>, R>(
         &self,
         model: &A,

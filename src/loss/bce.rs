@@ -5,7 +5,8 @@
 //! ∂L/∂x = (k·σ(x) − w·y) / count
 //! ```
 //!
-//! The form that does not overflow, as in `torch.nn.BCEWithLogitsLoss`; w is the weight of a yes.
+//! w is the weight of the target 1. This form does not overflow. It is that of
+//! `torch.nn.BCEWithLogitsLoss`.
 
 use serde::{Deserialize, Serialize};
 
@@ -27,7 +28,7 @@ use crate::error::{Error, Result, check_shape};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<f64>", into = "Vec<f64>")]
 pub struct BceWithLogits {
-    /// w of each feature; none stands for 1 of all.
+    /// w of each feature; empty where every weight is 1.
     positive_weight: Vec<f64>,
 }
 
@@ -46,10 +47,10 @@ impl From<BceWithLogits> for Vec<f64> {
 }
 
 impl BceWithLogits {
-    /// Sets the weight w of a yes for each feature: above 1 where a yes is rare.
+    /// Sets the weight w of the target 1, one for each feature. A weight above 1 balances a rare label.
     ///
     /// # Errors
-    /// Unless each is finite and at least 0. The loss fails where there is not one for each feature.
+    /// Unless each is finite and at least 0. The loss fails unless there is one for each feature.
     pub fn positive_weight(mut self, weight: Vec<f64>) -> Result<Self> {
         if let Some(j) = weight.iter().position(|w| !(w.is_finite() && *w >= 0.0)) {
             let argument = format!("positive_weight[{j}]");

@@ -7,11 +7,11 @@
 //! ∂l/∂x = ((1 − ε)·w_y + ε/C·Σ_c w_c)·p − (1 − ε)·w_y·[y] − ε/C·w
 //! ```
 //!
-//! Both sums run over the rows whose class is not `ignore_index`; as `torch.nn.CrossEntropyLoss`
+//! Both sums run over the rows whose class is not `ignore_index`, as in `torch.nn.CrossEntropyLoss`
 //! with reduction "mean". Label smoothing: Szegedy et al., 2016.
 //!
-//! Softmax, loss and gradient of a row are made together while the row is in the cache. A term of
-//! weight zero is left out, whatever its logit. The gradient is all that is written.
+//! Softmax, loss and gradient of a row are computed together while the row is in the cache. A term of
+//! weight zero is left out, even if its logit is infinite. Only the gradient is written to memory.
 
 use ndarray::{Array2, Array3};
 use serde::{Deserialize, Serialize};
@@ -23,14 +23,14 @@ use crate::sequences::Sequences;
 use crate::tensor::cross_entropy::cross_entropy;
 use crate::tensor::{Aligned, Level, Rows};
 
-/// Bytes of the widest vector.
+/// The size of the widest vector, in bytes.
 const WIDEST: usize = 64;
 
 /// The mean cross entropy of logits; see the [module](self).
 ///
 /// | option | default | range |
 /// |---|---|---|
-/// | [`ignore_index`](Self::ignore_index) | none | a class that counts nothing |
+/// | [`ignore_index`](Self::ignore_index) | none | any index |
 /// | [`label_smoothing`](Self::label_smoothing) | 0 | 0 ≤ ε ≤ 1 |
 /// | [`class_weights`](Self::class_weights) | all 1 | finite, at least 0 |
 ///
@@ -55,18 +55,21 @@ pub struct CrossEntropy {
 }
 
 impl CrossEntropy {
-    /// Sets the class whose rows count nothing. It need not be one of the logits' classes.
+    /// Sets the class whose rows are left out of the mean. It may lie outside the logits' classes.
     pub fn ignore_index(mut self, class: usize) -> Self {
         self.ignore_index = Some(class);
         self
     }
 
-    /// Returns the class that counts nothing.
+    /// Returns the class whose rows are left out.
     pub fn ignored(&self) -> Option<usize> {
         self.ignore_index
     }
 
     /// Sets the part ε of each row's target that is spread over all classes.
+    ///
+    /// # Errors
+    /// Unless 0 ≤ ε ≤ 1.
     pub fn label_smoothing(mut self, epsilon: f64) -> Result<Self> {
         if !(0.0..=1.0).contains(&epsilon) {
             return Err(Error::argument("label_smoothing", "0 ≤ ε ≤ 1", epsilon));
@@ -75,7 +78,10 @@ impl CrossEntropy {
         Ok(self)
     }
 
-    /// Sets the weight of each class.
+    /// Sets the weight w of each class.
+    ///
+    /// # Errors
+    /// Unless each is finite and at least 0. The loss fails unless there is one for each class.
     pub fn class_weights(mut self, weights: Vec<f64>) -> Result<Self> {
         match weights.iter().position(|weight| !(weight.is_finite() && *weight >= 0.0)) {
             Some(class) => {
@@ -89,7 +95,7 @@ impl CrossEntropy {
         }
     }
 
-    /// The loss of rows of logits, and its gradient; a row without a class counts nothing. `place`
+    /// Returns the loss of rows of logits, and its gradient. A row without a class is left out. `place`
     /// names a row's class in an error.
     fn reduce<T: Float>(
         &self,
@@ -119,12 +125,12 @@ impl CrossEntropy {
         Ok(sweep.rows(rows, classes))
     }
 
-    /// Whether rows of this class count.
+    /// Returns whether rows of this class are part of the mean.
     fn counts(&self, class: usize) -> bool {
         self.ignore_index != Some(class)
     }
 
-    /// Σ w_y over the rows of these classes.
+    /// Returns Σ w_y over the rows of these classes.
     fn total(&self, classes: impl Iterator<Item = usize>) -> f64 {
         classes.filter(|&class| self.counts(class)).map(|class| self.weight(class)).sum()
     }
@@ -134,7 +140,7 @@ impl CrossEntropy {
     }
 }
 
-/// The class of each row of `logits` [rows, classes].
+/// The target is the class of each row of `logits` [rows, classes].
 impl<T: Float> Loss<Array2<T>> for CrossEntropy {
     type Target = Vec<usize>;
 
@@ -155,8 +161,8 @@ impl<T: Float> Loss<Array2<T>> for CrossEntropy {
     }
 }
 
-/// The class [time, batch] of each step of `logits` [time, batch, classes]. In the padding it is not
-/// read.
+/// The target is the class [time, batch] of each step of `logits` [time, batch, classes]. Classes in
+/// the padding are not read.
 impl<T: Float> Loss<Sequences<T>> for CrossEntropy {
     type Target = Array2<usize>;
 
@@ -184,7 +190,7 @@ struct Sweep<'a, T: Float> {
     loss: &'a CrossEntropy,
     width: usize,
     total: f64,
-    /// ε/C·w / Σ w_y of each class, filled up with zeros to whole vectors; none without smoothing.
+    /// ε/C·w / Σ w_y of each class, padded with zeros to whole vectors; none without smoothing.
     soft: Option<Aligned<T>>,
     /// The sum of `soft`.
     soft_sum: f64,
@@ -203,7 +209,7 @@ impl<'a, T: Float> Sweep<'a, T> {
         Self { loss, width, total, soft, soft_sum }
     }
 
-    /// The loss and its gradient of all rows.
+    /// Returns the loss of all rows, and its gradient.
     fn rows(
         &self,
         rows: Rows<'_, T>,
@@ -217,7 +223,7 @@ impl<'a, T: Float> Sweep<'a, T> {
             let hard = class.map_or(0.0, |y| self.hard(y));
             match class {
                 Some(y) if hard + self.soft_sum > 0.0 => {
-                    // Past the end stands what has probability zero.
+                    // The logit −∞ has probability zero.
                     row[..self.width].copy_from_slice(logits);
                     row[self.width..].fill(T::neg_infinity());
                     let soft = self.soft.as_deref().map(|soft| (soft, self.soft_sum));
@@ -230,13 +236,13 @@ impl<'a, T: Float> Sweep<'a, T> {
         (loss, gradient)
     }
 
-    /// (1 − ε)·w_y / Σ w_y.
+    /// Returns (1 − ε)·w_y / Σ w_y.
     fn hard(&self, y: usize) -> f64 {
         (1.0 - self.loss.label_smoothing) * self.loss.weight(y) / self.total
     }
 }
 
-/// `width` values in whole vectors, of any instruction set.
+/// Returns `width` rounded up to whole vectors of any instruction set.
 fn padded<T: Float>(width: usize) -> usize {
     width.next_multiple_of(WIDEST / size_of::<T>())
 }

@@ -1,11 +1,11 @@
-//! Huber's error: squared near zero, absolute far from it, so that outliers pull no harder than others.
+//! Huber's error: squared near zero, absolute far from it, which bounds the gradient of outliers.
 //!
 //! ```text
 //! e = p − y        L = mean ½e² where |e| ≤ δ, else δ·(|e| − ½δ)
-//! ∂L/∂p = e where |e| ≤ δ, else δ·sign(e), by count
+//! ∂L/∂p = e / count where |e| ≤ δ, else δ·sign(e) / count
 //! ```
 //!
-//! Source: Huber, *Robust Estimation of a Location Parameter*, 1964; as `torch.nn.HuberLoss`.
+//! This is `torch.nn.HuberLoss`. Source: Huber, *Robust Estimation of a Location Parameter*, 1964.
 
 use serde::{Deserialize, Serialize};
 
@@ -44,14 +44,14 @@ impl From<Huber> for f64 {
 }
 
 impl Default for Huber {
-    /// δ = 1.
+    /// Returns Huber's error with δ = 1.
     fn default() -> Self {
         Self { delta: 1.0 }
     }
 }
 
 impl Huber {
-    /// Returns the error that is squared up to δ = `delta`.
+    /// Returns Huber's error, squared up to δ = `delta`.
     ///
     /// # Errors
     /// Unless δ is finite and above 0.

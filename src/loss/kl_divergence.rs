@@ -1,5 +1,5 @@
-//! The Kullback-Leibler divergence of a distribution from that of logits: to learn from a teacher's
-//! probabilities.
+//! The Kullback-Leibler divergence of a target distribution from the softmax of logits, such as a
+//! teacher's probabilities in distillation.
 //!
 //! With p = softmax(x) and the target distribution y of each row, which sums to 1:
 //!
@@ -7,8 +7,8 @@
 //! L = mean over rows Σ_c y_c·(ln y_c − ln p_c)        ∂L/∂x = (p·Σ_c y_c − y) / rows
 //! ```
 //!
-//! 0·ln 0 is 0. As `torch.nn.functional.kl_div` of log-softmax with reduction "batchmean". Source:
-//! Kullback and Leibler, *On Information and Sufficiency*, 1951.
+//! 0·ln 0 is 0. It is `torch.nn.functional.kl_div` of the log-softmax with reduction "batchmean".
+//! Source: Kullback and Leibler, *On Information and Sufficiency*, 1951.
 
 use ndarray::{Array3, ArrayView1, Axis};
 use serde::{Deserialize, Serialize};
@@ -70,7 +70,7 @@ impl<P: Batch> Loss<P> for KlDivergence {
     }
 }
 
-/// ln Σ eˣ.
+/// Returns ln Σ eˣ.
 fn log_sum_exp<T: Float>(row: ArrayView1<'_, T>) -> f64 {
     let most = row.iter().fold(f64::NEG_INFINITY, |most, x| most.max(x.as_f64()));
     most + row.iter().map(|x| (x.as_f64() - most).exp()).sum::<f64>().ln()

@@ -1,10 +1,10 @@
 //! The absolute error.
 //!
 //! ```text
-//! L = mean |p − y|        ∂L/∂p = sign(p − y) / count, and 0 where they are equal
+//! L = mean |p − y|        ∂L/∂p = sign(p − y) / count, with sign(0) = 0
 //! ```
 //!
-//! As `torch.nn.L1Loss`.
+//! This is `torch.nn.L1Loss`.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,19 +1,19 @@
 //! Losses: each returns its value and its gradient together.
 //!
-//! [`Loss`] is the one trait of all of them. A loss takes rows `[batch, features]`, or sequences, whose
-//! steps then count alike and whose padding counts nothing. Its value is a mean; [`Sum`] makes it the
-//! sum.
+//! All of them implement [`Loss`]. A loss takes rows `[batch, features]` or sequences. Every step of
+//! every sequence has the same weight; the padding is left out. The value is a mean; [`Sum`] returns
+//! the sum instead.
 //!
 //! | file | loss |
 //! |---|---|
-//! | `traits` | [`Loss`]; [`Batch`]: rows or sequences |
+//! | `traits` | [`Loss`], the trait; [`Batch`]: rows or sequences |
 //! | `mse` | [`Mse`]: squared error |
 //! | `mae` | [`Mae`]: absolute error |
 //! | `huber` | [`Huber`]: squared near zero, absolute far from it |
 //! | `quantile` | [`Quantile`]: pinball loss, for several quantiles at once |
 //! | `cross_entropy` | [`CrossEntropy`]: one class of several |
 //! | `kl_divergence` | [`KlDivergence`]: a whole distribution over classes |
-//! | `bce` | [`BceWithLogits`]: yes or no, from a logit |
+//! | `bce` | [`BceWithLogits`]: labels 0 or 1, from logits |
 //! | `sum` | [`Sum`]: any of them with the sum in place of the mean |
 //! | `weighted` | [`Weighted`]: a weighted sum of two losses, for outputs in pairs |
 
@@ -44,7 +44,7 @@ pub use sum::Sum;
 pub use traits::{Batch, Loss};
 pub use weighted::Weighted;
 
-/// `value`, rounded to `T`, and `gradient`, unless the value is not finite in `T`.
+/// Returns `value`, rounded to `T`, and `gradient`. Fails if the value is not finite in `T`.
 fn finite<T: Float, G>(value: f64, gradient: G) -> Result<(f64, G)> {
     let rounded = T::from_f64(value);
     if rounded.is_finite() {
@@ -73,8 +73,9 @@ fn check_steps<P: Batch>(predicted: &P, target: &P) -> Result<()> {
     }
 }
 
-/// The mean over all real steps and features j of `f(j, p, y)`, which returns the loss of one value
-/// and its derivative by p. `target` has a value for each of `predicted`.
+/// Returns the mean of `f(j, p, y)` over all steps and features j, without the padding, and its
+/// gradient. `f` returns the loss of one value and its derivative by p. `target` has the shape of
+/// `predicted`.
 fn elementwise<P: Batch>(
     predicted: &P,
     target: ArrayView3<'_, P::Elem>,
@@ -99,9 +100,8 @@ fn elementwise<P: Batch>(
     finite::<P::Elem, _>(sum / count, predicted.with_gradient(gradient)?)
 }
 
-/// Implements [`Loss`] for a loss of one value at a time, whose method `at(j, p, y)` is as in
-/// [`elementwise`]. A loss that has something for each feature says by `fits(features)` whether it has
-/// enough.
+/// Implements [`Loss`] for an elementwise loss. Its method `at(j, p, y)` is the `f` of
+/// [`elementwise`]. The optional `fits(features)` checks parameters that exist for each feature.
 macro_rules! elementwise_loss {
     ($loss:ty $(, $fits:ident)?) => {
         /// `target` has the shape and the lengths of `predicted`.

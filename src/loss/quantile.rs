@@ -1,10 +1,11 @@
-//! The quantile, or pinball, loss: what is least where p is the quantile of level q of y.
+//! The quantile or pinball loss, whose minimum is at p = the quantile of level q of y.
 //!
 //! ```text
-//! e = y − p        L = mean max(q·e, (q − 1)·e)        ∂L/∂p = −q where e > 0, 1 − q where e < 0
+//! e = y − p        L = mean max(q·e, (q − 1)·e)
+//! ∂L/∂p = −q / count where e > 0, (1 − q) / count where e < 0, else 0
 //! ```
 //!
-//! Source: Koenker and Bassett, *RegressionMetrics Quantiles*, 1978.
+//! Source: Koenker and Bassett, *Regression Quantiles*, 1978.
 
 use ndarray::Array3;
 use serde::{Deserialize, Serialize};
@@ -14,7 +15,7 @@ use crate::loss::{Batch, Loss, check_steps, elementwise};
 
 /// The mean pinball loss over one or more levels; see the [module](self).
 ///
-/// Of k levels, the prediction of level j of target i is feature i·k + j.
+/// With k levels, feature i·k + j of the prediction is level j of target i.
 ///
 /// ```
 /// use ndarray::array;
@@ -48,10 +49,10 @@ impl From<Quantile> for Vec<f64> {
 }
 
 impl Quantile {
-    /// Returns the loss of the given levels q.
+    /// Returns the loss with the given levels q.
     ///
     /// # Errors
-    /// Unless there is one, and each lies between 0 and 1.
+    /// Unless there is at least one level, and each lies in 0 < q < 1.
     pub fn new(levels: Vec<f64>) -> Result<Self> {
         if !levels.is_empty() && levels.iter().all(|&q| 0.0 < q && q < 1.0) {
             return Ok(Self { levels });
@@ -65,7 +66,7 @@ impl Quantile {
     }
 }
 
-/// `predicted` has targets · levels features, `target` has those of the targets.
+/// `predicted` has targets · levels features, `target` has one for each target.
 impl<P: Batch> Loss<P> for Quantile {
     type Target = P;
 

@@ -7,10 +7,10 @@ use crate::error::Result;
 use crate::float::Float;
 use crate::loss::{Loss, finite};
 
-/// A loss whose terms are added, as by PyTorch's reduction "sum": the mean times its
-/// [`terms`](Loss::terms). That is the number of values, of
-/// [`KlDivergence`](crate::loss::KlDivergence) the number of rows, and of
-/// [`CrossEntropy`](crate::loss::CrossEntropy) the sum of the weights of the rows' classes.
+/// A loss that adds its terms, like PyTorch's reduction "sum". It is the mean times
+/// [`terms`](Loss::terms), which is the number of values. For
+/// [`KlDivergence`](crate::loss::KlDivergence) it is the number of rows, and for
+/// [`CrossEntropy`](crate::loss::CrossEntropy) the sum of the class weights of the rows.
 ///
 /// ```
 /// use ndarray::array;

@@ -1,4 +1,4 @@
-//! [`Loss`]: how far predictions are from their targets; [`Batch`]: rows or sequences.
+//! [`Loss`]: the distance of predictions from their targets; [`Batch`]: rows or sequences.
 
 use ndarray::{Array2, Array3, ArrayView3, Axis};
 
@@ -9,11 +9,11 @@ use crate::sequences::Sequences;
 
 /// A mean loss of predictions `P`, with its gradient.
 ///
-/// `P` is a value such as rows `[batch, features]`, [`Sequences`] `[time, batch, features]`, or a pair of
-/// values. The gradient has the type of the prediction.
+/// `P` is the type of the predictions: rows `[batch, features]`, [`Sequences`] `[time, batch, features]`,
+/// or a pair. The gradient has the same type.
 ///
-/// Your own loss needs two functions. [`model::Scored`](crate::model::Scored) lets the ready
-/// models train by it.
+/// A loss of your own implements two functions. To train the models of [`model`](crate::model) with it,
+/// implement [`model::Scored`](crate::model::Scored) too.
 ///
 /// ```
 /// use ndarray::{Array2, array};
@@ -54,47 +54,48 @@ pub trait Loss<P> {
     /// Returns the mean loss, and its gradient with respect to `predicted`.
     ///
     /// # Errors
-    /// If `target` does not fit `predicted`, there is nothing to compare, or the loss is not finite.
+    /// If `target` does not fit `predicted`, there is no step to compare, or the loss is not finite.
     fn loss(&self, predicted: &P, target: &Self::Target) -> Result<(f64, P)>;
 
-    /// Returns how many terms the mean is of, or the sum of their weights: [`Sum`](crate::loss::Sum) is
-    /// the mean times it. It is called only after [`loss`](Self::loss) has accepted the arguments.
+    /// Returns the number of terms of the mean, or the sum of their weights.
+    /// [`Sum`](crate::loss::Sum) multiplies the mean by it. It is called only after
+    /// [`loss`](Self::loss) has accepted the arguments.
     fn terms(&self, predicted: &P, target: &Self::Target) -> f64;
 }
 
-/// Predictions of the same kind for each row or step: rows [batch, features], or sequences
-/// [time, batch, features]. A loss that is generic over it takes both.
+/// A batch of predictions or targets: rows [batch, features] or sequences [time, batch, features]. A
+/// loss that is generic over `Batch` takes both.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is neither rows nor sequences",
     note = "losses take `Array2<T>` [batch, features] and `Sequences<T>` by reference; `Weighted` takes pairs"
 )]
 pub trait Batch: Arrays {
-    /// The axes of [`shape`](Self::shape), as errors call them.
+    /// The names of the axes of [`shape`](Self::shape), for errors.
     const AXES: &'static str;
 
-    /// Returns the values [time, batch, features]; rows are one step.
+    /// Returns the values [time, batch, features]. Rows have time 1.
     fn values(&self) -> ArrayView3<'_, Self::Elem>;
 
-    /// Returns the length of each sequence; none where every step counts.
+    /// Returns the length of each sequence, or `None` for rows.
     fn lengths(&self) -> Option<&[usize]>;
 
     /// Returns the sizes of the axes.
     fn shape(&self) -> &[usize];
 
-    /// Returns the gradient `values` [time, batch, features] with respect to `self`, or to a batch of
-    /// other features.
+    /// Returns `values` [time, batch, features], a gradient, as a value of this type. The number of
+    /// features may differ from that of `self`.
     ///
     /// # Errors
-    /// If time or batch differ.
+    /// If time or batch differs.
     fn with_gradient(&self, values: Array3<Self::Elem>) -> Result<Self>;
 
-    /// Returns the number of rows, or of steps that are no padding.
+    /// Returns the number of rows, or of steps without the padding.
     fn steps(&self) -> usize {
         let (time, batch, _) = self.values().dim();
         self.lengths().map_or(time * batch, |lengths| lengths.iter().sum())
     }
 
-    /// Returns whether step `t` of sequence `b` is no padding.
+    /// Returns whether sequence `b` has step `t`; false in the padding.
     fn has_step(&self, t: usize, b: usize) -> bool {
         self.lengths().is_none_or(|lengths| t < lengths[b])
     }

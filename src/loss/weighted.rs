@@ -7,8 +7,8 @@ use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::loss::{Loss, finite};
 
-/// A weighted sum of two losses, of which the first is of the first part of a pair of predictions, and
-/// the second of the second. Pairs of pairs make more than two.
+/// A weighted sum of two losses. The first takes the first value of a pair of predictions, the second
+/// the second. Nested pairs combine more than two losses.
 ///
 /// ```
 /// use ndarray::array;
@@ -29,7 +29,7 @@ pub struct Weighted<A, B> {
     second: (f64, B),
 }
 
-/// [`Weighted`] as in a file, before its weights are checked.
+/// The serialised form of [`Weighted`], whose weights are not checked yet.
 #[derive(Deserialize)]
 struct Parts<A, B> {
     first: (f64, A),
@@ -45,7 +45,7 @@ impl<A, B> TryFrom<Parts<A, B>> for Weighted<A, B> {
 }
 
 impl<A, B> Weighted<A, B> {
-    /// Returns the sum of both losses times their weights.
+    /// Returns the weighted sum of two losses, each given with its weight.
     ///
     /// # Errors
     /// Unless each weight is finite and at least 0.
@@ -68,7 +68,7 @@ impl<A, B> Weighted<A, B> {
         &self.second
     }
 
-    /// Returns the weighted sum of the values of both losses.
+    /// Returns the weighted sum of the `first` and the `second` value.
     pub(crate) fn total(&self, first: f64, second: f64) -> f64 {
         self.first.0 * first + self.second.0 * second
     }
@@ -93,7 +93,7 @@ where
         finite::<T, _>(self.total(first, second), (d_first, d_second))
     }
 
-    /// Returns 1: the two means are of different numbers of terms.
+    /// Returns 1, because the two means have different numbers of terms.
     fn terms(&self, _: &(P, Q), _: &Self::Target) -> f64 {
         1.0
     }

@@ -3,7 +3,7 @@
 //! ```text
 //! d = ∂L/∂θ + λ·θ  (Adam)      or      θ = θ·(1 − η·λ), d = ∂L/∂θ  (AdamW)
 //! m = m + (1 − β₁)·(d − m)     v = v + (1 − β₂)·(d² − v)
-//! θ = θ − η/(1 − β₁ᵗ) · m / (√v/√(1 − β₂ᵗ) + ε)         AMSGrad: the largest v so far for v
+//! θ = θ − η/(1 − β₁ᵗ) · m / (√v/√(1 − β₂ᵗ) + ε)         AMSGrad: with the largest v so far
 //!
 //! NAdam   μₜ = β₁·(1 − ½·0.96^(ψ·t)), Πₜ = μ₁·…·μₜ
 //!         θ = θ − η·((1 − μₜ)/(1 − Πₜ)·d + μₜ₊₁/(1 − Πₜ₊₁)·m) / (√v/√(1 − β₂ᵗ) + ε)
@@ -12,9 +12,9 @@
 //!         q = √((ρ − 4)·(ρ − 2)·ρ∞ / ((ρ∞ − 4)·(ρ∞ − 2)·ρ)); else the fraction is 1
 //! ```
 //!
-//! All of them are computed as (s·d + r·m) / (√v + e), with scalars e, r and s of the step: one
-//! division. As v lies between its last value and d², the moments are finite if all d² are, and that
-//! is what a step checks before it begins.
+//! Each is computed as (s·d + r·m) / (√v + e) with scalars e, r and s of the step, which takes one
+//! division. The new v lies between the old one and d², so the moments are finite if all d² are. A step
+//! checks this before it changes anything.
 //!
 //! Source: Kingma and Ba, *Adam*, 2015; Loshchilov and Hutter, *Decoupled Weight Decay
 //! Regularization*, 2019; Reddi, Kale and Kumar, *On the Convergence of Adam and Beyond*, 2018;
@@ -34,7 +34,7 @@ use crate::tensor::update::{Number, Rule};
 /// |---|---|---|
 /// | η `learning_rate` | – | at least 0 |
 /// | β₁, β₂ [`betas`](Self::betas) | 0.9, 0.999 | 0 ≤ β < 1 |
-/// | ε [`eps`](Self::eps) | 1e-8 | at least 1.2e-38: above zero in f32 too |
+/// | ε [`eps`](Self::eps) | 1e-8 | at least 1.2e-38, so that it is not zero in f32 |
 /// | λ [`weight_decay`](Self::weight_decay) | 0 | at least 0 |
 /// | [`amsgrad`](Self::amsgrad) | false | |
 ///
@@ -64,7 +64,7 @@ pub struct AdamW<A>(State<A>);
 #[derive(Clone, Debug)]
 pub struct NAdam<A>(State<A>);
 
-/// Rectified Adam, whose first steps do without the second moment; see the [module](self). The
+/// Rectified Adam, whose first steps do not use the second moment; see the [module](self). The
 /// options are those of [`Adam`], without AMSGrad.
 #[derive(Clone, Debug)]
 pub struct RAdam<A>(State<A>);
@@ -150,7 +150,8 @@ delegate! { Adam AdamW NAdam RAdam }
 macro_rules! amsgrad {
     ($($rule:ident)+) => {$(
         impl<A> $rule<A> {
-            /// Divides by the largest second moment so far (AMSGrad) in place of the last one.
+            /// Sets whether to divide by the largest second moment so far (AMSGrad) instead of the current
+            /// one.
             pub fn amsgrad(mut self, amsgrad: bool) -> Self {
                 self.0.options.amsgrad = amsgrad;
                 self
@@ -178,14 +179,14 @@ struct Options {
     weight_decay: f64,
     amsgrad: bool,
     steps: u64,
-    /// Πₜ, of NAdam.
+    /// Πₜ of NAdam.
     product: f64,
 }
 
 #[derive(Clone, Debug)]
 struct State<A> {
     options: Options,
-    /// m and v, and with AMSGrad the largest v so far.
+    /// m and v, and the largest v so far with AMSGrad.
     moments: Vec<A>,
 }
 
@@ -240,7 +241,7 @@ impl Options {
         vec![self.learning_rate, self.steps as f64, self.product]
     }
 
-    /// Takes the scalars of a state that comes with a number of `moments`.
+    /// Restores the `scalars` of a state. Fails unless their number and that of `moments` are right.
     fn restore(&mut self, scalars: &[f64], moments: usize) -> Result<()> {
         check_parts((scalars.len(), moments), (3, 2 + usize::from(self.amsgrad)))?;
         self.set_learning_rate(scalars[0])?;
@@ -292,7 +293,7 @@ fn scalars_of<T: Float>(options: &Options) -> Result<(Moments, f64)> {
         representable::<T>("learning_rate", value)?;
     }
     representable::<T>("eps", options.eps)?;
-    // Above zero, whatever the correction.
+    // The product with the correction may underflow; the divisor must not be zero.
     scalars.eps = scalars.eps.max(T::min_positive_value().as_f64());
     let decay = representable::<T>("weight_decay", options.weight_decay)?;
     let decoupled = options.kind == Kind::Decoupled;
@@ -301,7 +302,7 @@ fn scalars_of<T: Float>(options: &Options) -> Result<(Moments, f64)> {
     Ok((Moments { scalars, rest: (1.0 - beta_1, 1.0 - beta_2), keep, decay }, product))
 }
 
-/// The step is (slope·d + momentum·m) / (√v + eps), or that without the division.
+/// The scalars of the step (slope·d + momentum·m) / (√v + eps), in which `divide` keeps the division.
 struct Scalars {
     slope: f64,
     momentum: f64,
@@ -320,7 +321,7 @@ struct Moments {
 }
 
 impl Moments {
-    /// d.
+    /// Returns d.
     #[inline(always)]
     fn slope<V: Number>(&self, theta: V, grad: V) -> V {
         if self.decay == 0.0 {
@@ -329,7 +330,7 @@ impl Moments {
         theta.mul_add(theta.like(self.decay), grad)
     }
 
-    /// d².
+    /// Returns d².
     #[inline(always)]
     fn square<V: Number>(&self, theta: V, grad: V) -> V {
         let d = self.slope(theta, grad);
@@ -351,7 +352,7 @@ impl Moments {
         let Scalars { slope, momentum, eps, divide } = self.scalars;
         let kept = theta * d.like(self.keep);
         let below = if divide { v_t.sqrt() + d.like(eps) } else { d.like(1.0) };
-        // As long as it is momentum alone, the division comes first: the bits of a plain step.
+        // Without the term in d the division comes first, which rounds like Adam's equation.
         if slope == 0.0 {
             return (m_t / below).mul_add(d.like(-momentum), kept);
         }

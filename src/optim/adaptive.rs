@@ -1,4 +1,4 @@
-//! RMSprop, Adagrad and Adadelta: a learning rate for each value, by the size of its gradients.
+//! RMSprop, Adagrad and Adadelta, which scale the step of each value by the size of its gradients.
 //!
 //! ```text
 //! d = ∂L/∂θ + λ·θ
@@ -10,7 +10,7 @@
 //!
 //! Source: Hinton, *Neural Networks for Machine Learning*, lecture 6e, 2012; Duchi, Hazan and Singer,
 //! *Adaptive Subgradient Methods*, 2011; Zeiler, *ADADELTA*, 2012; options and defaults of
-//! `torch.optim`. Adagrad's sum stays at the largest number where it would overflow.
+//! `torch.optim`. Adagrad's sum saturates at the largest finite number.
 
 use super::optimizer::check_parts;
 use super::{Compiled, Optimizer, OptimizerState, delegate, in_range, representable, walk};
@@ -60,7 +60,7 @@ pub struct Adagrad<A>(State<A>);
 ///
 /// | option | default | range |
 /// |---|---|---|
-/// | η `learning_rate` | –; 1 in the paper | at least 0 |
+/// | η `learning_rate` | – (1 in the paper) | at least 0 |
 /// | ε [`eps`](Self::eps) | 1e-6 | at least 1.2e-38 |
 /// | λ [`weight_decay`](Self::weight_decay) | 0 | at least 0 |
 /// | ρ [`decay`](Self::decay) | 0.9 | 0 ≤ ρ < 1 |
@@ -215,7 +215,7 @@ impl Options {
         vec![self.learning_rate, self.steps as f64]
     }
 
-    /// Takes the scalars of a state that comes with a number of `moments`.
+    /// Restores the `scalars` of a state. Fails unless their number and that of `moments` are right.
     fn restore(&mut self, scalars: &[f64], moments: usize) -> Result<()> {
         check_parts((scalars.len(), moments), (2, 2))?;
         self.set_learning_rate(scalars[0])?;
@@ -254,13 +254,13 @@ struct BySize {
 }
 
 impl BySize {
-    /// d.
+    /// Returns d.
     #[inline(always)]
     fn slope<V: Number>(&self, theta: V, grad: V) -> V {
         theta.mul_add(theta.like(self.weight_decay), grad)
     }
 
-    /// Returns a mean moved towards `square`.
+    /// Returns the moving average `mean` after `square`.
     #[inline(always)]
     fn toward<V: Number>(&self, mean: V, square: V) -> V {
         (square - mean).mul_add(mean.like(self.rest), mean).flush()

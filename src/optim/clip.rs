@@ -6,9 +6,9 @@
 //! ```
 //!
 //! The norm takes one pass over memory, which also detects values that are not finite. A second pass
-//! scales the gradient only if the norm is too large. Squares are summed in blocks, in vectors of the
-//! gradient's own type. A block whose squares overflow or underflow is summed again relative to its
-//! largest value, while it is in the cache. The norms of the blocks are combined in f64.
+//! scales the gradient if the norm is too large. Squares are summed in blocks, in the element type of
+//! the gradient. A block whose squares overflow or underflow is summed again relative to its largest
+//! value while it is in the cache. The norms of the blocks are combined in f64.
 //!
 //! Source: Pascanu, Mikolov and Bengio, *On the Difficulty of Training Recurrent Neural Networks*,
 //! 2013; `torch.nn.utils.clip_grad_norm_` and `clip_grad_value_`.
@@ -22,10 +22,10 @@ use crate::float::{Float, per_float};
 use crate::tensor::Level;
 use crate::tensor::reduce::norm as block_norm;
 
-/// Values of a block: few enough that its sum of squares keeps its digits in f32.
+/// The number of values in a block, small enough that a sum of squares is accurate in f32.
 const BLOCK: usize = 1024;
 
-/// Scales `grad` so that its norm is at most `max_norm`; returns the norm before.
+/// Scales `grad` so that its norm is at most `max_norm`, and returns the norm before scaling.
 ///
 /// ```
 /// use ndarray::array;
@@ -38,8 +38,8 @@ const BLOCK: usize = 1024;
 /// ```
 ///
 /// # Errors
-/// Where `max_norm` is negative or not finite, a gradient is not finite (its name is in the error),
-/// or the norm lies outside the range of f64; nothing has changed then.
+/// If `max_norm` is negative or not finite, a gradient is not finite (the error names it), or the norm
+/// lies outside the range of f64. `grad` is unchanged then.
 pub fn clip_global_norm<T: Float, A: Arrays<Elem = T>>(grad: &mut A, max_norm: f64) -> Result<f64> {
     let max_norm = in_range("max_norm", max_norm, 0.0, f64::INFINITY)?;
     let norm = checked_norm(&views(grad))?;
@@ -55,7 +55,7 @@ per_float! {
     fn clamp_all<'a, T>(grad: ViewsMut<'a, T>, limit: f64) = clamp_each;
 }
 
-/// Returns the norm, if it is finite.
+/// Returns the norm. Fails if it is not finite.
 fn norm_of<T: Float>(grad: &[(String, ArrayViewD<'_, T>)]) -> Result<f64> {
     let (mut total, level) = (Norm { largest: 0.0, squares: 0.0 }, Level::new());
     for (_, array) in grad {
@@ -91,8 +91,8 @@ fn clamp_each<T: Float>(grad: ViewsMut<'_, T>, limit: f64) {
 /// ```
 ///
 /// # Errors
-/// Where `limit` is negative or not finite, or a gradient is not finite (its name is in the error);
-/// nothing has changed then.
+/// If `limit` is negative or not finite, or a gradient is not finite (the error names it). `grad` is
+/// unchanged then.
 pub fn clip_value<T: Float, A: Arrays<Elem = T>>(grad: &mut A, limit: f64) -> Result<()> {
     let limit = in_range("limit", limit, 0.0, f64::INFINITY)?;
     grad.check_finite()?;
@@ -100,14 +100,14 @@ pub fn clip_value<T: Float, A: Arrays<Elem = T>>(grad: &mut A, limit: f64) -> Re
     Ok(())
 }
 
-/// A norm of many parts: largest · √squares, which overflows only where the norm does.
+/// The norm of several parts, largest · √squares, which overflows only if the norm does.
 struct Norm {
     largest: f64,
     squares: f64,
 }
 
 impl Norm {
-    /// Joins the norm of a part.
+    /// Adds a part, given by its norm.
     fn add(&mut self, part: f64) {
         if part > self.largest {
             self.squares = 1.0 + self.squares * (self.largest / part).powi(2);

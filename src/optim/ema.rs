@@ -42,7 +42,7 @@ impl<A> Ema<A> {
     /// Moves the average toward `weights`.
     ///
     /// # Errors
-    /// Where `weights` has other names or shapes than before; nothing has changed then.
+    /// If `weights` has other names or shapes than before. The average is unchanged then.
     pub fn update<T: Float>(&mut self, weights: &A) -> Result<()>
     where
         A: Arrays<Elem = T>,
@@ -56,7 +56,7 @@ impl<A> Ema<A> {
         Ok(())
     }
 
-    /// Returns the average, if there has been an update.
+    /// Returns the average, or `None` before the first update.
     pub fn average(&self) -> Option<&A> {
         self.average.as_ref()
     }

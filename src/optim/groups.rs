@@ -1,12 +1,12 @@
 //! [`Groups`]: parameter groups by name.
 //!
 //! ```text
-//! θ = θ + k·(step of the rule)        k the factor of the array's group, 0 where it is frozen
+//! θ = θ + k·(step of the rule)        k: the factor of the array's group, 0 if it is frozen
 //! ```
 //!
-//! The step of every rule here is proportional to its learning rate, weight decay included. So k is a
-//! factor of the learning rate, like the rates of parameter groups in `torch.optim`. Each step copies
-//! the parameters once.
+//! The step of every rule is proportional to its learning rate, weight decay included. So k scales the
+//! learning rate, like the rates of parameter groups in `torch.optim`. Each step copies the parameters
+//! once.
 
 use crate::arrays::{Arrays, Views, ViewsMut, matches, views, views_mut};
 use crate::error::{Error, Result};
@@ -25,7 +25,7 @@ use crate::optim::{Optimizer, OptimizerState, in_range};
 /// use recurrent::train::Trainer;
 ///
 /// let optimizer = Groups::new(AdamW::new(1e-3, 0.01)?)
-///     .frozen("embedding.*") // keeps its bits: no decay either
+///     .frozen("embedding.*") // unchanged, by weight decay too
 ///     .rate("recurrent.*", 0.1)?; // a tenth of the rate
 /// let trainer: Trainer<'_, SequenceClassifier<LstmCell<f32>>> = Trainer::new(optimizer);
 /// # Ok::<(), recurrent::Error>(())
@@ -59,7 +59,7 @@ impl<O> Groups<O> {
     }
 }
 
-/// Returns the factor of each array, if every pattern matches one.
+/// Returns the factor of each array. Fails if a pattern matches none.
 fn factors(groups: &[(String, f64)], names: &[String]) -> Result<Vec<f64>> {
     for (pattern, _) in groups {
         if !names.iter().any(|name| matches(pattern, name)) {

@@ -1,9 +1,8 @@
 //! Optimisers, gradient clipping, learning-rate schedules and moving averages of weights.
 //!
-//! A step reads the whole gradient once to check it, then updates parameters and moments array by
-//! array. The check comes first because a step that fails must change nothing. It adds a seventh to
-//! the memory traffic of Adam and a third to that of plain SGD. Moments are bundles of the
-//! parameters' own type.
+//! A step first reads the whole gradient to check it, so that a step that fails changes nothing. Then
+//! it updates parameters and moments array by array. The check adds a seventh to the memory traffic of
+//! Adam and a third to that of SGD without momentum. Moments have the type of the parameters.
 //!
 //! | file | rule |
 //! |---|---|
@@ -41,7 +40,7 @@ pub use groups::Groups;
 pub use optimizer::{Optimizer, OptimizerState};
 pub use sgd::Sgd;
 
-/// Returns a hyper-parameter, if it is finite and `low ≤ value < high`.
+/// Returns a hyper-parameter. Fails unless it is finite and `low ≤ value < high`.
 fn in_range(argument: &'static str, value: f64, low: f64, high: f64) -> Result<f64> {
     if value.is_finite() && low <= value && value < high {
         return Ok(value);
@@ -50,7 +49,8 @@ fn in_range(argument: &'static str, value: f64, low: f64, high: f64) -> Result<f
     Err(Error::argument(argument, format!("a finite value, {low} ≤ {argument}{above}"), value))
 }
 
-/// Returns a hyper-parameter, or what a step makes of it, if the parameters' type can hold it.
+/// Returns a scalar of a step, computed from the hyper-parameter `argument`. Fails if the type of the
+/// parameters cannot represent it.
 fn representable<T: Float>(argument: &'static str, value: f64) -> Result<f64> {
     if T::from_f64(value).is_finite() {
         return Ok(value);
@@ -58,7 +58,7 @@ fn representable<T: Float>(argument: &'static str, value: f64) -> Result<f64> {
     Err(Error::argument(argument, format!("a value within the range of {}", T::NAME), value))
 }
 
-/// Implements [`Optimizer`] for a rule that wraps a state of the same methods.
+/// Implements [`Optimizer`] for a rule that wraps a state with the same methods.
 macro_rules! delegate {
     ($($rule:ident)+) => {$(
         impl<A> $rule<A> {
@@ -78,8 +78,8 @@ macro_rules! delegate {
             /// Updates `parameters` by `grad`.
             ///
             /// # Errors
-            /// Where `grad` does not fit, a gradient or its square is not finite, or a
-            /// hyper-parameter lies outside the range of `T`. Nothing has changed then.
+            /// If `grad` does not fit, a gradient or its square is not finite, or a hyper-parameter lies
+            /// outside the range of `T`. Nothing has changed then.
             pub fn step<T: Float>(&mut self, parameters: &mut A, grad: &A) -> Result<()>
             where
                 A: Arrays<Elem = T>,
@@ -120,7 +120,7 @@ macro_rules! delegate {
 }
 use delegate;
 
-/// A rule with the instances of its kernels.
+/// The compiled kernels of a rule.
 struct Compiled<R: Rule<N>, const N: usize> {
     step: tensor::Compiled<Step<R, N>>,
     check: tensor::Compiled<Check<R, N>>,
@@ -132,15 +132,15 @@ impl<R: Rule<N>, const N: usize> Compiled<R, N> {
     }
 }
 
-/// A rule as the walk over arrays sees it: what is called for one array.
+/// The interface of a rule for one array at a time.
 trait ArrayRule<T> {
-    /// How many moments the rule keeps.
+    /// Returns the number of moments of the rule.
     fn moments(&self) -> usize;
-    /// The name of what is checked, before the name of an array.
+    /// Returns the name of the checked quantity, the prefix of an array's name in errors.
     fn checked(&self) -> &'static str;
-    /// Returns whether all numbers that the rule checks are finite, and their sum.
+    /// Returns whether all checked numbers are finite, and their sum.
     fn check(&self, level: Level, theta: &[T], grad: &[T]) -> (bool, T);
-    /// Moves `theta` and `moments`, of which there are [`moments`](Self::moments).
+    /// Updates `theta` and `moments`, of which there are [`moments`](Self::moments).
     fn step(&self, level: Level, theta: &mut [T], grad: &[T], moments: &mut [&mut [T]]);
 }
 
@@ -168,8 +168,8 @@ impl<T: Float, R: Rule<N>, const N: usize> ArrayRule<T> for (&R, &'static Compil
 /// Applies one step of `rule` to each array of the parameters. The moments begin as zeros.
 ///
 /// # Errors
-/// Where `grad` does not fit or is not finite, what the rule checks is not finite, or an array has
-/// no standard layout; nothing has changed then.
+/// If `grad` does not fit or is not finite, a checked number is not finite, or an array is not in
+/// standard layout. Nothing has changed then.
 fn walk<T: Float, A: Arrays<Elem = T>>(
     parameters: &mut A,
     grad: &A,
@@ -207,7 +207,7 @@ per_float! {
     ) = apply_each;
 }
 
-/// Fails unless a moment has the arrays of the parameters, each in standard layout.
+/// Fails unless `moment` has the arrays of the parameters, each in standard layout.
 fn check_each_moment<T: Float>(
     moment: &[(String, ArrayViewD<'_, T>)],
     parameters: &[(String, ArrayViewD<'_, T>)],
@@ -219,8 +219,8 @@ fn check_each_moment<T: Float>(
     }
 }
 
-/// Fails unless `grads` fits, every parameter has standard layout, and `grads` and what the rule
-/// checks are finite.
+/// Fails unless `grads` fits, every parameter is in standard layout, and `grads` and all checked
+/// numbers are finite.
 fn check_each<T: Float>(
     rule: &dyn ArrayRule<T>,
     parameters: &[(String, ArrayViewD<'_, T>)],
@@ -233,7 +233,7 @@ fn check_each<T: Float>(
         let grad = grad.as_slice().expect("a standard layout is contiguous");
         let theta = theta.as_slice().ok_or_else(|| uneven(name))?;
         if !rule.check(level, theta, grad).0 {
-            // Where a gradient itself is not finite, it is named.
+            // An error names the gradient if that itself is not finite.
             check_all_finite(grads)?;
             let number = |i: usize| rule.check(level, &theta[i..=i], &grad[i..=i]).1;
             let mut numbers = (0..grad.len()).map(number).enumerate();
@@ -245,7 +245,7 @@ fn check_each<T: Float>(
     Ok(())
 }
 
-/// Moves each array. [`check_each`] and [`check_each_moment`] have found all arrays in order.
+/// Updates each array, after [`check_each`] and [`check_each_moment`].
 fn apply_each<T: Float>(
     rule: &dyn ArrayRule<T>,
     parameters: ViewsMut<'_, T>,

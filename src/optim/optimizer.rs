@@ -23,8 +23,8 @@ pub trait Optimizer<A: Arrays> {
     /// Updates `parameters` by `grad`.
     ///
     /// # Errors
-    /// Where `grad` does not fit or is not finite, or a hyper-parameter lies outside the range of
-    /// `T`; nothing has changed then.
+    /// If `grad` does not fit or is not finite, or a hyper-parameter lies outside the range of the
+    /// element type. Nothing has changed then.
     fn step(&mut self, parameters: &mut A, grad: &A) -> Result<()>;
 
     /// Returns the learning rate η.
@@ -33,7 +33,7 @@ pub trait Optimizer<A: Arrays> {
     /// Sets η for the next steps. Schedules call it.
     ///
     /// # Errors
-    /// Unless η is finite and at least 0; it stays as it was then.
+    /// Unless η is finite and at least 0. It is unchanged then.
     fn set_learning_rate(&mut self, learning_rate: f64) -> Result<()>;
 
     /// Returns a description of the rule and its hyper-parameters, without what
@@ -43,26 +43,26 @@ pub trait Optimizer<A: Arrays> {
         String::new()
     }
 
-    /// Returns all that the next steps depend on, beside the options.
+    /// Returns the state, on which the next steps depend beside the options.
     fn state(&self) -> OptimizerState<A>;
 
     /// Restores a [`state`](Optimizer::state) of an optimiser of the same kind and options.
     ///
     /// # Errors
-    /// Where the state is of another kind. The optimiser is unchanged then.
+    /// If the state is of another kind. The optimiser is unchanged then.
     fn restore(&mut self, state: OptimizerState<A>) -> Result<()>;
 }
 
-/// The state of an optimiser: all that its next steps depend on, beside the options.
+/// The state of an optimiser, on which its next steps depend beside the options.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OptimizerState<A> {
-    /// The learning rate, and the rule's counters.
+    /// The learning rate and the counters of the rule.
     pub scalars: Vec<f64>,
-    /// The moments, bundles like the parameters. There are none before the first step.
+    /// The moments, with the type and shapes of the parameters. Empty before the first step.
     pub moments: Vec<A>,
 }
 
-/// Fails unless there are as many `scalars` and `moments` as a rule has; `expected` are these. The
+/// Fails unless the numbers of scalars and of moments, `got`, are the `expected` ones of a rule. The
 /// moments may be absent.
 pub(super) fn check_parts(got: (usize, usize), expected: (usize, usize)) -> Result<()> {
     if got.0 == expected.0 && (got.1 == 0 || got.1 == expected.1) {

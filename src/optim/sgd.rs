@@ -6,8 +6,9 @@
 //! θ = θ − η·v              or, with Nesterov's momentum, θ = θ − η·(d + μ·v)
 //! ```
 //!
-//! As `torch.optim.SGD` with dampening 0. Nesterov's momentum: Sutskever et al., *On the Importance
-//! of Initialization and Momentum in Deep Learning*, 2013. Without momentum the rule has no state.
+//! This is `torch.optim.SGD` with dampening 0. Nesterov's momentum: Sutskever et al., *On the
+//! Importance of Initialization and Momentum in Deep Learning*, 2013. Without momentum there is no
+//! velocity.
 
 use super::optimizer::check_parts;
 use super::{Compiled, Optimizer, OptimizerState, in_range, representable, walk};
@@ -72,25 +73,31 @@ impl<A> Sgd<A> {
     /// Sets η for the next steps. Schedules call it.
     ///
     /// # Errors
-    /// As [`new`](Self::new); η stays as it was then.
+    /// Unless η is finite and at least 0. It is unchanged then.
     pub fn set_learning_rate(&mut self, learning_rate: f64) -> Result<()> {
         self.learning_rate = in_range("learning_rate", learning_rate, 0.0, f64::INFINITY)?;
         Ok(())
     }
 
     /// Sets μ.
+    ///
+    /// # Errors
+    /// Unless 0 ≤ μ < 1.
     pub fn momentum(mut self, momentum: f64) -> Result<Self> {
         self.momentum = in_range("momentum", momentum, 0.0, 1.0)?;
         Ok(self)
     }
 
-    /// Chooses Nesterov's form of momentum, or the plain one.
+    /// Sets whether momentum has Nesterov's form.
     pub fn nesterov(mut self, nesterov: bool) -> Self {
         self.nesterov = nesterov;
         self
     }
 
     /// Sets λ.
+    ///
+    /// # Errors
+    /// Unless it is finite and at least 0.
     pub fn weight_decay(mut self, weight_decay: f64) -> Result<Self> {
         self.weight_decay = in_range("weight_decay", weight_decay, 0.0, f64::INFINITY)?;
         Ok(self)
@@ -99,8 +106,8 @@ impl<A> Sgd<A> {
     /// Updates `parameters` by `grad`.
     ///
     /// # Errors
-    /// Where `grad` does not fit or is not finite, or a hyper-parameter lies outside the range of
-    /// `T`; nothing has changed then.
+    /// If `grad` does not fit or is not finite, or a hyper-parameter lies outside the range of `T`.
+    /// Nothing has changed then.
     pub fn step<T: Float>(&mut self, parameters: &mut A, grad: &A) -> Result<()>
     where
         A: Arrays<Elem = T>,
@@ -159,7 +166,7 @@ struct Descent {
 }
 
 impl Descent {
-    /// d.
+    /// Returns d.
     #[inline(always)]
     fn slope<V: Number>(&self, theta: V, grad: V) -> V {
         theta.mul_add(theta.like(self.decay), grad)

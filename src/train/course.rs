@@ -1,4 +1,5 @@
-//! [`Course`]: the part of a training loop that does not depend on the model, compiled once here.
+//! [`Course`]: the part of the training loop that does not depend on the model. It is compiled once, in
+//! the library.
 
 use std::ops::ControlFlow;
 use std::time::Instant;
@@ -11,20 +12,20 @@ use crate::train::options::Options;
 use crate::train::run::{Exact, Run, Settings};
 use crate::train::{History, Resumed};
 
-/// An event that callbacks are called for.
+/// An event of a training, passed to the callbacks.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
-    /// The training has read its checkpoint. Nothing follows if it is complete already.
+    /// The training was resumed from its checkpoint. No event follows if it is already complete.
     Resumed(&'a Resumed),
-    /// An optimiser step was made.
+    /// An optimiser step is complete.
     #[non_exhaustive]
     Step {
         /// The epoch, from 0.
         epoch: usize,
         /// The number of epochs of the training.
         epochs: usize,
-        /// The number of batches done in this epoch.
+        /// The number of batches of this epoch that are complete.
         batch: usize,
         /// The number of batches in this epoch.
         batches: usize,
@@ -37,14 +38,14 @@ pub enum Event<'a> {
 
 type Callback<'a> = Box<dyn FnMut(&Event<'_>) -> ControlFlow<()> + 'a>;
 
-/// The state of a training and its control, without model and optimiser.
+/// The state and the control flow of a training, without model and optimiser.
 pub(super) struct Course<'a> {
     pub(super) options: Options,
-    /// A schedule, and whether it counts optimiser steps rather than epochs.
+    /// A schedule, and whether its steps are those of the optimiser rather than epochs.
     pub(super) schedule: Option<(Box<dyn Schedule + 'a>, bool)>,
     pub(super) callbacks: Vec<Callback<'a>>,
     pub(super) run: Run,
-    /// The start of the epoch, or of what this process trains of it.
+    /// The time at which this process began the epoch or resumed it.
     begun: Option<Instant>,
 }
 
@@ -54,7 +55,7 @@ impl Course<'_> {
         Self { options, schedule: None, callbacks: Vec::new(), run, begun: None }
     }
 
-    /// Returns what a checkpoint compares, if all options have a meaning.
+    /// Returns the settings that a checkpoint compares. Fails if an option is out of range.
     pub(super) fn settings(
         &self,
         (optimizer, model): (&String, &String),
@@ -70,14 +71,14 @@ impl Course<'_> {
         Ok(settings)
     }
 
-    /// Whether all epochs are trained, or early stopping ends the training.
+    /// Returns whether all epochs are complete or early stopping ends the training.
     pub(super) fn is_over(&self) -> bool {
         let patience = self.options.patience;
         self.run.epoch >= self.options.epochs
             || patience.is_some_and(|patience| self.run.stale >= patience)
     }
 
-    /// Restores the course from a checkpoint, and calls the callbacks.
+    /// Restores the state from a checkpoint, and calls the callbacks.
     pub(super) fn resume(&mut self, run: Run) -> Result<ControlFlow<()>> {
         if let Some((schedule, _)) = &mut self.schedule {
             schedule.restore(&numbers(&run.schedule))?;
@@ -91,7 +92,7 @@ impl Course<'_> {
         Ok(self.call(&Event::Resumed(&resumed)))
     }
 
-    /// Returns all batches of the epoch, and how many of them are done.
+    /// Returns all batches of the epoch, and the number of them that are complete.
     pub(super) fn batches(&mut self, lengths: &[usize]) -> Result<(Vec<Vec<usize>>, usize)> {
         self.begun = Some(Instant::now());
         let Options { batch_size, seed, bucketed, .. } = self.options;
@@ -108,7 +109,8 @@ impl Course<'_> {
         Some(self.options.first_rate * factor)
     }
 
-    /// Counts an optimiser step over batches of a number of `samples`, whose losses have this `sum`.
+    /// Counts an optimiser step over `batches` with `samples` in all, and adds `sum`, the sum of their
+    /// losses.
     pub(super) fn count_step(&mut self, batches: usize, samples: usize, sum: f64) {
         let run = &mut self.run;
         (run.loss, run.samples) = (Exact(run.loss.0 + sum), run.samples + samples);
@@ -127,7 +129,8 @@ impl Course<'_> {
         })
     }
 
-    /// Records an epoch with its validation, a loss and metrics. Returns whether it is the best so far.
+    /// Records an epoch with the loss and the metrics of its validation. Returns whether it is the best
+    /// so far.
     pub(super) fn record(
         &mut self,
         learning_rate: f64,
@@ -163,7 +166,7 @@ impl Course<'_> {
         }
     }
 
-    /// Calls every callback, also after one that ends the training.
+    /// Calls every callback, even if one of them ends the training.
     fn call(&mut self, event: &Event<'_>) -> ControlFlow<()> {
         let mut flow = ControlFlow::Continue(());
         for callback in &mut self.callbacks {
@@ -174,7 +177,8 @@ impl Course<'_> {
         flow
     }
 
-    /// Puts the scalars of the optimiser and the state of the schedule where a checkpoint saves them.
+    /// Stores the state of the schedule, the scalars of the optimiser and the number of its `moments` in
+    /// the run, which a checkpoint saves.
     pub(super) fn prepare_save(&mut self, optimizer: Vec<f64>, moments: usize) {
         let schedule = self.schedule.as_ref().map_or(Vec::new(), |(schedule, _)| schedule.state());
         self.run.optimizer = optimizer.into_iter().map(Exact).collect();
@@ -187,12 +191,12 @@ impl Course<'_> {
     }
 }
 
-/// Returns the numbers in a file.
+/// Returns numbers from a file as `f64`.
 pub(super) fn numbers(exact: &[Exact]) -> Vec<f64> {
     exact.iter().map(|value| value.0).collect()
 }
 
-/// Returns the metrics with a number after each name that appeared before: `accuracy_2`.
+/// Returns the metrics with unique names: a repeated name gets a number, as in `accuracy_2`.
 fn numbered(metrics: Vec<(&'static str, f64)>) -> Vec<(String, f64)> {
     let mut named: Vec<(String, f64)> = Vec::new();
     for (name, value) in metrics {

@@ -1,4 +1,4 @@
-//! The curves of a [`History`] as SVG. Needs the feature `plot`.
+//! The learning curves of a [`History`] as SVG. Needs the feature `plot`.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ const COLOURS: [RGBColor; 5] = [
     RGBColor(120, 80, 160),
 ];
 
-/// A metric with its value in each epoch.
+/// The name of a metric, and its value in each epoch.
 type Curve = (String, Vec<f64>);
 type Outcome = std::result::Result<(), Box<dyn std::error::Error>>;
 

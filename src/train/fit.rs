@@ -15,24 +15,24 @@ use crate::train::resume::State;
 use crate::train::run::Settings;
 use crate::train::{History, Model, Score, Trainer};
 
-/// The streams of the random numbers of batches. Those below order the samples of epochs.
+/// The first random-number stream for batches. Lower streams shuffle the samples of epochs.
 const BATCHES: u64 = 1 << 63;
 
 impl<T: Float, M: Model<Elem = T>> Trainer<'_, M> {
-    /// Trains `model` on `train`, and evaluates it on `valid`, if there is any, after each epoch.
+    /// Trains `model` on `train`, and evaluates it on `valid`, if given, after each epoch.
     ///
     /// # Errors
-    /// [`Error::Training`], with epoch, step and cause, where a step fails: a loss or gradient that is
-    /// not finite, a batch that cannot be made, an error of [`on_gradient`](Self::on_gradient). The
-    /// model then has the weights from before that step, and the last checkpoint stays. Other errors
-    /// where an option has no meaning or the checkpoint belongs to another training.
+    /// [`Error::Training`], with epoch, step and cause, if a step fails: a loss or gradient is not
+    /// finite, a batch cannot be made, or [`on_gradient`](Self::on_gradient) fails. The model then has
+    /// the weights from before that step, and the last checkpoint is kept. Other errors if an option is
+    /// out of range or the checkpoint belongs to another training.
     pub fn fit(
         mut self,
         model: &mut M,
         train: &dyn Source<M::Batch>,
         valid: Option<&dyn Source<M::Batch>>,
     ) -> Result<History> {
-        // The memory of a batch serves the next.
+        // Keeps the memory of one batch for the next.
         let _reserve = Reserve::default();
         let every = self.checkpoint.as_ref().and_then(|checkpoint| checkpoint.every);
         let described = (&self.optimizer.options(), &model.options());
@@ -56,7 +56,7 @@ impl<T: Float, M: Model<Elem = T>> Trainer<'_, M> {
         Ok(history)
     }
 
-    /// Trains the batches that the epoch has left.
+    /// Trains on the remaining batches of the epoch.
     fn epoch(
         &mut self,
         model: &mut M,
@@ -86,7 +86,7 @@ impl<T: Float, M: Model<Elem = T>> Trainer<'_, M> {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// Makes one optimiser step by the mean gradient of a group of batches.
+    /// Makes one optimiser step with the mean gradient of a group of batches.
     fn step(
         &mut self,
         model: &mut M,

@@ -1,4 +1,4 @@
-//! [`History`]: the results of each epoch of a training, as data, as CSV and as a plot.
+//! [`History`]: the result of each epoch of a training, as data, CSV and plot.
 
 use std::fmt::Write as _;
 
@@ -8,13 +8,13 @@ use std::fmt::Write as _;
 pub struct Epoch {
     /// The number of the epoch, from 0.
     pub epoch: usize,
-    /// The number of optimiser steps since the beginning.
+    /// The number of optimiser steps since the start of the training.
     pub step: usize,
-    /// The learning rate of its last step.
+    /// The learning rate of the last step of the epoch.
     pub learning_rate: f64,
-    /// The mean training loss over its samples.
+    /// The mean training loss over the samples of the epoch.
     pub loss: f64,
-    /// The metrics of the validation by name, if there is any.
+    /// The metrics of the validation by name; empty without validation.
     pub validation: Vec<(String, f64)>,
 }
 
@@ -22,11 +22,11 @@ pub struct Epoch {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Resumed {
-    /// The epoch that was next or under way, from 0.
+    /// The epoch, from 0, in which the training resumed.
     pub epoch: usize,
-    /// The number of optimiser steps that had been made.
+    /// The number of optimiser steps before the checkpoint.
     pub step: usize,
-    /// Whether the training was complete already, so that nothing was left to train.
+    /// Whether the training was already complete.
     pub complete: bool,
 }
 
@@ -45,15 +45,15 @@ pub struct Resumed {
 pub struct History {
     /// The result of each epoch.
     pub epochs: Vec<Epoch>,
-    /// The epoch, from 0, with the lowest validation loss, or without validation the lowest training
-    /// loss. With early stopping the model has its weights.
+    /// The epoch, from 0, with the lowest validation loss, or training loss without validation. With
+    /// early stopping the model has the weights of this epoch.
     pub best_epoch: Option<usize>,
-    /// Whether a callback ended the training. Early stopping does not count.
+    /// Whether a callback ended the training; false after early stopping.
     pub stopped: bool,
-    /// The checkpoint from which the training was resumed, if it was.
+    /// The checkpoint from which the training was resumed, if any.
     pub resumed: Option<Resumed>,
-    /// The wall time of each epoch in seconds, validation included. It is absent for epochs before a
-    /// resume, and covers only the part after it for the epoch that was resumed.
+    /// The wall time of each epoch in seconds, validation included. It is absent for epochs that were
+    /// complete when the training resumed. For the epoch in which it resumed, it covers the rest.
     pub seconds: Vec<Option<f64>>,
 }
 
@@ -66,8 +66,8 @@ impl PartialEq for History {
 }
 
 impl History {
-    /// Returns a header and a line per epoch. The columns of the validation metrics begin with
-    /// `validation_`. Numbers read back exactly. Times are left out.
+    /// Returns a CSV text with a header and a line for each epoch. The names of the validation metrics
+    /// begin with `validation_`. Numbers parse back to the same bits. Times are left out.
     pub fn to_csv(&self) -> String {
         let mut csv = "epoch,step,learning_rate,loss".to_owned();
         let names = self.epochs.first().map_or(&[][..], |epoch| &epoch.validation);
@@ -87,11 +87,11 @@ impl History {
         csv
     }
 
-    /// Draws the training loss and each validation metric against the epochs, as an SVG file at `path`:
-    /// losses above, the other metrics below. Needs the feature `plot`.
+    /// Draws the training loss and each validation metric against the epochs, as an SVG file at `path`.
+    /// The losses are in the upper panel, the other metrics in the lower. Needs the feature `plot`.
     ///
     /// # Errors
-    /// [`Error::Format`](crate::Error::Format) where there is no epoch, or the file cannot be written.
+    /// [`Error::Format`](crate::Error::Format) if there is no epoch or the file cannot be written.
     #[cfg(feature = "plot")]
     pub fn to_svg(&self, path: impl AsRef<std::path::Path>) -> crate::Result<()> {
         crate::train::curves::draw(self, path.as_ref())

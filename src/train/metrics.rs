@@ -18,15 +18,15 @@ use crate::error::{Error, Result, check_shape, check_size};
 use crate::float::Float;
 use crate::train::Score;
 
-/// Precision, recall and F1, of a class or of several.
+/// Precision, recall and F1 of one class or of several.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct PrecisionRecallF1 {
-    /// The share of the predictions of the class that are correct.
+    /// The share of predictions of the class that are correct.
     pub precision: f64,
-    /// The share of the samples of the class that are predicted.
+    /// The share of samples of the class that are predicted as such.
     pub recall: f64,
-    /// Their harmonic mean.
+    /// The harmonic mean of precision and recall.
     pub f1: f64,
 }
 
@@ -65,7 +65,7 @@ fn ratio(part: f64, of: f64) -> f64 {
 pub struct ClassificationMetrics {
     loss: Mean,
     confusion: Array2<usize>,
-    /// `ranks[k]`: how many samples had the true class ranked k-th by logit.
+    /// `ranks[k]`: the number of samples whose true class has rank k by logit, from 0.
     ranks: Vec<usize>,
 }
 
@@ -73,7 +73,7 @@ impl ClassificationMetrics {
     /// Adds one sample: the `logits` of all classes, and the true `class`.
     ///
     /// # Errors
-    /// Where the number of classes differs from that of the first sample, or `class` is not below it.
+    /// If the number of classes differs from that of the first sample, or `class` is not less than it.
     pub fn add<T: Float>(&mut self, logits: ArrayView1<'_, T>, class: usize) -> Result<()> {
         let classes = logits.len();
         if self.ranks.is_empty() {
@@ -85,7 +85,7 @@ impl ClassificationMetrics {
             return Err(Error::argument("class", format!("less than {classes} (classes)"), class));
         }
         let own = logits[class];
-        // Of equal logits the first counts as the greater: so does the prediction, the argmax.
+        // Ties are broken as in the prediction, the argmax: the first of equal logits is the greatest.
         let before = |&(other, &x): &(usize, &T)| x > own || (x == own && other < class);
         let rank = logits.iter().enumerate().filter(before).count();
         self.ranks[rank] += 1;
@@ -109,17 +109,17 @@ impl ClassificationMetrics {
         0..self.ranks.len()
     }
 
-    /// Returns the confusion matrix: samples by actual class (row) and predicted class (column).
+    /// Returns the confusion matrix, the number of samples by [actual class, predicted class].
     pub fn confusion(&self) -> ArrayView2<'_, usize> {
         self.confusion.view()
     }
 
-    /// The share of right answers.
+    /// Returns the share of correct predictions.
     pub fn accuracy(&self) -> f64 {
         self.top_k(1)
     }
 
-    /// Returns the share of samples whose true class is among the `k` with the greatest logits.
+    /// Returns the share of samples whose true class is among the `k` classes with the largest logits.
     pub fn top_k(&self, k: usize) -> f64 {
         let right: usize = self.ranks.iter().take(k).sum();
         ratio(right as f64, self.count() as f64)
@@ -131,7 +131,7 @@ impl ClassificationMetrics {
         PrecisionRecallF1::new(correct, predicted, actual)
     }
 
-    /// Returns the means of precision, recall and F1 over `classes`: each class has the same weight.
+    /// Returns the means of precision, recall and F1 over `classes`. Each class has the same weight.
     pub fn macro_average(&self, classes: impl IntoIterator<Item = usize>) -> PrecisionRecallF1 {
         let of: Vec<PrecisionRecallF1> =
             classes.into_iter().map(|class| self.class(class)).collect();
@@ -145,9 +145,8 @@ impl ClassificationMetrics {
         }
     }
 
-    /// Returns precision, recall and F1 over the pooled counts of `classes`: each sample has the same
-    /// weight. Over all classes the three equal the accuracy, so leave out the class that stands for
-    /// "none".
+    /// Returns precision, recall and F1 of the pooled counts of `classes`. Each sample has the same
+    /// weight. Over all classes the three equal the accuracy, so leave out a class that means "none".
     pub fn micro_average(&self, classes: impl IntoIterator<Item = usize>) -> PrecisionRecallF1 {
         let sum = classes.into_iter().fold((0, 0, 0), |sum, class| {
             let counts = self.counts(class);
@@ -156,7 +155,7 @@ impl ClassificationMetrics {
         PrecisionRecallF1::new(sum.0, sum.1, sum.2)
     }
 
-    /// Returns how often a class was correctly predicted, predicted, and actual.
+    /// Returns the numbers of samples for which a class was correctly predicted, predicted, and actual.
     fn counts(&self, class: usize) -> (usize, usize, usize) {
         if !self.classes().contains(&class) {
             return (0, 0, 0);
@@ -167,7 +166,7 @@ impl ClassificationMetrics {
 }
 
 impl Score for ClassificationMetrics {
-    /// Returns the mean of the losses that were added, or where none were the error rate.
+    /// Returns the mean of the added losses, or the error rate if none was added.
     fn loss(&self) -> f64 {
         self.loss.get().unwrap_or(1.0 - self.accuracy())
     }
@@ -202,7 +201,7 @@ impl Display for ClassificationMetrics {
     }
 }
 
-/// A mean of parts of different counts.
+/// The mean of means over different numbers of samples.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Mean {
     sum: f64,
@@ -224,12 +223,12 @@ impl Mean {
         ratio(self.sum, self.count as f64)
     }
 
-    /// Returns the mean, if there are parts.
+    /// Returns the mean, or `None` if nothing was added.
     fn get(&self) -> Option<f64> {
         (self.count > 0).then(|| self.value())
     }
 
-    /// Writes a loss before other metrics, if there is one.
+    /// Writes the mean as the loss, before other metrics, if there is one.
     fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.get().map_or(Ok(()), |loss| write!(f, "loss {loss:.4}, "))
     }
@@ -281,19 +280,19 @@ impl RegressionMetrics {
         self.absolute.value()
     }
 
-    /// Returns the mean absolute error in per cent of the target. Targets of 0 are left out.
+    /// Returns the mean absolute error as a percentage of the target. Targets of 0 are left out.
     pub fn mape(&self) -> f64 {
         100.0 * self.relative.value()
     }
 
-    /// Returns the mean absolute error relative to that of the seasonal naive forecast, `seasonal`
-    /// ([`seasonal_error`] of the training part). Below 1 is better than that forecast.
+    /// Returns the mean absolute error over `seasonal`, the error of the seasonal naive forecast
+    /// ([`seasonal_error`] of the training part). Values below 1 are better than that forecast.
     pub fn mase(&self, seasonal: f64) -> f64 {
         ratio(self.mae(), seasonal)
     }
 
-    /// Returns the metrics of the persistence forecast, a baseline: at each step of `series`, the next
-    /// `horizon` values are predicted to equal the current one.
+    /// Returns the metrics of the persistence forecast, a baseline. At each step of `series` it predicts
+    /// that the next `horizon` values equal the current one.
     ///
     /// ```
     /// use recurrent::train::metrics::RegressionMetrics;
@@ -319,8 +318,8 @@ impl RegressionMetrics {
     }
 }
 
-/// Returns the mean absolute error of the seasonal naive forecast over `series`: each value is predicted
-/// to equal that of `season` steps before.
+/// Returns the mean absolute error over `series` of the seasonal naive forecast, which repeats the value
+/// of `season` steps before.
 ///
 /// # Errors
 /// Unless the series is longer than a season of at least 1.
@@ -335,7 +334,7 @@ pub fn seasonal_error<T: Float>(series: &[T], season: usize) -> Result<f64> {
 }
 
 impl Score for RegressionMetrics {
-    /// Returns the mean of the losses that were added, or where none were the mean squared error.
+    /// Returns the mean of the added losses, or the mean squared error if none was added.
     fn loss(&self) -> f64 {
         self.loss.get().unwrap_or(self.squared.value())
     }
@@ -380,12 +379,12 @@ impl Perplexity {
         self.nats.add(nats, count);
     }
 
-    /// Returns the perplexity, e^loss: the effective number of equally likely next tokens.
+    /// Returns the perplexity e^loss, the effective number of equally likely next tokens.
     pub fn perplexity(&self) -> f64 {
         self.nats.value().exp()
     }
 
-    /// Returns the bits per token: per character, if tokens are characters.
+    /// Returns the bits per token.
     pub fn bits(&self) -> f64 {
         self.nats.value() / std::f64::consts::LN_2
     }

@@ -1,7 +1,7 @@
 //! Training: a loop over epochs and batches with validation, early stopping and checkpoints.
 //!
-//! A model is any composition of layers. It implements two methods of [`Model`]: the gradient of a
-//! batch and the evaluation of a batch. The samples are a [`Source`](crate::data::Source).
+//! A model implements two methods of [`Model`]: the gradient of a batch and the evaluation of a batch.
+//! The samples are a [`Source`](crate::data::Source).
 //!
 //! ```
 //! use ndarray::{Array2, Array3};
@@ -14,7 +14,7 @@
 //! use recurrent::data::Source;
 //! use recurrent::train::{Model, Score, Trainer};
 //!
-//! /// Repeats at each step the input of the last one.
+//! /// Returns at each step the input of the step before.
 //! #[derive(Clone)]
 //! struct Echo<T: Float> { gru: Gru<T>, head: Linear<T> }
 //! arrays!(Echo { gru, head });
@@ -66,22 +66,22 @@
 //! # Ok::<(), recurrent::Error>(())
 //! ```
 //!
-//! What is random in a batch is drawn from its own stream, which the seed and the number of the batch
-//! determine. So the state of no generator has to be saved. A [`checkpoint`](Trainer::checkpoint) is
-//! written whole or not at all. A training that is killed at any moment resumes from the last one and
-//! ends with the same bits.
+//! Each batch has its own random-number stream, which the seed and the number of the batch determine,
+//! so a checkpoint holds no state of a generator. A [`checkpoint`](Trainer::checkpoint) is written
+//! atomically. A training that is killed at any moment resumes from the last one and ends with the same
+//! bits.
 //!
 //! | file | duty |
 //! |---|---|
-//! | `model` | [`Model`]: what can be trained; [`predict`]: predictions over a source |
+//! | `model` | [`Model`]: the interface of a trainable model; [`predict`]: predictions over a source |
 //! | `score` | [`Score`]: an evaluation summed over batches |
 //! | `metrics` | the scores of classification, regression and language models |
 //! | `options` | [`Trainer`] and its options |
-//! | `fit` | the loop |
-//! | `course` | what of the loop does not depend on the model; [`Event`] |
+//! | `fit` | the training loop |
+//! | `course` | the part of the loop that does not depend on the model; [`Event`] |
 //! | `resume` | checkpoints |
-//! | `run` | the state of a training, for a checkpoint |
-//! | `history` | [`History`]: the results of each epoch |
+//! | `run` | the part of a checkpoint beside arrays |
+//! | `history` | [`History`]: the result of each epoch |
 //! | `curves` | the history as SVG (feature `plot`) |
 //! | `progress` | `progress`: a callback that shows a progress bar (feature `progress`) |
 

@@ -7,34 +7,34 @@ use crate::data::Source;
 use crate::error::{Result, check_size};
 use crate::train::Score;
 
-/// A model that [`Trainer`](crate::train::Trainer) can train: any composition of layers with a loss.
+/// A model that [`Trainer`](crate::train::Trainer) can train, such as layers with a loss.
 ///
-/// [`arrays!`](crate::arrays!) implements [`Arrays`]. Two methods are left to write.
+/// The macro [`arrays!`](crate::arrays!) implements [`Arrays`]. Two methods have no default.
 pub trait Model: Arrays {
-    /// Inputs and targets together.
+    /// A batch of inputs and targets.
     type Batch;
     /// The evaluation of the model.
     type Score: Score;
 
-    /// Returns the mean loss of `batch` and adds its gradient to `grad`. What is random in training,
-    /// such as dropout, is drawn from `rng`.
+    /// Returns the mean loss of `batch` and adds its gradient to `grad`. Random factors, such as those
+    /// of dropout, are drawn from `rng`.
     fn loss_and_grad(&self, batch: &Self::Batch, grad: &mut Self, rng: &mut dyn Rng)
     -> Result<f64>;
 
-    /// Adds the evaluation of `batch` to `score`, without what is random in training.
+    /// Adds the evaluation of `batch`, without dropout, to `score`.
     fn score_batch(&self, batch: &Self::Batch, score: &mut Self::Score) -> Result<()>;
 
-    /// Returns a description of the options that are not visible in the weights, such as dropout. A
-    /// checkpoint stores it and refuses to resume under a different one. The default, an empty string,
-    /// disables the comparison.
+    /// Returns a description of the options that the shapes of the weights do not determine, such as
+    /// dropout. A checkpoint stores it and refuses to resume under a different one. The default, an
+    /// empty string, disables the comparison.
     fn options(&self) -> String {
         String::new()
     }
 
-    /// Returns the score over all of `source`, `batch_size` samples at a time.
+    /// Returns the score over all samples of `source`, `batch_size` at a time.
     ///
     /// # Errors
-    /// Those of the source and of [`score_batch`](Model::score_batch); a `batch_size` of zero.
+    /// If `batch_size` is zero, or the source or [`score_batch`](Model::score_batch) fails.
     fn evaluate(&self, source: &dyn Source<Self::Batch>, batch_size: usize) -> Result<Self::Score> {
         let mut score = Self::Score::default();
         for indices in chunks(source.len(), batch_size)? {
@@ -44,8 +44,8 @@ pub trait Model: Arrays {
     }
 }
 
-/// Returns the predictions for all samples of `source` in order, `batch_size` samples at a time.
-/// `predict` returns those of a batch.
+/// Returns the predictions for all samples of `source` in order. `predict` returns those of a batch of
+/// up to `batch_size` samples.
 ///
 /// ```
 /// use ndarray::array;
@@ -61,7 +61,7 @@ pub trait Model: Arrays {
 /// ```
 ///
 /// # Errors
-/// Those of the source and of `predict`; a `batch_size` of zero.
+/// If `batch_size` is zero, or the source or `predict` fails.
 pub fn predict<B, P: IntoIterator>(
     source: &dyn Source<B>,
     batch_size: usize,
@@ -74,7 +74,7 @@ pub fn predict<B, P: IntoIterator>(
     Ok(predictions)
 }
 
-/// Returns the indices below `len` in chunks.
+/// Returns the indices below `len` in chunks of up to `batch_size`.
 fn chunks(len: usize, batch_size: usize) -> Result<Vec<Vec<usize>>> {
     check_size("batch_size", &[batch_size])?;
     let all: Vec<usize> = (0..len).collect();

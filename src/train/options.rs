@@ -24,7 +24,7 @@ pub(super) struct Options {
     pub(super) clip_value: Option<f64>,
     pub(super) patience: Option<usize>,
     pub(super) ema: Option<f64>,
-    /// The learning rate that a schedule's factors multiply.
+    /// The initial learning rate, which the factors of a schedule multiply.
     pub(super) first_rate: f64,
 }
 
@@ -44,7 +44,7 @@ impl Options {
         }
     }
 
-    /// Fails unless every number has a meaning.
+    /// Fails unless every option is in range.
     pub(super) fn check(&self, samples: usize, every: Option<usize>) -> Result<()> {
         for (argument, size) in [
             ("train: samples", samples),
@@ -59,7 +59,8 @@ impl Options {
         Ok(())
     }
 
-    /// Returns what a checkpoint compares; `described` are the options of others by name.
+    /// Returns the settings that a checkpoint compares. `described` are those of the optimiser and the
+    /// schedule.
     pub(super) fn settings(&self, samples: usize, described: &[(&str, &dyn Debug)]) -> Settings {
         let own: [(&str, &dyn Debug); 10] = [
             ("seed", &self.seed),
@@ -89,7 +90,7 @@ pub struct Trainer<'a, M: Model> {
 }
 
 impl<'a, M: Model> Trainer<'a, M> {
-    /// Creates a training with `optimizer`, for ten epochs in batches of 32.
+    /// Creates a trainer with `optimizer`, for ten epochs in batches of 32 samples.
     pub fn new(optimizer: impl Optimizer<M> + 'a) -> Self {
         Self {
             course: Course::new(Options::new(optimizer.learning_rate())),
@@ -99,7 +100,7 @@ impl<'a, M: Model> Trainer<'a, M> {
         }
     }
 
-    /// Sets how many times each sample is seen. Default: 10.
+    /// Sets the number of epochs, the passes over all samples. Default: 10.
     pub fn epochs(mut self, epochs: usize) -> Self {
         self.course.options.epochs = epochs;
         self
@@ -112,74 +113,75 @@ impl<'a, M: Model> Trainer<'a, M> {
     }
 
     /// Sorts the samples of every `batches` batches by length, so that a batch has little padding.
-    /// Default: 1, which sorts nothing.
+    /// Default: 1, which does not sort.
     pub fn bucketed(mut self, batches: usize) -> Self {
         self.course.options.bucketed = batches;
         self
     }
 
-    /// Sets the seed of the order of samples and of what the model draws, such as dropout. Default: 0.
+    /// Sets the seed of the order of samples and of the random factors of the model, such as those of
+    /// dropout. Default: 0.
     pub fn seed(mut self, seed: u64) -> Self {
         self.course.options.seed = seed;
         self
     }
 
-    /// Averages the gradients of this many batches for one optimiser step. Default: 1.
+    /// Averages the gradients of `batches` batches for each optimiser step. Default: 1.
     pub fn accumulate(mut self, batches: usize) -> Self {
         self.course.options.accumulate = batches;
         self
     }
 
-    /// Limits the norm of the gradient ([`clip_global_norm`](crate::optim::clip_global_norm)).
+    /// Limits the global norm of the gradient ([`clip_global_norm`](crate::optim::clip_global_norm)).
     pub fn clip_norm(mut self, max_norm: f64) -> Self {
         self.course.options.clip_norm = Some(max_norm);
         self
     }
 
-    /// Limits the magnitude of each value of the gradient ([`clip_value`](crate::optim::clip_value)).
-    /// It comes before [`clip_norm`](Self::clip_norm), if both are set.
+    /// Limits the magnitude of each value of the gradient ([`clip_value`](crate::optim::clip_value)). If
+    /// [`clip_norm`](Self::clip_norm) is set too, values are clipped first.
     pub fn clip_value(mut self, limit: f64) -> Self {
         self.course.options.clip_value = Some(limit);
         self
     }
 
-    /// Ends the training when the validation loss, or without validation the training loss, has not
-    /// fallen for `patience` epochs. The model then gets the weights of the best epoch; it gets them
-    /// as well when all epochs were trained.
+    /// Ends the training when the validation loss, or the training loss without validation, has not
+    /// improved for `patience` epochs. The trained model has the weights of the best epoch, even if the
+    /// training was not ended early.
     pub fn early_stopping(mut self, patience: usize) -> Self {
         self.course.options.patience = Some(patience);
         self
     }
 
-    /// Evaluates and returns the moving average of the weights ([`Ema`](crate::optim::Ema)) in place of
-    /// the last weights.
+    /// Evaluates and returns the moving average of the weights ([`Ema`](crate::optim::Ema)) with δ =
+    /// `decay`, instead of the last weights.
     pub fn ema(mut self, decay: f64) -> Self {
         self.course.options.ema = Some(decay);
         self
     }
 
-    /// Multiplies the learning rate by the schedule's factor for the epoch.
-    /// [`Schedule::observe`] gets the validation loss, or without validation the training loss.
+    /// Multiplies the initial learning rate by the factor of `schedule` for the epoch.
+    /// [`Schedule::observe`] receives the validation loss, or the training loss without validation.
     pub fn schedule(mut self, schedule: impl Schedule + 'a) -> Self {
         self.course.schedule = Some((Box::new(schedule), false));
         self
     }
 
-    /// Multiplies the learning rate by the schedule's factor for the optimiser step, as
-    /// [`OneCycle`](crate::optim::schedule::OneCycle) needs it.
+    /// Multiplies the initial learning rate by the factor of `schedule` for the optimiser step, for
+    /// schedules such as [`OneCycle`](crate::optim::schedule::OneCycle).
     pub fn schedule_by_step(mut self, schedule: impl Schedule + 'a) -> Self {
         self.course.schedule = Some((Box::new(schedule), true));
         self
     }
 
     /// Writes the state of the training to `path` at the end of each epoch and when a callback stops it.
-    /// If the file exists, the training resumes from it. The result is then the same, bit for bit, as
+    /// If the file exists, the training resumes from it. The result is then bit for bit the same as
     /// without the interruption.
     ///
-    /// If the training in the file is complete, the model and the history are returned at once, and
-    /// [`Resumed::complete`](crate::train::Resumed::complete) is set. To train again, delete the file.
+    /// If the training in the file is complete, [`fit`](Self::fit) returns its history at once and sets
+    /// [`Resumed::complete`](crate::train::Resumed::complete). To train again, delete the file.
     ///
-    /// The file must come from the same settings, [`Model::options`] and number of samples. The samples
+    /// The settings, [`Model::options`] and the number of samples must be those of the file. The samples
     /// themselves are not compared.
     pub fn checkpoint(mut self, path: impl Into<PathBuf>) -> Self {
         self.checkpoint = Some(Checkpoint { path: path.into(), every: None });
@@ -192,16 +194,16 @@ impl<'a, M: Model> Trainer<'a, M> {
         self
     }
 
-    /// Adds a callback for each [`Event`]. `ControlFlow::Break(())` ends the training: the checkpoint, if
-    /// there is one, is written, and [`fit`](Self::fit) returns.
+    /// Adds a callback, which is called for each [`Event`]. If it returns `ControlFlow::Break(())`, the
+    /// training writes its checkpoint, if one is set, and ends.
     pub fn callback(mut self, callback: impl FnMut(&Event<'_>) -> ControlFlow<()> + 'a) -> Self {
         self.course.callbacks.push(Box::new(callback));
         self
     }
 
-    /// Calls `hook` with the gradient of each optimiser step, after averaging and before clipping.
-    /// Data-parallel training averages the gradient over its processes here. An error of the hook ends
-    /// the training before the step.
+    /// Calls `hook` with the gradient of each optimiser step, after averaging and before clipping. In
+    /// data-parallel training the hook averages the gradient over the processes. An error of the hook
+    /// ends the training before the step.
     ///
     /// ```
     /// use recurrent::cell::LstmCell;

@@ -1,4 +1,4 @@
-//! [`progress`]: the progress of a training on the terminal. Needs the feature `progress`.
+//! [`progress`]: a callback that shows the progress of a training. Needs the feature `progress`.
 
 use std::fmt::Write as _;
 use std::io::IsTerminal;
@@ -10,12 +10,12 @@ use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 use crate::train::history::Epoch;
 use crate::train::{Event, Resumed};
 
-/// The largest number of lines, if the output is no terminal.
+/// The largest number of lines if standard error is not a terminal.
 const LINES: usize = 20;
 
 /// Returns a callback that shows the training on standard error: a bar with the rate, the loss, the
-/// metrics of the last validation and the remaining time. If that is no terminal, it prints lines
-/// instead: at most twenty, and one for the last epoch. One more line reports a resumed checkpoint.
+/// metrics of the last validation and the remaining time. If standard error is not a terminal, it prints
+/// up to twenty lines instead, and one for the last epoch. A resumed checkpoint adds a line.
 ///
 /// ```
 /// use recurrent::cell::LstmCell;
@@ -40,15 +40,15 @@ pub fn progress() -> impl FnMut(&Event<'_>) -> ControlFlow<()> {
 }
 
 struct Progress {
-    /// Absent before the first step, and if the output is no terminal.
+    /// Absent before the first step, and if standard error is not a terminal.
     bar: Option<ProgressBar>,
     begun: Instant,
     epochs: usize,
-    /// The epoch in which the training began or resumed.
+    /// The epoch in which the training started or resumed.
     first: usize,
     /// The metrics of the last validation.
     last: String,
-    /// A line about the last epoch that was not printed yet.
+    /// A line about the last epoch that is not printed yet.
     pending: String,
 }
 
@@ -67,7 +67,7 @@ impl Progress {
                 }
             }
             Event::Resumed(Resumed { complete: true, epoch, .. }) => {
-                eprintln!("complete already: the checkpoint holds {epoch} epochs");
+                eprintln!("already complete: the checkpoint holds {epoch} epochs");
             }
             Event::Resumed(Resumed { epoch, step, .. }) => {
                 eprintln!("resumed in epoch {} after {step} steps", epoch + 1);
@@ -84,7 +84,7 @@ impl Progress {
         }
     }
 
-    /// Prints a line about the epoch that is `done`, from 1, unless there is a bar.
+    /// Prints a line about epoch `done`, counted from 1, if there is no bar and the limit of lines allows.
     fn line(&mut self, done: usize, loss: f64) {
         let Self { bar, begun, epochs, first, last, pending } = self;
         *pending = format!("epoch {done} of {epochs}: loss {loss:.4}{last}");

@@ -1,5 +1,5 @@
-//! Checkpoints: the state of a training in one file, at the boundary of an optimiser step. The file is
-//! written whole or not at all, so a training that is killed at any moment finds the last one.
+//! Checkpoints: the state of a training between two optimiser steps, in one file. The file is replaced
+//! atomically, so the last checkpoint survives if the process is killed at any moment.
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -22,22 +22,22 @@ struct About {
     run: Run,
 }
 
-/// The file of a checkpoint, and how often it is written.
+/// The path of a checkpoint, and the interval at which it is written.
 pub(super) struct Checkpoint {
     pub(super) path: PathBuf,
-    /// Optimiser steps from one to the next, beside the ends of epochs.
+    /// The number of optimiser steps between two checkpoints, beside those at the ends of epochs.
     pub(super) every: Option<usize>,
 }
 
 impl Checkpoint {
-    /// Begins a file with all that is not an array.
+    /// Returns a writer of the file that holds all but the arrays.
     fn writer(&self, settings: &Settings, run: &Run) -> Result<Writer> {
         let about = About { settings: settings.clone(), run: run.clone() };
         let about = serde_json::to_string(&about).map_err(|error| self.refuse(&error))?;
         Ok(Writer::default().about(about))
     }
 
-    /// Reads the file, if it exists, and all in it that is not an array.
+    /// Opens the file, if it exists, and returns it with its run. Fails if its settings differ.
     fn read(&self, settings: &Settings) -> Result<Option<(Reader, Run)>> {
         if !self.path.exists() {
             return Ok(None);
@@ -73,7 +73,7 @@ impl Checkpoint {
     }
 }
 
-/// The bundles that change while a model trains, beside the model and the moments.
+/// The bundles of a training beside the model and the moments.
 pub(super) struct State<M> {
     pub(super) grad: M,
     /// The weights of the best epoch, if early stopping needs them.
@@ -86,7 +86,7 @@ impl<M> State<M> {
         Ok(Self { grad, best: None, average: ema.map(Ema::new).transpose()? })
     }
 
-    /// Gives `model` the final weights: those of the best epoch or the average, if there are any.
+    /// Sets `model` to the weights of the best epoch or the average, if there are any.
     pub(super) fn finish(self, model: &mut M, stopped: bool) {
         let average = self.average.and_then(Ema::into_average);
         if let Some(weights) = self.best.filter(|_| !stopped).or(average) {
@@ -95,7 +95,7 @@ impl<M> State<M> {
     }
 }
 
-/// Reads the bundle under `prefix`, which must be like `zeros`.
+/// Reads the bundle under `prefix`, which must have the names and shapes of `zeros`.
 fn read<T: Float, M: Arrays<Elem = T>>(file: &Reader, prefix: &str, zeros: &M) -> Result<M> {
     let mut bundle = zeros.clone();
     file.arrays(prefix, &mut bundle)?;
@@ -103,7 +103,7 @@ fn read<T: Float, M: Arrays<Elem = T>>(file: &Reader, prefix: &str, zeros: &M) -
 }
 
 impl<T: Float, M: Model<Elem = T>> Trainer<'_, M> {
-    /// Writes the checkpoint, if there is to be one.
+    /// Writes the checkpoint, if one is set.
     pub(super) fn save(&mut self, settings: &Settings, model: &M, state: &State<M>) -> Result<()> {
         let Some(checkpoint) = &self.checkpoint else { return Ok(()) };
         let OptimizerState { scalars, moments } = self.optimizer.state();
@@ -122,7 +122,7 @@ impl<T: Float, M: Model<Elem = T>> Trainer<'_, M> {
         writer.write(&checkpoint.path)
     }
 
-    /// Continues from the checkpoint, if there is one. Nothing has changed where it fails.
+    /// Resumes from the checkpoint, if there is one. Changes nothing if it fails.
     pub(super) fn resume(
         &mut self,
         settings: &Settings,

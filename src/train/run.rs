@@ -1,10 +1,10 @@
-//! [`Run`]: the state of a training that a checkpoint holds beside arrays.
+//! [`Run`]: the part of a checkpoint beside arrays.
 
 use serde::{Deserialize, Serialize};
 
 use crate::train::{Epoch, History};
 
-/// A number that keeps its bits in a file, infinities included.
+/// A number that a file stores by its bits, infinities included.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(from = "u64", into = "u64")]
 pub(super) struct Exact(pub(super) f64);
@@ -21,7 +21,7 @@ impl From<Exact> for u64 {
     }
 }
 
-/// A history whose numbers keep their bits in a file.
+/// A history whose numbers a file stores by their bits.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(from = "SavedHistory", into = "SavedHistory")]
 pub(super) struct Past(pub(super) History);
@@ -69,22 +69,22 @@ impl From<Past> for SavedHistory {
 }
 
 /// The options of a training by name, each with a description. A training resumes only under the
-/// settings that it began with. The number of epochs is not one of them: it may change.
+/// settings of its start. The number of epochs is not among them and may change.
 pub(super) type Settings = Vec<(String, String)>;
 
 /// The state of a training at the boundary of an optimiser step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Run {
-    /// The current epoch, and how many of its batches are done.
+    /// The current epoch, and the number of its batches that are complete.
     pub(super) epoch: usize,
     pub(super) batch: usize,
-    /// Batches and optimiser steps since the beginning.
+    /// The numbers of batches and of optimiser steps since the start.
     pub(super) batches: u64,
     pub(super) step: usize,
-    /// Sum of losses, each times its samples, and samples of this epoch so far.
+    /// The sum of the losses, each times its samples, and the number of samples of this epoch so far.
     pub(super) loss: Exact,
     pub(super) samples: usize,
-    /// The best validation loss, and the epochs since.
+    /// The best validation loss, and the number of epochs since.
     pub(super) best: Option<Exact>,
     pub(super) stale: usize,
     pub(super) history: Past,

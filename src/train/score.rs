@@ -1,6 +1,6 @@
 //! [`Score`]: the evaluation of a model, summed over batches.
 
-/// An evaluation summed over batches. The default has seen no batch.
+/// An evaluation summed over batches. The default holds no batch.
 ///
 /// ```
 /// use recurrent::train::Score;
@@ -21,21 +21,21 @@
 /// assert_eq!(squares.loss(), 3.0);
 /// ```
 ///
-/// A pair of scores is a score: that of a model with two heads, for example. Its loss is the sum of
-/// both losses.
+/// A pair of scores is a score too, for example of a model with two heads. Its loss is the sum of both
+/// losses.
 pub trait Score: Clone + Default {
     /// Returns the mean loss. Early stopping watches it: lower is better.
     fn loss(&self) -> f64;
 
-    /// Returns metrics with their names, as they appear in a [`History`](crate::train::History).
+    /// Returns the metrics by name, as a [`History`](crate::train::History) records them.
     fn metrics(&self) -> Vec<(&'static str, f64)>;
 
-    /// Adds the batches that `other` has seen, for example those of another thread.
+    /// Adds the batches of `other`, for example those of another thread.
     fn merge(&mut self, other: Self);
 }
 
-/// The metrics are the loss of the pair, then all others of the first and of the second. A history
-/// numbers names that appear twice: `accuracy`, `accuracy_2`.
+/// The metrics are the loss of the pair, then the others of the first and of the second. A history
+/// numbers repeated names, as in `accuracy`, `accuracy_2`.
 impl<A: Score, B: Score> Score for (A, B) {
     fn loss(&self) -> f64 {
         self.0.loss() + self.1.loss()

@@ -1,16 +1,16 @@
-//! Schedules that decay from 1, some of them repeatedly.
+//! Schedules that decay from 1, once or repeatedly.
 //!
 //! ```text
 //! constant      1
 //! step          γ^⌊t/n⌋                                                  torch's StepLR
 //! exponential   γ^t                                                      ExponentialLR
 //! cosine        m + (1 − m)·(1 + cos(π·min(t, n)/n))/2                   CosineAnnealingLR
-//! restarts      the same of the t − start steps since the last restart, over n·kⁱ steps
+//! restarts      the cosine over the t − start steps since restart i, with n·kⁱ in place of n
 //!                                                                        CosineAnnealingWarmRestarts
 //! ```
 //!
-//! Source: Loshchilov and Hutter, *SGDR: Stochastic Gradient Descent with Warm Restarts*, 2017. The
-//! cosine stays at its smallest value after n steps, where torch's rises again.
+//! Source: Loshchilov and Hutter, *SGDR: Stochastic Gradient Descent with Warm Restarts*, 2017. After n
+//! steps the cosine stays at its smallest value, while torch's rises again.
 
 use std::f64::consts::PI;
 
@@ -32,7 +32,7 @@ impl Schedule for Constant {
     }
 }
 
-/// A decay by one factor every few steps.
+/// A decay by a constant factor every few steps.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StepDecay {
     step_size: usize,
@@ -60,7 +60,7 @@ impl Schedule for StepDecay {
     }
 }
 
-/// A decay by one factor every step.
+/// A decay by a constant factor every step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Exponential {
     gamma: f64,
@@ -122,7 +122,7 @@ impl Schedule for Cosine {
     }
 }
 
-/// Falls from 1 to `min_factor` as `share` goes from 0 to 1.
+/// Returns a factor that falls from 1 to `min_factor` as `share` rises from 0 to 1.
 pub(super) fn half_cosine(min_factor: f64, share: f64) -> f64 {
     min_factor + (1.0 - min_factor) * (1.0 + (PI * share).cos()) / 2.0
 }

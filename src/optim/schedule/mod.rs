@@ -1,8 +1,8 @@
-//! Schedules: the learning rate over time, as a factor of the rate that the optimiser began with.
+//! Schedules of the learning rate, as a factor of the optimiser's initial rate.
 //!
-//! The caller decides whether a step is an epoch or a step of the optimiser. A factor depends on the
-//! number of the step alone, so a training can resume at any step. Only [`ReduceOnPlateau`] depends on
-//! losses; its state can be saved.
+//! The caller decides whether a step is an epoch or a step of the optimiser. A factor depends only on
+//! the number of the step, so training can resume at any step. [`ReduceOnPlateau`] depends on the losses
+//! too; its state can be saved.
 //!
 //! | file | schedules |
 //! |---|---|
@@ -20,7 +20,7 @@ pub use decay::{Constant, Cosine, CosineRestarts, Exponential, StepDecay};
 pub use plateau::ReduceOnPlateau;
 pub use warmup::{OneCycle, Warmup};
 
-/// The learning rate over time.
+/// A schedule of the learning rate.
 ///
 /// ```
 /// use recurrent::optim::schedule::{Cosine, Schedule, Warmup};
@@ -32,10 +32,10 @@ pub use warmup::{OneCycle, Warmup};
 /// # Ok::<(), recurrent::Error>(())
 /// ```
 pub trait Schedule {
-    /// Returns the factor of the first learning rate at `step`, from 0.
+    /// Returns the factor of the initial learning rate at `step`, counted from 0.
     fn factor(&self, step: usize) -> f64;
 
-    /// Takes the loss after a step. By default it is ignored.
+    /// Receives the loss after a step. By default it is ignored.
     fn observe(&mut self, loss: f64) {
         let _ = loss;
     }
@@ -47,7 +47,7 @@ pub trait Schedule {
         String::new()
     }
 
-    /// Returns all that the next factors depend on, beside the options and the number of the step.
+    /// Returns the state, on which the next factors depend beside the options and the number of the step.
     fn state(&self) -> Vec<f64> {
         Vec::new()
     }
@@ -55,7 +55,7 @@ pub trait Schedule {
     /// Restores a [`state`](Schedule::state) of a schedule of the same kind and options.
     ///
     /// # Errors
-    /// Where the state is of another kind. The schedule is unchanged then.
+    /// If the state is of another kind. The schedule is unchanged then.
     fn restore(&mut self, state: &[f64]) -> Result<()> {
         match state {
             [] => Ok(()),
@@ -68,7 +68,7 @@ fn not_of_this_kind(expected: usize, state: &[f64]) -> Error {
     Error::argument("state", format!("{expected} numbers"), format!("{state:?}"))
 }
 
-/// Returns a number of steps, if it is at least 1.
+/// Returns a number of steps. Fails unless it is at least 1.
 fn steps(argument: &'static str, steps: usize) -> Result<usize> {
     if steps > 0 {
         return Ok(steps);

@@ -1,11 +1,12 @@
 //! A learning rate that is reduced when the loss stops falling.
 //!
 //! ```text
-//! a loss is better if it is below best·(1 − threshold)
-//! after more than `patience` losses that are not better, the factor is multiplied by γ
+//! a loss improves if it is below best·(1 − threshold)
+//! after more than `patience` losses in a row without improvement, the factor is multiplied by γ
 //! ```
 //!
-//! As `torch.optim.lr_scheduler.ReduceLROnPlateau`, whose defaults it has, for losses of at least 0.
+//! For losses of at least 0. Rule and defaults are those of
+//! `torch.optim.lr_scheduler.ReduceLROnPlateau`.
 
 use super::{Schedule, not_of_this_kind};
 use crate::error::Result;
@@ -31,7 +32,8 @@ struct State {
 }
 
 impl Default for ReduceOnPlateau {
-    /// Divides the rate by 10 after ten losses that did not improve by 10⁻⁴ of the best.
+    /// Returns a schedule that divides the rate by 10 after more than ten losses in a row that did not
+    /// improve by 10⁻⁴ of the best.
     fn default() -> Self {
         Self {
             gamma: 0.1,
@@ -45,7 +47,7 @@ impl Default for ReduceOnPlateau {
 }
 
 impl ReduceOnPlateau {
-    /// Sets the factor γ of a reduction.
+    /// Sets the factor γ of a reduction. Default: 0.1.
     ///
     /// # Errors
     /// Unless 0 ≤ γ < 1.
@@ -54,13 +56,13 @@ impl ReduceOnPlateau {
         Ok(self)
     }
 
-    /// Sets the number of losses in a row that may fail to improve.
+    /// Sets the number of losses in a row that may fail to improve. Default: 10.
     pub fn patience(mut self, patience: usize) -> Self {
         self.patience = patience;
         self
     }
 
-    /// Sets the relative improvement below which a loss does not count as better.
+    /// Sets the relative decrease from the best loss that counts as an improvement. Default: 10⁻⁴.
     ///
     /// # Errors
     /// Unless it lies in 0 ≤ threshold < 1.
@@ -69,13 +71,13 @@ impl ReduceOnPlateau {
         Ok(self)
     }
 
-    /// Sets the number of losses after a reduction that do not count.
+    /// Sets the number of losses after a reduction that are ignored. Default: 0.
     pub fn cooldown(mut self, cooldown: usize) -> Self {
         self.cooldown = cooldown;
         self
     }
 
-    /// Sets the smallest factor.
+    /// Sets the smallest factor. Default: 0.
     ///
     /// # Errors
     /// Unless it is finite and at least 0.

@@ -1,20 +1,20 @@
-//! Schedules that begin with a rise.
+//! Schedules that begin with an increase.
 //!
 //! ```text
-//! warm-up     (t + 1)/n at t < n, then the other schedule from its step 0
+//! warm-up     (t + 1)/n while t < n, then another schedule from its step 0
 //! one cycle   from 1/25 up to 1 in the first 30 % of the steps, then down to 1/(25·10⁴),
 //!             both in half cosines
 //! ```
 //!
-//! Source: Goyal et al., *Accurate, Large Minibatch SGD*, 2017, torch's `LinearLR` before another
-//! schedule; Smith and Topin, *Super-Convergence*, 2018, torch's `OneCycleLR`.
+//! Source: Goyal et al., *Accurate, Large Minibatch SGD*, 2017 (torch's `LinearLR` followed by another
+//! schedule); Smith and Topin, *Super-Convergence*, 2018 (torch's `OneCycleLR`).
 
 use super::decay::half_cosine;
 use super::{Schedule, steps};
 use crate::error::Result;
 use crate::optim::in_range;
 
-/// A linear rise, then another schedule.
+/// A linear increase, followed by another schedule.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Warmup<S> {
     steps: usize,
@@ -22,7 +22,7 @@ pub struct Warmup<S> {
 }
 
 impl<S: Schedule> Warmup<S> {
-    /// Creates a rise to 1 in `steps` steps before the first step of `then`.
+    /// Creates an increase to 1 over `steps` steps, followed by `then`.
     ///
     /// # Errors
     /// Unless `steps` ≥ 1.
@@ -56,7 +56,7 @@ impl<S: Schedule> Schedule for Warmup<S> {
     }
 }
 
-/// One rise and one long decay. The rate of the optimiser is the largest.
+/// One increase and one long decay. The initial rate of the optimiser is the largest of the cycle.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct OneCycle {
     steps: usize,
@@ -66,7 +66,7 @@ pub struct OneCycle {
 }
 
 impl OneCycle {
-    /// Creates a cycle of `steps` steps in all.
+    /// Creates a cycle of `steps` steps.
     ///
     /// # Errors
     /// Unless `steps` ≥ 1.
@@ -75,7 +75,7 @@ impl OneCycle {
         Ok(Self { steps, rise: 0.3, divisor: 25.0, final_divisor: 1e4 })
     }
 
-    /// Sets the share of the steps that rise. Default: 0.3.
+    /// Sets the share of the steps with an increasing rate. Default: 0.3.
     ///
     /// # Errors
     /// Unless it lies in 0 ≤ rise < 1.
@@ -84,7 +84,8 @@ impl OneCycle {
         Ok(self)
     }
 
-    /// Sets the ratios of the largest rate to the first and of the first to the last. Default: 25 and 10⁴.
+    /// Sets the ratio of the largest rate to the first and that of the first to the last. Default: 25 and
+    /// 10⁴.
     ///
     /// # Errors
     /// Unless both are finite and at least 1.

@@ -1,4 +1,4 @@
-//! A cell of one's own, written against the public interface alone: the minimal gated unit.
+//! A user-defined cell that uses only the public interface: the minimal gated unit.
 //!
 //! With rows of the weights in the order f, n, H = hidden_size, I = input_size and b = b_ih + b_hh:
 //!
@@ -8,8 +8,8 @@
 //! h = (1 − f) ∘ h' + f ∘ n
 //! ```
 //!
-//! Backward, with d_h from the output and the step after; as h − h' = f ∘ (n − h'), the states stand
-//! in for n:
+//! Backward, with d_h the sum of the gradients from the output and from the next step. Because
+//! h − h' = f ∘ (n − h'), it uses the states in place of n:
 //!
 //! ```text
 //! d_a_n = d_h ∘ f ∘ (1 − n²)                d_p = U_nᵀ d_a_n
@@ -27,14 +27,14 @@ use recurrent::tensor::activation::{sigmoid, tanh};
 use recurrent::tensor::{Accumulate, Level, Packed, Rows, RowsMut, Simd, lanes, product};
 use recurrent::{Arrays, Float, Result, compiled};
 
-/// The parameters. `GateWeights` holds W, U and the biases under PyTorch's names, and knows their
-/// gradients; arrays of one's own would stand beside it.
+/// The parameters. `GateWeights` holds W, U and the biases under PyTorch's names and computes their
+/// gradients. Other arrays would be further fields.
 #[derive(Clone)]
 pub(crate) struct MinimalGatedUnit<T> {
     weights: GateWeights<T>,
 }
 
-/// The walk over the parameters: what optimisers, files and checks see. A gradient is a cell too.
+/// The parameters as a bundle, for optimisers, files and checks. A gradient has the type of the cell.
 impl<T: Float> Arrays for MinimalGatedUnit<T> {
     type Elem = T;
 
@@ -48,7 +48,7 @@ impl<T: Float> Arrays for MinimalGatedUnit<T> {
 }
 
 impl<T: Float> MinimalGatedUnit<T> {
-    /// U_f and U_n: they are multiplied one after the other.
+    /// Returns U_f and U_n, which are multiplied one after the other.
     fn weight_parts(&self) -> [ArrayView2<'_, T>; 2] {
         self.weights.weight_hh.view().split_at(Axis(0), self.hidden_size()).into()
     }
@@ -72,12 +72,13 @@ impl<T: Float> Cell for MinimalGatedUnit<T> {
         &mut self.weights
     }
 
-    /// p, beside the gates, which the engine keeps anyway.
+    /// Returns the width of p, which is stored for backward beside the gates.
     fn saved_size(&self) -> usize {
         self.hidden_size()
     }
 
-    /// A step multiplies rows from the left: y = x·Uᵀ forward, d_x = d_y·U backward.
+    /// Returns Uᵀ for y = x·Uᵀ, with rows x; [`pack_backward`](Self::pack_backward) returns U for
+    /// d_x = d_y·U.
     fn pack_forward(&self, level: Level) -> Vec<Packed<T>> {
         self.weight_parts().map(|weight| Packed::new(level, weight.reversed_axes())).into()
     }
@@ -86,7 +87,7 @@ impl<T: Float> Cell for MinimalGatedUnit<T> {
         self.weight_parts().map(|weight| Packed::new(level, weight)).into()
     }
 
-    /// `gates` comes with W x + b and leaves with f and n. One row is one sequence of the batch.
+    /// Replaces W x + b in `gates` by f and n. A row is a sequence of the batch.
     fn forward(&self, packed: &[Packed<T>], step: &mut ForwardStep<'_, T>) {
         step.input();
         let ForwardStep { level, prev: [h_prev, ..], next: [h, ..], gates, saved: p, .. } = step;
@@ -98,12 +99,12 @@ impl<T: Float> Cell for MinimalGatedUnit<T> {
         blend(level, h_prev, gates.reborrow(), h.reborrow());
     }
 
-    /// Forward read upwards. `gates` leaves with d_a_f and d_a_n, `saved` with p for `accumulate`,
-    /// `d_state` with d_h'.
+    /// Replaces f and n in `gates` by d_a_f and d_a_n, and d_h in `d_state` by d_h'. `saved` holds p
+    /// afterwards, for `accumulate`.
     fn backward(&self, packed: &[Packed<T>], step: &mut BackwardStep<'_, T>) {
         let hidden = self.hidden_size();
         blend_backward(step.level, step.gates.reborrow(), step.d_state[0].as_rows());
-        // The place of p takes d_p, until p is written again.
+        // `saved` holds d_p until `forget_backward` writes p again.
         let d_n = step.gates.as_rows().columns(hidden..2 * hidden);
         product(d_n, &packed[1], Accumulate::Zero, step.saved.reborrow());
         forget_backward(step.level, step.reborrow());
@@ -111,7 +112,7 @@ impl<T: Float> Cell for MinimalGatedUnit<T> {
         product(d_f, &packed[0], Accumulate::Output, step.d_state[0].reborrow());
     }
 
-    /// The gradients of the parameters, from the rows of all steps: U_f saw h', U_n saw p.
+    /// Adds the gradients of the parameters over all steps. The input of U_f is h', that of U_n is p.
     fn accumulate(&self, steps: &Steps<'_, T>, grad: &mut Self) {
         let (f, n) = (0..self.hidden_size(), self.hidden_size()..2 * self.hidden_size());
         let (level, d_gates) = (steps.level(), steps.d_gates());
@@ -122,15 +123,15 @@ impl<T: Float> Cell for MinimalGatedUnit<T> {
     }
 }
 
-// The equations, compiled for each instruction set; `lanes` walks a row in native vectors.
+// The equations, compiled for each instruction set. `lanes` divides a row into vectors.
 compiled! {
-    /// f = σ(f), p = f ∘ h'.
+    /// Computes f = σ(f) and p = f ∘ h'.
     fn forget<'a, T>(h_prev: Rows<'a, T>, f: RowsMut<'a, T>, p: RowsMut<'a, T>) = forget_on;
-    /// n = tanh(n), h = (1 − f) ∘ h' + f ∘ n.
+    /// Computes n = tanh(n) and h = (1 − f) ∘ h' + f ∘ n.
     fn blend<'a, T>(h_prev: Rows<'a, T>, gates: RowsMut<'a, T>, h: RowsMut<'a, T>) = blend_on;
-    /// n becomes d_a_n.
+    /// Replaces n by d_a_n.
     fn blend_backward<'a, T>(gates: RowsMut<'a, T>, d_h: Rows<'a, T>) = blend_backward_on;
-    /// f becomes d_a_f, d_h becomes d_h' without U_fᵀ d_a_f, d_p becomes p again.
+    /// Replaces f by d_a_f, d_h by d_h' without U_fᵀ d_a_f, and d_p by p.
     fn forget_backward<'a, T>(step: BackwardStep<'a, T>) = forget_backward_on;
 }
 

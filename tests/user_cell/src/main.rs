@@ -1,4 +1,4 @@
-//! Trains a cell of its own, checks its gradient and streams it: it gets all that the built-in cells get.
+//! A user-defined cell in a network: a check of its gradient, training, and streaming.
 
 mod cell;
 
@@ -19,7 +19,7 @@ fn main() -> Result<()> {
     let x = Sequences::new(values, vec![7, 2, 5])?;
     let target = x.with_values(Array3::from_elem((7, 3, 5), 0.3))?;
 
-    // The gradient, against finite differences.
+    // The gradient equals finite differences.
     let (output, _, tape) = network.forward_train(&x, None, &mut rng)?;
     let (first, d_output) = Mse.loss(&output, &target)?;
     let mut grad = network.zeros_like();
@@ -28,7 +28,7 @@ fn main() -> Result<()> {
         .run(&network, &grad, |network| Ok(Mse.loss(&network.forward(&x, None)?.0, &target)?.0))?;
     assert!(report.relative_error < 1e-6, "{report}");
 
-    // Training.
+    // Training reduces the loss.
     let mut adam = Adam::new(0.02)?;
     let mut last = first;
     for _ in 0..100 {
@@ -41,13 +41,16 @@ fn main() -> Result<()> {
     }
     assert!(last < 0.1 * first, "{first} to {last}");
 
-    // A stream, bit for bit.
+    // A stream has the bits of the whole sequence.
     let x = Sequences::full(x.into_values())?;
     let (output, _) = network.forward(&x, None)?;
     let mut stream = network.stream(3)?;
     for (x_t, h_t) in x.values().axis_iter(Axis(0)).zip(output.values().axis_iter(Axis(0))) {
         assert_eq!(stream.step(x_t)?, h_t);
     }
-    println!("gradient right to {:.1e}, loss {first:.4} to {last:.6}", report.relative_error);
+    println!(
+        "relative error of the gradient {:.1e}, loss {first:.4} to {last:.6}",
+        report.relative_error
+    );
     Ok(())
 }

@@ -18,7 +18,7 @@ struct Model<T: Float> {
 }
 arrays!(Model { embedding, lstm, linear });
 
-/// The model, what it learns from, and its optimiser.
+/// The model, its training data, and its optimiser.
 pub struct CharLm<T: Float> {
     model: Model<T>,
     adam: Adam<Model<T>>,
@@ -44,7 +44,7 @@ impl<T: Float> CharLm<T> {
         Ok(Self { model, adam: Adam::new(1e-3)?, tokens: inputs, targets })
     }
 
-    /// One training step: the loss, and the norm of the gradient before clipping.
+    /// Makes a training step. Returns the loss, and the norm of the gradient before clipping.
     fn step(&mut self) -> Result<(f64, f64)> {
         let Self { model, adam, tokens, targets } = self;
         let lengths = vec![tokens.nrows(); tokens.ncols()];

@@ -1,4 +1,4 @@
-//! The worker of this crate: `recurrent`, called as a user calls it.
+//! The worker of this crate, which calls `recurrent` through its public interface.
 
 mod char_lm;
 mod sequence;
@@ -24,7 +24,7 @@ fn make<T: Float>(case: &Case, tensors: &Tensors) -> Result<Made> {
 }
 
 fn main() -> Result<()> {
-    // As a training loop does; without it the cost of fresh memory is part of each call.
+    // As in `Trainer`. Without it the cost of fresh memory is part of each call.
     let without = std::env::args().any(|argument| argument == "--without-reserve");
     let _reserve = (!without).then(Reserve::default);
     rayon::ThreadPoolBuilder::new().num_threads(threads_argument()).build_global()?;

@@ -9,7 +9,7 @@ use recurrent::{Arrays, Float, Recompute, Recurrent, Sequences, State, Stream, W
 
 use crate::tensors::{array, named, set};
 
-/// The work of `case` with cells of type `C`.
+/// Returns the work of `case` with cells of type `C`.
 pub fn make<T: Float, C: Cell<Elem = T> + 'static>(
     case: &Case,
     tensors: &Tensors,
@@ -42,12 +42,13 @@ pub fn make<T: Float, C: Cell<Elem = T> + 'static>(
     })
 }
 
-/// For first parameters, which the file's replace, and for dropout, of which there is none.
+/// Returns a generator for calls that need one. The file replaces the initial parameters, and there is
+/// no dropout.
 pub fn rng() -> ChaCha8Rng {
     ChaCha8Rng::seed_from_u64(0)
 }
 
-/// The state whose parts the file has as `h_SUFFIX` and `c_SUFFIX` under `prefix`.
+/// Returns the state whose parts are `h_SUFFIX` and `c_SUFFIX` under `prefix` in the file.
 fn state<T: Float, C: Cell<Elem = T>>(
     network: &Recurrent<C>,
     tensors: &Tensors,
@@ -62,7 +63,7 @@ fn state<T: Float, C: Cell<Elem = T>>(
     Ok(state)
 }
 
-/// The parts of `state`, named `h_SUFFIX` and `c_SUFFIX` under `prefix`.
+/// Returns the parts of `state`, named `h_SUFFIX` and `c_SUFFIX` under `prefix`.
 fn named_state<T: Float>(
     state: &State<T>,
     suffix: &str,
@@ -114,7 +115,7 @@ struct Train<C: Cell> {
     checkpoint: Recompute,
 }
 
-/// What one unit of training gives.
+/// The results of one unit of training.
 struct Trained<C: Cell> {
     output: Sequences<C::Elem>,
     last: State<C::Elem>,

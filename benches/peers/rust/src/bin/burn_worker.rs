@@ -1,7 +1,7 @@
-//! burn: its LSTM, GRU and RNN modules on the ndarray backend (`--backend ndarray`) or on the
-//! flex backend that replaces it (`--backend flex`). Training goes through autodiff. The LSTM is
-//! fed time-major rows through `forward_iter`, each a leaf of its own when training, so that
-//! backward does not pad a gradient to the whole sequence at every step.
+//! The worker of burn: its LSTM, GRU and RNN modules on the ndarray backend (`--backend ndarray`) or on
+//! the flex backend that replaces it (`--backend flex`). Training uses autodiff. The LSTM reads
+//! time-major rows through `forward_iter`. In training each row is a leaf of its own, so that backward
+//! does not pad a gradient to the whole sequence at every step.
 
 use burn::module::Param;
 use burn::nn::{
@@ -17,7 +17,7 @@ enum Layer {
 }
 
 impl Layer {
-    /// The gates in PyTorch's order.
+    /// Returns the gates in PyTorch's order.
     fn gates(&self) -> Vec<&GateController> {
         match self {
             Layer::Lstm(l) => vec![
@@ -42,9 +42,9 @@ struct Burn {
     case: Case,
     device: Device,
     layers: Vec<Layer>,
-    /// The rows [batch, 1, input] that the LSTM walks.
+    /// The input of the LSTM and of single steps, a row [batch, 1, input] for each step.
     rows: Vec<Tensor<3>>,
-    /// The sequence in the layout of the module: batch first for the GRU, time first for the RNN.
+    /// The input of the other modules: batch first for the GRU, time first for the RNN.
     x: Tensor<3>,
     start: Vec<State>,
     d_output: Option<Tensor<3>>,
@@ -155,7 +155,7 @@ impl Burn {
         }
     }
 
-    /// One layer over the rows: its output as [batch, time, hidden] and its final state.
+    /// Runs a layer over the rows. Returns its output [batch, time, hidden] and its final state.
     fn walk(
         &self,
         layer: &Layer,
@@ -190,7 +190,7 @@ impl Burn {
         self.t += 1;
         for (index, layer) in self.layers.iter().enumerate() {
             let state = self.carried[index].clone();
-            // One row is batch first and time first at once, but for the RNN's order of axes.
+            // The RNN takes [1, batch, input], the others [batch, 1, input].
             let row =
                 if matches!(layer, Layer::Rnn(_)) { x.clone().swap_dims(0, 1) } else { x.clone() };
             let (output, next) = self.walk(layer, vec![x], row, state);
@@ -306,7 +306,7 @@ impl Work for Burn {
     }
 }
 
-#[allow(deprecated)] // the ndarray backend is, in favour of flex; both are measured
+#[allow(deprecated)] // the ndarray backend, in favour of flex; both are measured
 fn main() -> Result<()> {
     // The thread count comes from RAYON_NUM_THREADS and MATMUL_NUM_THREADS, which the driver sets.
     let flex = std::env::args().any(|argument| argument == "flex");
@@ -320,7 +320,7 @@ fn main() -> Result<()> {
             return Ok(Made::Unsupported(reason));
         }
         if case.dtype == "f64" {
-            // Lstm, Gru and Rnn make their output with Tensor::empty(shape, device).
+            // Lstm, Gru and Rnn allocate their output with Tensor::empty(shape, device).
             return Ok(Made::Unsupported("its modules allocate in the device's default type, f32"));
         }
         Ok(Made::Work(Box::new(Burn::new(case, tensors, &device))))

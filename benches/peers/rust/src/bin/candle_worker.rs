@@ -1,5 +1,5 @@
-//! candle-nn: its LSTM and GRU, stepped over time-major rows (no slicing of a batch-first
-//! sequence, no copies). Training makes each x_t a variable of its own, so that backward() does
+//! The worker of candle-nn: its LSTM and GRU, stepped over time-major rows without slices of a
+//! batch-first sequence or copies. In training each x_t is a variable of its own, so that backward() does
 //! not pad a gradient to the whole sequence at every step.
 
 use std::collections::HashMap;
@@ -16,7 +16,7 @@ enum Layer {
     Gru(GRU),
 }
 
-/// h, and c where the cell has one.
+/// h, and c of an LSTM.
 type State = (Tensor, Option<Tensor>);
 
 impl Layer {
@@ -38,13 +38,13 @@ struct Candle {
     rows: Vec<Tensor>,
     start: Vec<State>,
     upstream: HashMap<String, Tensor>,
-    /// What gets a gradient, by the name of the gradient.
+    /// The variables, by the names of their gradients.
     variables: Vec<(String, Tensor)>,
     carried: Vec<State>,
     t: usize,
 }
 
-/// What a run returns: the output rows or the step's output, final states, gradients.
+/// The results of a run: the output rows or the output of the step, final states, gradients.
 struct Outcome {
     output: Tensor,
     last: Vec<State>,
@@ -169,7 +169,7 @@ impl Work for Candle {
         if self.case.cell == "lstm" {
             named.push(("c_n".to_string(), Array::stack(&states(|state| state.1.as_ref())?)));
         }
-        // x and the states have one variable per row; the weights one each.
+        // x and the states have one variable for each row, the weights one each.
         let mut parts: Vec<(String, Vec<Array>)> = Vec::new();
         for (name, grad) in &outcome.grads {
             match parts.iter_mut().find(|(known, _)| known == name) {

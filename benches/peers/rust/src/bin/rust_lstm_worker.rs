@@ -1,6 +1,6 @@
-//! rust-lstm: its LSTM network, f64 only. Batches are columns, one matrix per time step, laid out
-//! so at load. Its sequence calls start from zero and take no gradient of the final states, so
-//! the worker walks the network's own step and the cells' own backward.
+//! The worker of rust-lstm: its LSTM network, f64 only. Sequences of a batch are columns, with one matrix
+//! for each step, made at load. The crate's sequence calls start from zero and take no gradient of the
+//! final states, so the worker calls the network's step and the cells' backward itself.
 
 use ndarray::Array2;
 use peer_protocol::{Array, Case, Made, Result, Tensors, Work, serve};
@@ -18,7 +18,7 @@ struct RustLstm {
     t: usize,
 }
 
-/// What a run returns; the gradients are empty for inference.
+/// The results of a run. The gradients are empty for inference.
 struct Outcome {
     output: Vec<Array2<f64>>,
     last: LSTMState,
@@ -27,7 +27,7 @@ struct Outcome {
     grads: Vec<LSTMCellGradients>,
 }
 
-/// [batch, n] as a matrix with one column per batch element.
+/// Returns [batch, n] as a matrix with one column for each sequence of the batch.
 fn columns(rows: &Array) -> Array2<f64> {
     let turned = rows.transposed();
     Array2::from_shape_vec((turned.shape[0], turned.shape[1]), turned.values).unwrap()
