@@ -99,6 +99,12 @@ pub trait Arrays: Clone {
     ) -> Result<()> {
         zip_all(argument, views_mut(self), views(other), f)
     }
+
+    /// Adds the values of `other`, or fails with [`Error::Structure`], naming `argument` (which is
+    /// `other`), and adds nothing.
+    fn add_arrays(&mut self, argument: &'static str, other: &Self) -> Result<()> {
+        self.zip_mut(argument, other, &mut |_, mut sum, values| sum += &values)
+    }
 }
 
 /// Arrays with their names, in the order of a walk.

@@ -131,12 +131,11 @@ impl<T: Float> Embedding<T> {
     pub(crate) fn add_gradient(
         &self,
         x: &Sequences<T>,
-        d_y: &Array3<T>,
+        d_y: &Sequences<T>,
         grad: &mut Self,
     ) -> Result<()> {
         let tokens = self.tokens_of(x)?;
-        let expected = [x.time(), x.batch(), self.weight.ncols()];
-        check_shape("d_y", "time, batch, embedding", &expected, d_y.shape())?;
+        check("d_y", x, (self.weight.ncols(), "time, batch, embedding"), d_y)?;
         check_same_structure("grad", self, grad)?;
         if self.frozen {
             return Ok(());
@@ -144,7 +143,7 @@ impl<T: Float> Embedding<T> {
         for ((t, b), &token) in tokens.indexed_iter() {
             if t < x.lengths()[b] && Some(token) != self.padding_index {
                 let mut row = grad.weight.row_mut(token);
-                row += &d_y.index_axis(Axis(0), t).row(b);
+                row += &d_y.values().index_axis(Axis(0), t).row(b);
             }
         }
         Ok(())
@@ -160,7 +159,7 @@ impl<T: Float> Embedding<T> {
 }
 
 /// The rows [time, batch, embedding_dim] of one-hot sequences. Tokens have no gradient: `backward`
-/// returns [`no_gradient`](Sequences::no_gradient).
+/// returns zeros in its place.
 impl<T: Float> Layer<Sequences<T>> for Embedding<T> {
     type Output = Sequences<T>;
     type Tape = Sequences<T>;
@@ -183,9 +182,8 @@ impl<T: Float> Layer<Sequences<T>> for Embedding<T> {
         d_y: &Sequences<T>,
         grad: &mut Self,
     ) -> Result<Sequences<T>> {
-        check("d_y", &x, (self.weight.ncols(), "time, batch, embedding"), d_y)?;
-        self.add_gradient(&x, d_y.values(), grad)?;
-        Ok(x.no_gradient())
+        self.add_gradient(&x, d_y, grad)?;
+        Ok(x.zeros_like())
     }
 }
 

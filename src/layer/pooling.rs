@@ -120,9 +120,9 @@ impl<T: Float> TimePooling<T> {
     pub(crate) fn gradient_at(
         &self,
         x: &Sequences<T>,
-        d_y: ArrayView2<'_, T>,
+        d_y: &Array2<T>,
         grad: &mut Self,
-    ) -> Result<Array3<T>> {
+    ) -> Result<Sequences<T>> {
         self.check(x)?;
         check_shape("d_y", "batch, features", &[x.batch(), self.features], d_y.shape())?;
         check_same_structure("grad", self, grad)?;
@@ -169,7 +169,7 @@ impl<T: Float> TimePooling<T> {
                 }
             }
         }
-        Ok(d_x)
+        x.with_values(d_x)
     }
 
     fn check(&self, x: &Sequences<T>) -> Result<()> {
@@ -281,6 +281,6 @@ impl<T: Float> Layer<Sequences<T>> for TimePooling<T> {
     }
 
     fn backward(&self, x: Sequences<T>, d_y: &Array2<T>, grad: &mut Self) -> Result<Sequences<T>> {
-        x.with_values(self.gradient_at(&x, d_y.view(), grad)?)
+        self.gradient_at(&x, d_y, grad)
     }
 }

@@ -2,7 +2,7 @@
 
 use ndarray::{Array2, Array3, ArrayView3, CowArray, Ix2, Zip};
 
-use crate::error::{Error, Result, check_shape};
+use crate::error::Result;
 use crate::float::Float;
 use crate::sequences::Sequences;
 
@@ -93,13 +93,7 @@ pub(super) fn check<T: Float>(
     (width, axes): (usize, &'static str),
     values: &Sequences<T>,
 ) -> Result<()> {
-    let got = [values.time(), values.batch(), values.features()];
-    check_shape(argument, axes, &[x.time(), x.batch(), width], &got)?;
-    if x.lengths() != values.lengths() {
-        let expected = format!("the lengths {:?} of x", x.lengths());
-        return Err(Error::argument(argument, expected, format!("{:?}", values.lengths())));
-    }
-    Ok(())
+    values.check(argument, (axes, [x.time(), x.batch(), width]), x.lengths())
 }
 
 /// The rows of `values` [time, batch, width] that are steps of `x`, in the order of time; borrowed

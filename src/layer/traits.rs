@@ -14,8 +14,7 @@ use crate::error::Result;
 ///
 /// The gradient of a value has the type of the value: that of parameters is a `Self`, that of an input
 /// an `X`. The gradient of [`Sequences`](crate::Sequences) has the same lengths and is zero in the
-/// padding. Tokens have no gradient; [`Sequences::no_gradient`](crate::Sequences::no_gradient) stands
-/// for it.
+/// padding. Tokens have no gradient: [`zeros_like`](Arrays::zeros_like) them is returned in its place.
 ///
 /// Your own layer needs [`Arrays`], which [`arrays!`](crate::arrays!) implements, and the three
 /// functions:

@@ -34,7 +34,7 @@ use crate::tensor::random::dropout_mask;
 /// let loss = WeightDrop::new(0.5, "weight_hh*")?.loss_and_grad(&lstm, &mut grad, &mut rng, |lstm, grad, rng| {
 ///     let (output, _, tape) = lstm.forward_train(&x, None, rng)?;
 ///     let (loss, d_output) = Mse.loss(&output, &target)?;
-///     lstm.backward(tape, d_output.values(), None, grad)?;
+///     lstm.backward(tape, &d_output, None, grad)?;
 ///     Ok(loss)
 /// })?;
 /// # assert!(loss > 0.0);
@@ -91,7 +91,7 @@ impl WeightDrop {
                 array.iter_mut().zip(mask).for_each(|(d, m)| *d *= m);
             }
         });
-        grad.zip_mut("grad", &own, &mut |_, mut sum, d| sum += &d)?;
+        grad.add_arrays("grad", &own)?;
         Ok(result)
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A [`Network`] has no type of its cell, so a program that trains a cell of its own compiles no engine.
 
-use ndarray::{Array2, Array3, ArrayView2};
+use ndarray::{Array2, ArrayView2};
 use rand::Rng;
 
 use crate::cell::any::AnyGradient;
@@ -48,16 +48,15 @@ pub(crate) struct Call<'a, T> {
 
 /// The output, the final states and the tape of a forward pass.
 pub(crate) type Trained<T> = (Sequences<T>, State<T>, Tape<T>);
-/// The gradients of the input, unless it is tokens, of the initial states, and of the states after each
-/// step.
-pub(crate) type Back<T> = (Option<Array3<T>>, State<T>, StepGradients<T>);
+/// The gradients of the input, of the initial states, and of the states after each step.
+pub(crate) type Back<T> = (Sequences<T>, State<T>, StepGradients<T>);
 /// The gradient of each cell.
 pub(crate) type Grads<'g, 'c, T> = &'g mut [Box<dyn AnyGradient<T> + 'c>];
 
 /// The gradients that a backward pass begins with.
 pub(crate) struct Gradients<'a, T> {
     /// Of the output [time, batch, width].
-    pub(crate) d_output: &'a Array3<T>,
+    pub(crate) d_output: &'a Sequences<T>,
     /// Of the final states; zeros if none.
     pub(crate) d_final: Option<&'a State<T>>,
     /// Whether to return the gradients of the states after each step.

@@ -1,6 +1,5 @@
 //! [`Recurrent`]: the network that programs build, run and train.
 
-use ndarray::Array3;
 use rand::{Rng, RngExt};
 
 use crate::arrays::{Arrays, Visit, VisitMut, check_same_structure};
@@ -43,10 +42,10 @@ use crate::tensor::Level;
 /// assert_eq!(output.values().dim(), (5, 2, 16));
 /// assert_eq!(last.get("c")?.dim(), (4, 2, 8));
 ///
-/// let d_output = Array3::ones((5, 2, 16)); // of the loss Σ output
+/// let d_output = output.clone(); // of the loss ½·Σ output²
 /// let mut grad = lstm.zeros_like();
 /// let (d_x, _) = lstm.backward(tape, &d_output, None, &mut grad)?;
-/// assert_eq!(d_x.expect("dense inputs have a gradient").dim(), (5, 2, 3));
+/// assert_eq!(d_x.values().dim(), (5, 2, 3));
 /// # Ok::<(), recurrent::Error>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -209,9 +208,9 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
     /// Runs backpropagation through time, from ∂L/∂output [time, batch, output] and ∂L/∂(final state)
     /// (zeros if none is given).
     ///
-    /// Returns ∂L/∂x [time, batch, input] and ∂L/∂(initial state). One-hot inputs have no gradient. The
-    /// gradients of the parameters are added to `grad`, a network like this one (`zeros_like`). The
-    /// padding of `d_output` is not read.
+    /// Returns ∂L/∂x [time, batch, input] and ∂L/∂(initial state). In place of the gradient with respect to
+    /// [tokens](Sequences::one_hot) it returns zeros. The gradients of the parameters are added to `grad`, a
+    /// network like this one (`zeros_like`). The padding of `d_output` is not read.
     ///
     /// # Errors
     /// If an argument does not fit the network or the tape. `grad` is then as before, but the tape is
@@ -219,34 +218,30 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
     pub fn backward(
         &self,
         tape: Tape<T>,
-        d_output: &Array3<T>,
+        d_output: &Sequences<T>,
         d_final: Option<&State<T>>,
         grad: &mut Self,
-    ) -> Result<(Option<Array3<T>>, State<T>)> {
+    ) -> Result<(Sequences<T>, State<T>)> {
         let (d_x, d_initial, _) = self.backward_with(tape, d_output, d_final, grad, false)?;
         Ok((d_x, d_initial))
     }
 
     /// Runs [`backward`](Recurrent::backward) and also returns the gradients of the states after each step,
     /// which show how far back the loss reaches.
-    #[allow(
-        clippy::type_complexity,
-        reason = "a tuple of what backward returns and one thing more"
-    )]
     pub fn backward_steps(
         &self,
         tape: Tape<T>,
-        d_output: &Array3<T>,
+        d_output: &Sequences<T>,
         d_final: Option<&State<T>>,
         grad: &mut Self,
-    ) -> Result<(Option<Array3<T>>, State<T>, StepGradients<T>)> {
+    ) -> Result<(Sequences<T>, State<T>, StepGradients<T>)> {
         self.backward_with(tape, d_output, d_final, grad, true)
     }
 
     fn backward_with(
         &self,
         tape: Tape<T>,
-        d_output: &Array3<T>,
+        d_output: &Sequences<T>,
         d_final: Option<&State<T>>,
         grad: &mut Self,
         record: bool,
@@ -279,7 +274,7 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
         drop(grads);
         if let (Some(seed), Some(mut own)) = (drop_seed, own) {
             own.drop_columns(seed);
-            grad.zip_mut("grad", &own, &mut |_, mut sum, d| sum += &d)?;
+            grad.add_arrays("grad", &own)?;
         }
         Ok(result)
     }
@@ -287,9 +282,7 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
     /// Adds the gradient of the initial states of all sequences to this gradient, if they were learned.
     pub(super) fn add_initial(&mut self, learned: bool, d_initial: &State<T>) -> Result<()> {
         match &mut self.initial {
-            Some(initial) if learned => {
-                initial.zip_mut("initial", &d_initial.summed(), &mut |_, mut sum, d| sum += &d)
-            }
+            Some(initial) if learned => initial.add_arrays("initial", &d_initial.summed()),
             _ => Ok(()),
         }
     }
@@ -340,7 +333,7 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
     /// let mut walk = lstm.truncated(&x, None, 10, 20)?;
     /// while let Some(window) = walk.next(&lstm, &mut rng)? {
     ///     let mut grad = lstm.zeros_like();
-    ///     let d_output = window.output().values().clone(); // of the loss ½·Σ output²
+    ///     let d_output = window.output().clone(); // of the loss ½·Σ output²
     ///     window.backward(&lstm, &d_output, &mut grad)?;
     ///     // An optimiser may step here.
     /// }
