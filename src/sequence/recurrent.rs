@@ -349,8 +349,9 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
         k1: usize,
         k2: usize,
     ) -> Result<Truncated<'x, T>> {
-        self.network().check(&Call { x, initial, recompute: Recompute::Store })?;
-        let state = initial.cloned().unwrap_or_else(|| self.network().initial_state(x.batch()));
+        let network = self.network();
+        network.check(&Call { x, initial, recompute: Recompute::Store })?;
+        let state = initial.cloned().unwrap_or_else(|| network.initial_state(x.batch()));
         Truncated::new(x, state, (k1, k2), self.bidirectional())
     }
 
