@@ -20,7 +20,8 @@ use crate::sequences::{Input, Sequences};
 /// The entry points of the engine for one element type.
 #[allow(clippy::type_complexity, reason = "each type is the signature of one entry point")]
 pub(crate) struct Engine<T: Float> {
-    pub(crate) forward_train: fn(&Network<'_, T>, &Call<'_, T>, &mut dyn Rng) -> Result<Trained<T>>,
+    pub(crate) forward_train:
+        fn(&Network<'_, T>, &Call<'_, T>, Recompute, &mut dyn Rng) -> Result<Trained<T>>,
     pub(crate) backward:
         fn(&Network<'_, T>, Tape<T>, &Gradients<'_, T>, Grads<'_, '_, T>) -> Result<Back<T>>,
     pub(crate) workspace: for<'m> fn(Network<'m, T>) -> Workspace<'m, T>,
@@ -43,7 +44,6 @@ type StartFn<T> =
 pub(crate) struct Call<'a, T> {
     pub(crate) x: &'a Sequences<T>,
     pub(crate) initial: Option<&'a State<T>>,
-    pub(crate) recompute: Recompute,
 }
 
 /// The output, the final states and the tape of a forward pass.
@@ -74,7 +74,7 @@ pub(crate) static ENGINE: Table<EngineOf> = Table { f32: Engine::NEW, f64: Engin
 
 impl<T: Float> Engine<T> {
     const NEW: Self = Self {
-        forward_train: |network, call, rng| network.forward_train(call, rng),
+        forward_train: |network, call, recompute, rng| network.forward_train(call, recompute, rng),
         backward: |network, tape, gradients, grads| network.backward(tape, gradients, grads),
         workspace: |network| Workspace::new(network),
         infer: |workspace, memory, call| workspace.infer(memory, call),

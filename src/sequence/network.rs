@@ -123,7 +123,7 @@ impl<'m, T: Float> Network<'m, T> {
     }
 
     /// Fails unless `x` and `initial` fit the network.
-    pub(crate) fn check(&self, &Call { x, initial, .. }: &Call<'_, T>) -> Result<()> {
+    pub(crate) fn check(&self, &Call { x, initial }: &Call<'_, T>) -> Result<()> {
         let (time, batch) = (x.time(), x.batch());
         let expected = [time, batch, self.input_size()];
         check_shape("x", "time, batch, input", &expected, &[time, batch, x.features()])?;
@@ -180,12 +180,13 @@ impl<'m, T: Float> Network<'m, T> {
     pub(crate) fn forward_train(
         &self,
         call: &Call<'_, T>,
+        recompute: Recompute,
         rng: &mut dyn Rng,
     ) -> Result<Trained<T>> {
         self.check(call)?;
         let x = call.x;
         let order = Order::new(x.time(), x.lengths());
-        let keep = call.recompute.resolved(order.longest())?;
+        let keep = recompute.resolved(order.longest())?;
         let mut pass = self.pass(x.input(), order, Some(keep));
         self.run(&self.pack(), call, &mut pass, Some(rng));
         let Pass { order, layers, output, states, .. } = pass;

@@ -200,8 +200,9 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
     ) -> Result<(Sequences<T>, State<T>, Tape<T>)> {
         let drop_seed = self.drop_seed(rng);
         let network = self.dropped(drop_seed);
-        let call = Call { x, initial, recompute };
-        let (output, last, tape) = (Self::engine().forward_train)(&network.network(), &call, rng)?;
+        let (network, call) = (network.network(), Call { x, initial });
+        let trained = (Self::engine().forward_train)(&network, &call, recompute, rng)?;
+        let (output, last, tape) = trained;
         Ok((output, last, Tape { drop_seed, ..tape }))
     }
 
@@ -350,7 +351,7 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
         k2: usize,
     ) -> Result<Truncated<'x, T>> {
         let network = self.network();
-        network.check(&Call { x, initial, recompute: Recompute::Store })?;
+        network.check(&Call { x, initial })?;
         let state = initial.cloned().unwrap_or_else(|| network.initial_state(x.batch()));
         Truncated::new(x, state, (k1, k2), self.bidirectional())
     }

@@ -4,7 +4,6 @@ use ndarray::Array3;
 
 use crate::error::Result;
 use crate::float::Float;
-use crate::sequence::Recompute;
 use crate::sequence::direction::Weights;
 use crate::sequence::engine::{Call, ENGINE};
 use crate::sequence::lengths::{Order, Towards};
@@ -74,8 +73,7 @@ impl<'m, T: Float> Workspace<'m, T> {
         x: &Sequences<T>,
         initial: Option<&State<T>>,
     ) -> Result<Results<T>> {
-        let call = Call { x, initial, recompute: Recompute::Store };
-        (T::pick(&ENGINE).infer)(self, memory, &call)
+        (T::pick(&ENGINE).infer)(self, memory, &Call { x, initial })
     }
 
     /// Returns the results of a call, in the memory of another where it fits.
