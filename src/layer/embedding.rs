@@ -14,8 +14,7 @@ use rand::Rng;
 use crate::arrays::{Arrays, check_same_structure};
 use crate::error::{Error, Result, check_shape, check_size};
 use crate::float::Float;
-use crate::layer::Layer;
-use crate::layer::steps::check;
+use crate::layer::steps::{check, layer_at};
 use crate::sequences::{Sequences, check_token_sequences};
 use crate::tensor::Init;
 
@@ -158,33 +157,15 @@ impl<T: Float> Embedding<T> {
     }
 }
 
-/// The rows [time, batch, embedding_dim] of one-hot sequences. Tokens have no gradient: `backward`
-/// returns zeros in its place.
-impl<T: Float> Layer<Sequences<T>> for Embedding<T> {
-    type Output = Sequences<T>;
-    type Tape = Sequences<T>;
-
-    fn forward(&self, x: &Sequences<T>) -> Result<Sequences<T>> {
-        self.rows_of(self.tokens_of(x)?, x.lengths())
-    }
-
-    fn forward_train(
-        &self,
-        x: &Sequences<T>,
-        _: &mut dyn Rng,
-    ) -> Result<(Sequences<T>, Sequences<T>)> {
-        Ok((self.forward(x)?, x.clone()))
-    }
-
-    fn backward(
-        &self,
-        x: Sequences<T>,
-        d_y: &Sequences<T>,
-        grad: &mut Self,
-    ) -> Result<Sequences<T>> {
-        self.add_gradient(&x, d_y, grad)?;
+layer_at! {
+    /// The rows [time, batch, embedding_dim] of one-hot sequences. Tokens have no gradient: `backward`
+    /// returns zeros in its place.
+    Embedding: Sequences<T> => Sequences<T>,
+    forward: |embedding, x| embedding.rows_of(embedding.tokens_of(x)?, x.lengths()),
+    backward: |embedding, x, d_y, grad| {
+        embedding.add_gradient(&x, d_y, grad)?;
         Ok(x.zeros_like())
-    }
+    },
 }
 
 crate::arrays!(Embedding { weight: array });

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::arrays::check_same_structure;
 use crate::error::{Error, Result, check_shape, check_size};
 use crate::float::Float;
-use crate::layer::Layer;
+use crate::layer::steps::layer_at;
 use crate::sequences::Sequences;
 use crate::tensor::reduce::softmax;
 use crate::tensor::{Init, Level};
@@ -260,27 +260,12 @@ impl<T: Float> Running<T> {
 
 crate::arrays!(TimePooling { query: array });
 
-/// A vector [batch, features] for each sequence.
-///
-/// # Errors
-/// If a sequence is empty.
-impl<T: Float> Layer<Sequences<T>> for TimePooling<T> {
-    type Output = Array2<T>;
-    type Tape = Sequences<T>;
-
-    fn forward(&self, x: &Sequences<T>) -> Result<Array2<T>> {
-        self.pool(x)
-    }
-
-    fn forward_train(
-        &self,
-        x: &Sequences<T>,
-        _: &mut dyn Rng,
-    ) -> Result<(Array2<T>, Sequences<T>)> {
-        Ok((self.pool(x)?, x.clone()))
-    }
-
-    fn backward(&self, x: Sequences<T>, d_y: &Array2<T>, grad: &mut Self) -> Result<Sequences<T>> {
-        self.gradient_at(&x, d_y, grad)
-    }
+layer_at! {
+    /// A vector [batch, features] for each sequence.
+    ///
+    /// # Errors
+    /// If a sequence is empty.
+    TimePooling: Sequences<T> => Array2<T>,
+    forward: |pooling, x| pooling.pool(x),
+    backward: |pooling, x, d_y, grad| pooling.gradient_at(&x, d_y, grad),
 }
