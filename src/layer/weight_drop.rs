@@ -8,13 +8,15 @@
 //! Wan et al., *Regularization of Neural Networks using DropConnect*, 2013; on W_hh: Merity, Keskar and
 //! Socher, *Regularizing and Optimizing LSTM Language Models*, 2018.
 
+use std::iter::repeat_with;
+
 use rand::Rng;
 
 use crate::arrays::{Arrays, matches};
 use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::layer::dropout::check_probability;
-use crate::tensor::random::dropout_mask;
+use crate::tensor::random::dropout_factors;
 
 /// Drops entries of the weights of a given name while training; see the [module](self).
 ///
@@ -77,7 +79,8 @@ impl WeightDrop {
         let (mut dropped, mut masks) = (model.clone(), Vec::new());
         dropped.for_each_mut(&mut |name, mut array| {
             if matches(&self.pattern, name) {
-                let mask: Vec<T> = dropout_mask(rng, self.p, array.len());
+                let mask: Vec<T> =
+                    repeat_with(dropout_factors(rng, self.p)).take(array.len()).collect();
                 array.iter_mut().zip(&mask).for_each(|(weight, &m)| *weight *= m);
                 masks.push(mask);
             }
@@ -86,8 +89,10 @@ impl WeightDrop {
         let result = f(&dropped, &mut own, rng)?;
         let mut masks = masks.into_iter();
         own.for_each_mut(&mut |name, mut array| {
-            if matches(&self.pattern, name) {
-                let mask = masks.next().expect("a mask for each array of the same names");
+            // A gradient that `f` has replaced by one of other arrays is refused below.
+            if matches(&self.pattern, name)
+                && let Some(mask) = masks.next()
+            {
                 array.iter_mut().zip(mask).for_each(|(d, m)| *d *= m);
             }
         });

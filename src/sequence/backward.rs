@@ -22,15 +22,15 @@ impl<T: Float> Network<'_, T> {
         gradients: &Gradients<'_, T>,
         grads: Grads<'_, '_, T>,
     ) -> Result<Back<T>> {
-        let Tape { order, sizes, keep, mut layers, .. } = tape;
+        let Tape { order, lengths, sizes, keep, mut layers, .. } = tape;
         if sizes != self.sizes {
             let expected = "a tape of this network's own forward pass";
             return Err(Error::argument("tape", expected, "one of other sizes"));
         }
         let &Gradients { d_output, d_final, record } = gradients;
         let (time, batch) = (order.time(), order.batch());
-        let (output, lengths) = ([time, batch, self.output_size()], order.caller_lengths());
-        d_output.check("d_output", ("time, batch, output", output), &lengths)?;
+        let expected = ("time, batch, output", [time, batch, self.output_size()]);
+        d_output.check("d_output", expected, &lengths)?;
         let mut d_states = self.no_sequences.zeros(batch);
         if let Some(d_final) = d_final {
             d_final.check_like("d_final", &d_states, batch)?;
@@ -125,7 +125,8 @@ impl<T: Float> Backward<'_, '_, '_, '_, T> {
         }
         for span in direction.pieces(0..order.longest(), walk.span_steps()).rev() {
             if let Some(weights) = &again {
-                let mut states = checkpoints.pop().expect("the states before each span");
+                let mut states =
+                    checkpoints.pop().expect("forward has kept the states before each span");
                 let states = state_rows_mut(&mut states);
                 let io = ForwardIo { output: None, column, states, noise };
                 for_blocks(&mut blocks, io, &|tape, io| {

@@ -52,13 +52,6 @@ impl Order {
         self.sequences[place]
     }
 
-    /// Returns the length of each sequence, in the caller's order.
-    pub(crate) fn caller_lengths(&self) -> Vec<usize> {
-        let mut lengths = vec![0; self.batch()];
-        self.sequences.iter().zip(&self.lengths).for_each(|(&b, &length)| lengths[b] = length);
-        lengths
-    }
-
     /// Returns the greatest length.
     pub(crate) fn longest(&self) -> usize {
         self.lengths.first().copied().unwrap_or(0)

@@ -19,7 +19,7 @@ use crate::sequence::step_tape::StepInput;
 use crate::sequence::tape::{DirectionTape, LayerTape, Recompute, Tape};
 use crate::sequences::{Input, check_tokens};
 use crate::tensor::Level;
-use crate::tensor::random::dropout_mask;
+use crate::tensor::random::dropout_factors;
 
 /// A network without the type of its cell.
 pub(crate) struct Network<'m, T: Float> {
@@ -168,11 +168,15 @@ impl<'m, T: Float> Network<'m, T> {
         Seeds { noise, dropout: (self.dropout > 0.0).then(|| rng.random()) }
     }
 
-    /// Returns the initial states of `batch` sequences: the learned ones, or zeros.
-    pub(crate) fn initial_state(&self, batch: usize) -> State<T> {
-        match self.initial {
-            Some(initial) => initial.repeated(batch),
-            None => self.no_sequences.zeros(batch),
+    /// Returns the initial states of `batch` sequences: `given`, the learned ones, or zeros. Fails unless
+    /// `given` fits.
+    pub(crate) fn initial_state(&self, given: Option<&State<T>>, batch: usize) -> Result<State<T>> {
+        match (given, self.initial) {
+            (Some(given), _) => {
+                given.check_like("initial", self.no_sequences, batch).map(|()| given.clone())
+            }
+            (None, Some(learned)) => Ok(learned.repeated(batch)),
+            (None, None) => Ok(self.no_sequences.zeros(batch)),
         }
     }
 
@@ -194,6 +198,7 @@ impl<'m, T: Float> Network<'m, T> {
         let last = states.unsorted(&order);
         let tape = Tape {
             order,
+            lengths: x.lengths().to_vec(),
             gate_names: self.gate_names,
             state_names: self.no_sequences.state_names(),
             sizes: self.sizes.clone(),
@@ -283,10 +288,9 @@ impl<'m, T: Float> Network<'m, T> {
                 *output += x;
             }
             if let (Some(mask), Some(seed)) = (mask, seeds.dropout) {
-                let factors =
-                    dropout_mask(&mut dropout_rng(seed, layer), self.dropout, output.len());
-                let factors = Array3::from_shape_vec(output.dim(), factors);
-                *output *= &*mask.insert(factors.expect("a factor for each value"));
+                let mut rng = dropout_rng(seed, layer);
+                let factors = dropout_factors(&mut rng, self.dropout);
+                *output *= &*mask.insert(Array3::from_shape_simple_fn(output.dim(), factors));
             }
         }
     }

@@ -223,7 +223,8 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
         d_final: Option<&State<T>>,
         grad: &mut Self,
     ) -> Result<(Sequences<T>, State<T>)> {
-        let (d_x, d_initial, _) = self.backward_with(tape, d_output, d_final, grad, false)?;
+        let gradients = Gradients { d_output, d_final, record: false };
+        let (d_x, d_initial, _) = self.backward_from(&gradients, tape, grad)?;
         Ok((d_x, d_initial))
     }
 
@@ -236,22 +237,19 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
         d_final: Option<&State<T>>,
         grad: &mut Self,
     ) -> Result<(Sequences<T>, State<T>, StepGradients<T>)> {
-        self.backward_with(tape, d_output, d_final, grad, true)
+        self.backward_from(&Gradients { d_output, d_final, record: true }, tape, grad)
     }
 
-    fn backward_with(
+    fn backward_from(
         &self,
+        gradients: &Gradients<'_, T>,
         tape: Tape<T>,
-        d_output: &Sequences<T>,
-        d_final: Option<&State<T>>,
         grad: &mut Self,
-        record: bool,
     ) -> Result<Back<T>> {
         check_same_structure("grad", self, grad)?;
         let Tape { learned_initial, drop_seed, .. } = tape;
-        let gradients = Gradients { d_output, d_final, record };
         let back = self.add_gradients(grad, drop_seed, |network, grads| {
-            (Self::engine().backward)(&network.network(), tape, &gradients, grads)
+            (Self::engine().backward)(&network.network(), tape, gradients, grads)
         })?;
         grad.add_initial(learned_initial, &back.1)?;
         Ok(back)
@@ -352,7 +350,7 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
     ) -> Result<Truncated<'x, T>> {
         let network = self.network();
         network.check(&Call { x, initial })?;
-        let state = initial.cloned().unwrap_or_else(|| network.initial_state(x.batch()));
+        let state = network.initial_state(initial, x.batch())?;
         Truncated::new(x, state, (k1, k2), self.bidirectional())
     }
 

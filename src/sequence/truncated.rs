@@ -116,7 +116,7 @@ impl<T: Float> TruncatedWindow<T> {
         d_output.check("d_output", expected, self.output.lengths())?;
         let mut d_all = Array3::zeros((self.before + steps, batch, width));
         d_all.slice_axis_mut(Axis(0), Slice::from(self.before..)).assign(d_output.values());
-        let d_all = Sequences::new(d_all, self.tape.order.caller_lengths())?;
+        let d_all = Sequences::new(d_all, self.tape.lengths.clone())?;
         network.backward(self.tape, &d_all, None, grad)?;
         Ok(())
     }

@@ -10,6 +10,7 @@ use recurrent::loss::{BceWithLogits, KlDivergence, Loss};
 use recurrent::optim::{Adam, AdamW, Groups, Optimizer, Sgd, clip_value};
 use recurrent::{Arrays, Error, Lstm, Result, Sequences, arrays};
 
+use crate::common::bits::bits;
 use crate::common::distance::distance;
 use crate::common::fixture::Fixture;
 use crate::common::padding::padded;
@@ -221,6 +222,20 @@ fn variational_dropout_is_the_same_at_every_step() {
     });
     let narrow = Sequences::full(random((6, 2, 40), 1)).unwrap();
     assert!(dropout.backward(mask, &narrow, &mut dropout.clone()).is_err());
+}
+
+#[test]
+fn weight_drop_refuses_a_gradient_of_other_arrays() {
+    let lstm = Lstm::<f64>::builder(3, 5).build(&mut rng()).unwrap();
+    let deep = Lstm::<f64>::builder(3, 5).num_layers(2).build(&mut rng()).unwrap();
+    let (drop, mut grad) = (WeightDrop::new(0.4, "weight_hh*").unwrap(), lstm.zeros_like());
+    let error = drop.loss_and_grad(&lstm, &mut grad, &mut rng(), |_, grad, _| {
+        *grad = deep;
+        Ok(())
+    });
+    let message = error.unwrap_err().to_string();
+    assert_eq!(message, "grad: expected an array `nothing`, got `weight_ih_l1 [20, 5]`");
+    assert_eq!(bits(&grad), bits(&lstm.zeros_like()));
 }
 
 #[test]
