@@ -231,6 +231,20 @@ pub fn check_same_structure<T: Float, A: Arrays<Elem = T>>(
     check_structure(argument, &views(expected), &views(got))
 }
 
+/// Fails at the first array in another than standard layout, naming it.
+pub(crate) fn check_standard_layout<A: Arrays>(arrays: &A) -> Result<()> {
+    let views = views(arrays);
+    match views.into_iter().find(|(_, array)| !array.is_standard_layout()) {
+        None => Ok(()),
+        Some((name, _)) => Err(other_layout(name)),
+    }
+}
+
+/// Returns the error of the array `name` in another than standard layout.
+pub(crate) fn other_layout(name: String) -> Error {
+    Error::argument(name, "an array in standard layout", "another layout")
+}
+
 /// Returns names and shapes.
 fn shapes<V: RawData>(views: &[(String, ArrayBase<V, IxDyn>)]) -> Vec<(&str, &[usize])> {
     views.iter().map(|(name, array)| (name.as_str(), array.shape())).collect()

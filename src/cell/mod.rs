@@ -88,7 +88,7 @@ pub trait Cell: Arrays + Send + Sync {
     /// The parts of equal width that a row of `gates` consists of, by name.
     const GATES: &'static [&'static str];
 
-    /// Returns a cell with fresh parameters.
+    /// Returns a cell with fresh parameters, in standard layout.
     fn new(config: &CellConfig, options: &Self::Options, rng: &mut dyn Rng) -> Result<Self>;
 
     /// Returns W_ih, W_hh and their biases.

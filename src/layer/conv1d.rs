@@ -158,7 +158,7 @@ impl<T: Float> Arrays for Conv1d<T> {
                 // The axis in·kernel_size of a contiguous array, in two.
                 let shape = (array.len_of(Axis(0)), self.in_channels, self.kernel_size);
                 let weight = array.into_shape_with_order(shape);
-                f(name, weight.expect("a contiguous weight").into_dyn());
+                f(name, weight.expect("`Linear::new` makes a contiguous weight").into_dyn());
             }
             _ => f(name, array),
         });
@@ -170,7 +170,7 @@ impl<T: Float> Arrays for Conv1d<T> {
             2 => {
                 let shape = (array.len_of(Axis(0)), in_channels, kernel_size);
                 let weight = array.into_shape_with_order(shape);
-                f(name, weight.expect("a contiguous weight").into_dyn());
+                f(name, weight.expect("`Linear::new` makes a contiguous weight").into_dyn());
             }
             _ => f(name, array),
         });

@@ -162,7 +162,7 @@ impl<T: Float> TimePooling<T> {
                             .for_each(|d, &d_y, &q| *d = weight * d_y + d_score * q);
                     }
                 }
-                (Pooling::Attention, None) => unreachable!("attention has a query"),
+                (Pooling::Attention, None) => unreachable!("`new` makes the query of attention"),
                 (Pooling::Mean, _) => {
                     let share = &d_y / T::from_f64(length as f64);
                     d_steps.rows_mut().into_iter().take(length).for_each(|mut d| d.assign(&share));
@@ -239,7 +239,7 @@ impl<T: Float> Running<T> {
                     *weight += share;
                     continue;
                 }
-                (Pooling::Attention, None) => unreachable!("attention has a query"),
+                (Pooling::Attention, None) => unreachable!("`new` makes the query of attention"),
                 (Pooling::Mean, _) => sum += &row,
             }
             *weight += T::one();

@@ -125,13 +125,18 @@ impl Cell for Decay {
 }
 
 impl Cell for Ranked {
-    type Options = ();
+    /// Whether W_ih has another memory layout than it should.
+    type Options = bool;
     const NAME: &'static str = "ranked";
     const STATE: &'static [&'static str] = &["h", "n"];
     const GATES: &'static [&'static str] = &["x"];
 
-    fn new(config: &CellConfig, _options: &(), _rng: &mut dyn Rng) -> Result<Self> {
-        Ok(Self { weights: identity(config) })
+    fn new(config: &CellConfig, &turned: &bool, _rng: &mut dyn Rng) -> Result<Self> {
+        let mut weights = identity(config);
+        if turned {
+            weights.weight_ih = weights.weight_ih.reversed_axes();
+        }
+        Ok(Self { weights })
     }
 
     fn state_size(&self, index: usize) -> usize {
@@ -527,4 +532,11 @@ fn the_tape_gives_gates_states_and_inputs_by_name() {
     assert_eq!(message(tape.gate("f", 0, false)), "name: expected one of [\"x\"], got f");
     assert_eq!(message(tape.state("c", 0, false)), "name: expected one of [\"h\", \"n\"], got c");
     assert_eq!(message(tape.state("h", 1, false)), "layer: expected less than 1, got 1");
+}
+
+#[test]
+fn a_cell_whose_arrays_have_another_layout_is_refused() {
+    let error = Recurrent::<Ranked>::builder(WIDTH, WIDTH).options(true).build(&mut rng());
+    let message = error.unwrap_err().to_string();
+    assert_eq!(message, "weight_ih: expected an array in standard layout, got another layout");
 }
