@@ -166,7 +166,7 @@ impl<T: Float, C: Cell<Elem = T>> RecurrentBuilder<C> {
     /// Builds the network with parameters drawn from `rng`.
     ///
     /// # Errors
-    /// If an option is outside its range.
+    /// If an option is outside its range, or an array of the cell has another than standard layout.
     pub fn build(self, rng: &mut dyn Rng) -> Result<Recurrent<C>> {
         self.check()?;
         let of_state = |s| self.zoneout.get(s).copied().unwrap_or(0.0);
