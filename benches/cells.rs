@@ -57,7 +57,7 @@ fn cell<T: Float, C: Cell<Elem = T>>(
         };
         let output = net.output_size();
         let x = Sequences::full(values(input)).expect("sizes in range");
-        let d_output = values(output);
+        let d_output = Sequences::full(values(output)).expect("sizes in range");
         let gates = net.cells()[0].weights().weight_ih.nrows();
         let projection = if output < hidden { output * hidden } else { 0 };
         let work = time * batch * (gates * (input + output) + projection);

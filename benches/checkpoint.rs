@@ -26,7 +26,7 @@ fn main() -> Result<()> {
             let shape = (TIME, batch, width);
             Array3::from_shape_simple_fn(shape, || rng.random_range(-1.0..1.0))
         };
-        let (x, d_output) = (Sequences::full(values(input))?, values(hidden));
+        let (x, d_output) = (Sequences::full(values(input))?, Sequences::full(values(hidden))?);
         println!("2-layer LSTM, T {TIME}, B {batch}, I {input}, H {hidden}\n");
         println!("| recompute | best time | × stored | tape | of stored |\n|---|---|---|---|---|");
         let mut stored = None;

@@ -75,7 +75,7 @@ impl Model for Forecast<f32> {
         let (predicted, head_tape) = self.head.forward_train(&h, rng)?;
         let (loss, d_y) = Mse.loss(&predicted, y)?;
         let d_h: Sequences<f32> = self.head.backward(head_tape, &d_y, &mut grad.head)?;
-        self.lstm.backward(tape, d_h.values(), None, &mut grad.lstm)?;
+        self.lstm.backward(tape, &d_h, None, &mut grad.lstm)?;
         Ok(loss)
     }
 

@@ -100,6 +100,12 @@ pub trait Arrays: Clone {
     ) -> Result<()> {
         zip_all(argument, views_mut(self), views(other), f)
     }
+
+    /// Adds the values of `other`, or fails with [`Error::Structure`], naming `argument` (which is
+    /// `other`), and adds nothing.
+    fn add_arrays(&mut self, argument: &'static str, other: &Self) -> Result<()> {
+        self.zip_mut(argument, other, &mut |_, mut sum, values| sum += &values)
+    }
 }
 
 /// Arrays with their names, in the order of [`Arrays::for_each`].
@@ -224,6 +230,20 @@ pub fn check_same_structure<T: Float, A: Arrays<Elem = T>>(
     got: &A,
 ) -> Result<()> {
     check_structure(argument, &views(expected), &views(got))
+}
+
+/// Fails at the first array in another than standard layout, naming it.
+pub(crate) fn check_standard_layout<A: Arrays>(arrays: &A) -> Result<()> {
+    let views = views(arrays);
+    match views.into_iter().find(|(_, array)| !array.is_standard_layout()) {
+        None => Ok(()),
+        Some((name, _)) => Err(other_layout(name)),
+    }
+}
+
+/// Returns the error of the array `name` in another than standard layout.
+pub(crate) fn other_layout(name: String) -> Error {
+    Error::argument(name, "an array in standard layout", "another layout")
 }
 
 /// Returns names and shapes.

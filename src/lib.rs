@@ -15,7 +15,7 @@
 //! let (output, _, tape) = lstm.forward_train(&x, None, &mut rng)?;
 //! let (loss, d_output) = Mse.loss(&output, &target)?;
 //! let mut grad = lstm.zeros_like();
-//! lstm.backward(tape, d_output.values(), None, &mut grad)?;
+//! lstm.backward(tape, &d_output, None, &mut grad)?;
 //! Adam::new(1e-3)?.step(&mut lstm, &grad)?;
 //! # assert!(loss > 0.0);
 //! # Ok::<(), recurrent::Error>(())

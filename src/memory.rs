@@ -16,7 +16,7 @@
 //! let reserve = Reserve::default();
 //! for _ in 0..3 {
 //!     let (output, _, tape) = lstm.forward_train(&x, None, &mut rng)?;
-//!     lstm.backward(tape, output.values(), None, &mut lstm.zeros_like())?;
+//!     lstm.backward(tape, &output, None, &mut lstm.zeros_like())?;
 //! }
 //! drop(reserve); // releases what was kept
 //! # Ok::<(), recurrent::Error>(())

@@ -25,31 +25,49 @@ use crate::float::Float;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Sequences<T> {
-    /// Values [time, batch, features], or one-hot vectors.
-    input: Input<Array3<T>, OneHot<T>>,
+    values: Values<T>,
     lengths: Vec<usize>,
 }
 
-/// Vectors of `classes` values, the size of the vocabulary. One value is 1, and the others are 0.
+/// Values [time, batch, features]: an array, or one that is made when it is needed.
 #[derive(Clone, Debug)]
-struct OneHot<T> {
-    /// The index of the 1 of each vector, [time, batch]. In the padding it is `classes`, out of range.
-    tokens: Array2<usize>,
-    classes: usize,
-    /// The vectors as an array, created at its first use.
-    values: OnceLock<Array3<T>>,
+enum Values<T> {
+    Dense(Array3<T>),
+    Sparse(Sparse<T>),
 }
 
-impl<T: Float> OneHot<T> {
-    /// Returns the vectors as an array [time, batch, classes].
-    fn values(&self) -> &Array3<T> {
-        self.values.get_or_init(|| one_hot_values(&self.tokens, self.classes))
+/// One-hot vectors, or zeros.
+#[derive(Clone, Debug)]
+struct Sparse<T> {
+    /// Time, batch, features.
+    dim: (usize, usize, usize),
+    /// The index of the 1 of each vector, [time, batch]. In the padding it is the number of features, out
+    /// of range. None: the vectors are zero.
+    tokens: Option<Array2<usize>>,
+    /// The values as an array, created at its first use.
+    array: OnceLock<Array3<T>>,
+}
+
+impl<T: Float> Sparse<T> {
+    fn new(dim: (usize, usize, usize), tokens: Option<Array2<usize>>) -> Self {
+        Self { dim, tokens, array: OnceLock::new() }
     }
 
-    /// Returns the vectors as an array [time, batch, classes], without a copy if it has been created.
-    fn into_values(self) -> Array3<T> {
-        let Self { tokens, classes, values } = self;
-        values.into_inner().unwrap_or_else(|| one_hot_values(&tokens, classes))
+    /// Returns the values as an array.
+    fn array(&self) -> &Array3<T> {
+        self.array.get_or_init(|| self.made())
+    }
+
+    /// Returns the values as an array, without a copy if it has been created.
+    fn take_array(&mut self) -> Array3<T> {
+        self.array.take().unwrap_or_else(|| self.made())
+    }
+
+    fn made(&self) -> Array3<T> {
+        match &self.tokens {
+            Some(tokens) => one_hot_values(tokens, self.dim.2),
+            None => Array3::zeros(self.dim),
+        }
     }
 }
 
@@ -149,7 +167,12 @@ impl<T: Float> Sequences<T> {
         check_lengths(&lengths, time, batch)?;
         let standard = values.is_standard_layout();
         let values = if standard { values } else { values.as_standard_layout().into_owned() };
-        Ok(Self { input: Input::Dense(values), lengths })
+        Ok(Self { values: Values::Dense(values), lengths })
+    }
+
+    /// Creates a batch of zeros, which are an array only if their values are read.
+    pub(crate) fn zeros(dim: (usize, usize, usize), lengths: Vec<usize>) -> Self {
+        Self { values: Values::Sparse(Sparse::new(dim, None)), lengths }
     }
 
     /// Creates a batch of one-hot vectors of `vocabulary_size` values from `tokens` [time, batch]: each
@@ -161,8 +184,11 @@ impl<T: Float> Sequences<T> {
     /// gradients are finite (a product spreads 0·∞) and no sum begins with −0. The array is created only
     /// if [`values`](Self::values) or a mutation needs it.
     ///
+    /// Tokens are discrete, so there is no gradient with respect to them. A backward pass returns zeros in
+    /// its place, `x.zeros_like()`, which take no memory until they are read.
+    ///
     /// ```
-    /// use ndarray::{Array3, array};
+    /// use ndarray::array;
     /// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
     /// use recurrent::{Arrays, Lstm, Sequences};
     ///
@@ -174,8 +200,9 @@ impl<T: Float> Sequences<T> {
     ///
     /// let (output, _, tape) = lstm.forward_train(&x, None, &mut rng)?;
     /// let mut grad = lstm.zeros_like();
-    /// let (d_x, _) = lstm.backward(tape, &Array3::ones(output.values().dim()), None, &mut grad)?;
-    /// assert!(d_x.is_none()); // tokens have no gradient
+    /// let d_output = output.clone(); // of the loss ½·Σ output²
+    /// let (d_x, _) = lstm.backward(tape, &d_output, None, &mut grad)?;
+    /// assert_eq!(d_x, x.zeros_like());
     /// # Ok::<(), recurrent::Error>(())
     /// ```
     ///
@@ -193,8 +220,8 @@ impl<T: Float> Sequences<T> {
         check_token_sequences(tokens, &lengths, vocabulary_size, "vocabulary_size")?;
         let token = |(t, b)| if t < lengths[b] { tokens[[t, b]] } else { vocabulary_size };
         let tokens = Array2::from_shape_fn((time, batch), token);
-        let one_hot = OneHot { tokens, classes: vocabulary_size, values: OnceLock::new() };
-        Ok(Self { input: Input::Tokens(one_hot), lengths })
+        let one_hot = Sparse::new((time, batch, vocabulary_size), Some(tokens));
+        Ok(Self { values: Values::Sparse(one_hot), lengths })
     }
 
     /// Creates a batch in which every sequence has all steps of `values` [time, batch, features].
@@ -284,11 +311,19 @@ impl<T: Float> Sequences<T> {
         Self::new(values, self.lengths.clone())
     }
 
-    /// Returns what stands for the gradient with respect to tokens, which have none: a batch of the same
-    /// lengths without features.
-    pub fn no_gradient(&self) -> Self {
-        let values = Array3::zeros((self.time(), self.batch(), 0));
-        Self { input: Input::Dense(values), lengths: self.lengths.clone() }
+    /// Fails unless this batch, the argument `argument`, has the given `lengths` and sizes of `axes`.
+    pub(crate) fn check(
+        &self,
+        argument: &'static str,
+        (axes, sizes): (&'static str, [usize; 3]),
+        lengths: &[usize],
+    ) -> Result<()> {
+        check_shape(argument, axes, &sizes, &[self.time(), self.batch(), self.features()])?;
+        if self.lengths != lengths {
+            let expected = format!("the lengths {lengths:?} of x");
+            return Err(Error::argument(argument, expected, format!("{:?}", self.lengths)));
+        }
+        Ok(())
     }
 
     /// Returns the given steps, with the part of each sequence's length that falls into them.
@@ -296,69 +331,64 @@ impl<T: Float> Sequences<T> {
         let lengths = self.lengths.iter();
         let lengths = lengths.map(|&length| length.min(steps.end).saturating_sub(steps.start));
         let (lengths, steps) = (lengths.collect(), Slice::from(steps));
-        match &self.input {
-            Input::Dense(values) => {
-                Self::new(values.slice_axis(Axis(0), steps).to_owned(), lengths)
+        match self.tokens() {
+            Some(tokens) => {
+                Self::one_hot(tokens.slice_axis(Axis(0), steps), self.features(), lengths)
             }
-            Input::Tokens(OneHot { tokens, classes, .. }) => {
-                Self::one_hot(tokens.slice_axis(Axis(0), steps), *classes, lengths)
-            }
+            None => Self::new(self.values().slice_axis(Axis(0), steps).to_owned(), lengths),
         }
     }
 
     /// Returns the values [time, batch, features].
     pub fn values(&self) -> &Array3<T> {
-        match &self.input {
-            Input::Dense(values) => values,
-            Input::Tokens(one_hot) => one_hot.values(),
+        match &self.values {
+            Values::Dense(values) => values,
+            Values::Sparse(sparse) => sparse.array(),
         }
     }
 
     /// Returns the tokens [time, batch] of one-hot vectors, or `None` for dense values. In the padding each
     /// token is the size of the vocabulary, which is out of range.
     pub fn tokens(&self) -> Option<ArrayView2<'_, usize>> {
-        match &self.input {
-            Input::Dense(_) => None,
-            Input::Tokens(one_hot) => Some(one_hot.tokens.view()),
+        self.token_array().map(|tokens| tokens.view())
+    }
+
+    fn token_array(&self) -> Option<&Array2<usize>> {
+        match &self.values {
+            Values::Dense(_) => None,
+            Values::Sparse(sparse) => sparse.tokens.as_ref(),
         }
     }
 
     /// Returns the values, mutably. One-hot vectors become dense values.
     pub(crate) fn values_mut(&mut self) -> &mut Array3<T> {
-        if let Input::Tokens(one_hot) = &mut self.input {
-            let OneHot { tokens, classes, values } = one_hot;
-            let made = values.take().unwrap_or_else(|| one_hot_values(tokens, *classes));
-            self.input = Input::Dense(made);
+        if let Values::Sparse(sparse) = &mut self.values {
+            self.values = Values::Dense(sparse.take_array());
         }
-        match &mut self.input {
-            Input::Dense(values) => values,
-            Input::Tokens(_) => unreachable!("one-hot vectors have become values"),
+        match &mut self.values {
+            Values::Dense(values) => values,
+            Values::Sparse(_) => unreachable!("the branch above has made an array of them"),
         }
     }
 
     /// Returns the values without the lengths.
     pub fn into_values(self) -> Array3<T> {
-        match self.input {
-            Input::Dense(values) => values,
-            Input::Tokens(one_hot) => one_hot.into_values(),
+        match self.values {
+            Values::Dense(values) => values,
+            Values::Sparse(mut sparse) => sparse.take_array(),
         }
     }
 
     /// Returns the values or the tokens.
     pub(crate) fn input(&self) -> Input<&Array3<T>, &Array2<usize>> {
-        match &self.input {
-            Input::Dense(values) => Input::Dense(values),
-            Input::Tokens(one_hot) => Input::Tokens(&one_hot.tokens),
-        }
+        self.token_array().map_or_else(|| Input::Dense(self.values()), Input::Tokens)
     }
 
     /// Returns the sizes of the values: time, batch, features.
-    fn dim(&self) -> (usize, usize, usize) {
-        match &self.input {
-            Input::Dense(values) => values.dim(),
-            Input::Tokens(OneHot { tokens, classes, .. }) => {
-                (tokens.nrows(), tokens.ncols(), *classes)
-            }
+    pub(crate) fn dim(&self) -> (usize, usize, usize) {
+        match &self.values {
+            Values::Dense(values) => values.dim(),
+            Values::Sparse(sparse) => sparse.dim,
         }
     }
 
@@ -392,9 +422,11 @@ impl<T: Float> Sequences<T> {
 impl<T: Float> PartialEq for Sequences<T> {
     fn eq(&self, other: &Self) -> bool {
         self.lengths == other.lengths
-            && match (&self.input, &other.input) {
-                (Input::Tokens(a), Input::Tokens(b)) => {
-                    (&a.tokens, a.classes) == (&b.tokens, b.classes)
+            && match (&self.values, &other.values) {
+                (Values::Sparse(a), Values::Sparse(b))
+                    if a.tokens.is_some() == b.tokens.is_some() =>
+                {
+                    (a.dim, &a.tokens) == (b.dim, &b.tokens)
                 }
                 _ => self.values() == other.values(),
             }
@@ -411,5 +443,22 @@ impl<T: Float> Arrays for Sequences<T> {
 
     fn for_each_mut<'a>(&'a mut self, f: &mut VisitMut<'_, 'a, T>) {
         self.values_mut().for_each_mut(f);
+    }
+
+    /// Returns zeros of the same shape and lengths. Those of tokens take no memory until they are read.
+    fn zeros_like(&self) -> Self {
+        let mut zeros = Self::zeros(self.dim(), self.lengths.clone());
+        if let Values::Dense(_) = self.values {
+            zeros.values_mut();
+        }
+        zeros
+    }
+
+    fn add_arrays(&mut self, argument: &'static str, other: &Self) -> Result<()> {
+        match &other.values {
+            // Without this, the gradients of tokens would become arrays as large as the vocabulary.
+            Values::Sparse(Sparse { tokens: None, dim, .. }) if *dim == self.dim() => Ok(()),
+            _ => self.zip_mut(argument, other, &mut |_, mut sum, values| sum += &values),
+        }
     }
 }

@@ -12,6 +12,7 @@ use recurrent::cell::{
     Cell, CoupledLstmCell, GruCell, GruOptions, LayerNormLstmCell, LstmCell, PeepholeLstmCell,
     ProjectedLstmCell, ProjectedLstmOptions, Reset, RnnCell,
 };
+use recurrent::layer::{Embedding, Heads, Layer};
 use recurrent::{Arrays, Recompute, Recurrent, Sequences};
 
 thread_local! {
@@ -119,7 +120,7 @@ fn check_time<C: Cell<Elem = f32>>(options: C::Options) {
         let net = network::<C>(options.clone(), bidirectional);
         let counts = [10, 200].map(|time| {
             let x = sequences(one_hot, 1.0, time, vec![time - 3, 0, time]);
-            let d_output = values(time, 3, net.output_size());
+            let d_output = x.with_values(values(time, 3, net.output_size())).unwrap();
             let mut grad = net.zeros_like();
             let mut rng = ChaCha8Rng::seed_from_u64(3);
             // Each runs once before, to fill the memory that the library keeps.
@@ -216,6 +217,8 @@ fn one_hot_input_is_never_an_array() {
     let builder = Recurrent::<LstmCell<f32>>::builder(classes, 1).bidirectional(true);
     let net = builder.build(&mut rng).unwrap();
     let mut grad = net.zeros_like();
+    let heads = Heads::new(Embedding::new(classes, 1, &mut rng).unwrap(), net.clone());
+    let mut heads_grad = heads.zeros_like();
     let largest = largest_allocation(|| {
         let tokens = Array2::from_shape_fn((9, 13), |(t, b)| classes - 1 - 7 * t - b);
         let x = Sequences::one_hot(tokens.view(), classes, vec![9; 13]).unwrap();
@@ -223,8 +226,10 @@ fn one_hot_input_is_never_an_array() {
         for checkpoint in [Recompute::Store, Recompute::Every(4)] {
             let pass = net.forward_train_with(&x, None, &mut rng, checkpoint);
             let (output, _, tape) = pass.unwrap();
-            assert!(net.backward(tape, output.values(), None, &mut grad).is_ok());
+            assert!(net.backward(tape, &output, None, &mut grad).is_ok());
         }
+        let (y, tape) = heads.forward_train(&x, &mut rng).unwrap();
+        assert!(heads.backward(tape, &y, &mut heads_grad).is_ok());
     });
     assert!(0 < largest && largest < classes, "{largest} bytes");
 }

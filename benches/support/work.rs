@@ -13,7 +13,7 @@ use recurrent::{Arrays, Recurrent, Result, Sequences};
 pub(crate) struct Work<C: Cell<Elem = f32>> {
     network: Recurrent<C>,
     x: Sequences<f32>,
-    d_output: Array3<f32>,
+    d_output: Sequences<f32>,
 }
 
 impl<C: Cell<Elem = f32>> Work<C> {
@@ -24,7 +24,7 @@ impl<C: Cell<Elem = f32>> Work<C> {
         let mut random = |width| {
             Array3::from_shape_simple_fn((time, batch, width), || rng.random_range(-1.0..1.0))
         };
-        let (x, d_output) = (Sequences::full(random(input))?, random(hidden));
+        let (x, d_output) = (Sequences::full(random(input))?, Sequences::full(random(hidden))?);
         Ok(Self { network, x, d_output })
     }
 

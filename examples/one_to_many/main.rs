@@ -11,7 +11,7 @@ use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use recurrent::data::Source;
 use recurrent::decode::Sampling;
-use recurrent::layer::{Activation, Dropout, Embedding, Layer, Linear};
+use recurrent::layer::{Activation, Dropout, Embedding, Features, Layer, Linear};
 use recurrent::loss::{CrossEntropy, Loss};
 use recurrent::optim::Adam;
 use recurrent::train::metrics::Perplexity;
@@ -203,12 +203,10 @@ impl Model for Teller<f32> {
         let d_dropped: Sequences<f32> = self.head.backward(head_tape, &d_logits, &mut grad.head)?;
         let d_output: Sequences<f32> =
             output_dropout.backward(output_mask, &d_dropped, &mut output_dropout.clone())?;
-        let (d_x, d_initial) = self.lstm.backward(tape, d_output.values(), None, &mut grad.lstm)?;
-        let d_x = d_x.expect("dense inputs have a gradient");
-        let (d_words, d_steps) = d_x.view().split_at(Axis(2), EMBEDDING);
-        let d_words = words.with_values(d_words.to_owned())?;
+        let (d_x, d_initial) = self.lstm.backward(tape, &d_output, None, &mut grad.lstm)?;
+        let (d_words, d_steps) = d_x.split(EMBEDDING)?;
         self.words.backward(words_tape, &d_words, &mut grad.words)?;
-        let d_vector = d_steps.sum_axis(Axis(0)) + d_initial.part("h", 0, false)?;
+        let d_vector = d_steps.values().sum_axis(Axis(0)) + d_initial.part("h", 0, false)?;
         let d_vector: Array2<f32> =
             vector_dropout.backward(vector_mask, &d_vector, &mut vector_dropout.clone())?;
         self.see_back(seen, &d_vector, grad)?;

@@ -50,7 +50,7 @@ pub(crate) fn flow<C: Cell<Elem = f32>>(
             head.forward_train(&last.to_owned(), &mut ChaCha8Rng::seed_from_u64(0))?;
         let (_, d_logits) = CrossEntropy::default().loss(&logits, &batch.1)?;
         let d_last: Array2<f32> = head.backward(tape, &d_logits, &mut head.zeros_like())?;
-        Ok((at_the_end(output, &d_last), None))
+        Ok((at_the_end(output, &d_last)?, None))
     })?;
     Ok(flows)
 }
@@ -67,7 +67,7 @@ pub(crate) fn gate<C: Cell<Elem = f32>>(
 }
 
 /// Returns the gradient with respect to all outputs, zero except at the last step of each sequence.
-fn at_the_end(output: &Sequences<f32>, d_last: &Array2<f32>) -> Array3<f32> {
+fn at_the_end(output: &Sequences<f32>, d_last: &Array2<f32>) -> recurrent::Result<Sequences<f32>> {
     let mut d_output = Array3::zeros(output.values().dim());
     for (b, &length) in output.lengths().iter().enumerate() {
         if length > 0 {
@@ -75,5 +75,5 @@ fn at_the_end(output: &Sequences<f32>, d_last: &Array2<f32>) -> Array3<f32> {
             step.row_mut(b).assign(&d_last.row(b));
         }
     }
-    d_output
+    output.with_values(d_output)
 }

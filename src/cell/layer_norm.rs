@@ -150,7 +150,7 @@ impl<T: Float> Norms<'_, T> {
 impl<T: Float> LayerNormLstmCell<T> {
     fn norms(&self) -> Norms<'_, T> {
         fn slice<T>(vector: &Array1<T>) -> &[T] {
-            vector.as_slice().expect("a contiguous vector")
+            vector.as_slice().expect("`new` makes contiguous vectors")
         }
         let Self { epsilon, bias, ln_ih, ln_hh, ln_c, .. } = self;
         let biases = [bias, &ln_ih.bias, &ln_hh.bias, &ln_c.bias];

@@ -53,7 +53,7 @@ impl<T: Float> PeepholeLstmCell<T> {
     /// Returns w_ci, w_cf, w_co.
     fn peepholes(&self) -> [&[T]; 3] {
         [&self.weight_ci, &self.weight_cf, &self.weight_co]
-            .map(|weight| weight.as_slice().expect("a contiguous vector"))
+            .map(|weight| weight.as_slice().expect("`new` makes contiguous vectors"))
     }
 }
 

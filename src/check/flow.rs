@@ -6,7 +6,6 @@
 
 use std::fmt;
 
-use ndarray::Array3;
 use rand::Rng;
 
 use crate::arrays::Arrays;
@@ -52,7 +51,7 @@ impl GradientFlow {
     /// let flows = GradientFlow::measure(&rnn, &x, &mut rng, |output, _| {
     ///     let mut d_output = Array3::zeros(output.values().dim());
     ///     d_output.slice_axis_mut(ndarray::Axis(0), (29..).into()).fill(1.0); // the last step alone
-    ///     Ok((d_output, None))
+    ///     Ok((output.with_values(d_output)?, None))
     /// })?;
     /// assert!(flows[0].norms[0] < 1e-6 * flows[0].norms[29]); // it vanished
     /// println!("{}", flows[0]);
@@ -62,7 +61,7 @@ impl GradientFlow {
         network: &Recurrent<C>,
         x: &Sequences<T>,
         rng: &mut dyn Rng,
-        d_loss: impl FnOnce(&Sequences<T>, &State<T>) -> Result<(Array3<T>, Option<State<T>>)>,
+        d_loss: impl FnOnce(&Sequences<T>, &State<T>) -> Result<(Sequences<T>, Option<State<T>>)>,
     ) -> Result<Vec<Self>> {
         let (output, last, tape) = network.forward_train(x, None, rng)?;
         let (d_output, d_final) = d_loss(&output, &last)?;

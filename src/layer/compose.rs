@@ -153,7 +153,7 @@ where
     fn backward(&self, tape: Self::Tape, d_y: &Self::Output, grad: &mut Self) -> Result<X> {
         let mut d_x = self.first.backward(tape.0, &d_y.0, &mut grad.first)?;
         let d_second = self.second.backward(tape.1, &d_y.1, &mut grad.second)?;
-        d_x.zip_mut("d_x of the second head", &d_second, &mut |_, mut sum, d| sum += &d)?;
+        d_x.add_arrays("d_x of the second head", &d_second)?;
         Ok(d_x)
     }
 }

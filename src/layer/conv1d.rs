@@ -15,8 +15,8 @@ use rand::Rng;
 use crate::arrays::{Arrays, Visit, VisitMut, check_same_structure};
 use crate::error::{Result, check_shape, check_size};
 use crate::float::Float;
-use crate::layer::steps::{alive, check, spread};
-use crate::layer::{Layer, Linear};
+use crate::layer::Linear;
+use crate::layer::steps::{alive, check, layer_at, spread};
 use crate::sequences::Sequences;
 
 /// The position of a window relative to its step.
@@ -102,6 +102,24 @@ impl<T: Float> Conv1d<T> {
         Ok(windows)
     }
 
+    /// Returns d_x from `d_y` and the input `x` of the forward pass. Adds dW and db to `grad`.
+    fn backward_at(
+        &self,
+        x: &Sequences<T>,
+        d_y: &Sequences<T>,
+        grad: &mut Self,
+    ) -> Result<Sequences<T>> {
+        let windows = self.windows(x)?;
+        check("d_y", x, (self.linear.output_size(), "time, batch, out"), d_y)?;
+        check_same_structure("grad", self, grad)?;
+        let d_rows = alive(x, d_y.values().view());
+        let d_windows =
+            self.linear.backward_rows(windows.view(), d_rows.view(), &mut grad.linear)?;
+        let mut d_x = Array3::zeros(x.values().dim());
+        self.each_place(x, |row, place, at| d_x[place] += d_windows[[row, at]]);
+        x.with_values(d_x)
+    }
+
     /// Calls `f` for each entry of the windows that lies within its sequence: with its row, its index
     /// [t, b, i] in `x`, and its column.
     fn each_place(&self, x: &Sequences<T>, mut f: impl FnMut(usize, [usize; 3], usize)) {
@@ -123,40 +141,14 @@ impl<T: Float> Conv1d<T> {
     }
 }
 
-/// Maps `x` [time, batch, in] to y [time, batch, out] with the same lengths, zero in the padding.
-impl<T: Float> Layer<Sequences<T>> for Conv1d<T> {
-    type Output = Sequences<T>;
-    type Tape = Sequences<T>;
-
-    fn forward(&self, x: &Sequences<T>) -> Result<Sequences<T>> {
-        let y = self.linear.forward_rows(self.windows(x)?.view())?;
+layer_at! {
+    /// Maps `x` [time, batch, in] to y [time, batch, out] with the same lengths, zero in the padding.
+    Conv1d: Sequences<T> => Sequences<T>,
+    forward: |conv, x| {
+        let y = conv.linear.forward_rows(conv.windows(x)?.view())?;
         x.with_values(spread(x, y))
-    }
-
-    fn forward_train(
-        &self,
-        x: &Sequences<T>,
-        _: &mut dyn Rng,
-    ) -> Result<(Sequences<T>, Sequences<T>)> {
-        Ok((self.forward(x)?, x.clone()))
-    }
-
-    fn backward(
-        &self,
-        x: Sequences<T>,
-        d_y: &Sequences<T>,
-        grad: &mut Self,
-    ) -> Result<Sequences<T>> {
-        let windows = self.windows(&x)?;
-        check("d_y", &x, (self.linear.output_size(), "time, batch, out"), d_y)?;
-        check_same_structure("grad", self, grad)?;
-        let d_rows = alive(&x, d_y.values().view());
-        let d_windows =
-            self.linear.backward_rows(windows.view(), d_rows.view(), &mut grad.linear)?;
-        let mut d_x = Array3::zeros(x.values().dim());
-        self.each_place(&x, |row, place, at| d_x[place] += d_windows[[row, at]]);
-        x.with_values(d_x)
-    }
+    },
+    backward: |conv, x, d_y, grad| conv.backward_at(&x, d_y, grad),
 }
 
 impl<T: Float> Arrays for Conv1d<T> {
@@ -168,7 +160,7 @@ impl<T: Float> Arrays for Conv1d<T> {
                 // Splits the axis in·kernel_size, as PyTorch's weight has three axes.
                 let shape = (array.len_of(Axis(0)), self.in_channels, self.kernel_size);
                 let weight = array.into_shape_with_order(shape);
-                f(name, weight.expect("a contiguous weight").into_dyn());
+                f(name, weight.expect("`Linear::new` makes a contiguous weight").into_dyn());
             }
             _ => f(name, array),
         });
@@ -180,7 +172,7 @@ impl<T: Float> Arrays for Conv1d<T> {
             2 => {
                 let shape = (array.len_of(Axis(0)), in_channels, kernel_size);
                 let weight = array.into_shape_with_order(shape);
-                f(name, weight.expect("a contiguous weight").into_dyn());
+                f(name, weight.expect("`Linear::new` makes a contiguous weight").into_dyn());
             }
             _ => f(name, array),
         });

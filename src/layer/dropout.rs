@@ -18,7 +18,7 @@ use crate::float::Float;
 use crate::layer::Layer;
 use crate::layer::steps::{check, zero_padding, zip_map};
 use crate::sequences::Sequences;
-use crate::tensor::random::dropout_mask;
+use crate::tensor::random::dropout_factors;
 
 /// Dropout on arrays of any dimension and on sequences; see the [module](self).
 ///
@@ -62,9 +62,7 @@ impl<T: Float> Dropout<T> {
 
     /// Returns the factors m for an array like `x`.
     pub(crate) fn mask<D: Dimension>(self, x: &Array<T, D>, rng: &mut dyn Rng) -> Array<T, D> {
-        let mut factors = dropout_mask(rng, self.p, x.len()).into_iter();
-        let factor = || factors.next().expect("a factor for each value");
-        Array::from_shape_simple_fn(x.raw_dim(), factor)
+        Array::from_shape_simple_fn(x.raw_dim(), dropout_factors(rng, self.p))
     }
 }
 

@@ -14,8 +14,7 @@ use rand::Rng;
 use crate::arrays::{Arrays, check_same_structure};
 use crate::error::{Error, Result, check_shape, check_size};
 use crate::float::Float;
-use crate::layer::Layer;
-use crate::layer::steps::check;
+use crate::layer::steps::{check, layer_at};
 use crate::sequences::{Sequences, check_token_sequences};
 use crate::tensor::Init;
 
@@ -129,12 +128,11 @@ impl<T: Float> Embedding<T> {
     pub(crate) fn add_gradient(
         &self,
         x: &Sequences<T>,
-        d_y: &Array3<T>,
+        d_y: &Sequences<T>,
         grad: &mut Self,
     ) -> Result<()> {
         let tokens = self.tokens_of(x)?;
-        let expected = [x.time(), x.batch(), self.weight.ncols()];
-        check_shape("d_y", "time, batch, embedding", &expected, d_y.shape())?;
+        check("d_y", x, (self.weight.ncols(), "time, batch, embedding"), d_y)?;
         check_same_structure("grad", self, grad)?;
         if self.frozen {
             return Ok(());
@@ -142,7 +140,7 @@ impl<T: Float> Embedding<T> {
         for ((t, b), &token) in tokens.indexed_iter() {
             if t < x.lengths()[b] && Some(token) != self.padding_index {
                 let mut row = grad.weight.row_mut(token);
-                row += &d_y.index_axis(Axis(0), t).row(b);
+                row += &d_y.values().index_axis(Axis(0), t).row(b);
             }
         }
         Ok(())
@@ -157,34 +155,15 @@ impl<T: Float> Embedding<T> {
     }
 }
 
-/// Maps one-hot sequences to their rows [time, batch, embedding_dim]. Tokens have no gradient, so
-/// `backward` returns [`no_gradient`](Sequences::no_gradient).
-impl<T: Float> Layer<Sequences<T>> for Embedding<T> {
-    type Output = Sequences<T>;
-    type Tape = Sequences<T>;
-
-    fn forward(&self, x: &Sequences<T>) -> Result<Sequences<T>> {
-        self.rows_of(self.tokens_of(x)?, x.lengths())
-    }
-
-    fn forward_train(
-        &self,
-        x: &Sequences<T>,
-        _: &mut dyn Rng,
-    ) -> Result<(Sequences<T>, Sequences<T>)> {
-        Ok((self.forward(x)?, x.clone()))
-    }
-
-    fn backward(
-        &self,
-        x: Sequences<T>,
-        d_y: &Sequences<T>,
-        grad: &mut Self,
-    ) -> Result<Sequences<T>> {
-        check("d_y", &x, (self.weight.ncols(), "time, batch, embedding"), d_y)?;
-        self.add_gradient(&x, d_y.values(), grad)?;
-        Ok(x.no_gradient())
-    }
+layer_at! {
+    /// Maps one-hot sequences to their rows [time, batch, embedding_dim]. Tokens have no gradient, so
+    /// `backward` returns zeros.
+    Embedding: Sequences<T> => Sequences<T>,
+    forward: |embedding, x| embedding.rows_of(embedding.tokens_of(x)?, x.lengths()),
+    backward: |embedding, x, d_y, grad| {
+        embedding.add_gradient(&x, d_y, grad)?;
+        Ok(x.zeros_like())
+    },
 }
 
 crate::arrays!(Embedding { weight: array });

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::arrays::check_same_structure;
 use crate::error::{Error, Result, check_shape, check_size};
 use crate::float::Float;
-use crate::layer::Layer;
+use crate::layer::steps::layer_at;
 use crate::sequences::Sequences;
 use crate::tensor::reduce::softmax;
 use crate::tensor::{Init, Level};
@@ -121,9 +121,9 @@ impl<T: Float> TimePooling<T> {
     pub(crate) fn gradient_at(
         &self,
         x: &Sequences<T>,
-        d_y: ArrayView2<'_, T>,
+        d_y: &Array2<T>,
         grad: &mut Self,
-    ) -> Result<Array3<T>> {
+    ) -> Result<Sequences<T>> {
         self.check(x)?;
         check_shape("d_y", "batch, features", &[x.batch(), self.features], d_y.shape())?;
         check_same_structure("grad", self, grad)?;
@@ -163,14 +163,14 @@ impl<T: Float> TimePooling<T> {
                             .for_each(|d, &d_y, &q| *d = weight * d_y + d_score * q);
                     }
                 }
-                (Pooling::Attention, None) => unreachable!("attention has a query"),
+                (Pooling::Attention, None) => unreachable!("`new` makes the query of attention"),
                 (Pooling::Mean, _) => {
                     let share = &d_y / T::from_f64(length as f64);
                     d_steps.rows_mut().into_iter().take(length).for_each(|mut d| d.assign(&share));
                 }
             }
         }
-        Ok(d_x)
+        x.with_values(d_x)
     }
 
     fn check(&self, x: &Sequences<T>) -> Result<()> {
@@ -239,7 +239,7 @@ impl<T: Float> Running<T> {
                     *weight += share;
                     continue;
                 }
-                (Pooling::Attention, None) => unreachable!("attention has a query"),
+                (Pooling::Attention, None) => unreachable!("`new` makes the query of attention"),
                 (Pooling::Mean, _) => sum += &row,
             }
             *weight += T::one();
@@ -260,27 +260,12 @@ impl<T: Float> Running<T> {
 
 crate::arrays!(TimePooling { query: array });
 
-/// Maps sequences to vectors [batch, features].
-///
-/// # Errors
-/// If a sequence is empty.
-impl<T: Float> Layer<Sequences<T>> for TimePooling<T> {
-    type Output = Array2<T>;
-    type Tape = Sequences<T>;
-
-    fn forward(&self, x: &Sequences<T>) -> Result<Array2<T>> {
-        self.pool(x)
-    }
-
-    fn forward_train(
-        &self,
-        x: &Sequences<T>,
-        _: &mut dyn Rng,
-    ) -> Result<(Array2<T>, Sequences<T>)> {
-        Ok((self.pool(x)?, x.clone()))
-    }
-
-    fn backward(&self, x: Sequences<T>, d_y: &Array2<T>, grad: &mut Self) -> Result<Sequences<T>> {
-        x.with_values(self.gradient_at(&x, d_y.view(), grad)?)
-    }
+layer_at! {
+    /// Maps sequences to vectors [batch, features].
+    ///
+    /// # Errors
+    /// If a sequence is empty.
+    TimePooling: Sequences<T> => Array2<T>,
+    forward: |pooling, x| pooling.pool(x),
+    backward: |pooling, x, d_y, grad| pooling.gradient_at(&x, d_y, grad),
 }

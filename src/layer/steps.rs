@@ -2,72 +2,80 @@
 
 use ndarray::{Array2, Array3, ArrayView3, CowArray, Ix2, Zip};
 
-use crate::error::{Error, Result, check_shape};
+use crate::error::Result;
 use crate::float::Float;
 use crate::sequences::Sequences;
+
+/// Implements [`Layer`](crate::layer::Layer) for a layer whose tape is a copy of its input, from an
+/// expression for y and one for the gradient of the input.
+macro_rules! layer_at {
+    (
+        $(#[$doc:meta])*
+        $layer:ident: $x:ty => $y:ty,
+        forward: |$this:ident, $at:ident| $forward:expr,
+        backward: |$of:ident, $kept:ident, $d_y:ident, $grad:ident| $backward:expr $(,)?
+    ) => {
+        $(#[$doc])*
+        impl<T: $crate::Float> $crate::layer::Layer<$x> for $layer<T> {
+            type Output = $y;
+            type Tape = $x;
+
+            fn forward(&self, $at: &$x) -> $crate::Result<$y> {
+                let $this = self;
+                $forward
+            }
+
+            fn forward_train(
+                &self,
+                x: &$x,
+                _: &mut dyn rand::Rng,
+            ) -> $crate::Result<($y, $x)> {
+                Ok(($crate::layer::Layer::forward(self, x)?, x.clone()))
+            }
+
+            fn backward(
+                &self,
+                $kept: $x,
+                $d_y: &$y,
+                $grad: &mut Self,
+            ) -> $crate::Result<$x> {
+                let $of = self;
+                $backward
+            }
+        }
+    };
+}
+pub(super) use layer_at;
 
 /// Implements [`Layer`](crate::layer::Layer) on rows and on every step of sequences, for a layer with
 /// the methods `forward_rows(x)` and `backward_rows(x, d_y, grad)`. `$input` and `$output` are methods
 /// that return the widths; the names of the axes in errors follow each.
 macro_rules! row_layer {
     ($layer:ident, $input:ident $of_x:literal, $output:ident $of_y:literal) => {
-        impl<T: $crate::Float> $crate::layer::Layer<ndarray::Array2<T>> for $layer<T> {
-            type Output = ndarray::Array2<T>;
-            type Tape = ndarray::Array2<T>;
-
-            fn forward(&self, x: &ndarray::Array2<T>) -> $crate::Result<ndarray::Array2<T>> {
-                self.forward_rows(x.view())
-            }
-
-            fn forward_train(
-                &self,
-                x: &ndarray::Array2<T>,
-                _: &mut dyn rand::Rng,
-            ) -> $crate::Result<(ndarray::Array2<T>, ndarray::Array2<T>)> {
-                Ok((self.forward_rows(x.view())?, x.clone()))
-            }
-
-            fn backward(
-                &self,
-                x: ndarray::Array2<T>,
-                d_y: &ndarray::Array2<T>,
-                grad: &mut Self,
-            ) -> $crate::Result<ndarray::Array2<T>> {
-                self.backward_rows(x.view(), d_y.view(), grad)
-            }
+        $crate::layer::steps::layer_at! {
+            $layer: ndarray::Array2<T> => ndarray::Array2<T>,
+            forward: |layer, x| layer.forward_rows(x.view()),
+            backward: |layer, x, d_y, grad| layer.backward_rows(x.view(), d_y.view(), grad),
         }
 
-        impl<T: $crate::Float> $crate::layer::Layer<$crate::Sequences<T>> for $layer<T> {
-            type Output = $crate::Sequences<T>;
-            type Tape = $crate::Sequences<T>;
-
-            fn forward(&self, x: &$crate::Sequences<T>) -> $crate::Result<$crate::Sequences<T>> {
-                let width = self.$input();
-                $crate::layer::steps::check("x", x, (width, concat!("time, batch, ", $of_x)), x)?;
-                let rows = $crate::layer::steps::alive(x, x.values().view());
-                let y = self.forward_rows(rows.view())?;
-                x.with_values($crate::layer::steps::spread(x, y))
-            }
-
-            fn forward_train(
-                &self,
-                x: &$crate::Sequences<T>,
-                _: &mut dyn rand::Rng,
-            ) -> $crate::Result<($crate::Sequences<T>, $crate::Sequences<T>)> {
-                Ok(($crate::layer::Layer::forward(self, x)?, x.clone()))
-            }
-
-            fn backward(
-                &self,
-                x: $crate::Sequences<T>,
-                d_y: &$crate::Sequences<T>,
-                grad: &mut Self,
-            ) -> $crate::Result<$crate::Sequences<T>> {
-                self.backward_sequences(&x, d_y, grad)
-            }
+        $crate::layer::steps::layer_at! {
+            $layer: $crate::Sequences<T> => $crate::Sequences<T>,
+            forward: |layer, x| layer.forward_sequences(x),
+            backward: |layer, x, d_y, grad| layer.backward_sequences(&x, d_y, grad),
         }
 
         impl<T: $crate::Float> $layer<T> {
+            /// Returns y of every step of `x`.
+            fn forward_sequences(
+                &self,
+                x: &$crate::Sequences<T>,
+            ) -> $crate::Result<$crate::Sequences<T>> {
+                use $crate::layer::steps::{alive, check, spread};
+                check("x", x, (self.$input(), concat!("time, batch, ", $of_x)), x)?;
+                let rows = alive(x, x.values().view());
+                x.with_values(spread(x, self.forward_rows(rows.view())?))
+            }
+
             /// Returns d_x of every step from `d_y` and the input `x` of the forward pass. Adds the
             /// gradients of the parameters to `grad`.
             pub(crate) fn backward_sequences(
@@ -94,13 +102,7 @@ pub(super) fn check<T: Float>(
     (width, axes): (usize, &'static str),
     values: &Sequences<T>,
 ) -> Result<()> {
-    let got = [values.time(), values.batch(), values.features()];
-    check_shape(argument, axes, &[x.time(), x.batch(), width], &got)?;
-    if x.lengths() != values.lengths() {
-        let expected = format!("the lengths {:?} of x", x.lengths());
-        return Err(Error::argument(argument, expected, format!("{:?}", values.lengths())));
-    }
-    Ok(())
+    values.check(argument, (axes, [x.time(), x.batch(), width]), x.lengths())
 }
 
 /// Returns the rows of `values` [time, batch, width] that are steps of `x`, in the order of time. They

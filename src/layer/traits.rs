@@ -14,8 +14,7 @@ use crate::error::Result;
 ///
 /// The gradient of a value has the type of the value: that of the parameters is a `Self`, that of the
 /// input an `X`. The gradient of [`Sequences`](crate::Sequences) has the same lengths and is zero in the
-/// padding. Tokens have no gradient; `backward` returns
-/// [`Sequences::no_gradient`](crate::Sequences::no_gradient) for them.
+/// padding. Tokens have no gradient; `backward` returns [zeros](Arrays::zeros_like) for them.
 ///
 /// A layer of your own implements [`Arrays`], with the macro [`arrays!`](crate::arrays!), and three
 /// functions:

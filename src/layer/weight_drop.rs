@@ -8,13 +8,15 @@
 //! et al., *Regularization of Neural Networks using DropConnect*, 2013; on W_hh: Merity, Keskar and
 //! Socher, *Regularizing and Optimizing LSTM Language Models*, 2018.
 
+use std::iter::repeat_with;
+
 use rand::Rng;
 
 use crate::arrays::{Arrays, matches};
 use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::layer::dropout::check_probability;
-use crate::tensor::random::dropout_mask;
+use crate::tensor::random::dropout_factors;
 
 /// Dropout of the weights whose names match a pattern; see the [module](self).
 ///
@@ -34,7 +36,7 @@ use crate::tensor::random::dropout_mask;
 /// let loss = WeightDrop::new(0.5, "weight_hh*")?.loss_and_grad(&lstm, &mut grad, &mut rng, |lstm, grad, rng| {
 ///     let (output, _, tape) = lstm.forward_train(&x, None, rng)?;
 ///     let (loss, d_output) = Mse.loss(&output, &target)?;
-///     lstm.backward(tape, d_output.values(), None, grad)?;
+///     lstm.backward(tape, &d_output, None, grad)?;
 ///     Ok(loss)
 /// })?;
 /// # assert!(loss > 0.0);
@@ -77,7 +79,8 @@ impl WeightDrop {
         let (mut dropped, mut masks) = (model.clone(), Vec::new());
         dropped.for_each_mut(&mut |name, mut array| {
             if matches(&self.pattern, name) {
-                let mask: Vec<T> = dropout_mask(rng, self.p, array.len());
+                let mask: Vec<T> =
+                    repeat_with(dropout_factors(rng, self.p)).take(array.len()).collect();
                 array.iter_mut().zip(&mask).for_each(|(weight, &m)| *weight *= m);
                 masks.push(mask);
             }
@@ -86,12 +89,14 @@ impl WeightDrop {
         let result = f(&dropped, &mut own, rng)?;
         let mut masks = masks.into_iter();
         own.for_each_mut(&mut |name, mut array| {
-            if matches(&self.pattern, name) {
-                let mask = masks.next().expect("a mask for each array of the same names");
+            // A gradient that `f` has replaced by one of other arrays is refused below.
+            if matches(&self.pattern, name)
+                && let Some(mask) = masks.next()
+            {
                 array.iter_mut().zip(mask).for_each(|(d, m)| *d *= m);
             }
         });
-        grad.zip_mut("grad", &own, &mut |_, mut sum, d| sum += &d)?;
+        grad.add_arrays("grad", &own)?;
         Ok(result)
     }
 }

@@ -74,7 +74,9 @@ impl<P: Batch> Loss<P> for Quantile {
         let (values, levels) = (target.values(), self.levels.len());
         let (time, batch, targets) = values.dim();
         let mut expected = target.shape().to_vec();
-        *expected.last_mut().expect("an axis of features") *= levels;
+        if let Some(features) = expected.last_mut() {
+            *features *= levels;
+        }
         check_shape("predicted", P::AXES, &expected, predicted.shape())?;
         check_steps(predicted, target)?;
         let wide = Array3::from_shape_fn((time, batch, targets * levels), |(t, b, j)| {

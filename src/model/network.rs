@@ -8,7 +8,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use ndarray::{Array, Array3, ArrayView1, ArrayView2, Axis, Dimension};
+use ndarray::{Array, ArrayView1, ArrayView2, Axis, Dimension};
 use rand::Rng;
 
 use crate::cell::Cell;
@@ -85,12 +85,11 @@ impl<T: Float, C: Cell<Elem = T>> Network<C> {
         &self,
         x: &Sequences<T>,
         tape: Tape<T>,
-        d_h: &Array3<T>,
+        d_h: &Sequences<T>,
         grad: &mut Self,
     ) -> Result<State<T>> {
         let (d_x, d_initial) = self.recurrent.backward(tape, d_h, None, &mut grad.recurrent)?;
         if let (Some(embedding), Some(grad)) = (&self.embedding, &mut grad.embedding) {
-            let d_x = d_x.expect("the rows of an embedding are dense");
             embedding.add_gradient(x, &d_x, grad)?;
         }
         Ok(d_initial)
@@ -133,7 +132,7 @@ impl<T: Float, C: Cell<Elem = T>> Network<C> {
         let mask = self.apply_dropout(h.values_mut(), rng)?;
         let (loss, d_outputs) = loss(&self.head.forward(&h)?)?;
         let d_h = self.head.backward_sequences(&h, &d_outputs, &mut grad.head)?;
-        let d_h = mask_gradient(d_h.into_values(), mask);
+        let d_h = h.with_values(mask_gradient(d_h.into_values(), mask))?;
         Ok((loss, self.hidden_backward(x, tape, &d_h, grad)?))
     }
 

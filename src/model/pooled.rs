@@ -48,7 +48,7 @@ impl<T: Float, C: Cell<Elem = T>> Pooled<C> {
         let (loss, d_outputs) = loss(&network.head.forward_rows(pooled.view())?)?;
         let d =
             network.head.backward_rows(pooled.view(), d_outputs.view(), &mut grad.network.head)?;
-        let d_h = pooling.gradient_at(&h, mask_gradient(d, mask).view(), &mut grad.pooling)?;
+        let d_h = pooling.gradient_at(&h, &mask_gradient(d, mask), &mut grad.pooling)?;
         network.hidden_backward(x, tape, &d_h, &mut grad.network)?;
         Ok(loss)
     }

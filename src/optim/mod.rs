@@ -26,7 +26,9 @@ pub mod sgd;
 
 use ndarray::ArrayViewD;
 
-use crate::arrays::{Arrays, ViewsMut, check_all_finite, check_structure, views, views_mut};
+use crate::arrays::{
+    Arrays, ViewsMut, check_all_finite, check_structure, other_layout, views, views_mut,
+};
 use crate::error::{Error, Result};
 use crate::float::{Float, per_float};
 use crate::tensor::update::{Check, Rule, Step};
@@ -214,7 +216,7 @@ fn check_each_moment<T: Float>(
 ) -> Result<()> {
     check_structure("parameters", moment, parameters)?;
     match moment.iter().find(|(_, array)| !array.is_standard_layout()) {
-        Some((name, _)) => Err(uneven(&format!("moment of {name}"))),
+        Some((name, _)) => Err(other_layout(format!("moment of {name}"))),
         None => Ok(()),
     }
 }
@@ -231,7 +233,7 @@ fn check_each<T: Float>(
     for ((name, theta), (_, grad)) in parameters.iter().zip(grads) {
         let grad = grad.as_standard_layout();
         let grad = grad.as_slice().expect("a standard layout is contiguous");
-        let theta = theta.as_slice().ok_or_else(|| uneven(name))?;
+        let theta = theta.as_slice().ok_or_else(|| other_layout(name.clone()))?;
         if !rule.check(level, theta, grad).0 {
             // An error names the gradient if that itself is not finite.
             check_all_finite(grads)?;
@@ -262,8 +264,4 @@ fn apply_each<T: Float>(
         let moments = moments.map(|(_, array)| array.into_slice().expect(CHECKED));
         rule.step(level, theta, grad, &mut moments.collect::<Vec<_>>());
     }
-}
-
-fn uneven(name: &str) -> Error {
-    Error::argument(name.to_owned(), "an array in standard layout", "another layout")
 }

@@ -2,7 +2,7 @@
 
 use ndarray::{Array2, Array3, ArrayView3, CowArray, Ix3};
 
-use crate::error::{Error, Result, check_shape};
+use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::sequence::direction::LayerInput;
 use crate::sequence::engine::{Back, Gradients, Grads};
@@ -12,7 +12,7 @@ use crate::sequence::network::{Network, Walk};
 use crate::sequence::state::State;
 use crate::sequence::step_gradients::StepGradients;
 use crate::sequence::tape::{DirectionTape, LayerTape, Tape};
-use crate::sequences::Input;
+use crate::sequences::{Input, Sequences};
 
 impl<T: Float> Network<'_, T> {
     /// Runs [`Recurrent::backward_steps`](super::Recurrent::backward_steps).
@@ -22,15 +22,15 @@ impl<T: Float> Network<'_, T> {
         gradients: &Gradients<'_, T>,
         grads: Grads<'_, '_, T>,
     ) -> Result<Back<T>> {
-        let Tape { order, sizes, keep, mut layers, .. } = tape;
+        let Tape { order, lengths, sizes, keep, mut layers, .. } = tape;
         if sizes != self.sizes {
             let expected = "a tape of this network's own forward pass";
             return Err(Error::argument("tape", expected, "one of other sizes"));
         }
         let &Gradients { d_output, d_final, record } = gradients;
         let (time, batch) = (order.time(), order.batch());
-        let expected = [time, batch, self.output_size()];
-        check_shape("d_output", "time, batch, output", &expected, d_output.shape())?;
+        let expected = ("time, batch, output", [time, batch, self.output_size()]);
+        d_output.check("d_output", expected, &lengths)?;
         let mut d_states = self.no_sequences.zeros(batch);
         if let Some(d_final) = d_final {
             d_final.check_like("d_final", &d_states, batch)?;
@@ -39,7 +39,7 @@ impl<T: Float> Network<'_, T> {
         let walk = Walk { order: &order, keep: Some(keep) };
         let recorded = vec![Vec::new(); self.cells.len()];
         let mut backward = Backward { network: self, walk, record, d_states, recorded, grads };
-        let mut d_x = Some(order.sorted(d_output.view()));
+        let mut d_x = Some(order.sorted(d_output.values().view()));
         while let Some(layer) = layers.pop() {
             let d_output = d_x.expect("the first layer alone reads tokens");
             d_x = backward.layer(layers.len(), layer, d_output);
@@ -51,7 +51,10 @@ impl<T: Float> Network<'_, T> {
             directions: self.directions,
             values: recorded.into_iter().map(unsorted).collect(),
         };
-        let d_x = d_x.map(|d_x| order.unsorted(d_x.into_owned()));
+        let d_x = match d_x {
+            Some(d_x) => d_output.with_values(order.unsorted(d_x.into_owned()))?,
+            None => Sequences::zeros((time, batch, self.input_size()), lengths),
+        };
         Ok((d_x, d_states.unsorted(&order), steps))
     }
 }
@@ -122,7 +125,8 @@ impl<T: Float> Backward<'_, '_, '_, '_, T> {
         }
         for span in direction.pieces(0..order.longest(), walk.span_steps()).rev() {
             if let Some(weights) = &again {
-                let mut states = checkpoints.pop().expect("the states before each span");
+                let mut states =
+                    checkpoints.pop().expect("forward has kept the states before each span");
                 let states = state_rows_mut(&mut states);
                 let io = ForwardIo { output: None, column, states, noise };
                 for_blocks(&mut blocks, io, &|tape, io| {

@@ -3,6 +3,7 @@
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
+use crate::arrays::check_standard_layout;
 use crate::cell::{Cell, CellConfig, MAX_STATES};
 use crate::error::{Error, Result, check_shape, check_size};
 use crate::float::Float;
@@ -166,7 +167,7 @@ impl<T: Float, C: Cell<Elem = T>> RecurrentBuilder<C> {
     /// Builds the network with parameters drawn from `rng`.
     ///
     /// # Errors
-    /// If an option is outside its range.
+    /// If an option is outside its range, or an array of the cell has another than standard layout.
     pub fn build(self, rng: &mut dyn Rng) -> Result<Recurrent<C>> {
         self.check()?;
         let of_state = |s| self.zoneout.get(s).copied().unwrap_or(0.0);
@@ -238,6 +239,7 @@ impl<T: Float, C: Cell<Elem = T>> RecurrentBuilder<C> {
             let mut output_size = 0;
             for _ in 0..directions {
                 let cell = C::new(&config, &self.options, rng)?;
+                check_standard_layout(&cell)?;
                 output_size += cell.state_size(0);
                 cells.push(cell);
             }

@@ -2,7 +2,7 @@
 //!
 //! [`Network`] is not generic over the cell, so a program with its own cell does not compile the engine.
 
-use ndarray::{Array2, Array3, ArrayView2};
+use ndarray::{Array2, ArrayView2};
 use rand::Rng;
 
 use crate::cell::any::AnyGradient;
@@ -20,7 +20,8 @@ use crate::sequences::{Input, Sequences};
 /// The entry points of the engine for one element type.
 #[allow(clippy::type_complexity, reason = "each type is the signature of one entry point")]
 pub(crate) struct Engine<T: Float> {
-    pub(crate) forward_train: fn(&Network<'_, T>, &Call<'_, T>, &mut dyn Rng) -> Result<Trained<T>>,
+    pub(crate) forward_train:
+        fn(&Network<'_, T>, &Call<'_, T>, Recompute, &mut dyn Rng) -> Result<Trained<T>>,
     pub(crate) backward:
         fn(&Network<'_, T>, Tape<T>, &Gradients<'_, T>, Grads<'_, '_, T>) -> Result<Back<T>>,
     pub(crate) workspace: for<'m> fn(Network<'m, T>) -> Workspace<'m, T>,
@@ -43,21 +44,19 @@ type StartFn<T> =
 pub(crate) struct Call<'a, T> {
     pub(crate) x: &'a Sequences<T>,
     pub(crate) initial: Option<&'a State<T>>,
-    pub(crate) recompute: Recompute,
 }
 
 /// The output, the final states and the tape of a forward pass.
 pub(crate) type Trained<T> = (Sequences<T>, State<T>, Tape<T>);
-/// The gradients of the input, unless it is tokens, of the initial states, and of the states after each
-/// step.
-pub(crate) type Back<T> = (Option<Array3<T>>, State<T>, StepGradients<T>);
+/// The gradients of the input, of the initial states, and of the states after each step.
+pub(crate) type Back<T> = (Sequences<T>, State<T>, StepGradients<T>);
 /// The gradient of each cell.
 pub(crate) type Grads<'g, 'c, T> = &'g mut [Box<dyn AnyGradient<T> + 'c>];
 
 /// The gradients that a backward pass begins with.
 pub(crate) struct Gradients<'a, T> {
     /// Of the output [time, batch, width].
-    pub(crate) d_output: &'a Array3<T>,
+    pub(crate) d_output: &'a Sequences<T>,
     /// Of the final states; zeros if none.
     pub(crate) d_final: Option<&'a State<T>>,
     /// True if the gradients of the states after each step are returned.
@@ -75,7 +74,7 @@ pub(crate) static ENGINE: Table<EngineOf> = Table { f32: Engine::NEW, f64: Engin
 
 impl<T: Float> Engine<T> {
     const NEW: Self = Self {
-        forward_train: |network, call, rng| network.forward_train(call, rng),
+        forward_train: |network, call, recompute, rng| network.forward_train(call, recompute, rng),
         backward: |network, tape, gradients, grads| network.backward(tape, gradients, grads),
         workspace: |network| Workspace::new(network),
         infer: |workspace, memory, call| workspace.infer(memory, call),

@@ -167,7 +167,7 @@ pub(crate) fn state_rows_mut<T: Float>(states: &mut [Array2<T>]) -> [RowsMut<'_,
 fn step_rows_mut<'a, T>(steps: &'a mut ArrayViewMut3<'_, T>, t: usize) -> RowsMut<'a, T> {
     let step = steps.index_axis_mut(Axis(0), t);
     let width = step.ncols();
-    RowsMut::new(step.into_slice().expect("a step in standard layout"), width)
+    RowsMut::new(step.into_slice().expect("the rows of a step are contiguous"), width)
 }
 
 /// Writes each row to the columns from `column` on of the same row of step `t` of `steps`.
@@ -183,7 +183,7 @@ fn write<T: Float>(steps: &mut ArrayViewMut3<'_, T>, t: usize, column: usize, ro
 pub(crate) fn step_rows<'a, T>(values: ArrayView3<'a, T>, t: usize, block: &Block) -> Rows<'a, T> {
     let (_, batch, width) = values.dim();
     let start = (t * batch + block.places.start) * width;
-    let all = values.to_slice().expect("steps in standard layout");
+    let all = values.to_slice().expect("sequences are in standard layout");
     Rows::new(&all[start..start + block.alive(t) * width], width)
 }
 

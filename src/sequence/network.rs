@@ -19,7 +19,7 @@ use crate::sequence::step_tape::StepInput;
 use crate::sequence::tape::{DirectionTape, LayerTape, Recompute, Tape};
 use crate::sequences::{Input, check_tokens};
 use crate::tensor::Level;
-use crate::tensor::random::dropout_mask;
+use crate::tensor::random::dropout_factors;
 
 /// A network without the type of its cell.
 pub(crate) struct Network<'m, T: Float> {
@@ -123,7 +123,7 @@ impl<'m, T: Float> Network<'m, T> {
     }
 
     /// Fails unless `x` and `initial` fit the network.
-    pub(crate) fn check(&self, &Call { x, initial, .. }: &Call<'_, T>) -> Result<()> {
+    pub(crate) fn check(&self, &Call { x, initial }: &Call<'_, T>) -> Result<()> {
         let (time, batch) = (x.time(), x.batch());
         let expected = [time, batch, self.input_size()];
         check_shape("x", "time, batch, input", &expected, &[time, batch, x.features()])?;
@@ -168,11 +168,15 @@ impl<'m, T: Float> Network<'m, T> {
         Seeds { noise, dropout: (self.dropout > 0.0).then(|| rng.random()) }
     }
 
-    /// Returns the initial states of `batch` sequences: the learned ones, or zeros.
-    pub(crate) fn initial_state(&self, batch: usize) -> State<T> {
-        match self.initial {
-            Some(initial) => initial.repeated(batch),
-            None => self.no_sequences.zeros(batch),
+    /// Returns the initial states of `batch` sequences: `given`, the learned ones, or zeros. Fails unless
+    /// `given` fits.
+    pub(crate) fn initial_state(&self, given: Option<&State<T>>, batch: usize) -> Result<State<T>> {
+        match (given, self.initial) {
+            (Some(given), _) => {
+                given.check_like("initial", self.no_sequences, batch).map(|()| given.clone())
+            }
+            (None, Some(learned)) => Ok(learned.repeated(batch)),
+            (None, None) => Ok(self.no_sequences.zeros(batch)),
         }
     }
 
@@ -180,12 +184,13 @@ impl<'m, T: Float> Network<'m, T> {
     pub(crate) fn forward_train(
         &self,
         call: &Call<'_, T>,
+        recompute: Recompute,
         rng: &mut dyn Rng,
     ) -> Result<Trained<T>> {
         self.check(call)?;
         let x = call.x;
         let order = Order::new(x.time(), x.lengths());
-        let keep = call.recompute.resolved(order.longest())?;
+        let keep = recompute.resolved(order.longest())?;
         let mut pass = self.pass(x.input(), order, Some(keep));
         self.run(&self.pack(), call, &mut pass, Some(rng));
         let Pass { order, layers, output, states, .. } = pass;
@@ -193,6 +198,7 @@ impl<'m, T: Float> Network<'m, T> {
         let last = states.unsorted(&order);
         let tape = Tape {
             order,
+            lengths: x.lengths().to_vec(),
             gate_names: self.gate_names,
             state_names: self.no_sequences.state_names(),
             sizes: self.sizes.clone(),
@@ -282,10 +288,9 @@ impl<'m, T: Float> Network<'m, T> {
                 *output += x;
             }
             if let (Some(mask), Some(seed)) = (mask, seeds.dropout) {
-                let factors =
-                    dropout_mask(&mut dropout_rng(seed, layer), self.dropout, output.len());
-                let factors = Array3::from_shape_vec(output.dim(), factors);
-                *output *= &*mask.insert(factors.expect("a factor for each value"));
+                let mut rng = dropout_rng(seed, layer);
+                let factors = dropout_factors(&mut rng, self.dropout);
+                *output *= &*mask.insert(Array3::from_shape_simple_fn(output.dim(), factors));
             }
         }
     }

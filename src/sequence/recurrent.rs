@@ -1,6 +1,5 @@
 //! [`Recurrent`]: a network of one or more recurrent layers.
 
-use ndarray::Array3;
 use rand::{Rng, RngExt};
 
 use crate::arrays::{Arrays, Visit, VisitMut, check_same_structure};
@@ -43,10 +42,10 @@ use crate::tensor::Level;
 /// assert_eq!(output.values().dim(), (5, 2, 16));
 /// assert_eq!(last.get("c")?.dim(), (4, 2, 8));
 ///
-/// let d_output = Array3::ones((5, 2, 16)); // of the loss Σ output
+/// let d_output = output.clone(); // of the loss ½·Σ output²
 /// let mut grad = lstm.zeros_like();
 /// let (d_x, _) = lstm.backward(tape, &d_output, None, &mut grad)?;
-/// assert_eq!(d_x.expect("dense inputs have a gradient").dim(), (5, 2, 3));
+/// assert_eq!(d_x.values().dim(), (5, 2, 3));
 /// # Ok::<(), recurrent::Error>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -201,17 +200,18 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
     ) -> Result<(Sequences<T>, State<T>, Tape<T>)> {
         let drop_seed = self.drop_seed(rng);
         let network = self.dropped(drop_seed);
-        let call = Call { x, initial, recompute };
-        let (output, last, tape) = (Self::engine().forward_train)(&network.network(), &call, rng)?;
+        let (network, call) = (network.network(), Call { x, initial });
+        let trained = (Self::engine().forward_train)(&network, &call, recompute, rng)?;
+        let (output, last, tape) = trained;
         Ok((output, last, Tape { drop_seed, ..tape }))
     }
 
     /// Runs backpropagation through time, from ∂L/∂output [time, batch, output] and ∂L/∂(final state)
     /// (zeros if none is given).
     ///
-    /// Returns ∂L/∂x [time, batch, input] and ∂L/∂(initial state). One-hot inputs have no gradient. The
-    /// gradients of the parameters are added to `grad`, a network like this one (`zeros_like`). The
-    /// padding of `d_output` is not read.
+    /// Returns ∂L/∂x [time, batch, input] and ∂L/∂(initial state). In place of the gradient with respect to
+    /// [tokens](Sequences::one_hot) it returns zeros. The gradients of the parameters are added to `grad`, a
+    /// network like this one (`zeros_like`). The padding of `d_output` is not read.
     ///
     /// # Errors
     /// If an argument does not fit the network or the tape. `grad` is then unchanged, but the tape is
@@ -219,42 +219,36 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
     pub fn backward(
         &self,
         tape: Tape<T>,
-        d_output: &Array3<T>,
+        d_output: &Sequences<T>,
         d_final: Option<&State<T>>,
         grad: &mut Self,
-    ) -> Result<(Option<Array3<T>>, State<T>)> {
-        let (d_x, d_initial, _) = self.backward_with(tape, d_output, d_final, grad, false)?;
+    ) -> Result<(Sequences<T>, State<T>)> {
+        let gradients = Gradients { d_output, d_final, record: false };
+        let (d_x, d_initial, _) = self.backward_from(&gradients, tape, grad)?;
         Ok((d_x, d_initial))
     }
 
     /// Runs [`backward`](Recurrent::backward), and also returns the gradients of the states after each step.
-    #[allow(
-        clippy::type_complexity,
-        reason = "a tuple of what backward returns and one thing more"
-    )]
     pub fn backward_steps(
         &self,
         tape: Tape<T>,
-        d_output: &Array3<T>,
+        d_output: &Sequences<T>,
         d_final: Option<&State<T>>,
         grad: &mut Self,
-    ) -> Result<(Option<Array3<T>>, State<T>, StepGradients<T>)> {
-        self.backward_with(tape, d_output, d_final, grad, true)
+    ) -> Result<(Sequences<T>, State<T>, StepGradients<T>)> {
+        self.backward_from(&Gradients { d_output, d_final, record: true }, tape, grad)
     }
 
-    fn backward_with(
+    fn backward_from(
         &self,
+        gradients: &Gradients<'_, T>,
         tape: Tape<T>,
-        d_output: &Array3<T>,
-        d_final: Option<&State<T>>,
         grad: &mut Self,
-        record: bool,
     ) -> Result<Back<T>> {
         check_same_structure("grad", self, grad)?;
         let Tape { learned_initial, drop_seed, .. } = tape;
-        let gradients = Gradients { d_output, d_final, record };
         let back = self.add_gradients(grad, drop_seed, |network, grads| {
-            (Self::engine().backward)(&network.network(), tape, &gradients, grads)
+            (Self::engine().backward)(&network.network(), tape, gradients, grads)
         })?;
         grad.add_initial(learned_initial, &back.1)?;
         Ok(back)
@@ -278,7 +272,7 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
         drop(grads);
         if let (Some(seed), Some(mut own)) = (drop_seed, own) {
             own.drop_columns(seed);
-            grad.zip_mut("grad", &own, &mut |_, mut sum, d| sum += &d)?;
+            grad.add_arrays("grad", &own)?;
         }
         Ok(result)
     }
@@ -286,9 +280,7 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
     /// Adds the gradients of the initial states of all sequences to `self`, a gradient, if they were learned.
     pub(super) fn add_initial(&mut self, learned: bool, d_initial: &State<T>) -> Result<()> {
         match &mut self.initial {
-            Some(initial) if learned => {
-                initial.zip_mut("initial", &d_initial.summed(), &mut |_, mut sum, d| sum += &d)
-            }
+            Some(initial) if learned => initial.add_arrays("initial", &d_initial.summed()),
             _ => Ok(()),
         }
     }
@@ -339,7 +331,7 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
     /// let mut walk = lstm.truncated(&x, None, 10, 20)?;
     /// while let Some(window) = walk.next(&lstm, &mut rng)? {
     ///     let mut grad = lstm.zeros_like();
-    ///     let d_output = window.output().values().clone(); // of the loss ½·Σ output²
+    ///     let d_output = window.output().clone(); // of the loss ½·Σ output²
     ///     window.backward(&lstm, &d_output, &mut grad)?;
     ///     // An optimiser may step here.
     /// }
@@ -355,8 +347,9 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
         k1: usize,
         k2: usize,
     ) -> Result<Truncated<'x, T>> {
-        self.network().check(&Call { x, initial, recompute: Recompute::Store })?;
-        let state = initial.cloned().unwrap_or_else(|| self.network().initial_state(x.batch()));
+        let network = self.network();
+        network.check(&Call { x, initial })?;
+        let state = network.initial_state(initial, x.batch())?;
         Truncated::new(x, state, (k1, k2), self.bidirectional())
     }
 

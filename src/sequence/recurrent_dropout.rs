@@ -11,6 +11,7 @@
 //! Recurrent Neural Networks*, 2016, where each sequence has its own m.
 
 use std::borrow::Cow;
+use std::iter::repeat_with;
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -19,7 +20,7 @@ use crate::arrays::Arrays;
 use crate::cell::Cell;
 use crate::float::Float;
 use crate::sequence::Recurrent;
-use crate::tensor::random::dropout_mask;
+use crate::tensor::random::dropout_factors;
 
 /// The prefix of the names of recurrent weights.
 const WEIGHT_HH: &str = "weight_hh";
@@ -39,7 +40,7 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
         self.for_each_mut(&mut |name, mut array| {
             if name.starts_with(WEIGHT_HH) {
                 let units = array.shape().last().copied().unwrap_or(0);
-                let mask: Vec<T> = dropout_mask(&mut rng, p, units);
+                let mask: Vec<T> = repeat_with(dropout_factors(&mut rng, p)).take(units).collect();
                 for mut row in array.rows_mut() {
                     row.iter_mut().zip(&mask).for_each(|(weight, &m)| *weight *= m);
                 }

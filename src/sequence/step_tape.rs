@@ -19,7 +19,7 @@ use crate::sequence::io::{set_rows, set_rows_mut};
 use crate::sequence::network::{Network, Seeds, dropout_rng};
 use crate::sequence::state::State;
 use crate::sequences::Input;
-use crate::tensor::random::dropout_mask;
+use crate::tensor::random::dropout_factors;
 use crate::tensor::reduce::add_rows;
 use crate::tensor::{RowRefs, Rows, RowsMut};
 
@@ -64,13 +64,7 @@ impl<'m, T: Float> StepTape<'m, T> {
     ) -> Result<Self> {
         network.check_one_direction()?;
         network.check_batch(batch)?;
-        let state = match initial {
-            Some(initial) => {
-                initial.check_like("initial", network.no_sequences, batch)?;
-                initial.clone()
-            }
-            None => network.initial_state(batch),
-        };
+        let state = network.initial_state(initial, batch)?;
         let Seeds { noise, dropout } = network.draw_seeds(rng);
         let last = network.num_layers() - 1;
         let of_layer = |seed: u64| (0..last).map(move |layer| dropout_rng(seed, layer));
@@ -136,9 +130,8 @@ impl<'m, T: Float> StepTape<'m, T> {
                 output += x;
             }
             let above = self.dropout.get_mut(k).map(|rng| {
-                let factors = dropout_mask(rng, self.network.dropout, output.len());
-                let factors = Array2::from_shape_vec(output.dim(), factors);
-                factors.expect("a factor for each value")
+                let factors = dropout_factors(rng, self.network.dropout);
+                Array2::from_shape_simple_fn(output.dim(), factors)
             });
             if let Some(factors) = &above {
                 output *= factors;

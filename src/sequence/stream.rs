@@ -56,7 +56,7 @@ impl<'m, T: Float> Stream<'m, T> {
         let sizes = network.sizes.iter();
         let output =
             |(layer, width)| network.adds_input(layer).then(|| Array2::zeros((batch, width)));
-        let state = network.initial_state(batch);
+        let state = network.initial_state(None, batch)?;
         Ok(Self {
             next: state.clone(),
             state,

@@ -294,6 +294,8 @@ pub(crate) struct DirectionTape<T: Float> {
 #[derive(Debug)]
 pub struct Tape<T: Float> {
     pub(crate) order: Order,
+    /// The length of each sequence, in the caller's order.
+    pub(crate) lengths: Vec<usize>,
     pub(crate) gate_names: &'static [&'static str],
     pub(crate) state_names: &'static [&'static str],
     /// The widths of the rows, layer by layer and direction by direction.

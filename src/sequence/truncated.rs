@@ -13,7 +13,7 @@ use ndarray::{Array3, Axis, Slice};
 use rand::Rng;
 
 use crate::cell::Cell;
-use crate::error::{Error, Result, check_shape};
+use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::sequence::{Recurrent, State, Tape};
 use crate::sequences::Sequences;
@@ -112,14 +112,15 @@ impl<T: Float> TruncatedWindow<T> {
     pub fn backward<C: Cell<Elem = T>>(
         self,
         network: &Recurrent<C>,
-        d_output: &Array3<T>,
+        d_output: &Sequences<T>,
         grad: &mut Recurrent<C>,
     ) -> Result<()> {
-        let expected = self.output.values().shape();
-        check_shape("d_output", "steps, batch, output", expected, d_output.shape())?;
-        let (steps, batch, width) = d_output.dim();
+        let (steps, batch, width) = self.output.dim();
+        let expected = ("steps, batch, output", [steps, batch, width]);
+        d_output.check("d_output", expected, self.output.lengths())?;
         let mut d_all = Array3::zeros((self.before + steps, batch, width));
-        d_all.slice_axis_mut(Axis(0), Slice::from(self.before..)).assign(d_output);
+        d_all.slice_axis_mut(Axis(0), Slice::from(self.before..)).assign(d_output.values());
+        let d_all = Sequences::new(d_all, self.tape.lengths.clone())?;
         network.backward(self.tape, &d_all, None, grad)?;
         Ok(())
     }

@@ -4,7 +4,6 @@ use ndarray::Array3;
 
 use crate::error::Result;
 use crate::float::Float;
-use crate::sequence::Recompute;
 use crate::sequence::direction::Weights;
 use crate::sequence::engine::{Call, ENGINE};
 use crate::sequence::lengths::{Order, Towards};
@@ -73,8 +72,7 @@ impl<'m, T: Float> Workspace<'m, T> {
         x: &Sequences<T>,
         initial: Option<&State<T>>,
     ) -> Result<Results<T>> {
-        let call = Call { x, initial, recompute: Recompute::Store };
-        (T::pick(&ENGINE).infer)(self, memory, &call)
+        (T::pick(&ENGINE).infer)(self, memory, &Call { x, initial })
     }
 
     /// Runs a call, and returns its results in the memory of those of another call if they fit.

@@ -37,7 +37,7 @@
 //!         let (y_h, head_tape) = self.head.forward_train(&h, rng)?;
 //!         let (loss, d_y) = Mse.loss(&y_h, y)?;
 //!         let d_h: Sequences<f32> = self.head.backward(head_tape, &d_y, &mut grad.head)?;
-//!         self.gru.backward(tape, d_h.values(), None, &mut grad.gru)?;
+//!         self.gru.backward(tape, &d_h, None, &mut grad.gru)?;
 //!         Ok(loss)
 //!     }
 //!     fn score_batch(&self, (x, y): &Self::Batch, score: &mut Squares) -> Result<()> {

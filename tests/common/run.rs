@@ -21,8 +21,7 @@ pub(crate) struct Problem<C: Cell<Elem = f32>> {
 pub(crate) struct Results<C: Cell<Elem = f32>> {
     pub(crate) output: Array3<f32>,
     pub(crate) last: State<f32>,
-    /// `None` for tokens.
-    pub(crate) d_x: Option<Array3<f32>>,
+    pub(crate) d_x: Array3<f32>,
     pub(crate) d_initial: State<f32>,
     pub(crate) grad: Recurrent<C>,
 }
@@ -70,8 +69,11 @@ impl<C: Cell<Elem = f32>> Problem<C> {
         let forward = net.forward_train_with(x, Some(initial), rng, checkpoint);
         let (output, last, tape) = forward.unwrap();
         let mut grad = net.zeros_like();
-        let (d_x, d_initial) = net.backward(tape, d_output, Some(d_final), &mut grad).unwrap();
-        Results { output: output.into_values(), last, d_x, d_initial, grad }
+        let d_output = x.with_values(d_output.clone()).unwrap();
+        let (d_x, d_initial) = net.backward(tape, &d_output, Some(d_final), &mut grad).unwrap();
+        assert_eq!(d_x.lengths(), x.lengths());
+        let (output, d_x) = (output.into_values(), d_x.into_values());
+        Results { output, last, d_x, d_initial, grad }
     }
 }
 

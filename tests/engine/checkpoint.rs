@@ -43,6 +43,7 @@ fn run<C: Cell<Elem = f32>>(
     checkpoint: Recompute,
 ) -> Result<(Results<C>, Vec<Vec<u32>>)> {
     let Problem { net, x, initial, d_output, d_final } = problem;
+    let d_output = &x.with_values(d_output.clone())?;
     let mut rng = ChaCha8Rng::seed_from_u64(9);
     let initial = given.then_some(initial);
     let mut grad = net.zeros_like();
@@ -59,7 +60,8 @@ fn run<C: Cell<Elem = f32>>(
             }
         }
     }
-    Ok((Results { output: output.into_values(), last, d_x, d_initial, grad }, bits))
+    let (output, d_x) = (output.into_values(), d_x.into_values());
+    Ok((Results { output, last, d_x, d_initial, grad }, bits))
 }
 
 /// A tape that does not fit in the caches is walked backward in parts.

@@ -257,7 +257,7 @@ fn asking_for_a_layer_direction_or_name_that_is_not_there_is_an_error() {
         assert_eq!(argument(tape.state("c", layer, false)), expected);
         assert_eq!(argument(tape.input(layer)), expected);
     }
-    let (d_output, mut grad) = (Array3::zeros((5, 2, 8)), net.zeros_like());
+    let (d_output, mut grad) = (gradient((5, 2, 8)), net.zeros_like());
     let (_, _, steps) = net.backward_steps(tape, &d_output, None, &mut grad).unwrap();
     assert_eq!(argument(steps.get("r", 0, false)), name("r"));
     for layer in [2, MAX / 2, MAX] {
@@ -275,7 +275,7 @@ fn one_direction_has_no_reverse() {
     let tape = tape(&lstm);
     let message = argument(tape.state("h", 1, true));
     assert_eq!(message, "reverse: expected false: the layer has one direction, got true");
-    let (d_output, mut grad) = (Array3::zeros((5, 2, 4)), lstm.zeros_like());
+    let (d_output, mut grad) = (gradient((5, 2, 4)), lstm.zeros_like());
     let (_, _, steps) = lstm.backward_steps(tape, &d_output, None, &mut grad).unwrap();
     assert_eq!(argument(steps.get("h", 0, true)), layers);
 }
@@ -285,17 +285,26 @@ fn gradients_of_another_shape_are_refused_and_leave_grad_as_it_was() {
     let net = network();
     let mut grad = net.zeros_like();
     grad.fill(0.25);
-    let right = Array3::ones((5, 2, 8));
-    for dim in [(4, 2, 8), (5, 3, 8), (5, 2, 4), (0, 0, 0)] {
+    let right = gradient((5, 2, 8));
+    for dim in [(4, 2, 8), (5, 3, 8), (5, 2, 4)] {
         let (t, b, w) = dim;
-        let message = shape(net.backward(tape(&net), &Array3::ones(dim), None, &mut grad));
+        let message = shape(net.backward(tape(&net), &gradient(dim), None, &mut grad));
         let expected = "d_output: expected [5, 2, 8] (time, batch, output)";
         assert_eq!(message, format!("{expected}, got [{t}, {b}, {w}]"));
     }
     let d_final = net.zero_state(1).unwrap();
     let message = shape(net.backward(tape(&net), &right, Some(&d_final), &mut grad));
     assert_eq!(message, format!("d_final h: expected [4, 2, 4] {STATE_AXES}, got [4, 1, 4]"));
+    let shorter = Sequences::new(Array3::ones((5, 2, 8)), vec![5, 1]).unwrap();
+    let message = argument(net.backward(tape(&net), &shorter, None, &mut grad));
+    assert_eq!(message, "d_output: expected the lengths [5, 2] of x, got [5, 1]");
     assert!(unchanged(&grad));
+}
+
+/// Ones, with the lengths of [`x`] where the shape allows.
+fn gradient(dim: (usize, usize, usize)) -> Sequences<f32> {
+    let lengths = (0..dim.1).map(|b| if b == 1 { 2 } else { dim.0 }).collect();
+    Sequences::new(Array3::ones(dim), lengths).unwrap()
 }
 
 fn unchanged(grad: &Lstm<f32>) -> bool {
@@ -321,14 +330,14 @@ fn a_tape_of_another_network_is_refused() {
         "tape: expected a tape of this network's own forward pass, got one of other sizes";
     for other in others {
         let tape = tape(&other.unwrap());
-        let message = argument(net.backward(tape, &Array3::ones((5, 2, 8)), None, &mut grad));
+        let message = argument(net.backward(tape, &gradient((5, 2, 8)), None, &mut grad));
         assert_eq!(message, expected);
     }
     // Four times as wide, so that one gate has the width of four.
     let rnn =
         Rnn::<f32>::builder(3, 16).num_layers(2).bidirectional(true).build(&mut rng()).unwrap();
     let (_, _, tape) = rnn.forward_train(&x(), None, &mut rng()).unwrap();
-    let message = argument(net.backward(tape, &Array3::ones((5, 2, 8)), None, &mut grad));
+    let message = argument(net.backward(tape, &gradient((5, 2, 8)), None, &mut grad));
     assert_eq!(message, expected);
     assert!(unchanged(&grad));
 }
@@ -346,8 +355,7 @@ fn a_gradient_of_another_network_is_refused() {
     for (builder, expected, got) in cases {
         let mut grad = builder.build(&mut rng()).unwrap();
         grad.fill(0.25);
-        let error =
-            net.backward(tape(&net), &Array3::ones((5, 2, 8)), None, &mut grad).unwrap_err();
+        let error = net.backward(tape(&net), &gradient((5, 2, 8)), None, &mut grad).unwrap_err();
         assert!(matches!(error, Error::Structure { .. }), "{error:?}");
         let message = format!("grad: expected an array `{expected}`, got `{got}`");
         assert_eq!(error.to_string(), message);
@@ -376,7 +384,7 @@ fn windows_of_a_truncated_walk_that_make_no_sense_are_refused() {
     assert_eq!(window.steps(), 0..5, "the refused call changed nothing");
     let mut grad = lstm.zeros_like();
     grad.fill(0.25);
-    let message = shape(window.backward(&lstm, &Array3::ones((5, 2, 5)), &mut grad));
+    let message = shape(window.backward(&lstm, &gradient((5, 2, 5)), &mut grad));
     assert_eq!(message, "d_output: expected [5, 2, 4] (steps, batch, output), got [5, 2, 5]");
     assert!(unchanged(&grad));
     assert!(walk.next(&lstm, &mut rng()).unwrap().is_none());
@@ -393,9 +401,10 @@ fn batches_of_empty_sequences_pass_through_unchanged() {
     assert_eq!(last, initial);
     assert_eq!(tape.gate("i", 0, true).unwrap().dim(), (3, 2, 4));
     assert_eq!(tape.state("c", 1, false).unwrap().dim(), (3, 2, 4));
-    let (mut grad, d_output) = (net.zeros_like(), Array3::from_elem((3, 2, 8), f32::NAN));
+    let mut grad = net.zeros_like();
+    let d_output = x.with_values(Array3::from_elem((3, 2, 8), f32::NAN)).unwrap();
     let (d_x, d_initial) = net.backward(tape, &d_output, Some(&last), &mut grad).unwrap();
-    assert!(d_x.unwrap().iter().all(|&value| value == 0.0));
+    assert!(d_x.values().iter().all(|&value| value == 0.0));
     assert_eq!(d_initial, last);
     grad.for_each(&mut |name, array| assert!(array.iter().all(|&value| value == 0.0), "{name}"));
 }

@@ -131,7 +131,7 @@ fn worst<C: Cell<Elem = f64>>(
         shake(&mut initial, &mut rng, 1.0);
     }
     // The gradients of the loss Σ w·output + Σ v·final are w and v.
-    let w = random(&mut rng, (TIME, batch, net.output_size()));
+    let w = x.with_values(random(&mut rng, (TIME, batch, net.output_size())))?;
     let mut v = net.zero_state(batch)?;
     shake(&mut v, &mut rng, 1.0);
 
@@ -141,8 +141,7 @@ fn worst<C: Cell<Elem = f64>>(
     let (d_x, d_initial) = net.backward(tape, &w, Some(&v), &mut grad)?;
 
     let learned = case.initial == Initial::Learned;
-    let gradient =
-        ((grad, x.with_values(d_x.expect("dense inputs"))?), (!learned).then_some(d_initial));
+    let gradient = ((grad, d_x), (!learned).then_some(d_initial));
     let point: Point<C> = ((net, x), (!learned).then_some(initial));
     let home = if kinks { piece(&point.0, point.1.as_ref())? } else { Vec::new() };
     let met_a_kink = Flag::new(false);
@@ -151,7 +150,7 @@ fn worst<C: Cell<Elem = f64>>(
             met_a_kink.set(true);
         }
         let (output, last) = model.0.forward(&model.1, initial.as_ref())?;
-        Ok(dot(output.values(), &w)? + dot(&last, &v)?)
+        Ok(dot(&output, &w)? + dot(&last, &v)?)
     };
     let report = check.run(&point, &gradient, loss)?;
     Ok((!met_a_kink.get()).then_some(report))

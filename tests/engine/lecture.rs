@@ -121,6 +121,7 @@ impl Lecture {
             d_output.index_axis_mut(Axis(0), t - 1).row_mut(0).assign(&d_logits.dot(&self.v));
         }
         let mut grad = self.rnn.zeros_like();
+        let d_output = output.with_values(d_output).unwrap();
         self.rnn.backward(tape, &d_output, None, &mut grad).unwrap();
         (weight(&grad, "weight_ih_l0"), weight(&grad, "weight_hh_l0"))
     }

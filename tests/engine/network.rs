@@ -125,13 +125,18 @@ impl Cell for Decay {
 }
 
 impl Cell for Ranked {
-    type Options = ();
+    /// Whether W_ih has another memory layout than it should.
+    type Options = bool;
     const NAME: &'static str = "ranked";
     const STATE: &'static [&'static str] = &["h", "n"];
     const GATES: &'static [&'static str] = &["x"];
 
-    fn new(config: &CellConfig, _options: &(), _rng: &mut dyn Rng) -> Result<Self> {
-        Ok(Self { weights: identity(config) })
+    fn new(config: &CellConfig, &turned: &bool, _rng: &mut dyn Rng) -> Result<Self> {
+        let mut weights = identity(config);
+        if turned {
+            weights.weight_ih = weights.weight_ih.reversed_axes();
+        }
+        Ok(Self { weights })
     }
 
     fn state_size(&self, index: usize) -> usize {
@@ -311,9 +316,8 @@ fn gradients_of_final_states_decay_geometrically_from_each_sequence_s_own_end() 
     let mut d_final = last.clone();
     d_final.fill(1.0);
     let mut grad = net.zeros_like();
-    let d_output = Array3::zeros((TIME, LENGTHS.len(), 2 * WIDTH));
+    let d_output = x.with_values(Array3::zeros((TIME, LENGTHS.len(), 2 * WIDTH))).unwrap();
     let (d_x, d_initial) = net.backward(tape, &d_output, Some(&d_final), &mut grad).unwrap();
-    let d_x = d_x.unwrap();
 
     let power = |k: usize| a.powi(k as i32);
     let slope = |k: usize| if k == 0 { 0.0 } else { k as f64 * power(k - 1) };
@@ -321,7 +325,7 @@ fn gradients_of_final_states_decay_geometrically_from_each_sequence_s_own_end() 
     for (b, length) in LENGTHS.into_iter().enumerate() {
         for t in 0..TIME {
             let expected = if t < length { power(length - 1 - t) + power(t) } else { 0.0 };
-            assert_eq!(row(&d_x, t, b), Array1::from_elem(WIDTH, expected));
+            assert_eq!(row(d_x.values(), t, b), Array1::from_elem(WIDTH, expected));
         }
         for reverse in [false, true] {
             let d_h_0 = d_initial.part("h", 0, reverse).unwrap();
@@ -341,13 +345,13 @@ fn gradients_of_outputs_reach_back_to_the_start_and_ignore_the_padding() {
     let (net, x) = (decay(1.0, 1, false), ragged());
     let mut grad = net.zeros_like();
     let (_, _, tape) = net.forward_train(&x, None, &mut rng()).unwrap();
-    let d_output = integers(x.values().dim());
-    let d_x = net.backward(tape, &d_output, None, &mut grad).unwrap().0.unwrap();
+    let d_output = x.with_values(integers(x.values().dim())).unwrap();
+    let (d_x, _) = net.backward(tape, &d_output, None, &mut grad).unwrap();
     let mut d_weight = Array2::<f64>::zeros((WIDTH, WIDTH));
     for (b, length) in LENGTHS.into_iter().enumerate() {
         for t in 0..TIME {
-            let expected = weighted(&d_output, b, t.min(length)..length, |_| 1.0);
-            assert_eq!(row(&d_x, t, b), expected);
+            let expected = weighted(d_output.values(), b, t.min(length)..length, |_| 1.0);
+            assert_eq!(row(d_x.values(), t, b), expected);
             for (i, j) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
                 d_weight[[i, j]] += expected[i] * x.values()[[t, b, j]];
             }
@@ -359,7 +363,7 @@ fn gradients_of_outputs_reach_back_to_the_start_and_ignore_the_padding() {
 #[test]
 fn a_second_backward_pass_adds_to_the_gradient() {
     let (net, x) = (decay(0.5, 2, true), ragged());
-    let d_output = Array3::ones((TIME, LENGTHS.len(), 2 * WIDTH));
+    let d_output = x.with_values(Array3::ones((TIME, LENGTHS.len(), 2 * WIDTH))).unwrap();
     let mut grad = net.zeros_like();
     let mut once = net.zeros_like();
     for k in 0..2 {
@@ -390,7 +394,7 @@ fn the_learned_initial_state_is_every_sequence_s_and_gets_the_gradient_of_all() 
     let powers = LENGTHS.map(|length| 0.5_f64.powi(length as i32));
     assert_eq!(last.part("h", 0, false).unwrap().column(0).to_vec(), powers.map(|p| 64.0 * p));
 
-    let (d_output, mut d_final) = (Array3::zeros(x.values().dim()), last);
+    let (d_output, mut d_final) = (x.zeros_like(), last);
     d_final.fill(1.0);
     let mut grad = net.zeros_like();
     net.backward(tape, &d_output, Some(&d_final), &mut grad).unwrap();
@@ -423,7 +427,7 @@ fn the_gradient_by_a_step_s_state_is_that_by_the_initial_state_of_the_rest() {
     let batch = LENGTHS.len();
     let (_, mut d_final, tape) = net.forward_train(&x, None, &mut rng()).unwrap();
     d_final.for_each_mut(&mut |_, mut array| array.fill(3.0));
-    let d_output = integers((TIME, batch, WIDTH));
+    let d_output = x.with_values(integers((TIME, batch, WIDTH))).unwrap();
     let states = ["h", "n"].map(|name| tape.state(name, 0, false).unwrap());
     let mut grad = net.zeros_like();
     let (_, _, steps) = net.backward_steps(tape, &d_output, Some(&d_final), &mut grad).unwrap();
@@ -443,14 +447,14 @@ fn the_gradient_by_a_step_s_state_is_that_by_the_initial_state_of_the_rest() {
             }
             let (_, _, tape) = net.forward_train(&x, Some(&initial), &mut rng()).unwrap();
             let mut grad = net.zeros_like();
-            let d_output = rest(&d_output);
+            let d_output = x.with_values(rest(d_output.values())).unwrap();
             (_, d_rest) = net.backward(tape, &d_output, Some(&d_final), &mut grad).unwrap();
         }
         for (b, length) in LENGTHS.into_iter().enumerate() {
             let got = |name: &str| row(steps.get(name, 0, false).unwrap(), t, b);
             let (mut d_h, mut d_n) = (Array1::zeros(WIDTH), Array1::zeros(1));
             if t < length {
-                d_h = &d_rest.part("h", 0, false).unwrap().row(b) + &row(&d_output, t, b);
+                d_h = &d_rest.part("h", 0, false).unwrap().row(b) + &row(d_output.values(), t, b);
                 d_n = d_rest.part("n", 0, false).unwrap().row(b).to_owned();
             }
             assert_eq!(got("h"), d_h, "h of step {t} of sequence {b}");
@@ -464,7 +468,7 @@ fn gradients_by_the_states_of_the_reverse_direction_shrink_towards_the_end() {
     let (net, x) = (decay(0.5, 1, true), ragged());
     let (_, mut d_final, tape) = net.forward_train(&x, None, &mut rng()).unwrap();
     d_final.fill(1.0);
-    let d_output = Array3::zeros((TIME, LENGTHS.len(), 2 * WIDTH));
+    let d_output = x.with_values(Array3::zeros((TIME, LENGTHS.len(), 2 * WIDTH))).unwrap();
     let mut grad = net.zeros_like();
     let (_, _, steps) = net.backward_steps(tape, &d_output, Some(&d_final), &mut grad).unwrap();
     for (b, length) in LENGTHS.into_iter().enumerate() {
@@ -496,9 +500,9 @@ fn dropout_acts_between_layers_in_training_alone_and_backward_through_the_same_m
     assert_eq!(&tape.input(1).unwrap(), output.values(), "the mask is on the second layer's input");
 
     let mut grad = net.zeros_like();
-    let d_output = Array3::ones(x.values().dim());
+    let d_output = x.with_values(Array3::ones(x.values().dim())).unwrap();
     let (d_x, _) = net.backward(tape, &d_output, None, &mut grad).unwrap();
-    assert_eq!(&d_x.unwrap(), output.values());
+    assert_eq!(d_x, output);
 
     let draw = |rng: &mut ChaCha8Rng| net.forward_train(&x, None, rng).unwrap().0;
     let mut continued = rng();
@@ -528,4 +532,11 @@ fn the_tape_gives_gates_states_and_inputs_by_name() {
     assert_eq!(message(tape.gate("f", 0, false)), "name: expected one of [\"x\"], got f");
     assert_eq!(message(tape.state("c", 0, false)), "name: expected one of [\"h\", \"n\"], got c");
     assert_eq!(message(tape.state("h", 1, false)), "layer: expected less than 1, got 1");
+}
+
+#[test]
+fn a_cell_whose_arrays_have_another_layout_is_refused() {
+    let error = Recurrent::<Ranked>::builder(WIDTH, WIDTH).options(true).build(&mut rng());
+    let message = error.unwrap_err().to_string();
+    assert_eq!(message, "weight_ih: expected an array in standard layout, got another layout");
 }

@@ -80,10 +80,7 @@ fn check_padding<C: Cell<Elem = f32>>(options: C::Options, sizes: &Sizes) {
     let expected = problem.run();
     let lengths = &sizes.lengths;
     assert!(padding_is_zero(&expected.output, lengths), "output in the padding of {sizes:?}");
-    assert!(
-        padding_is_zero(expected.d_x.as_ref().unwrap(), lengths),
-        "d_x in the padding of {sizes:?}"
-    );
+    assert!(padding_is_zero(&expected.d_x, lengths), "d_x in the padding of {sizes:?}");
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     let fillers: [&mut dyn FnMut() -> f32; 3] =
         [&mut || f32::NAN, &mut || f32::INFINITY, &mut || rng.random_range(-9.0..9.0)];
@@ -102,7 +99,7 @@ fn check_padding<C: Cell<Elem = f32>>(options: C::Options, sizes: &Sizes) {
     let mut shorter = problem.clone();
     shorter.x = Sequences::new(cut(problem.x.values()), lengths.clone()).unwrap();
     shorter.d_output = cut(&problem.d_output);
-    let (output, d_x) = (cut(&expected.output), expected.d_x.as_ref().map(cut));
+    let (output, d_x) = (cut(&expected.output), cut(&expected.d_x));
     let expected = Results { output, d_x, ..expected };
     assert_eq!(difference(&shorter.run().all(), &expected.all()), None, "{sizes:?}");
 }
@@ -135,7 +132,7 @@ fn results_of<C: Cell<Elem = f32>>(all: &Results<C>, members: &[usize]) -> Resul
     Results {
         output: all.output.select(Axis(1), members),
         last: states_of(&all.grad, &all.last, members),
-        d_x: all.d_x.as_ref().map(|d_x| d_x.select(Axis(1), members)),
+        d_x: all.d_x.select(Axis(1), members),
         d_initial: states_of(&all.grad, &all.d_initial, members),
         grad: all.grad.clone(),
     }
@@ -245,7 +242,7 @@ fn check_reverse<C: Cell<Elem = f32>>(options: C::Options, sizes: &Sizes) {
     assert_eq!(difference(&got.last, &last), None, "{sizes:?}");
     assert_eq!(difference(&got.d_initial, &d_initial), None, "{sizes:?}");
     // Compared by value, because the forward half adds zeros, which turn −0 into +0.
-    assert_eq!(got.d_x.as_ref().map(|d_x| reversed(d_x, lengths)), expected.d_x, "{sizes:?}");
+    assert_eq!(reversed(&got.d_x, lengths), expected.d_x, "{sizes:?}");
 }
 
 proptest! {

@@ -44,7 +44,7 @@ struct Problem<C: Cell> {
 /// The results of a pass: output, final states, gradients of the inputs, initial states and parameters.
 type Results<C> = (
     (Array3<<C as Arrays>::Elem>, State<<C as Arrays>::Elem>),
-    ((Option<Array3<<C as Arrays>::Elem>>, State<<C as Arrays>::Elem>), Recurrent<C>),
+    ((Array3<<C as Arrays>::Elem>, State<<C as Arrays>::Elem>), Recurrent<C>),
 );
 
 impl<T: Float, C: Cell<Elem = T>> Problem<C> {
@@ -64,9 +64,10 @@ impl<T: Float, C: Cell<Elem = T>> Problem<C> {
     fn whole(&self, x: &Sequences<T>) -> Results<C> {
         let (net, mut grad) = (&self.net, self.net.zeros_like());
         let (output, last, tape) = net.forward_train(x, self.initial.as_ref(), &mut rng()).unwrap();
+        let d_output = x.with_values(self.d_output.clone()).unwrap();
         let (d_x, d_initial) =
-            net.backward(tape, &self.d_output, self.d_final.as_ref(), &mut grad).unwrap();
-        ((output.into_values(), last), ((d_x, d_initial), grad))
+            net.backward(tape, &d_output, self.d_final.as_ref(), &mut grad).unwrap();
+        ((output.into_values(), last), ((d_x.into_values(), d_initial), grad))
     }
 
     fn stepwise(&self, x: &Sequences<T>) -> Results<C> {
@@ -84,12 +85,12 @@ impl<T: Float, C: Cell<Elem = T>> Problem<C> {
         let last = stream.state().clone();
         let mut backward = stream.backward(self.d_final.as_ref()).unwrap();
         let dense = x.tokens().is_none();
-        let mut d_x = dense.then(|| Array3::zeros(x.values().dim()));
+        let mut d_x = Array3::zeros(x.values().dim());
         for t in (0..x.time()).rev() {
             assert_eq!(backward.left(), t + 1);
             let d_x_t = backward.step(self.d_output.index_axis(Axis(0), t)).unwrap();
             assert_eq!(d_x_t.is_some(), dense);
-            if let (Some(d_x), Some(d_x_t)) = (&mut d_x, d_x_t) {
+            if let Some(d_x_t) = d_x_t {
                 d_x.index_axis_mut(Axis(0), t).assign(&d_x_t);
             }
         }

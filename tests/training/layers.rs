@@ -10,6 +10,7 @@ use recurrent::loss::{BceWithLogits, KlDivergence, Loss};
 use recurrent::optim::{Adam, AdamW, Groups, Optimizer, Sgd, clip_value};
 use recurrent::{Arrays, Error, Lstm, Result, Sequences, arrays};
 
+use crate::common::bits::bits;
 use crate::common::distance::distance;
 use crate::common::fixture::Fixture;
 use crate::common::padding::padded;
@@ -224,16 +225,30 @@ fn variational_dropout_is_the_same_at_every_step() {
 }
 
 #[test]
+fn weight_drop_refuses_a_gradient_of_other_arrays() {
+    let lstm = Lstm::<f64>::builder(3, 5).build(&mut rng()).unwrap();
+    let deep = Lstm::<f64>::builder(3, 5).num_layers(2).build(&mut rng()).unwrap();
+    let (drop, mut grad) = (WeightDrop::new(0.4, "weight_hh*").unwrap(), lstm.zeros_like());
+    let error = drop.loss_and_grad(&lstm, &mut grad, &mut rng(), |_, grad, _| {
+        *grad = deep;
+        Ok(())
+    });
+    let message = error.unwrap_err().to_string();
+    assert_eq!(message, "grad: expected an array `nothing`, got `weight_ih_l1 [20, 5]`");
+    assert_eq!(bits(&grad), bits(&lstm.zeros_like()));
+}
+
+#[test]
 fn gradients_go_through_dropped_weights() {
     let builder = Lstm::<f64>::builder(3, 5).num_layers(2).bidirectional(true);
     let lstm = builder.build(&mut rng()).unwrap();
-    let (x, w) = (sequences(3, LENGTHS[1], 1), random((6, 3, 10), 2));
+    let (x, w) = (sequences(3, LENGTHS[1], 1), sequences(10, LENGTHS[1], 2));
     let drop = WeightDrop::new(0.4, "weight_hh*").unwrap();
     let learn = |lstm: &Lstm<f64>, grad: &mut Lstm<f64>| {
         drop.loss_and_grad(lstm, grad, &mut rng(), |lstm, grad, rng| {
             let (output, _, tape) = lstm.forward_train(&x, None, rng)?;
             lstm.backward(tape, &w, None, grad)?;
-            Ok((output.values() * &w).sum())
+            Ok((output.values() * w.values()).sum())
         })
     };
     let mut grad = lstm.zeros_like();

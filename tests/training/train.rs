@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 use std::{env, fs, thread};
 
-use ndarray::{Array2, Array3, Axis};
+use ndarray::{Array2, Axis};
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use recurrent::data::Source;
@@ -73,8 +73,7 @@ impl Model for Net<f64> {
         let d_h = d_dropped * mask;
         let mut d_last = self.lstm.zero_state(x.batch())?;
         d_last.set("h", d_h.insert_axis(Axis(0)))?;
-        let d_output = Array3::zeros(output.values().dim());
-        self.lstm.backward(tape, &d_output, Some(&d_last), &mut grad.lstm)?;
+        self.lstm.backward(tape, &output.zeros_like(), Some(&d_last), &mut grad.lstm)?;
         Ok(loss)
     }
 

@@ -23,7 +23,7 @@ fn main() -> Result<()> {
     let (output, _, tape) = network.forward_train(&x, None, &mut rng)?;
     let (first, d_output) = Mse.loss(&output, &target)?;
     let mut grad = network.zeros_like();
-    network.backward(tape, d_output.values(), None, &mut grad)?;
+    network.backward(tape, &d_output, None, &mut grad)?;
     let report = GradientCheck::default()
         .run(&network, &grad, |network| Ok(Mse.loss(&network.forward(&x, None)?.0, &target)?.0))?;
     assert!(report.relative_error < 1e-6, "{report}");
@@ -35,7 +35,7 @@ fn main() -> Result<()> {
         let (output, _, tape) = network.forward_train(&x, None, &mut rng)?;
         let (loss, d_output) = Mse.loss(&output, &target)?;
         let mut grad = network.zeros_like();
-        network.backward(tape, d_output.values(), None, &mut grad)?;
+        network.backward(tape, &d_output, None, &mut grad)?;
         adam.step(&mut network, &grad)?;
         last = loss;
     }

@@ -57,12 +57,8 @@ impl<T: Float> CharLm<T> {
 
         let mut grad = model.zeros_like();
         let d_output: Sequences<T> = model.linear.backward(rows, &d_logits, &mut grad.linear)?;
-        let (d_x, _) = model.lstm.backward(tape, d_output.values(), None, &mut grad.lstm)?;
-        model.embedding.backward(
-            words,
-            &x.with_values(d_x.expect("the rows of an embedding are dense"))?,
-            &mut grad.embedding,
-        )?;
+        let (d_x, _) = model.lstm.backward(tape, &d_output, None, &mut grad.lstm)?;
+        model.embedding.backward(words, &d_x, &mut grad.embedding)?;
         let norm = clip_global_norm(&mut grad, 1.0)?;
         adam.step(model, &grad)?;
         Ok((loss, norm))

@@ -31,7 +31,7 @@ pub fn make<T: Float, C: Cell<Elem = T> + 'static>(
     Ok(match case.mode.as_str() {
         "infer" => Box::new(Infer::new(network, x, initial)),
         "train" => Box::new(Train {
-            d_output: array(tensors, "d_output")?,
+            d_output: x.with_values(array(tensors, "d_output")?)?,
             d_final: state(&network, tensors, case.batch, "n", "d_")?,
             network,
             x,
@@ -110,7 +110,7 @@ struct Train<C: Cell> {
     network: Recurrent<C>,
     x: Sequences<C::Elem>,
     initial: State<C::Elem>,
-    d_output: Array3<C::Elem>,
+    d_output: Sequences<C::Elem>,
     d_final: State<C::Elem>,
     checkpoint: Recompute,
 }
@@ -119,7 +119,7 @@ struct Train<C: Cell> {
 struct Trained<C: Cell> {
     output: Sequences<C::Elem>,
     last: State<C::Elem>,
-    d_x: Array3<C::Elem>,
+    d_x: Sequences<C::Elem>,
     d_initial: State<C::Elem>,
     grad: Recurrent<C>,
 }
@@ -132,7 +132,6 @@ impl<T: Float, C: Cell<Elem = T>> Train<C> {
         let mut grad = network.zeros_like();
         let (d_x, d_initial) =
             network.backward(tape, &self.d_output, Some(&self.d_final), &mut grad)?;
-        let d_x = d_x.expect("dense inputs");
         Ok(Trained { output, last, d_x, d_initial, grad })
     }
 }
@@ -148,7 +147,7 @@ impl<T: Float, C: Cell<Elem = T>> Work for Train<C> {
         let mut answer = named_state(&last, "n", "")?;
         answer.extend(named_state(&d_initial, "0", "d_")?);
         answer.push(named("output", output.values().view()));
-        answer.push(named("d_x", d_x.view()));
+        answer.push(named("d_x", d_x.values().view()));
         grad.for_each(&mut |name, values| answer.push(named(&format!("d_{name}"), values)));
         Ok(answer)
     }
