@@ -2,7 +2,7 @@
 
 use ndarray::{Array1, Array2, ArrayView2};
 
-use crate::data::{Scaler, Source};
+use crate::data::{Scaler, Source, columns};
 use crate::error::{Error, Result, check_indices, check_shape, check_size};
 use crate::float::Float;
 use crate::sequences::{Input, Sequences};
@@ -140,6 +140,8 @@ struct Tokens {
 pub struct Dataset<T, Y> {
     inputs: Inputs<T>,
     targets: Vec<Y>,
+    /// The names of the features, if there are any.
+    columns: Vec<String>,
 }
 
 // The bound on `Y` is one of each constructor: only then does the compiler show the notes of `Target`.
@@ -160,7 +162,7 @@ impl<T: Float, Y> Dataset<T, Y> {
             let expected = [sequence.nrows(), features];
             check_shape(format!("sequences[{i}]"), "time, features", &expected, sequence.shape())?;
         }
-        Self { inputs: Input::Dense(sequences), targets }.checked()
+        Self::checked(Input::Dense(sequences), targets)
     }
 
     /// Creates a data set of sequences of tokens and one target for each. Every token is less than
@@ -178,17 +180,47 @@ impl<T: Float, Y> Dataset<T, Y> {
         Y: Target,
     {
         check_texts("tokens", &tokens, vocabulary_size)?;
-        Self { inputs: Input::Tokens(Tokens { tokens, vocabulary_size }), targets }.checked()
+        Self::checked(Input::Tokens(Tokens { tokens, vocabulary_size }), targets)
     }
 }
 
 impl<T: Float, Y: Target> Dataset<T, Y> {
-    fn checked(self) -> Result<Self> {
-        check_shape("targets", "sequences", &[self.len()], &[self.targets.len()])?;
-        for (i, target) in self.targets.iter().enumerate() {
-            let (length, argument) = (self.length(i), || format!("targets[{i}]"));
+    fn checked(inputs: Inputs<T>, targets: Vec<Y>) -> Result<Self> {
+        let data = Self { inputs, targets, columns: Vec::new() };
+        check_shape("targets", "sequences", &[data.len()], &[data.targets.len()])?;
+        for (i, target) in data.targets.iter().enumerate() {
+            let (length, argument) = (data.length(i), || format!("targets[{i}]"));
             check_shape(argument(), "time", &[length], &[target.steps().unwrap_or(length)])?;
         }
+        Ok(data)
+    }
+
+    /// Names the features, in order. A model that keeps names refuses a data set with others.
+    ///
+    /// ```
+    /// use ndarray::array;
+    /// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+    /// use recurrent::{cell::LstmCell, data::Dataset, model::SequenceClassifier, train::Model};
+    ///
+    /// let columns = ["temperature", "wind"];
+    /// let data = Dataset::new(vec![array![[20.0_f32, 3.0]]], vec![0])?.with_columns(&["wind", "temperature"])?;
+    /// let builder = SequenceClassifier::<LstmCell<f32>>::builder(2, 2).columns(&columns);
+    /// let model = builder.build(&mut ChaCha8Rng::seed_from_u64(1))?;
+    /// let error = model.evaluate(&data, 1).unwrap_err().to_string();
+    /// let expected = r#"expected "temperature", got "wind" ("temperature" is columns[1])"#;
+    /// assert_eq!(error, format!("columns[0]: {expected}"));
+    /// # Ok::<(), recurrent::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If there are more or fewer names than features, a name is repeated, or the data are tokens.
+    pub fn with_columns<S: AsRef<str>>(mut self, names: &[S]) -> Result<Self> {
+        let Input::Dense(sequences) = &self.inputs else {
+            return Err(Error::argument("columns", "none: tokens have no columns", names.len()));
+        };
+        let names = columns::owned(names);
+        columns::check_names(&names, sequences[0].ncols())?;
+        self.columns = names;
         Ok(self)
     }
 
@@ -224,7 +256,8 @@ impl<T: Float, Y: Target> Dataset<T, Y> {
                 vocabulary_size: *vocabulary_size,
             }),
         };
-        Ok(Self { inputs, targets: indices.iter().map(|&i| self.targets[i].clone()).collect() })
+        let targets = indices.iter().map(|&i| self.targets[i].clone()).collect();
+        Ok(Self { inputs, targets, columns: self.columns.clone() })
     }
 
     /// Divides the data set into two, by the indices that a function of [`split`](super::split)
@@ -287,6 +320,10 @@ impl<T: Float, Y: Target> Source<(Sequences<T>, Y::Batch)> for Dataset<T, Y> {
             Input::Dense(sequences) => sequences.get(index).map_or(0, Array2::nrows),
             Input::Tokens(Tokens { tokens, .. }) => tokens.get(index).map_or(0, Vec::len),
         }
+    }
+
+    fn columns(&self) -> &[String] {
+        &self.columns
     }
 
     fn batch(&self, indices: &[usize]) -> Result<(Sequences<T>, Y::Batch)> {

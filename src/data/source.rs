@@ -38,6 +38,14 @@ pub trait Source<B> {
         1
     }
 
+    /// Returns the names of the features in order. The default, no names, disables their comparison.
+    ///
+    /// A model that keeps [`columns`](crate::model::ModelBuilder::columns) neither trains on nor
+    /// evaluates a source with other names or another order.
+    fn columns(&self) -> &[String] {
+        &[]
+    }
+
     /// Returns the batch of the given samples.
     fn batch(&self, indices: &[usize]) -> Result<B>;
 

@@ -197,6 +197,10 @@ where
         options(self)
     }
 
+    fn columns(&self) -> &[String] {
+        self.columns()
+    }
+
     fn loss_and_grad(
         &self,
         (x, classes): &Self::Batch,

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::arrays::Arrays;
 use crate::cell::Cell;
-use crate::data::{Scaler, Vocabulary};
+use crate::data::{Scaler, Vocabulary, columns};
 use crate::error::{Error, Result, check_shape, check_size};
 use crate::io::{Reader, Writer};
 use crate::layer::Pooling;
@@ -33,6 +33,7 @@ pub struct Config<C: Cell, E> {
     pub(super) vocabulary: Option<Vocabulary>,
     pub(super) labels: Option<Vec<String>>,
     pub(super) scaler: Option<Scaler>,
+    pub(super) columns: Option<Vec<String>>,
     pub(super) own: E,
 }
 
@@ -49,6 +50,7 @@ impl<C: Cell, E> Config<C, E> {
             vocabulary: self.vocabulary,
             labels: self.labels,
             scaler: self.scaler,
+            columns: self.columns,
             own: f(self.own),
         }
     }
@@ -70,6 +72,13 @@ impl<C: Cell, E> Config<C, E> {
             }
             check_shape("scaler", "input", &[self.input_size], &[scaler.features()])?;
         }
+        if let Some(columns) = &self.columns {
+            if self.embedding_dim.is_some() {
+                let expected = "none: tokens have no columns";
+                return Err(Error::argument("columns", expected, columns.len()));
+            }
+            columns::check_names(columns, self.input_size)?;
+        }
         if let Some(labels) = &self.labels {
             check_shape("labels", "output", &[self.output_size], &[labels.len()])?;
         }
@@ -79,8 +88,10 @@ impl<C: Cell, E> Config<C, E> {
 
 /// Returns a description of the options that a checkpoint compares.
 pub(super) fn options<M: Shape>(model: &M) -> String {
-    let Config { dropout, pooling, recurrent, own, .. } = model.config();
-    format!("dropout: {dropout}, {pooling:?}, {own:?}, recurrent: {{ {} }}", recurrent.describe())
+    let Config { dropout, pooling, recurrent, columns, own, .. } = model.config();
+    let columns = columns.as_ref().map_or(String::new(), |names| format!(", columns: {names:?}"));
+    let recurrent = recurrent.describe();
+    format!("dropout: {dropout}, {pooling:?}, {own:?}, recurrent: {{ {recurrent} }}{columns}")
 }
 
 /// A kind of model: what [`ModelBuilder`] and files need of it. Sealed: the models of this module alone.
@@ -110,7 +121,7 @@ pub trait Shape: Arrays {
 /// | [`dropout`](Self::dropout) | 0 | 0 ≤ p < 1 |
 /// | [`cell_options`](Self::cell_options) | the cell's | the cell's |
 /// | [`recurrent`](Self::recurrent) | | all other options of the recurrent layers |
-/// | [`vocabulary`](Self::vocabulary), [`scaler`](Self::scaler), [`labels`](Self::labels) | none | as many as inputs, or outputs |
+/// | [`vocabulary`](Self::vocabulary), [`scaler`](Self::scaler), [`columns`](Self::columns), [`labels`](Self::labels) | none | as many as inputs, or outputs |
 ///
 /// A kind of model has options of its own beside them: pooling, loss.
 #[derive(Clone, Debug)]
@@ -131,6 +142,7 @@ impl<M: Shape> ModelBuilder<M> {
                 vocabulary: None,
                 labels: None,
                 scaler: None,
+                columns: None,
                 own,
             },
         }
@@ -194,9 +206,33 @@ impl<M: Shape> ModelBuilder<M> {
         self
     }
 
+    /// Sets the names of the input features, in order, which are saved with the model.
+    ///
+    /// Training and evaluation then refuse a source with other
+    /// [names](crate::data::Source::columns). `Table::values` and `Table::sequences` read the columns of
+    /// these names from another file.
+    ///
+    /// ```
+    /// # let path = std::env::temp_dir().join(format!("recurrent-doc-columns-{}", std::process::id()));
+    /// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+    /// use recurrent::{cell::LstmCell, model::SequenceRegressor};
+    ///
+    /// let builder = SequenceRegressor::<LstmCell<f32>>::builder(2, 1).columns(&["temperature", "wind"]);
+    /// builder.build(&mut ChaCha8Rng::seed_from_u64(1))?.save(&path)?;
+    ///
+    /// let model = SequenceRegressor::<LstmCell<f32>>::load(&path)?;
+    /// assert_eq!(model.columns(), ["temperature", "wind"]); // table.values::<f32>(model.columns())?
+    /// # std::fs::remove_file(&path).ok();
+    /// # Ok::<(), recurrent::Error>(())
+    /// ```
+    pub fn columns<S: AsRef<str>>(mut self, names: &[S]) -> Self {
+        self.config.columns = Some(columns::owned(names));
+        self
+    }
+
     /// Sets the names of the outputs, in their order, which are saved with the model.
     pub fn labels<S: AsRef<str>>(mut self, labels: &[S]) -> Self {
-        self.config.labels = Some(labels.iter().map(|label| label.as_ref().to_owned()).collect());
+        self.config.labels = Some(columns::owned(labels));
         self
     }
 
@@ -285,6 +321,11 @@ macro_rules! shape_calls {
             /// Returns the scaler that is saved with the model.
             pub fn scaler(&self) -> Option<&$crate::data::Scaler> {
                 self.config.scaler.as_ref()
+            }
+
+            /// Returns the names of the input features, in order; empty if none were set.
+            pub fn columns(&self) -> &[String] {
+                self.config.columns.as_deref().unwrap_or(&[])
             }
 
             /// Encodes `texts` by the vocabulary that was kept with the model, as its input.

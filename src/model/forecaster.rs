@@ -101,8 +101,8 @@ where
 }
 
 impl<T: Float, C: Cell<Elem = T>> Forecaster<C> {
-    /// Returns a builder for a forecaster of a series of `features` values a step. The horizon and the
-    /// target features are those of `windows`.
+    /// Returns a builder for a forecaster of a series of `features` values a step. The horizon, the target
+    /// features and the names of the columns are those of `windows`.
     ///
     /// ```
     /// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
@@ -118,7 +118,9 @@ impl<T: Float, C: Cell<Elem = T>> Forecaster<C> {
         let targets = windows.targets_of(features);
         let (outputs, objective) = (targets.len(), Objective::new::<Array2<T>>(Mse));
         let own = ForecasterConfig { steps: windows.horizon(), targets, objective };
-        ModelBuilder::new(features, outputs, own)
+        let mut builder = ModelBuilder::new(features, outputs, own);
+        builder.config.columns = windows.column_names().map(<[String]>::to_vec);
+        builder
     }
 }
 
@@ -280,6 +282,10 @@ where
 
     fn options(&self) -> String {
         options(self)
+    }
+
+    fn columns(&self) -> &[String] {
+        self.columns()
     }
 
     fn loss_and_grad(

@@ -129,6 +129,10 @@ where
         options(self)
     }
 
+    fn columns(&self) -> &[String] {
+        self.columns()
+    }
+
     fn loss_and_grad(
         &self,
         (x, y): &Self::Batch,

@@ -7,6 +7,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::arrays::{scale_all, views_mut};
 use crate::data::Source;
+use crate::data::columns::check_same;
 use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::memory::Reserve;
@@ -25,13 +26,17 @@ impl<T: Float, M: Model<Elem = T>> Trainer<'_, M> {
     /// [`Error::Training`], with epoch, step and cause, where a step fails: a loss or gradient that is
     /// not finite, a batch that cannot be made, an error of [`on_gradient`](Self::on_gradient). The
     /// model then has the weights from before that step, and the last checkpoint stays. Other errors
-    /// where an option has no meaning or the checkpoint belongs to another training.
+    /// where an option has no meaning, the features of a source have other names than the model's, or the
+    /// checkpoint belongs to another training.
     pub fn fit(
         mut self,
         model: &mut M,
         train: &dyn Source<M::Batch>,
         valid: Option<&dyn Source<M::Batch>>,
     ) -> Result<History> {
+        for source in [Some(train), valid].into_iter().flatten() {
+            check_same(model.columns(), source.columns())?;
+        }
         // The memory of a batch serves the next.
         let _reserve = Reserve::default();
         let every = self.checkpoint.as_ref().and_then(|checkpoint| checkpoint.every);

@@ -4,6 +4,7 @@ use rand::Rng;
 
 use crate::arrays::Arrays;
 use crate::data::Source;
+use crate::data::columns::check_same;
 use crate::error::{Result, check_size};
 use crate::train::Score;
 
@@ -31,11 +32,19 @@ pub trait Model: Arrays {
         String::new()
     }
 
+    /// Returns the names of the features that the model was made for, in order. Training and evaluation
+    /// refuse a source with other names. The default, no names, disables the comparison.
+    fn columns(&self) -> &[String] {
+        &[]
+    }
+
     /// Returns the score over all of `source`, `batch_size` samples at a time.
     ///
     /// # Errors
-    /// Those of the source and of [`score_batch`](Model::score_batch); a `batch_size` of zero.
+    /// Those of the source and of [`score_batch`](Model::score_batch); a `batch_size` of zero; a source
+    /// whose features have other names than those of the model.
     fn evaluate(&self, source: &dyn Source<Self::Batch>, batch_size: usize) -> Result<Self::Score> {
+        check_same(Model::columns(self), source.columns())?;
         let mut score = Self::Score::default();
         for indices in chunks(source.len(), batch_size)? {
             self.score_batch(&source.batch(&indices)?, &mut score)?;
