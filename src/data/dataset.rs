@@ -326,6 +326,17 @@ impl<T: Float, Y: Target> Source<(Sequences<T>, Y::Batch)> for Dataset<T, Y> {
         &self.columns
     }
 
+    fn scaled_once(
+        &self,
+        scaler: &Scaler,
+    ) -> Result<Option<Box<dyn Source<(Sequences<T>, Y::Batch)> + '_>>> {
+        let Input::Dense(sequences) = &self.inputs else { return Ok(None) };
+        let sequences = sequences.iter().map(|sequence| scaler.transform(sequence));
+        let inputs = Input::Dense(sequences.collect::<Result<_>>()?);
+        let (targets, columns) = (self.targets.clone(), self.columns.clone());
+        Ok(Some(Box::new(Self { inputs, targets, columns })))
+    }
+
     fn batch(&self, indices: &[usize]) -> Result<(Sequences<T>, Y::Batch)> {
         check_indices("indices", indices, self.len(), "samples")?;
         let x = match &self.inputs {

@@ -8,7 +8,7 @@
 use ndarray::{Array2, Array3, Axis, Slice};
 
 use crate::data::scaler::check_columns;
-use crate::data::{Source, columns};
+use crate::data::{Scaler, Source, columns};
 use crate::error::{Error, Result, check_indices, check_size};
 use crate::float::Float;
 use crate::sequences::Sequences;
@@ -139,6 +139,7 @@ impl Windows {
         Ok(WindowedSeries {
             // Windows overlap: their rows are copied only into batches.
             series: series.slice_axis(Axis(0), Slice::from(first..end)).to_owned(),
+            scaled: None,
             length: self.length,
             horizon: self.horizon,
             stride: self.stride,
@@ -165,6 +166,8 @@ pub struct WindowBatch<T: Float> {
 #[derive(Clone, Debug)]
 pub struct WindowedSeries<T> {
     series: Array2<T>,
+    /// The series that the inputs come from, if it is a scaled one.
+    scaled: Option<Array2<T>>,
     length: usize,
     horizon: usize,
     stride: usize,
@@ -197,11 +200,17 @@ impl<T: Float> Source<WindowBatch<T>> for WindowedSeries<T> {
         &self.columns
     }
 
+    fn scaled_once(&self, scaler: &Scaler) -> Result<Option<Box<dyn Source<WindowBatch<T>> + '_>>> {
+        let scaled = Some(scaler.transform(&self.series)?);
+        Ok(Some(Box::new(Self { scaled, ..self.clone() })))
+    }
+
     fn batch(&self, indices: &[usize]) -> Result<WindowBatch<T>> {
         check_indices("indices", indices, self.len(), "windows")?;
         check_size("indices", &[indices.len()])?;
         let x = (self.length, indices.len(), self.series.ncols());
-        let x = Array3::from_shape_fn(x, |(t, b, j)| self.series[[self.start(indices[b]) + t, j]]);
+        let inputs = self.scaled.as_ref().unwrap_or(&self.series);
+        let x = Array3::from_shape_fn(x, |(t, b, j)| inputs[[self.start(indices[b]) + t, j]]);
         let width = self.targets.len();
         let y = Array2::from_shape_fn((indices.len(), self.horizon * width), |(b, k)| {
             let row = self.start(indices[b]) + self.length + k / width;

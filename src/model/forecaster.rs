@@ -288,6 +288,13 @@ where
         self.columns()
     }
 
+    fn without_scaler(&self) -> Option<(&Scaler, Self)> {
+        let scaler = self.scaler()?;
+        let mut plain = self.clone();
+        plain.body.network.scaler = None;
+        Some((scaler, plain))
+    }
+
     fn loss_and_grad(
         &self,
         batch: &Self::Batch,

@@ -27,7 +27,8 @@ pub(super) struct Network<C: Cell> {
     pub(super) recurrent: Recurrent<C>,
     pub(super) head: Linear<C::Elem>,
     dropout: f64,
-    scaler: Option<Arc<Scaler>>,
+    /// The scaler of the inputs; none also where they are scaled already.
+    pub(super) scaler: Option<Arc<Scaler>>,
 }
 
 impl<T: Float, C: Cell<Elem = T>> Network<C> {

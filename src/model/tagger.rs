@@ -6,6 +6,7 @@ use ndarray::{Array2, ArrayView2, Axis};
 use rand::Rng;
 
 use crate::cell::{Cell, LstmCell};
+use crate::data::Scaler;
 use crate::error::Result;
 use crate::float::Float;
 use crate::layer::Linear;
@@ -173,6 +174,13 @@ where
 
     fn columns(&self) -> &[String] {
         self.columns()
+    }
+
+    fn without_scaler(&self) -> Option<(&Scaler, Self)> {
+        let scaler = self.scaler()?;
+        let mut plain = self.clone();
+        plain.network.scaler = None;
+        Some((scaler, plain))
     }
 
     fn loss_and_grad(

@@ -29,7 +29,7 @@ impl<T: Float, M: Model<Elem = T>> Trainer<'_, M> {
     /// where an option has no meaning, the features of a source have other names than the model's, or the
     /// checkpoint belongs to another training.
     pub fn fit(
-        mut self,
+        self,
         model: &mut M,
         train: &dyn Source<M::Batch>,
         valid: Option<&dyn Source<M::Batch>>,
@@ -37,6 +37,27 @@ impl<T: Float, M: Model<Elem = T>> Trainer<'_, M> {
         for source in [Some(train), valid].into_iter().flatten() {
             check_same(model.columns(), source.columns())?;
         }
+        let Some((scaler, mut plain)) = model.without_scaler() else {
+            return self.run(model, train, valid);
+        };
+        let scaled_train = train.scaled_once(scaler)?;
+        let scaled_valid = valid.map(|valid| valid.scaled_once(scaler)).transpose()?;
+        let history = match (scaled_train, scaled_valid) {
+            (Some(train), None) => self.run(&mut plain, &*train, None),
+            (Some(train), Some(Some(valid))) => self.run(&mut plain, &*train, Some(&*valid)),
+            _ => return self.run(model, train, valid),
+        };
+        model.zip_mut("model", &plain, &mut |_, mut to, from| to.assign(&from))?;
+        history
+    }
+
+    /// Trains `model` on batches as they are.
+    fn run(
+        mut self,
+        model: &mut M,
+        train: &dyn Source<M::Batch>,
+        valid: Option<&dyn Source<M::Batch>>,
+    ) -> Result<History> {
         // The memory of a batch serves the next.
         let _reserve = Reserve::default();
         let every = self.checkpoint.as_ref().and_then(|checkpoint| checkpoint.every);

@@ -3,8 +3,8 @@
 use rand::Rng;
 
 use crate::arrays::Arrays;
-use crate::data::Source;
 use crate::data::columns::check_same;
+use crate::data::{Scaler, Source};
 use crate::error::{Result, check_size};
 use crate::train::Score;
 
@@ -36,6 +36,15 @@ pub trait Model: Arrays {
     /// refuse a source with other names. The default, no names, disables the comparison.
     fn columns(&self) -> &[String] {
         &[]
+    }
+
+    /// Returns the scaler that the model applies to its inputs, and the same model for inputs that are
+    /// scaled already. The default, `None`, is for models without a scaler.
+    ///
+    /// [`Trainer::fit`](crate::train::Trainer::fit) trains the second model if the sources can scale
+    /// their features once, and then takes over its weights.
+    fn without_scaler(&self) -> Option<(&Scaler, Self)> {
+        None
     }
 
     /// Returns the score over all of `source`, `batch_size` samples at a time.

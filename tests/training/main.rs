@@ -17,6 +17,7 @@ mod optional;
 mod prepare;
 mod reports;
 mod rules;
+mod scaling;
 mod schedules;
 mod scores;
 mod train;
