@@ -9,9 +9,10 @@ use crate::cell::{Cell, LstmCell};
 use crate::data::Scaler;
 use crate::error::Result;
 use crate::float::Float;
-use crate::layer::Pooling;
 use crate::loss::CrossEntropy;
-use crate::model::config::{Config, ModelBuilder, Shape, options, shape_calls};
+use crate::model::config::{
+    Config, ModelBuilder, Shape, WithPooling, options, shape_calls, with_loss,
+};
 use crate::model::network::Step;
 use crate::model::pooled::{Pooled, PooledStream};
 use crate::model::scored::{Objective, Scored};
@@ -65,27 +66,14 @@ pub struct SequenceClassifier<C: Cell = LstmCell<f32>, L = CrossEntropy> {
     body: Pooled<C>,
 }
 shape_calls!([L: Scored<Array2<T>, Target = Vec<usize>>] SequenceClassifier<C, L>, [L], body.network, body);
+with_loss!(SequenceClassifier, Array2<T> => Vec<usize>, loss, |_, objective| objective);
 
-impl<T, C, L> ModelBuilder<SequenceClassifier<C, L>>
+impl<T, C, L> WithPooling for SequenceClassifier<C, L>
 where
     T: Float,
     C: Cell<Elem = T>,
     L: Scored<Array2<T>, Target = Vec<usize>>,
 {
-    /// Sets how the outputs over time are pooled into one vector. Default: the final hidden state of
-    /// each direction.
-    pub fn pooling(mut self, pooling: Pooling) -> Self {
-        self.config.pooling = pooling;
-        self
-    }
-
-    /// Sets the loss of logits [batch, classes]. Default: cross entropy.
-    pub fn loss<N>(self, loss: N) -> ModelBuilder<SequenceClassifier<C, N>>
-    where
-        N: Scored<Array2<T>, Target = Vec<usize>>,
-    {
-        ModelBuilder { config: self.config.map_own(|_| Objective::new(loss)) }
-    }
 }
 
 impl<T: Float, C: Cell<Elem = T>> SequenceClassifier<C> {
@@ -102,11 +90,6 @@ where
     C: Cell<Elem = T>,
     L: Scored<Array2<T>, Target = Vec<usize>>,
 {
-    /// Returns the loss that it trains by.
-    pub fn loss(&self) -> &L {
-        &self.config.own.loss
-    }
-
     /// Returns the number of classes.
     pub fn classes(&self) -> usize {
         self.config.output_size

@@ -246,6 +246,82 @@ impl<M: Shape> ModelBuilder<M> {
     }
 }
 
+impl<M: Shape> ModelBuilder<M> {
+    /// Sets the loss. Default: cross entropy for logits of classes, the squared error for numbers.
+    ///
+    /// | model | predictions | targets |
+    /// |---|---|---|
+    /// | classifier | logits [batch, classes] | classes [batch] |
+    /// | tagger | logits [time, batch, classes] | classes [time, batch] |
+    /// | regressor | numbers [batch, outputs · levels] | numbers [batch, outputs] |
+    /// | forecaster | forecasts [batch, horizon · targets · levels] | numbers [batch, horizon · targets] |
+    pub fn loss<N>(self, loss: N) -> ModelBuilder<M::With>
+    where
+        M: WithLoss<N>,
+    {
+        ModelBuilder { config: self.config.map_own(|own| M::with_loss(own, loss)) }
+    }
+
+    /// Sets how the outputs over time are pooled into one vector. Default: the final hidden state of
+    /// each direction.
+    pub fn pooling(mut self, pooling: Pooling) -> Self
+    where
+        M: WithPooling,
+    {
+        self.config.pooling = pooling;
+        self
+    }
+}
+
+/// A kind of model that can train by the loss `N`. Sealed, as [`Shape`] is.
+pub trait WithLoss<N>: Shape {
+    /// The same kind of model with that loss.
+    type With: Shape<Cell = Self::Cell>;
+
+    /// Returns the same options with that loss.
+    fn with_loss(own: Self::Own, loss: N) -> <Self::With as Shape>::Own;
+}
+
+/// A kind of model that pools its outputs over time. Sealed, as [`Shape`] is.
+pub trait WithPooling: Shape {}
+
+/// Implements [`WithLoss`] for a model that compares `$predicted` with `$target`, and returns its loss, which
+/// is `$loss` of its own options. The closure puts another objective into them.
+macro_rules! with_loss {
+    (
+        $model:ident, $predicted:ty => $target:ty, $($loss:ident).+,
+        |$own:pat_param, $objective:ident| $with:expr
+    ) => {
+        impl<T, C, L, N> $crate::model::config::WithLoss<N> for $model<C, L>
+        where
+            T: $crate::Float,
+            C: $crate::cell::Cell<Elem = T>,
+            L: $crate::model::Scored<$predicted, Target = $target>,
+            N: $crate::model::Scored<$predicted, Target = $target>,
+        {
+            type With = $model<C, N>;
+
+            fn with_loss($own: Self::Own, loss: N) -> <$model<C, N> as Shape>::Own {
+                let $objective = $crate::model::scored::Objective::new(loss);
+                $with
+            }
+        }
+
+        impl<T, C, L> $model<C, L>
+        where
+            T: $crate::Float,
+            C: $crate::cell::Cell<Elem = T>,
+            L: $crate::model::Scored<$predicted, Target = $target>,
+        {
+            /// Returns the loss.
+            pub fn loss(&self) -> &L {
+                &self.config.own.$($loss).+
+            }
+        }
+    };
+}
+pub(super) use with_loss;
+
 /// The description of the model in a file.
 #[derive(Serialize, Deserialize)]
 struct About<S> {

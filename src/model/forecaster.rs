@@ -12,7 +12,7 @@ use crate::error::{Error, Result, check_indices, check_shape, check_size};
 use crate::float::Float;
 use crate::loss::Mse;
 use crate::model::check_batch;
-use crate::model::config::{Config, ModelBuilder, Shape, options, shape_calls};
+use crate::model::config::{Config, ModelBuilder, Shape, options, shape_calls, with_loss};
 use crate::model::network::Step;
 use crate::model::pooled::{Pooled, PooledStream};
 use crate::model::scored::{Objective, Scored};
@@ -69,6 +69,10 @@ pub struct Forecaster<C: Cell = LstmCell<f32>, L = Mse> {
 shape_calls!(
     [L: Scored<Array2<T>, Target = Array2<T>>] Forecaster<C, L>, [L], body.network, body
 );
+with_loss!(
+    Forecaster, Array2<T> => Array2<T>, objective.loss,
+    |own, objective| ForecasterConfig { steps: own.steps, targets: own.targets, objective }
+);
 
 /// The options that only a forecaster has.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -77,27 +81,6 @@ pub struct ForecasterConfig<L> {
     /// The features that are forecast.
     targets: Vec<usize>,
     objective: Objective<L>,
-}
-
-impl<T, C, L> ModelBuilder<Forecaster<C, L>>
-where
-    T: Float,
-    C: Cell<Elem = T>,
-    L: Scored<Array2<T>, Target = Array2<T>>,
-{
-    /// Sets the loss of forecasts [batch, horizon · targets]. Default: the squared error.
-    pub fn loss<N>(self, loss: N) -> ModelBuilder<Forecaster<C, N>>
-    where
-        N: Scored<Array2<T>, Target = Array2<T>>,
-    {
-        let objective = Objective::new(loss);
-        let with_loss = |own: ForecasterConfig<L>| ForecasterConfig {
-            steps: own.steps,
-            targets: own.targets,
-            objective,
-        };
-        ModelBuilder { config: self.config.map_own(with_loss) }
-    }
 }
 
 impl<T: Float, C: Cell<Elem = T>> Forecaster<C> {
@@ -138,11 +121,6 @@ where
     /// Returns the features that are forecast, in the order of the forecasts.
     pub fn targets(&self) -> &[usize] {
         &self.config.own.targets
-    }
-
-    /// Returns the loss that it trains by.
-    pub fn loss(&self) -> &L {
-        &self.config.own.objective.loss
     }
 
     /// Returns what follows the window `recent` [time, features]: [horizon, targets · levels], in the units of

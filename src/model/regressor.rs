@@ -9,10 +9,11 @@ use crate::cell::{Cell, LstmCell};
 use crate::data::Scaler;
 use crate::error::Result;
 use crate::float::Float;
-use crate::layer::Pooling;
 use crate::loss::Mse;
 use crate::model::check_batch;
-use crate::model::config::{Config, ModelBuilder, Shape, options, shape_calls};
+use crate::model::config::{
+    Config, ModelBuilder, Shape, WithPooling, options, shape_calls, with_loss,
+};
 use crate::model::network::Step;
 use crate::model::pooled::{Pooled, PooledStream};
 use crate::model::scored::{Objective, Scored};
@@ -58,27 +59,14 @@ pub struct SequenceRegressor<C: Cell = LstmCell<f32>, L = Mse> {
 shape_calls!(
     [L: Scored<Array2<T>, Target = Array2<T>>] SequenceRegressor<C, L>, [L], body.network, body
 );
+with_loss!(SequenceRegressor, Array2<T> => Array2<T>, loss, |_, objective| objective);
 
-impl<T, C, L> ModelBuilder<SequenceRegressor<C, L>>
+impl<T, C, L> WithPooling for SequenceRegressor<C, L>
 where
     T: Float,
     C: Cell<Elem = T>,
     L: Scored<Array2<T>, Target = Array2<T>>,
 {
-    /// Sets how the outputs over time are pooled into one vector. Default: the final hidden state of
-    /// each direction.
-    pub fn pooling(mut self, pooling: Pooling) -> Self {
-        self.config.pooling = pooling;
-        self
-    }
-
-    /// Sets the loss of numbers [batch, outputs]. Default: the squared error.
-    pub fn loss<N>(self, loss: N) -> ModelBuilder<SequenceRegressor<C, N>>
-    where
-        N: Scored<Array2<T>, Target = Array2<T>>,
-    {
-        ModelBuilder { config: self.config.map_own(|_| Objective::new(loss)) }
-    }
 }
 
 impl<T: Float, C: Cell<Elem = T>> SequenceRegressor<C> {
@@ -95,11 +83,6 @@ where
     C: Cell<Elem = T>,
     L: Scored<Array2<T>, Target = Array2<T>>,
 {
-    /// Returns the loss that it trains by.
-    pub fn loss(&self) -> &L {
-        &self.config.own.loss
-    }
-
     /// Returns the numbers of each sequence, [batch, outputs · levels].
     ///
     /// # Errors

@@ -2,10 +2,10 @@
 
 use std::fmt::{self, Debug, Display, Formatter};
 
-use ndarray::{Array2, ArrayView1, Axis};
+use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, check_shape};
 use crate::float::Float;
 use crate::loss::{
     Batch, BceWithLogits, CrossEntropy, Huber, KlDivergence, Loss, Mae, Mse, Quantile, Sum,
@@ -170,58 +170,74 @@ scored_by_loss! {
     KlDivergence, "kl_divergence"
 }
 
-/// Adds the rows that are not ignored, and the mean `loss` over them, to `score`.
-fn score_classes<'a, T: Float>(
-    loss: &CrossEntropy,
-    value: f64,
-    rows: impl Iterator<Item = (ArrayView1<'a, T>, usize)>,
-    score: &mut ClassificationMetrics,
-) -> Result<()> {
-    let mut count = 0;
-    for (logits, class) in rows.filter(|&(_, class)| loss.ignored() != Some(class)) {
-        score.add(logits, class)?;
-        count += 1;
-    }
-    score.add_loss(value, count);
-    Ok(())
+/// Logits of rows or of steps, each with a class. Sealed: this module is private.
+pub trait Logits: Batch {
+    /// The classes of all rows or steps.
+    type Classes;
+
+    /// Returns the sizes of the axes of `classes`.
+    fn shape_of(classes: &Self::Classes) -> Vec<usize>;
+
+    /// Returns the class of step `t` of sequence `b`. Rows are one step.
+    fn class(classes: &Self::Classes, t: usize, b: usize) -> usize;
 }
 
-impl<T: Float> Scored<Array2<T>> for CrossEntropy {
+impl<T: Float> Logits for Array2<T> {
+    type Classes = Vec<usize>;
+
+    fn shape_of(classes: &Vec<usize>) -> Vec<usize> {
+        vec![classes.len()]
+    }
+
+    fn class(classes: &Vec<usize>, _: usize, b: usize) -> usize {
+        classes[b]
+    }
+}
+
+impl<T: Float> Logits for Sequences<T> {
+    type Classes = Array2<usize>;
+
+    fn shape_of(classes: &Array2<usize>) -> Vec<usize> {
+        classes.shape().to_vec()
+    }
+
+    fn class(classes: &Array2<usize>, t: usize, b: usize) -> usize {
+        classes[[t, b]]
+    }
+}
+
+impl<P: Logits> Scored<P> for CrossEntropy
+where
+    CrossEntropy: Loss<P, Target = P::Classes>,
+{
     type Score = ClassificationMetrics;
 
     fn name(&self) -> String {
         "cross_entropy".to_owned()
     }
 
+    /// Adds the rows and real steps whose class is not ignored.
     fn score(
         &self,
         loss: f64,
-        logits: &Array2<T>,
-        classes: &Vec<usize>,
+        logits: &P,
+        classes: &P::Classes,
         score: &mut ClassificationMetrics,
     ) -> Result<()> {
-        let rows = logits.rows().into_iter().zip(classes.iter().copied());
-        score_classes(self, loss, rows, score)
-    }
-}
-
-impl<T: Float> Scored<Sequences<T>> for CrossEntropy {
-    type Score = ClassificationMetrics;
-
-    fn name(&self) -> String {
-        "cross_entropy".to_owned()
-    }
-
-    fn score(
-        &self,
-        loss: f64,
-        logits: &Sequences<T>,
-        classes: &Array2<usize>,
-        score: &mut ClassificationMetrics,
-    ) -> Result<()> {
-        let steps = classes.indexed_iter().filter(|((t, b), _)| *t < logits.lengths()[*b]);
-        let row = |(t, b)| logits.values().index_axis(Axis(0), t).index_axis_move(Axis(0), b);
-        score_classes(self, loss, steps.map(|(place, &class)| (row(place), class)), score)
+        let (axes, shape) = (P::AXES.trim_end_matches(", features"), logits.shape());
+        check_shape("classes", axes, &shape[..shape.len() - 1], &P::shape_of(classes))?;
+        let mut count = 0;
+        for (t, step) in logits.values().outer_iter().enumerate() {
+            for (b, row) in step.rows().into_iter().enumerate() {
+                let class = P::class(classes, t, b);
+                if logits.has_step(t, b) && self.ignored() != Some(class) {
+                    score.add(row, class)?;
+                    count += 1;
+                }
+            }
+        }
+        score.add_loss(loss, count);
+        Ok(())
     }
 }
 

@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::float::Float;
 use crate::layer::Linear;
 use crate::loss::CrossEntropy;
-use crate::model::config::{Config, ModelBuilder, Shape, options, shape_calls};
+use crate::model::config::{Config, ModelBuilder, Shape, options, shape_calls, with_loss};
 use crate::model::network::{Network, NetworkStream, Step};
 use crate::model::scored::{Objective, Scored};
 use crate::model::{classes_of, needed, probabilities_of};
@@ -55,21 +55,7 @@ pub struct SequenceTagger<C: Cell = LstmCell<f32>, L = CrossEntropy> {
 shape_calls!(
     [L: Scored<Sequences<T>, Target = Array2<usize>>] SequenceTagger<C, L>, [L], network, network
 );
-
-impl<T, C, L> ModelBuilder<SequenceTagger<C, L>>
-where
-    T: Float,
-    C: Cell<Elem = T>,
-    L: Scored<Sequences<T>, Target = Array2<usize>>,
-{
-    /// Sets the loss of logits [time, batch, classes]. Default: cross entropy.
-    pub fn loss<N>(self, loss: N) -> ModelBuilder<SequenceTagger<C, N>>
-    where
-        N: Scored<Sequences<T>, Target = Array2<usize>>,
-    {
-        ModelBuilder { config: self.config.map_own(|_| Objective::new(loss)) }
-    }
-}
+with_loss!(SequenceTagger, Sequences<T> => Array2<usize>, loss, |_, objective| objective);
 
 impl<T: Float, C: Cell<Elem = T>> SequenceTagger<C> {
     /// Returns a builder for a tagger of sequences of `input_size` features, or tokens, with `classes`.
@@ -85,11 +71,6 @@ where
     C: Cell<Elem = T>,
     L: Scored<Sequences<T>, Target = Array2<usize>>,
 {
-    /// Returns the loss that it trains by.
-    pub fn loss(&self) -> &L {
-        &self.config.own.loss
-    }
-
     /// Returns the number of classes.
     pub fn classes(&self) -> usize {
         self.config.output_size
