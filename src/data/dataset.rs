@@ -16,6 +16,32 @@ use crate::sequences::{Input, Sequences};
 /// | `Array1<T>` | several numbers for the sequence | `Array2<T>` [batch, numbers] |
 /// | `Vec<usize>` | the class of each step | `Array2<usize>` [time, batch], 0 in the padding |
 /// | `Array2<T>` | the numbers of each step [time, numbers] | [`Sequences`] [time, batch, numbers] |
+///
+/// Implement it for targets of another kind, for example the tokens of a sequence that is shorter than
+/// its input:
+///
+/// ```
+/// use ndarray::array;
+/// use recurrent::Result;
+/// use recurrent::data::{Dataset, Source, Target};
+///
+/// /// The syllables of a word that is given by its sounds.
+/// #[derive(Clone)]
+/// struct Syllables(Vec<usize>);
+///
+/// impl Target for Syllables {
+///     type Batch = Vec<Vec<usize>>;
+///     fn steps(&self) -> Option<usize> { None } // any number, whatever the length of the input
+///     fn stack(targets: &[&Self], _: usize) -> Result<Self::Batch> {
+///         Ok(targets.iter().map(|target| target.0.clone()).collect())
+///     }
+/// }
+///
+/// let sounds = vec![array![[0.1_f32], [0.7], [0.2]]];
+/// let data = Dataset::new(sounds, vec![Syllables(vec![4, 2])])?;
+/// assert_eq!(data.batch(&[0])?.1, [[4, 2]]);
+/// # Ok::<(), recurrent::Error>(())
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be the target of a sequence",
     label = "not a target",
@@ -28,10 +54,12 @@ pub trait Target: Clone {
     /// The type of several targets in one batch.
     type Batch;
 
-    /// Returns the number of steps, or `None` for a target of the whole sequence.
+    /// Returns the number of steps of a target that has a value for each step of its sequence. `None`, for
+    /// any other target, disables the comparison of the two lengths.
     fn steps(&self) -> Option<usize>;
 
-    /// Combines targets into a batch and pads them to `time` steps.
+    /// Combines targets into a batch. Targets with a value for each step are padded to `time` steps, those
+    /// of the batch of their sequences.
     fn stack(targets: &[&Self], time: usize) -> Result<Self::Batch>;
 }
 

@@ -21,6 +21,7 @@ mod scaling;
 mod schedules;
 mod scores;
 mod train;
+mod unaligned;
 
 #[path = "../common"]
 mod common {
