@@ -14,6 +14,7 @@ use crate::data::{Scaler, Vocabulary, columns};
 use crate::error::{Error, Result, check_shape, check_size};
 use crate::io::{Reader, Writer};
 use crate::layer::Pooling;
+use crate::model::built_in;
 use crate::sequence;
 
 /// The configuration of a model, which its file keeps beside the weights. `E` are the options of one
@@ -324,10 +325,10 @@ pub(super) use with_loss;
 
 /// The description of the model in a file.
 #[derive(Serialize, Deserialize)]
-struct About<S> {
+struct About {
     model: String,
     cell: String,
-    config: S,
+    config: serde_json::Value,
 }
 
 /// Writes `model`, with all that it takes to use it again, to the file `path`.
@@ -335,9 +336,11 @@ pub(super) fn save<M: Shape<Cell: Cell<Options: Serialize>, Own: Serialize>>(
     model: &M,
     path: &Path,
 ) -> Result<()> {
-    let (kind, cell) = (M::NAME.to_owned(), M::Cell::NAME.to_owned());
-    let about = serde_json::to_string(&About { model: kind, cell, config: model.config() });
-    let about = about.map_err(|error| format_error(path, error.to_string()))?;
+    let refuse = |error: serde_json::Error| format_error(path, error.to_string());
+    let config = serde_json::to_value(model.config()).map_err(refuse)?;
+    let (config, cell) = built_in::to_file::<M::Cell>(config);
+    let about = About { model: M::NAME.to_owned(), cell, config };
+    let about = serde_json::to_string(&about).map_err(refuse)?;
     Writer::default().arrays("", model).about(about).write(path)
 }
 
@@ -349,15 +352,16 @@ where
     let refuse = |problem: String| format_error(path, problem);
     let file = Reader::open(path)?;
     let about = file.about().ok_or_else(|| refuse("weights alone".to_owned()))?;
-    let about: About<serde_json::Value> = serde_json::from_str(about)
+    let about: About = serde_json::from_str(about)
         .map_err(|error| refuse(format!("says of no model ({error})")))?;
-    if (&about.model[..], &about.cell[..]) != (M::NAME, M::Cell::NAME) {
+    if about.model != M::NAME || !built_in::loads::<M::Cell>(&about.cell) {
         let expected = format!("a {} of {} cells", M::NAME, M::Cell::NAME);
         let got = format!("a {} of {} cells", about.model, about.cell);
         return Err(Error::argument(path.display().to_string(), expected, got));
     }
     let config: Config<M::Cell, M::Own> =
-        serde_json::from_value(about.config).map_err(|error| refuse(error.to_string()))?;
+        serde_json::from_value(built_in::from_file::<M::Cell>(about.config, &about.cell))
+            .map_err(|error| refuse(error.to_string()))?;
     config.check()?;
     // The weights that are drawn are all replaced.
     let mut model = M::assemble(config, &mut ChaCha8Rng::seed_from_u64(0))?;
@@ -434,7 +438,8 @@ macro_rules! shape_calls {
                 $crate::model::config::save(self, path.as_ref())
             }
 
-            /// Reads the model in the file `path`.
+            /// Reads the model in the file `path`. A model of
+            /// [`BuiltInCell`](crate::model::BuiltInCell) reads a file of any cell of this crate.
             ///
             /// # Errors
             /// If the file cannot be read, or holds another kind of model, another cell, loss or element

@@ -20,9 +20,11 @@
 //! | `config` | [`ModelBuilder`]; files |
 //! | `network` | embedding, recurrent layers, dropout and head, which all have |
 //! | `pooled` | the same with one answer a sequence |
+//! | `built_in` | [`BuiltInCell`]: a cell that is chosen at run time, or read from a file |
 //! | `scored` | [`Scored`]: the losses that models train by, and their scores |
 //! | `composed` | [`Composed`]: any layer and any loss as a model |
 
+mod built_in;
 mod classifier;
 mod composed;
 mod config;
@@ -44,6 +46,7 @@ use crate::sequences::{Sequences, batch_axis};
 use crate::tensor::Level;
 use crate::tensor::reduce::softmax;
 
+pub use built_in::{BuiltInCell, BuiltInOptions};
 pub use classifier::{ClassifierStream, SequenceClassifier};
 pub use composed::Composed;
 pub use config::ModelBuilder;

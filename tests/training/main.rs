@@ -3,6 +3,7 @@
 //! One program, so that what its parts share is compiled once.
 
 mod answers;
+mod built_in;
 mod columns;
 mod compose;
 mod data;
