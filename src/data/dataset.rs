@@ -7,7 +7,7 @@ use crate::error::{Error, Result, check_indices, check_shape, check_size};
 use crate::float::Float;
 use crate::sequences::{Input, Sequences};
 
-/// The target of a sequence: the right answer, for the whole sequence or for each step.
+/// The target of a sequence, for the whole sequence or for each of its steps.
 ///
 /// | type | target | batch |
 /// |---|---|---|

@@ -97,7 +97,7 @@ impl Default for BuiltInOptions {
     }
 }
 
-/// Evaluates an expression for the cell, of whatever kind.
+/// Evaluates an expression for a cell of any kind.
 macro_rules! each {
     ($built_in:expr, $cell:ident => $value:expr) => {
         match $built_in {
@@ -125,10 +125,10 @@ impl<T: Float> Arrays for BuiltInCell<T> {
 }
 
 impl<T: Float> BuiltInCell<T> {
-    /// Makes `grad` a gradient of this kind of cell. Its values stay.
+    /// Makes `grad` a gradient of this kind of cell with the same values.
     ///
-    /// A gradient of another kind can have the names and shapes of this one, such as that of a GRU and
-    /// of coupled gates.
+    /// A gradient of another kind can have the same names and shapes: those of a GRU are those of an LSTM
+    /// with coupled gates.
     fn adopt(&self, grad: &mut Self) {
         if std::mem::discriminant(self) == std::mem::discriminant(grad) {
             return;
@@ -224,7 +224,7 @@ impl<T: Float> Cell for BuiltInCell<T> {
     }
 }
 
-/// The name of built-in cells among the types of cells. It is in no file.
+/// The name of this type of cell in errors. Files have the name of the cell itself.
 const NAME: &str = "built-in";
 
 /// The names of the cells in files.

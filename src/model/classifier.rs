@@ -95,10 +95,11 @@ where
         self.config.output_size
     }
 
-    /// Returns the probability of each class, [batch, classes]; NaN where the values of a sequence are.
+    /// Returns the probability of each class, [batch, classes]. They are NaN for a sequence that contains
+    /// NaN.
     ///
     /// # Errors
-    /// Where `x` does not fit or a sequence is empty.
+    /// If `x` does not fit or a sequence is empty.
     pub fn probabilities(&self, x: &Sequences<T>) -> Result<Array2<T>> {
         Ok(probabilities_of(self.body.outputs(x)?))
     }
@@ -106,7 +107,7 @@ where
     /// Returns the likeliest class of each sequence.
     ///
     /// # Errors
-    /// Where `x` does not fit, a sequence is empty or a result is NaN.
+    /// If `x` does not fit, a sequence is empty or a result is NaN.
     pub fn predict(&self, x: &Sequences<T>) -> Result<Vec<usize>> {
         classes_of(self.body.outputs(x)?.view())
     }
@@ -114,13 +115,13 @@ where
     /// Returns the name of the likeliest class of each sequence.
     ///
     /// # Errors
-    /// As [`predict`](Self::predict); also if the model keeps no [`labels`](ModelBuilder::labels).
+    /// As [`predict`](Self::predict); also if the model has no [`labels`](ModelBuilder::labels).
     pub fn predict_labels(&self, x: &Sequences<T>) -> Result<Vec<&str>> {
         let labels = needed(self.config.labels.as_ref())?;
         Ok(self.predict(x)?.into_iter().map(|class| &labels[class][..]).collect())
     }
 
-    /// Returns the name of the likeliest class of each text.
+    /// Returns the name of the likeliest class of each text, which the model's vocabulary encodes.
     ///
     /// ```
     /// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
@@ -159,10 +160,11 @@ where
         likeliest(self.probabilities(x)?.view(), k, labels)
     }
 
-    /// Returns a stream of `batch` sequences step by step, each with the probabilities of the classes so far.
+    /// Returns a stream that reads `batch` sequences step by step, and returns the probabilities of the
+    /// classes after each step.
     ///
     /// # Errors
-    /// Where the model is bidirectional or `batch` is zero.
+    /// If the model is bidirectional or `batch` is zero.
     pub fn stream(&self, batch: usize) -> Result<ClassifierStream<'_, C>> {
         Ok(ClassifierStream(self.body.stream(batch)?))
     }
@@ -232,24 +234,24 @@ where
     }
 }
 
-/// A stream of [`SequenceClassifier::stream`].
+/// A classifier that reads one step at a time; made by [`SequenceClassifier::stream`].
 #[derive(Debug)]
 pub struct ClassifierStream<'m, C: Cell>(PooledStream<'m, C>);
 
 impl<T: Float, C: Cell<Elem = T>> ClassifierStream<'_, C> {
-    /// Returns the probability of each class after one more step `x_t` [batch, input], [batch, classes]; NaN from
-    /// a step on whose values are. [`argmax`](crate::decode::argmax) of a row is the likeliest class.
+    /// Reads the step `x_t` [batch, input], and returns the probability of each class, [batch, classes]. After
+    /// a NaN they are NaN. [`argmax`](crate::decode::argmax) of a row is the likeliest class.
     ///
     /// # Errors
-    /// Where `x_t` does not fit; the stream is then as before.
+    /// If `x_t` does not fit; the stream is then as before.
     pub fn step(&mut self, x_t: ArrayView2<'_, T>) -> Result<Array2<T>> {
         Ok(probabilities_of(self.0.step(Step::Dense(x_t))?))
     }
 
-    /// Returns the same after one more token of each sequence.
+    /// Reads one token of each sequence, and returns the same.
     ///
     /// # Errors
-    /// Where the tokens do not fit; the stream is then as before.
+    /// If the tokens do not fit; the stream is then as before.
     pub fn step_tokens(&mut self, tokens: &[usize]) -> Result<Array2<T>> {
         Ok(probabilities_of(self.0.step(Step::Tokens(tokens))?))
     }

@@ -1,4 +1,4 @@
-//! [`ModelBuilder`]: what a model is to be; and how it is written to a file and read again.
+//! [`ModelBuilder`]: the sizes and options of a model; files of models.
 
 use std::fmt::Debug;
 use std::path::Path;
@@ -17,8 +17,8 @@ use crate::layer::Pooling;
 use crate::model::built_in;
 use crate::sequence;
 
-/// The configuration of a model, which its file keeps beside the weights. `E` are the options of one
-/// kind of model alone.
+/// The configuration of a model, which its file keeps beside the weights. `E` has the options of one kind
+/// of model.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(bound(
     serialize = "C::Options: Serialize, E: Serialize",
@@ -39,7 +39,7 @@ pub struct Config<C: Cell, E> {
 }
 
 impl<C: Cell, E> Config<C, E> {
-    /// Returns the same configuration with what `f` makes of the options of its kind.
+    /// Returns the same configuration with the options of its kind replaced by `f`.
     pub(super) fn map_own<F>(self, f: impl FnOnce(E) -> F) -> Config<C, F> {
         Config {
             input_size: self.input_size,
@@ -56,7 +56,7 @@ impl<C: Cell, E> Config<C, E> {
         }
     }
 
-    /// Fails where the parts do not belong together.
+    /// Fails if an option is outside its range or does not fit the others.
     pub(super) fn check(&self) -> Result<()> {
         check_size("input_size", &[self.input_size])?;
         check_size("output_size", &[self.output_size])?;
@@ -95,36 +95,36 @@ pub(super) fn options<M: Shape>(model: &M) -> String {
     format!("dropout: {dropout}, {pooling:?}, {own:?}, recurrent: {{ {recurrent} }}{columns}")
 }
 
-/// A kind of model: what [`ModelBuilder`] and files need of it. Sealed: the models of this module alone.
+/// A kind of model that [`ModelBuilder`] builds and files hold. Sealed: only this module implements it.
 pub trait Shape: Arrays {
     /// The cell of its recurrent layers.
     type Cell: Cell<Elem = Self::Elem>;
     /// Its name in files.
     const NAME: &'static str;
-    /// The options of this kind of model alone.
+    /// The options that only this kind of model has.
     type Own: Clone + Debug;
 
-    /// A model with weights drawn from `rng`.
+    /// Returns a model with weights drawn from `rng`.
     fn assemble(config: Config<Self::Cell, Self::Own>, rng: &mut dyn Rng) -> Result<Self>;
 
     /// Returns the configuration that the model was built by.
     fn config(&self) -> &Config<Self::Cell, Self::Own>;
 }
 
-/// Sizes and options of a model; [`build`](ModelBuilder::build) checks them.
+/// The sizes and options of a model. [`build`](ModelBuilder::build) checks them.
 ///
 /// | option | default | range |
 /// |---|---|---|
 /// | [`hidden_size`](Self::hidden_size) | 64 | at least 1 |
 /// | [`num_layers`](Self::num_layers) | 1 | at least 1 |
-/// | [`bidirectional`](Self::bidirectional) | false | such a model has no `stream`, nor is there such a generator |
+/// | [`bidirectional`](Self::bidirectional) | false | true only of models that read whole sequences: no generator, no `stream` |
 /// | [`embedding_dim`](Self::embedding_dim) | none: the input as it is | at least 1; the input is then tokens |
 /// | [`dropout`](Self::dropout) | 0 | 0 ≤ p < 1 |
 /// | [`cell_options`](Self::cell_options) | the cell's | the cell's |
 /// | [`recurrent`](Self::recurrent) | | all other options of the recurrent layers |
 /// | [`vocabulary`](Self::vocabulary), [`scaler`](Self::scaler), [`columns`](Self::columns), [`labels`](Self::labels) | none | as many as inputs, or outputs |
 ///
-/// A kind of model has options of its own beside them: pooling, loss.
+/// Some kinds of model have more options, such as `pooling` and `loss`.
 #[derive(Clone, Debug)]
 pub struct ModelBuilder<M: Shape> {
     pub(super) config: Config<M::Cell, M::Own>,
@@ -162,7 +162,7 @@ impl<M: Shape> ModelBuilder<M> {
         self.recurrent(|layers| layers.num_layers(num_layers))
     }
 
-    /// Sets whether each layer also runs backward in time, which needs whole sequences.
+    /// Sets whether each layer also runs backward in time. Such a model needs whole sequences.
     pub fn bidirectional(self, bidirectional: bool) -> Self {
         self.recurrent(|layers| layers.bidirectional(bidirectional))
     }
@@ -181,7 +181,7 @@ impl<M: Shape> ModelBuilder<M> {
         self
     }
 
-    /// Makes the input tokens, `input_size` of them, each embedded as a learned row of this width.
+    /// Embeds the input as learned vectors of this width. The input is then tokens less than `input_size`.
     pub fn embedding_dim(mut self, embedding_dim: usize) -> Self {
         self.config.embedding_dim = Some(embedding_dim);
         self
@@ -231,7 +231,7 @@ impl<M: Shape> ModelBuilder<M> {
         self
     }
 
-    /// Sets the names of the outputs, in their order, which are saved with the model.
+    /// Sets the names of the outputs, in order, which are saved with the model.
     pub fn labels<S: AsRef<str>>(mut self, labels: &[S]) -> Self {
         self.config.labels = Some(columns::owned(labels));
         self
@@ -240,7 +240,8 @@ impl<M: Shape> ModelBuilder<M> {
     /// Returns the model, with weights drawn from `rng`.
     ///
     /// # Errors
-    /// Where an option lies outside its range, or what is kept does not fit input or output.
+    /// If an option is outside its range, or the vocabulary, scaler, columns or labels do not fit the input
+    /// or output.
     pub fn build(self, rng: &mut dyn Rng) -> Result<M> {
         self.config.check()?;
         M::assemble(self.config, rng)
@@ -286,8 +287,8 @@ pub trait WithLoss<N>: Shape {
 /// A kind of model that pools its outputs over time. Sealed, as [`Shape`] is.
 pub trait WithPooling: Shape {}
 
-/// Implements [`WithLoss`] for a model that compares `$predicted` with `$target`, and returns its loss, which
-/// is `$loss` of its own options. The closure puts another objective into them.
+/// Implements [`WithLoss`] for a model whose loss compares `$predicted` with `$target`, and the method that
+/// returns this loss, `$loss` of the model's own options. `$with` replaces the objective in them.
 macro_rules! with_loss {
     (
         $model:ident, $predicted:ty => $target:ty, $($loss:ident).+,
@@ -331,7 +332,7 @@ struct About {
     config: serde_json::Value,
 }
 
-/// Writes `model`, with all that it takes to use it again, to the file `path`.
+/// Writes the configuration and the weights of `model` to the file `path`.
 pub(super) fn save<M: Shape<Cell: Cell<Options: Serialize>, Own: Serialize>>(
     model: &M,
     path: &Path,
@@ -344,7 +345,7 @@ pub(super) fn save<M: Shape<Cell: Cell<Options: Serialize>, Own: Serialize>>(
     Writer::default().arrays("", model).about(about).write(path)
 }
 
-/// The model in the file `path`.
+/// Reads a model from the file `path`.
 pub(super) fn load<M>(path: &Path) -> Result<M>
 where
     M: Shape<Cell: Cell<Options: DeserializeOwned>, Own: DeserializeOwned>,
@@ -353,7 +354,7 @@ where
     let file = Reader::open(path)?;
     let about = file.about().ok_or_else(|| refuse("weights alone".to_owned()))?;
     let about: About = serde_json::from_str(about)
-        .map_err(|error| refuse(format!("says of no model ({error})")))?;
+        .map_err(|error| refuse(format!("not the description of a model ({error})")))?;
     if about.model != M::NAME || !built_in::loads::<M::Cell>(&about.cell) {
         let expected = format!("a {} of {} cells", M::NAME, M::Cell::NAME);
         let got = format!("a {} of {} cells", about.model, about.cell);
@@ -363,7 +364,7 @@ where
         serde_json::from_value(built_in::from_file::<M::Cell>(about.config, &about.cell))
             .map_err(|error| refuse(error.to_string()))?;
     config.check()?;
-    // The weights that are drawn are all replaced.
+    // All weights drawn here are replaced.
     let mut model = M::assemble(config, &mut ChaCha8Rng::seed_from_u64(0))?;
     file.arrays("", &mut model)?;
     Ok(model)
@@ -373,8 +374,9 @@ pub(super) fn format_error(path: &Path, problem: String) -> Error {
     Error::Format { path: path.to_owned(), format: "model", problem }
 }
 
-/// The methods that all models share and their arrays, those of `$body` without a prefix. `$loss` is the
-/// parameter of the loss with its bounds, `$own` the parameter alone, `$network` the path of the network.
+/// Implements the methods that all models share, and [`Arrays`] by the fields `$body`, without a prefix, and
+/// `$more`. `$loss` is the parameter of the loss with its bounds, `$own` the parameter alone, `$network`
+/// the path of the network.
 macro_rules! shape_calls {
     ([$($loss:tt)*] $model:ty, [$($own:ty)?], $($network:ident).+, $body:ident $(, $more:ident)?) => {
         impl<T: $crate::Float, C: $crate::cell::Cell<Elem = T>, $($loss)*> $model {
@@ -388,17 +390,17 @@ macro_rules! shape_calls {
                 &self.$($network).+.recurrent
             }
 
-            /// Returns the layer of the outputs.
+            /// Returns the last linear layer.
             pub fn head(&self) -> &$crate::layer::Linear<T> {
                 &self.$($network).+.head
             }
 
-            /// Returns the vocabulary that is saved with the model.
+            /// Returns the vocabulary of the input, if one was set.
             pub fn vocabulary(&self) -> Option<&$crate::data::Vocabulary> {
                 self.config.vocabulary.as_ref()
             }
 
-            /// Returns the scaler that is saved with the model.
+            /// Returns the scaler of the input, if one was set.
             pub fn scaler(&self) -> Option<&$crate::data::Scaler> {
                 self.config.scaler.as_ref()
             }
@@ -408,10 +410,10 @@ macro_rules! shape_calls {
                 self.config.columns.as_deref().unwrap_or(&[])
             }
 
-            /// Encodes `texts` by the vocabulary that was kept with the model, as its input.
+            /// Encodes `texts` as input, by the model's vocabulary.
             ///
             /// # Errors
-            /// If no vocabulary was kept, a text is empty, or a text contains a token that is not in a
+            /// If the model has no vocabulary, a text is empty, or a text contains a token that is not in a
             /// vocabulary without an unknown token.
             pub fn encode_texts<S: AsRef<str>>(
                 &self,
@@ -420,16 +422,16 @@ macro_rules! shape_calls {
                 $crate::model::encoded(self.vocabulary(), texts)
             }
 
-            /// Returns the names of the outputs, in their order; empty if none were set.
+            /// Returns the names of the outputs, in order; empty if none were set.
             pub fn labels(&self) -> &[String] {
                 self.config.labels.as_deref().unwrap_or(&[])
             }
 
-            /// Writes the model with all that it takes to use it again, its configuration and what is
-            /// kept with it, to one file; see [`io::save`](crate::io::save).
+            /// Writes the weights, the configuration, and the vocabulary, scaler and names, if there are
+            /// any, to one file, as [`io::save`](crate::io::save) does.
             ///
             /// # Errors
-            /// [`Error::Io`](crate::Error::Io) where the file cannot be written.
+            /// [`Error::Io`](crate::Error::Io) if the file cannot be written.
             pub fn save(&self, path: impl AsRef<std::path::Path>) -> $crate::Result<()>
             where
                 C::Options: serde::Serialize,
@@ -438,7 +440,7 @@ macro_rules! shape_calls {
                 $crate::model::config::save(self, path.as_ref())
             }
 
-            /// Reads the model in the file `path`. A model of
+            /// Reads a model from the file `path`. A model of
             /// [`BuiltInCell`](crate::model::BuiltInCell) reads a file of any cell of this crate.
             ///
             /// # Errors

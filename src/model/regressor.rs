@@ -20,7 +20,7 @@ use crate::model::scored::{Objective, Scored};
 use crate::sequences::Sequences;
 use crate::train::Model;
 
-/// A regressor of sequences of values or of tokens: numbers for each sequence.
+/// A model that predicts numbers for each sequence of values or of tokens.
 ///
 /// ```text
 /// embedding → recurrent layers → pooling over time → dropout → linear
@@ -86,15 +86,15 @@ where
     /// Returns the numbers of each sequence, [batch, outputs · levels].
     ///
     /// # Errors
-    /// Where `x` does not fit or a sequence is empty.
+    /// If `x` does not fit or a sequence is empty.
     pub fn predict(&self, x: &Sequences<T>) -> Result<Array2<T>> {
         self.body.outputs(x)
     }
 
-    /// Returns a stream of `batch` sequences step by step, each with its numbers so far.
+    /// Returns a stream that reads `batch` sequences step by step, and returns their numbers after each step.
     ///
     /// # Errors
-    /// Where the model is bidirectional or `batch` is zero.
+    /// If the model is bidirectional or `batch` is zero.
     pub fn stream(&self, batch: usize) -> Result<RegressorStream<'_, C>> {
         Ok(RegressorStream(self.body.stream(batch)?))
     }
@@ -164,23 +164,23 @@ where
     }
 }
 
-/// A stream of [`SequenceRegressor::stream`].
+/// A regressor that reads one step at a time; made by [`SequenceRegressor::stream`].
 #[derive(Debug)]
 pub struct RegressorStream<'m, C: Cell>(PooledStream<'m, C>);
 
 impl<T: Float, C: Cell<Elem = T>> RegressorStream<'_, C> {
-    /// Returns the numbers after one more step `x_t` [batch, input], [batch, outputs · levels].
+    /// Reads the step `x_t` [batch, input], and returns the numbers, [batch, outputs · levels].
     ///
     /// # Errors
-    /// Where `x_t` does not fit; the stream is then as before.
+    /// If `x_t` does not fit; the stream is then as before.
     pub fn step(&mut self, x_t: ArrayView2<'_, T>) -> Result<Array2<T>> {
         self.0.step(Step::Dense(x_t))
     }
 
-    /// Returns the same after one more token of each sequence.
+    /// Reads one token of each sequence, and returns the same.
     ///
     /// # Errors
-    /// Where the tokens do not fit; the stream is then as before.
+    /// If the tokens do not fit; the stream is then as before.
     pub fn step_tokens(&mut self, tokens: &[usize]) -> Result<Array2<T>> {
         self.0.step(Step::Tokens(tokens))
     }

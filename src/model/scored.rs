@@ -15,7 +15,7 @@ use crate::sequences::Sequences;
 use crate::train::Score;
 use crate::train::metrics::{ClassificationMetrics, RegressionMetrics};
 
-/// A loss by which the models of this module train, with the metrics that they are judged by.
+/// A loss that the models of this module can train by, with the metrics of their predictions.
 ///
 /// ```
 /// use ndarray::Array2;
@@ -80,19 +80,19 @@ pub trait Scored<P>: Loss<P> + Clone + Debug {
         score: &mut Self::Score,
     ) -> Result<()>;
 
-    /// Returns how many features a prediction has for each number of the target: more than one of
-    /// quantiles.
+    /// Returns the number of features that a prediction has for each number of the target. Only quantiles
+    /// have more than one.
     fn predictions(&self) -> usize {
         1
     }
 
-    /// Returns which of those is the point forecast.
+    /// Returns the index of the point forecast among them.
     fn point(&self) -> usize {
         0
     }
 }
 
-/// Adds the point forecasts of real steps, and their targets, to `score`.
+/// Adds the point forecasts and targets of all steps that are no padding to `score`.
 fn score_numbers<P: Batch>(
     loss: &impl Scored<P>,
     value: f64,
@@ -138,7 +138,7 @@ scored_numbers! {
             self.levels().len()
         }
 
-        /// The level nearest to the median.
+        /// Returns the level nearest to the median.
         fn point(&self) -> usize {
             let from_middle = |level: &f64| (level - 0.5).abs();
             let levels = self.levels().iter().map(from_middle).enumerate();
@@ -216,7 +216,7 @@ where
         "cross_entropy".to_owned()
     }
 
-    /// Adds the rows and real steps whose class is not ignored.
+    /// Adds all rows, or steps that are no padding, whose class is not ignored.
     fn score(
         &self,
         loss: f64,
@@ -321,7 +321,7 @@ impl MeanLoss {
         self.count += count;
     }
 
-    /// Returns the mean over all samples; 0 where there are none.
+    /// Returns the mean over all samples, or 0 without samples.
     pub fn mean(&self) -> f64 {
         if self.count == 0 { 0.0 } else { self.sum / self.count as f64 }
     }
@@ -347,10 +347,10 @@ impl Display for MeanLoss {
     }
 }
 
-/// The scores of both parts of a pair of predictions, and the mean of their weighted loss over batches.
+/// The scores of both parts of a pair of predictions, and the mean of their weighted loss.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct PairScore<A, B> {
-    /// The mean of the weighted loss; each batch counts alike.
+    /// The mean of the weighted loss over batches. All batches have the same weight.
     pub total: MeanLoss,
     /// The score of the first part.
     pub first: A,
@@ -363,8 +363,8 @@ impl<A: Score, B: Score> Score for PairScore<A, B> {
         self.total.mean()
     }
 
-    /// The weighted loss, then the metrics of the first part and those of the second, without their
-    /// own losses.
+    /// Returns the weighted loss, the metrics of the first part and those of the second, without their own
+    /// losses.
     fn metrics(&self) -> Vec<(&'static str, f64)> {
         let parts = self.first.metrics().into_iter().chain(self.second.metrics());
         let parts = parts.filter(|(name, _)| *name != "loss");
@@ -399,7 +399,7 @@ impl<L> Objective<L> {
         Self { name: loss.name(), loss }
     }
 
-    /// Fails unless a file that was read names this loss.
+    /// Fails if the configuration was read from a file that names another loss.
     pub(super) fn check<P>(&self) -> Result<()>
     where
         L: Scored<P>,
