@@ -91,7 +91,8 @@ pub trait Cell: Arrays + Send + Sync {
     /// Returns a cell with fresh parameters.
     fn new(config: &CellConfig, options: &Self::Options, rng: &mut dyn Rng) -> Result<Self>;
 
-    /// Returns the names of the states: [`STATE`](Cell::STATE), unless they depend on the options.
+    /// Returns the names of the states, at most [`MAX_STATES`]: [`STATE`](Cell::STATE), unless they depend
+    /// on the options.
     fn states(&self) -> &'static [&'static str] {
         Self::STATE
     }

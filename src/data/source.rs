@@ -54,7 +54,8 @@ pub trait Source<B> {
     /// scale them ahead of its batches. Targets stay as they are.
     ///
     /// [`Trainer::fit`](crate::train::Trainer::fit) calls it once for a model with a scaler, and then
-    /// trains on the result. After `None`, the default, the model scales each batch.
+    /// trains on the result, which is a copy in memory of a [`Dataset`](super::Dataset) or of a
+    /// [`WindowedSeries`](super::WindowedSeries). After `None`, the default, the model scales each batch.
     ///
     /// # Errors
     /// If `scaler` has another number of features.

@@ -253,8 +253,8 @@ impl<M: Shape> ModelBuilder<M> {
     ///
     /// | model | predictions | targets |
     /// |---|---|---|
-    /// | classifier | logits [batch, classes] | classes [batch] |
-    /// | tagger | logits [time, batch, classes] | classes [time, batch] |
+    /// | classifier | logits [batch, classes] | the class of each sequence |
+    /// | tagger | logits [time, batch, classes] | the class of each step, [time, batch] |
     /// | regressor | numbers [batch, outputs · levels] | numbers [batch, outputs] |
     /// | forecaster | forecasts [batch, horizon · targets · levels] | numbers [batch, horizon · targets] |
     pub fn loss<N>(self, loss: N) -> ModelBuilder<M::With>
