@@ -21,10 +21,10 @@ pub(crate) struct Sizes {
 impl Sizes {
     pub(crate) fn of<T: Float, C: Cell<Elem = T>>(cell: &C) -> Self {
         let (gates, input) = cell.weights().weight_ih.dim();
-        let state_count = C::STATE.len();
+        let state_count = cell.states().len();
         let width = |s| if s < state_count { cell.state_size(s) } else { 0 };
         let state = std::array::from_fn(width);
-        let (saved, gate_count) = (cell.saved_size(), C::GATES.len());
+        let (saved, gate_count) = (cell.saved_size(), cell.gates().len());
         Self { input, gates, gate_count, saved, state, state_count }
     }
 

@@ -45,7 +45,7 @@ impl<T: Float> Cell for CoupledLstmCell<T> {
 
     fn new(config: &CellConfig, options: &LstmOptions, rng: &mut dyn Rng) -> Result<Self> {
         let mut weights = GateWeights::new(config, 3, config.hidden_size, rng)?;
-        weights.set_forget_bias(options.forget_bias, 3, 0)?;
+        weights.set_forget_bias(options, 3, 0)?;
         Ok(Self { weights })
     }
 

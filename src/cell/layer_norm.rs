@@ -35,8 +35,8 @@ use ndarray::Array1;
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
-use super::weights::{gate_weights, named_arrays, set_forget_bias};
-use super::{BackwardStep, Cell, CellConfig, ForwardStep, GateWeights, Steps};
+use super::weights::{gate_weights, named_arrays};
+use super::{BackwardStep, Cell, CellConfig, ForwardStep, GateWeights, LstmOptions, Steps};
 use crate::compiled;
 use crate::error::{Error, Result};
 use crate::float::Float;
@@ -79,13 +79,14 @@ struct Affine<T> {
 pub struct LayerNormLstmOptions {
     /// ε of the normalisations, greater than 0. The default is 1e-5.
     pub epsilon: f64,
-    /// The initial value of the forget gate's rows of b. `None` initialises them like the others.
-    pub forget_bias: Option<f64>,
+    /// The options of every LSTM. The forget gate's bias is its part of b.
+    #[serde(flatten)]
+    pub lstm: LstmOptions,
 }
 
 impl Default for LayerNormLstmOptions {
     fn default() -> Self {
-        Self { epsilon: 1e-5, forget_bias: None }
+        Self { epsilon: 1e-5, lstm: LstmOptions::default() }
     }
 }
 
@@ -179,9 +180,10 @@ impl<T: Float> Cell for LayerNormLstmCell<T> {
             return Err(Error::argument("epsilon", "a finite value over 0", options.epsilon));
         }
         let without_bias = CellConfig { bias: false, ..config.clone() };
-        let weights = GateWeights::new(&without_bias, 4, hidden, rng)?;
-        let mut bias = config.bias(4, rng)?;
-        set_forget_bias(options.forget_bias, [&mut bias], (1, 4))?;
+        let mut weights = GateWeights::new(&without_bias, 4, hidden, rng)?;
+        weights.bias_ih = config.bias(4, rng)?;
+        weights.set_forget_bias(&options.lstm, 4, 1)?;
+        let bias = weights.bias_ih.take();
         let (ln_ih, ln_c) =
             (Affine::new(4 * hidden, config.bias), Affine::new(hidden, config.bias));
         Ok(Self { epsilon, weights, bias, ln_hh: ln_ih.clone(), ln_ih, ln_c })

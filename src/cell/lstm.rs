@@ -39,7 +39,7 @@ pub struct LstmCell<T> {
     weights: GateWeights<T>,
 }
 
-/// Options of the LSTM, and of its variants with peepholes or coupled gates.
+/// Options of every LSTM. Variants with more options have these among them.
 ///
 /// ```
 /// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
@@ -65,7 +65,7 @@ impl<T: Float> Cell for LstmCell<T> {
 
     fn new(config: &CellConfig, options: &LstmOptions, rng: &mut dyn Rng) -> Result<Self> {
         let mut weights = GateWeights::new(config, 4, config.hidden_size, rng)?;
-        weights.set_forget_bias(options.forget_bias, 4, 1)?;
+        weights.set_forget_bias(options, 4, 1)?;
         Ok(Self { weights })
     }
 

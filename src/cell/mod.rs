@@ -90,6 +90,17 @@ pub trait Cell: Arrays + Send + Sync {
     /// Creates a cell with initial parameters drawn from `rng`. Fails if an option is out of its range.
     fn new(config: &CellConfig, options: &Self::Options, rng: &mut dyn Rng) -> Result<Self>;
 
+    /// Returns the names of the states, at most [`MAX_STATES`]: [`STATE`](Cell::STATE), unless they depend
+    /// on the options.
+    fn states(&self) -> &'static [&'static str] {
+        Self::STATE
+    }
+
+    /// Returns the names of the gates: [`GATES`](Cell::GATES), unless they depend on the options.
+    fn gates(&self) -> &'static [&'static str] {
+        Self::GATES
+    }
+
     /// Returns W_ih, W_hh and their biases.
     fn weights(&self) -> &GateWeights<Self::Elem>;
 
@@ -98,7 +109,7 @@ pub trait Cell: Arrays + Send + Sync {
 
     /// Returns the width of a gate.
     fn hidden_size(&self) -> usize {
-        self.weights().weight_ih.nrows() / Self::GATES.len()
+        self.weights().weight_ih.nrows() / self.gates().len()
     }
 
     /// Returns the width of state `index` of [`STATE`](Cell::STATE): by default that of a gate.
@@ -119,7 +130,7 @@ pub trait Cell: Arrays + Send + Sync {
     /// Packs the recurrent weights for `forward`: by default W_hhᵀ. States are rows, so the product W_hh h'
     /// is h'ᵀ W_hhᵀ.
     fn pack_forward(&self, level: Level) -> Vec<Packed<Self::Elem>> {
-        vec![Packed::gates(level, self.weights().weight_hh.t(), Self::GATES.len())]
+        vec![Packed::gates(level, self.weights().weight_hh.t(), self.gates().len())]
     }
 
     /// Packs the recurrent weights for `backward`: by default W_hh.
@@ -193,10 +204,8 @@ impl CellConfig {
 
     /// Creates a bias [gates·hidden], if the configuration has biases.
     pub fn bias<T: Float>(&self, gates: usize, rng: &mut dyn Rng) -> Result<Option<Array1<T>>> {
-        if !self.bias {
-            return Ok(None);
-        }
-        let bias = self.weight(self.bias_init, gates, (self.hidden_size, 1), rng)?;
-        Ok(Some(bias.into_iter().collect()))
+        let column = || self.weight(self.bias_init, gates, (self.hidden_size, 1), rng);
+        let column: Option<Array2<T>> = self.bias.then(column).transpose()?;
+        Ok(column.map(|column| column.into_iter().collect()))
     }
 }

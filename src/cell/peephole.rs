@@ -65,7 +65,7 @@ impl<T: Float> Cell for PeepholeLstmCell<T> {
 
     fn new(config: &CellConfig, options: &LstmOptions, rng: &mut dyn Rng) -> Result<Self> {
         let mut weights = GateWeights::new(config, 4, config.hidden_size, rng)?;
-        weights.set_forget_bias(options.forget_bias, 4, 1)?;
+        weights.set_forget_bias(options, 4, 1)?;
         let mut peephole = || -> Result<Array1<T>> {
             let column = config.weight(config.weight_hh, 1, (config.hidden_size, 1), rng)?;
             Ok(column.into_iter().collect())
@@ -78,9 +78,7 @@ impl<T: Float> Cell for PeepholeLstmCell<T> {
 
     fn forward(&self, packed: &[Packed<T>], step: &mut ForwardStep<'_, T>) {
         let peepholes = self.peepholes();
-        step.sum_gates(&packed[0], |level, block| {
-            forward(level, peepholes, block.reborrow());
-        });
+        step.sum_gates(&packed[0], |level, block| forward(level, peepholes, block.reborrow()));
     }
 
     fn backward(&self, packed: &[Packed<T>], step: &mut BackwardStep<'_, T>) {

@@ -31,7 +31,7 @@ use rand::Rng;
 use serde::{Deserialize, Serialize};
 
 use super::weights::{gate_weights, named_arrays};
-use super::{BackwardStep, Block, Cell, CellConfig, ForwardStep, GateWeights, Steps};
+use super::{BackwardStep, Block, Cell, CellConfig, ForwardStep, GateWeights, LstmOptions, Steps};
 use crate::compiled;
 use crate::error::{Error, Result};
 use crate::float::Float;
@@ -51,14 +51,15 @@ pub struct ProjectedLstmCell<T> {
 pub struct ProjectedLstmOptions {
     /// The width of the output, at least 1 and less than hidden_size. The default of 0 is an error.
     pub proj_size: usize,
-    /// The initial bias of the forget gate, as in [`LstmOptions`](super::LstmOptions).
-    pub forget_bias: Option<f64>,
+    /// The options of every LSTM.
+    #[serde(flatten)]
+    pub lstm: LstmOptions,
 }
 
 impl ProjectedLstmOptions {
     /// Creates options for an output of `proj_size` values.
     pub fn new(proj_size: usize) -> Self {
-        Self { proj_size, forget_bias: None }
+        Self { proj_size, lstm: LstmOptions::default() }
     }
 }
 
@@ -75,7 +76,7 @@ impl<T: Float> Cell for ProjectedLstmCell<T> {
             return Err(Error::argument("proj_size", expected, proj));
         }
         let mut weights = GateWeights::new(config, 4, proj, rng)?;
-        weights.set_forget_bias(options.forget_bias, 4, 1)?;
+        weights.set_forget_bias(&options.lstm, 4, 1)?;
         let weight_hr = config.weight(config.weight_hh, 1, (proj, hidden), rng)?;
         Ok(Self { weights, weight_hr })
     }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use ndarray::{Array1, Array2, Axis, Slice};
 use rand::Rng;
 
-use super::{CellConfig, Steps};
+use super::{CellConfig, LstmOptions, Steps};
 use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::sequences::Input;
@@ -57,26 +57,6 @@ macro_rules! gate_weights {
 }
 pub(crate) use gate_weights;
 
-/// Sets the bias of the forget gate, number `gate` of `gates`: `value` in the first of the biases and zero
-/// in the others. Without a value the biases are unchanged.
-pub(crate) fn set_forget_bias<T: Float, const N: usize>(
-    value: Option<f64>,
-    biases: [&mut Option<Array1<T>>; N],
-    (gate, gates): (usize, usize),
-) -> Result<()> {
-    let (Some(value), mut part) = (value, value) else { return Ok(()) };
-    for bias in biases {
-        let (Some(bias), true) = (bias, value.is_finite()) else {
-            let expected = "a finite value, in a cell with bias";
-            return Err(Error::argument("forget_bias", expected, value));
-        };
-        let hidden = bias.len() / gates;
-        let rows = Slice::from(gate * hidden..(gate + 1) * hidden);
-        bias.slice_axis_mut(Axis(0), rows).fill(T::from_f64(part.take().unwrap_or(0.0)));
-    }
-    Ok(())
-}
-
 /// W_ih, W_hh, b_ih and b_hh of all gates, stacked along the first axis.
 ///
 /// There are two biases, as in PyTorch. A single one would give the same function, but train differently.
@@ -114,11 +94,24 @@ impl<T: Float> GateWeights<T> {
         Some(self.bias_ih.as_ref()? + self.bias_hh.as_ref()?)
     }
 
-    /// Sets the bias of the forget gate, number `gate` of `gates`: `value` in `bias_ih` and zero in
-    /// `bias_hh`. Without a value the biases are unchanged. Fails if the value is not finite, or there are
-    /// no biases.
-    pub fn set_forget_bias(&mut self, value: Option<f64>, gates: usize, gate: usize) -> Result<()> {
-        set_forget_bias(value, [&mut self.bias_ih, &mut self.bias_hh], (gate, gates))
+    /// Sets the bias of the forget gate, number `gate` of `gates`, by the options `lstm`: the value in
+    /// `bias_ih` and zero in `bias_hh`. Without a value the biases are unchanged.
+    ///
+    /// # Errors
+    /// If the value is not finite, or there is no bias.
+    pub fn set_forget_bias(&mut self, lstm: &LstmOptions, gates: usize, gate: usize) -> Result<()> {
+        let Some(value) = lstm.forget_bias else { return Ok(()) };
+        let (Some(bias), true) = (&mut self.bias_ih, value.is_finite()) else {
+            let expected = "a finite value, in a cell with bias";
+            return Err(Error::argument("forget_bias", expected, value));
+        };
+        let hidden = bias.len() / gates;
+        let rows = Slice::from(gate * hidden..(gate + 1) * hidden);
+        bias.slice_axis_mut(Axis(0), rows).fill(T::from_f64(value));
+        if let Some(bias) = &mut self.bias_hh {
+            bias.slice_axis_mut(Axis(0), rows).fill(T::zero());
+        }
+        Ok(())
     }
 
     /// Adds the gradients of all four arrays to `self`, a gradient: dW_ih = Σ d_a ⊗ x, dW_hh = Σ d_a ⊗ h',

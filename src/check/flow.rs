@@ -71,7 +71,7 @@ impl GradientFlow {
         for layer in 0..network.num_layers() {
             for reverse in [false, true].into_iter().take(1 + usize::from(network.bidirectional()))
             {
-                for state in C::STATE {
+                for state in last.state_names() {
                     flows.push(Self::of(&steps, state, layer, reverse)?);
                 }
             }

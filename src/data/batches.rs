@@ -1,5 +1,5 @@
-//! [`Batches`]: the order of the samples in an epoch, shuffled, and bucketed by length so that the
-//! sequences of a batch need little padding.
+//! [`Batches`]: the order of the samples in an epoch. They can be shuffled, and bucketed by length so that
+//! batches need little padding.
 
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;

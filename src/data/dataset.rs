@@ -2,12 +2,12 @@
 
 use ndarray::{Array1, Array2, ArrayView2};
 
-use crate::data::{Scaler, Source};
+use crate::data::{Scaler, Source, columns};
 use crate::error::{Error, Result, check_indices, check_shape, check_size};
 use crate::float::Float;
 use crate::sequences::{Input, Sequences};
 
-/// The target of a sequence: the right answer, for the whole sequence or for each step.
+/// The target of a sequence, for the whole sequence or for each of its steps.
 ///
 /// | type | target | batch |
 /// |---|---|---|
@@ -16,6 +16,32 @@ use crate::sequences::{Input, Sequences};
 /// | `Array1<T>` | several numbers for the sequence | `Array2<T>` [batch, numbers] |
 /// | `Vec<usize>` | the class of each step | `Array2<usize>` [time, batch], 0 in the padding |
 /// | `Array2<T>` | the numbers of each step [time, numbers] | [`Sequences`] [time, batch, numbers] |
+///
+/// Implement it for targets of another kind, for example the tokens of a sequence that is shorter than
+/// its input:
+///
+/// ```
+/// use ndarray::array;
+/// use recurrent::Result;
+/// use recurrent::data::{Dataset, Source, Target};
+///
+/// /// The syllables of a word that is given by its sounds.
+/// #[derive(Clone)]
+/// struct Syllables(Vec<usize>);
+///
+/// impl Target for Syllables {
+///     type Batch = Vec<Vec<usize>>;
+///     fn steps(&self) -> Option<usize> { None } // any number, whatever the length of the input
+///     fn stack(targets: &[&Self], _: usize) -> Result<Self::Batch> {
+///         Ok(targets.iter().map(|target| target.0.clone()).collect())
+///     }
+/// }
+///
+/// let sounds = vec![array![[0.1_f32], [0.7], [0.2]]];
+/// let data = Dataset::new(sounds, vec![Syllables(vec![4, 2])])?;
+/// assert_eq!(data.batch(&[0])?.1, [[4, 2]]);
+/// # Ok::<(), recurrent::Error>(())
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be the target of a sequence",
     label = "not a target",
@@ -28,10 +54,12 @@ pub trait Target: Clone {
     /// The type of several targets in one batch.
     type Batch;
 
-    /// Returns the number of steps, or `None` for a target of the whole sequence.
+    /// Returns the number of steps of a target that has a value for each step of its sequence. `None`, for
+    /// any other target, disables the comparison of the two lengths.
     fn steps(&self) -> Option<usize>;
 
-    /// Combines targets into a batch and pads them to `time` steps.
+    /// Combines targets into a batch. Targets with a value for each step are padded to `time` steps, those
+    /// of the batch of their sequences.
     fn stack(targets: &[&Self], time: usize) -> Result<Self::Batch>;
 }
 
@@ -140,6 +168,8 @@ struct Tokens {
 pub struct Dataset<T, Y> {
     inputs: Inputs<T>,
     targets: Vec<Y>,
+    /// The names of the features, if there are any.
+    columns: Vec<String>,
 }
 
 // The bound on `Y` is one of each constructor: only then does the compiler show the notes of `Target`.
@@ -160,7 +190,7 @@ impl<T: Float, Y> Dataset<T, Y> {
             let expected = [sequence.nrows(), features];
             check_shape(format!("sequences[{i}]"), "time, features", &expected, sequence.shape())?;
         }
-        Self { inputs: Input::Dense(sequences), targets }.checked()
+        Self::checked(Input::Dense(sequences), targets)
     }
 
     /// Creates a data set of sequences of tokens and one target for each. Every token is less than
@@ -178,17 +208,47 @@ impl<T: Float, Y> Dataset<T, Y> {
         Y: Target,
     {
         check_texts("tokens", &tokens, vocabulary_size)?;
-        Self { inputs: Input::Tokens(Tokens { tokens, vocabulary_size }), targets }.checked()
+        Self::checked(Input::Tokens(Tokens { tokens, vocabulary_size }), targets)
     }
 }
 
 impl<T: Float, Y: Target> Dataset<T, Y> {
-    fn checked(self) -> Result<Self> {
-        check_shape("targets", "sequences", &[self.len()], &[self.targets.len()])?;
-        for (i, target) in self.targets.iter().enumerate() {
-            let (length, argument) = (self.length(i), || format!("targets[{i}]"));
+    fn checked(inputs: Inputs<T>, targets: Vec<Y>) -> Result<Self> {
+        let data = Self { inputs, targets, columns: Vec::new() };
+        check_shape("targets", "sequences", &[data.len()], &[data.targets.len()])?;
+        for (i, target) in data.targets.iter().enumerate() {
+            let (length, argument) = (data.length(i), || format!("targets[{i}]"));
             check_shape(argument(), "time", &[length], &[target.steps().unwrap_or(length)])?;
         }
+        Ok(data)
+    }
+
+    /// Names the features, in order. A model that keeps names refuses a data set with others.
+    ///
+    /// ```
+    /// use ndarray::array;
+    /// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+    /// use recurrent::{cell::LstmCell, data::Dataset, model::SequenceClassifier, train::Model};
+    ///
+    /// let columns = ["temperature", "wind"];
+    /// let data = Dataset::new(vec![array![[20.0_f32, 3.0]]], vec![0])?.with_columns(&["wind", "temperature"])?;
+    /// let builder = SequenceClassifier::<LstmCell<f32>>::builder(2, 2).columns(&columns);
+    /// let model = builder.build(&mut ChaCha8Rng::seed_from_u64(1))?;
+    /// let error = model.evaluate(&data, 1).unwrap_err().to_string();
+    /// let expected = r#"expected "temperature", got "wind" ("temperature" is columns[1])"#;
+    /// assert_eq!(error, format!("columns[0]: {expected}"));
+    /// # Ok::<(), recurrent::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If there are more or fewer names than features, a name is repeated, or the data are tokens.
+    pub fn with_columns<S: AsRef<str>>(mut self, names: &[S]) -> Result<Self> {
+        let Input::Dense(sequences) = &self.inputs else {
+            return Err(Error::argument("columns", "none: tokens have no columns", names.len()));
+        };
+        let names = columns::owned(names);
+        columns::check_names(&names, sequences[0].ncols())?;
+        self.columns = names;
         Ok(self)
     }
 
@@ -224,7 +284,8 @@ impl<T: Float, Y: Target> Dataset<T, Y> {
                 vocabulary_size: *vocabulary_size,
             }),
         };
-        Ok(Self { inputs, targets: indices.iter().map(|&i| self.targets[i].clone()).collect() })
+        let targets = indices.iter().map(|&i| self.targets[i].clone()).collect();
+        Ok(Self { inputs, targets, columns: self.columns.clone() })
     }
 
     /// Divides the data set into two, by the indices that a function of [`split`](super::split)
@@ -287,6 +348,21 @@ impl<T: Float, Y: Target> Source<(Sequences<T>, Y::Batch)> for Dataset<T, Y> {
             Input::Dense(sequences) => sequences.get(index).map_or(0, Array2::nrows),
             Input::Tokens(Tokens { tokens, .. }) => tokens.get(index).map_or(0, Vec::len),
         }
+    }
+
+    fn columns(&self) -> &[String] {
+        &self.columns
+    }
+
+    fn scaled_once(
+        &self,
+        scaler: &Scaler,
+    ) -> Result<Option<Box<dyn Source<(Sequences<T>, Y::Batch)> + '_>>> {
+        let Input::Dense(sequences) = &self.inputs else { return Ok(None) };
+        let sequences = sequences.iter().map(|sequence| scaler.transform(sequence));
+        let inputs = Input::Dense(sequences.collect::<Result<_>>()?);
+        let (targets, columns) = (self.targets.clone(), self.columns.clone());
+        Ok(Some(Box::new(Self { inputs, targets, columns })))
     }
 
     fn batch(&self, indices: &[usize]) -> Result<(Sequences<T>, Y::Batch)> {

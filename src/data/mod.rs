@@ -3,6 +3,7 @@
 //! | file | contents |
 //! |---|---|
 //! | `source` | [`Source`]: indexed samples from which batches are made |
+//! | `columns` | checks of the names of features |
 //! | `dataset` | [`Dataset`]: sequences in memory, each with a [`Target`] |
 //! | `texts` | [`Texts`]: training texts of a generator |
 //! | `windows` | [`Windows`]: windows of a time series, each with the rows that follow |
@@ -15,6 +16,7 @@
 //! | `npy` | `read_npy`: reads an array of NumPy's (feature `npy`) |
 
 mod batches;
+pub(crate) mod columns;
 mod dataset;
 #[cfg(feature = "npy")]
 mod npy;

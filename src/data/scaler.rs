@@ -13,7 +13,7 @@ use crate::float::Float;
 
 /// An offset and a scale for each feature, fitted on data.
 ///
-/// Fit it on the training part only: figures of the test part would leak into training. The
+/// Fit it on the training part only. Otherwise the test part would influence the training. The
 /// [module](self) states the equations.
 ///
 /// ```

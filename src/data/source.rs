@@ -2,6 +2,7 @@
 
 use rand::Rng;
 
+use crate::data::Scaler;
 use crate::error::Result;
 
 /// Indexed samples from which batches of type `B` are made.
@@ -38,8 +39,30 @@ pub trait Source<B> {
         1
     }
 
+    /// Returns the names of the features in order. The default, no names, disables their comparison.
+    ///
+    /// A model that keeps [`columns`](crate::model::ModelBuilder::columns) neither trains on nor
+    /// evaluates a source with other names or another order.
+    fn columns(&self) -> &[String] {
+        &[]
+    }
+
     /// Returns the batch of the given samples.
     fn batch(&self, indices: &[usize]) -> Result<B>;
+
+    /// Returns the same samples with features that `scaler` has scaled, or `None` if the source cannot
+    /// scale them ahead of its batches. Targets stay as they are.
+    ///
+    /// [`Trainer::fit`](crate::train::Trainer::fit) calls it once for a model with a scaler, and then
+    /// trains on the result, which is a copy in memory of a [`Dataset`](super::Dataset) or of a
+    /// [`WindowedSeries`](super::WindowedSeries). After `None`, the default, the model scales each batch.
+    ///
+    /// # Errors
+    /// If `scaler` has another number of features.
+    fn scaled_once(&self, scaler: &Scaler) -> Result<Option<Box<dyn Source<B> + '_>>> {
+        let _ = scaler;
+        Ok(None)
+    }
 
     /// Returns the batch of the given samples for a training step.
     ///

@@ -89,14 +89,19 @@ impl Table {
         (0..self.rows()).map(|row| self.cell(row, place)).collect()
     }
 
-    /// Parses the given columns as an array [rows, columns].
+    /// Parses the given columns as an array [rows, columns]. They may be those that a
+    /// [model](crate::model::ModelBuilder::columns) keeps.
     ///
     /// # Errors
     /// If `columns` is empty or names a column that does not exist; [`Error::Parse`] if a cell is not a
     /// finite number.
-    pub fn values<T: Float + FromStr<Err: Display>>(&self, columns: &[&str]) -> Result<Array2<T>> {
+    pub fn values<T: Float + FromStr<Err: Display>>(
+        &self,
+        columns: &[impl AsRef<str>],
+    ) -> Result<Array2<T>> {
         check_size("columns", &[columns.len()])?;
-        let places = columns.iter().map(|column| self.place(column)).collect::<Result<Vec<_>>>()?;
+        let places = columns.iter().map(|column| self.place(column.as_ref()));
+        let places = places.collect::<Result<Vec<_>>>()?;
         let mut values = Array2::zeros((self.rows(), columns.len()));
         for ((row, j), value) in values.indexed_iter_mut() {
             *value = self.cell::<T>(row, places[j])?;
@@ -137,7 +142,7 @@ impl Table {
     pub fn sequences<T: Float + FromStr<Err: Display>>(
         &self,
         by: &str,
-        columns: &[&str],
+        columns: &[impl AsRef<str>],
     ) -> Result<Vec<Array2<T>>> {
         let (values, groups) = (self.values(columns)?, self.groups(by)?);
         let rows = groups.into_iter().map(|rows| values.slice_axis(Axis(0), Slice::from(rows)));

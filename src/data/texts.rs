@@ -11,8 +11,7 @@ use crate::sequences::Sequences;
 /// Texts as token numbers, in memory: the training data of a
 /// [`SequenceGenerator`](crate::model::SequenceGenerator).
 ///
-/// Do not put the generator's start and end tokens into the texts: it adds them itself, and refuses
-/// texts that contain them.
+/// The texts must not contain the generator's start and end tokens, which it adds itself.
 ///
 /// A batch is a pair of the condition vectors [batch, condition], if there are any, and the texts as
 /// [one-hot](Sequences::one_hot) sequences.
@@ -69,7 +68,7 @@ impl<T: Float> Texts<T> {
         Self::new(starts.map(piece).collect(), vocabulary_size)
     }
 
-    /// Sets the condition vector of each text: what the text describes.
+    /// Sets the condition vector of each text, such as the features of a picture that it describes.
     ///
     /// # Errors
     /// If there are more or fewer vectors than texts, one is empty, or they differ in width.

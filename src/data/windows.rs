@@ -7,8 +7,8 @@
 
 use ndarray::{Array2, Array3, Axis, Slice};
 
-use crate::data::Source;
 use crate::data::scaler::check_columns;
+use crate::data::{Scaler, Source, columns};
 use crate::error::{Error, Result, check_indices, check_size};
 use crate::float::Float;
 use crate::sequences::Sequences;
@@ -36,6 +36,7 @@ pub struct Windows {
     horizon: usize,
     stride: usize,
     targets: Option<Vec<usize>>,
+    columns: Option<Vec<String>>,
 }
 
 impl Windows {
@@ -47,7 +48,7 @@ impl Windows {
     pub fn new(length: usize, horizon: usize) -> Result<Self> {
         check_size("length", &[length])?;
         check_size("horizon", &[horizon])?;
-        Ok(Self { length, horizon, stride: 1, targets: None })
+        Ok(Self { length, horizon, stride: 1, targets: None, columns: None })
     }
 
     /// Sets the number of rows from the start of a window to the start of the next. Default: 1.
@@ -66,12 +67,24 @@ impl Windows {
         self
     }
 
+    /// Names the features of the series, in order. A [`Forecaster`](crate::model::Forecaster) that is
+    /// built from this rule keeps the names.
+    pub fn columns<S: AsRef<str>>(mut self, names: &[S]) -> Self {
+        self.columns = Some(columns::owned(names));
+        self
+    }
+
     /// Returns the number of rows to forecast.
     pub fn horizon(&self) -> usize {
         self.horizon
     }
 
-    /// The target features of a series of so many `features`.
+    /// Returns the names of the features, if there are any.
+    pub(crate) fn column_names(&self) -> Option<&[String]> {
+        self.columns.as_deref()
+    }
+
+    /// Returns the target features of a series of so many `features`.
     pub(crate) fn targets_of(&self, features: usize) -> Vec<usize> {
         self.targets.clone().unwrap_or_else(|| (0..features).collect())
     }
@@ -79,7 +92,8 @@ impl Windows {
     /// Returns all windows of `series` [time, features].
     ///
     /// # Errors
-    /// If the series is shorter than a window and its horizon, or a target feature does not exist.
+    /// If the series is shorter than a window and its horizon, a target feature does not exist, or
+    /// [`columns`](Self::columns) does not fit.
     pub fn cut<T: Float>(&self, series: &Array2<T>) -> Result<WindowedSeries<T>> {
         self.between(series, 0, series.nrows())
     }
@@ -92,7 +106,8 @@ impl Windows {
     /// training part.
     ///
     /// # Errors
-    /// If one of the parts has no window, or a target feature does not exist.
+    /// If one of the parts has no window, a target feature does not exist, or
+    /// [`columns`](Self::columns) does not fit.
     pub fn split<T: Float>(
         &self,
         series: &Array2<T>,
@@ -118,13 +133,18 @@ impl Windows {
         check_size("series [time, features]", series.shape())?;
         let targets = self.targets_of(series.ncols());
         check_columns("targets", &targets, series.ncols())?;
+        if let Some(names) = self.column_names() {
+            columns::check_names(names, series.ncols())?;
+        }
         Ok(WindowedSeries {
             // Windows overlap: their rows are copied only into batches.
             series: series.slice_axis(Axis(0), Slice::from(first..end)).to_owned(),
+            scaled: None,
             length: self.length,
             horizon: self.horizon,
             stride: self.stride,
             targets,
+            columns: self.columns.clone().unwrap_or_default(),
         })
     }
 }
@@ -146,10 +166,13 @@ pub struct WindowBatch<T: Float> {
 #[derive(Clone, Debug)]
 pub struct WindowedSeries<T> {
     series: Array2<T>,
+    /// The series that the inputs come from, if it is a scaled one.
+    scaled: Option<Array2<T>>,
     length: usize,
     horizon: usize,
     stride: usize,
     targets: Vec<usize>,
+    columns: Vec<String>,
 }
 
 impl<T: Float> WindowedSeries<T> {
@@ -173,11 +196,21 @@ impl<T: Float> Source<WindowBatch<T>> for WindowedSeries<T> {
         self.length
     }
 
+    fn columns(&self) -> &[String] {
+        &self.columns
+    }
+
+    fn scaled_once(&self, scaler: &Scaler) -> Result<Option<Box<dyn Source<WindowBatch<T>> + '_>>> {
+        let scaled = Some(scaler.transform(&self.series)?);
+        Ok(Some(Box::new(Self { scaled, ..self.clone() })))
+    }
+
     fn batch(&self, indices: &[usize]) -> Result<WindowBatch<T>> {
         check_indices("indices", indices, self.len(), "windows")?;
         check_size("indices", &[indices.len()])?;
         let x = (self.length, indices.len(), self.series.ncols());
-        let x = Array3::from_shape_fn(x, |(t, b, j)| self.series[[self.start(indices[b]) + t, j]]);
+        let inputs = self.scaled.as_ref().unwrap_or(&self.series);
+        let x = Array3::from_shape_fn(x, |(t, b, j)| inputs[[self.start(indices[b]) + t, j]]);
         let width = self.targets.len();
         let y = Array2::from_shape_fn((indices.len(), self.horizon * width), |(b, k)| {
             let row = self.start(indices[b]) + self.length + k / width;

@@ -6,11 +6,13 @@ use ndarray::{Array2, ArrayView2};
 use rand::Rng;
 
 use crate::cell::{Cell, LstmCell};
+use crate::data::Scaler;
 use crate::error::Result;
 use crate::float::Float;
-use crate::layer::Pooling;
 use crate::loss::CrossEntropy;
-use crate::model::config::{Config, ModelBuilder, Shape, options, shape_calls};
+use crate::model::config::{
+    Config, ModelBuilder, Shape, WithPooling, options, shape_calls, with_loss,
+};
 use crate::model::network::Step;
 use crate::model::pooled::{Pooled, PooledStream};
 use crate::model::scored::{Objective, Scored};
@@ -64,27 +66,14 @@ pub struct SequenceClassifier<C: Cell = LstmCell<f32>, L = CrossEntropy> {
     body: Pooled<C>,
 }
 shape_calls!([L: Scored<Array2<T>, Target = Vec<usize>>] SequenceClassifier<C, L>, [L], body.network, body);
+with_loss!(SequenceClassifier, Array2<T> => Vec<usize>, loss, |_, objective| objective);
 
-impl<T, C, L> ModelBuilder<SequenceClassifier<C, L>>
+impl<T, C, L> WithPooling for SequenceClassifier<C, L>
 where
     T: Float,
     C: Cell<Elem = T>,
     L: Scored<Array2<T>, Target = Vec<usize>>,
 {
-    /// Sets how the outputs over time are pooled into one vector. Default: the final hidden state of
-    /// each direction.
-    pub fn pooling(mut self, pooling: Pooling) -> Self {
-        self.config.pooling = pooling;
-        self
-    }
-
-    /// Sets the loss of logits [batch, classes]. Default: cross entropy.
-    pub fn loss<N>(self, loss: N) -> ModelBuilder<SequenceClassifier<C, N>>
-    where
-        N: Scored<Array2<T>, Target = Vec<usize>>,
-    {
-        ModelBuilder { config: self.config.map_own(|_| Objective::new(loss)) }
-    }
 }
 
 impl<T: Float, C: Cell<Elem = T>> SequenceClassifier<C> {
@@ -101,20 +90,16 @@ where
     C: Cell<Elem = T>,
     L: Scored<Array2<T>, Target = Vec<usize>>,
 {
-    /// Returns the loss that it trains by.
-    pub fn loss(&self) -> &L {
-        &self.config.own.loss
-    }
-
     /// Returns the number of classes.
     pub fn classes(&self) -> usize {
         self.config.output_size
     }
 
-    /// Returns the probability of each class, [batch, classes]; NaN where the values of a sequence are.
+    /// Returns the probability of each class, [batch, classes]. They are NaN for a sequence that contains
+    /// NaN.
     ///
     /// # Errors
-    /// Where `x` does not fit or a sequence is empty.
+    /// If `x` does not fit or a sequence is empty.
     pub fn probabilities(&self, x: &Sequences<T>) -> Result<Array2<T>> {
         Ok(probabilities_of(self.body.outputs(x)?))
     }
@@ -122,7 +107,7 @@ where
     /// Returns the likeliest class of each sequence.
     ///
     /// # Errors
-    /// Where `x` does not fit, a sequence is empty or a result is NaN.
+    /// If `x` does not fit, a sequence is empty or a result is NaN.
     pub fn predict(&self, x: &Sequences<T>) -> Result<Vec<usize>> {
         classes_of(self.body.outputs(x)?.view())
     }
@@ -130,13 +115,13 @@ where
     /// Returns the name of the likeliest class of each sequence.
     ///
     /// # Errors
-    /// As [`predict`](Self::predict); also if the model keeps no [`labels`](ModelBuilder::labels).
+    /// As [`predict`](Self::predict); also if the model has no [`labels`](ModelBuilder::labels).
     pub fn predict_labels(&self, x: &Sequences<T>) -> Result<Vec<&str>> {
         let labels = needed(self.config.labels.as_ref())?;
         Ok(self.predict(x)?.into_iter().map(|class| &labels[class][..]).collect())
     }
 
-    /// Returns the name of the likeliest class of each text.
+    /// Returns the name of the likeliest class of each text, which the model's vocabulary encodes.
     ///
     /// ```
     /// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
@@ -175,10 +160,11 @@ where
         likeliest(self.probabilities(x)?.view(), k, labels)
     }
 
-    /// Returns a stream of `batch` sequences step by step, each with the probabilities of the classes so far.
+    /// Returns a stream that reads `batch` sequences step by step, and returns the probabilities of the
+    /// classes after each step.
     ///
     /// # Errors
-    /// Where the model is bidirectional or `batch` is zero.
+    /// If the model is bidirectional or `batch` is zero.
     pub fn stream(&self, batch: usize) -> Result<ClassifierStream<'_, C>> {
         Ok(ClassifierStream(self.body.stream(batch)?))
     }
@@ -195,6 +181,17 @@ where
 
     fn options(&self) -> String {
         options(self)
+    }
+
+    fn columns(&self) -> &[String] {
+        self.columns()
+    }
+
+    fn without_scaler(&self) -> Option<(&Scaler, Self)> {
+        let scaler = self.scaler()?;
+        let mut plain = self.clone();
+        plain.body.network.scaler = None;
+        Some((scaler, plain))
     }
 
     fn loss_and_grad(
@@ -237,24 +234,24 @@ where
     }
 }
 
-/// A stream of [`SequenceClassifier::stream`].
+/// A classifier that reads one step at a time; made by [`SequenceClassifier::stream`].
 #[derive(Debug)]
 pub struct ClassifierStream<'m, C: Cell>(PooledStream<'m, C>);
 
 impl<T: Float, C: Cell<Elem = T>> ClassifierStream<'_, C> {
-    /// Returns the probability of each class after one more step `x_t` [batch, input], [batch, classes]; NaN from
-    /// a step on whose values are. [`argmax`](crate::decode::argmax) of a row is the likeliest class.
+    /// Reads the step `x_t` [batch, input], and returns the probability of each class, [batch, classes]. After
+    /// a NaN they are NaN. [`argmax`](crate::decode::argmax) of a row is the likeliest class.
     ///
     /// # Errors
-    /// Where `x_t` does not fit; the stream is then as before.
+    /// If `x_t` does not fit; the stream is then as before.
     pub fn step(&mut self, x_t: ArrayView2<'_, T>) -> Result<Array2<T>> {
         Ok(probabilities_of(self.0.step(Step::Dense(x_t))?))
     }
 
-    /// Returns the same after one more token of each sequence.
+    /// Reads one token of each sequence, and returns the same.
     ///
     /// # Errors
-    /// Where the tokens do not fit; the stream is then as before.
+    /// If the tokens do not fit; the stream is then as before.
     pub fn step_tokens(&mut self, tokens: &[usize]) -> Result<Array2<T>> {
         Ok(probabilities_of(self.0.step(Step::Tokens(tokens))?))
     }

@@ -15,11 +15,10 @@ use crate::model::Scored;
 use crate::model::config::format_error;
 use crate::train::Model;
 
-/// A layer, mostly a composition of layers, with the loss that it trains by: a
-/// [`Model`] without any code of its own.
+/// A [`Model`] made of a layer, usually a composition of layers, and a loss.
 ///
-/// `X` is the input of the layer; a batch is the pair of input and target. A loss implements
-/// [`Scored`], which also names the model's metrics.
+/// `X` is the type of the layer's input. A batch is a pair of input and target. The loss implements
+/// [`Scored`], which also chooses the metrics.
 ///
 /// ```
 /// # let path = std::env::temp_dir().join(format!("recurrent-doc-composed-{}", std::process::id()));
@@ -75,7 +74,7 @@ struct About<S> {
 const NAME: &str = "Composed";
 
 impl<X, L: Layer<X>, C: Scored<L::Output>> Composed<X, L, C> {
-    /// Returns the model of `layer` that trains by `loss`.
+    /// Creates the model of `layer` and `loss`.
     pub fn new(layer: L, loss: C) -> Self {
         Self { layer, loss, input: PhantomData }
     }
@@ -88,8 +87,8 @@ impl<X, L: Layer<X>, C: Scored<L::Output>> Composed<X, L, C> {
         self.layer.forward(x)
     }
 
-    /// Writes the weights to the file `path`, and `config`, from which the model is built again.
-    /// Options of the loss are not written: they belong to the configuration.
+    /// Writes the weights, and `config`, from which [`load`](Self::load) builds the model, to the file
+    /// `path`. The options of the loss are not written unless they are in `config`.
     ///
     /// # Errors
     /// [`Error::Io`] if the file cannot be written, [`Error::Format`] if `config` cannot be serialised.
@@ -101,8 +100,8 @@ impl<X, L: Layer<X>, C: Scored<L::Output>> Composed<X, L, C> {
         Writer::default().arrays("", self).about(about).write(path)
     }
 
-    /// Returns the model in the file `path`: `build` makes a model from the configuration, whose weights
-    /// are then replaced by those of the file.
+    /// Reads a model from the file `path`. `build` makes a model from the configuration; its weights are then
+    /// replaced by those of the file.
     ///
     /// # Errors
     /// If the file cannot be read, holds another kind of model or loss, or its weights do not fit the
@@ -116,7 +115,7 @@ impl<X, L: Layer<X>, C: Scored<L::Output>> Composed<X, L, C> {
         let file = Reader::open(path)?;
         let about = file.about().ok_or_else(|| refuse("weights alone".to_owned()))?;
         let about: About<serde_json::Value> = serde_json::from_str(about)
-            .map_err(|error| refuse(format!("no model with a configuration ({error})")))?;
+            .map_err(|error| refuse(format!("not the description of a model ({error})")))?;
         if about.model != NAME {
             return Err(Error::argument(path.display().to_string(), NAME, about.model));
         }

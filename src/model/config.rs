@@ -1,4 +1,4 @@
-//! [`ModelBuilder`]: what a model is to be; and how it is written to a file and read again.
+//! [`ModelBuilder`]: the sizes and options of a model; files of models.
 
 use std::fmt::Debug;
 use std::path::Path;
@@ -10,14 +10,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::arrays::Arrays;
 use crate::cell::Cell;
-use crate::data::{Scaler, Vocabulary};
+use crate::data::{Scaler, Vocabulary, columns};
 use crate::error::{Error, Result, check_shape, check_size};
 use crate::io::{Reader, Writer};
 use crate::layer::Pooling;
+use crate::model::built_in;
 use crate::sequence;
 
-/// The configuration of a model, which its file keeps beside the weights. `E` are the options of one
-/// kind of model alone.
+/// The configuration of a model, which its file keeps beside the weights. `E` has the options of one kind
+/// of model.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(bound(
     serialize = "C::Options: Serialize, E: Serialize",
@@ -33,11 +34,12 @@ pub struct Config<C: Cell, E> {
     pub(super) vocabulary: Option<Vocabulary>,
     pub(super) labels: Option<Vec<String>>,
     pub(super) scaler: Option<Scaler>,
+    pub(super) columns: Option<Vec<String>>,
     pub(super) own: E,
 }
 
 impl<C: Cell, E> Config<C, E> {
-    /// Returns the same configuration with what `f` makes of the options of its kind.
+    /// Returns the same configuration with the options of its kind replaced by `f`.
     pub(super) fn map_own<F>(self, f: impl FnOnce(E) -> F) -> Config<C, F> {
         Config {
             input_size: self.input_size,
@@ -49,11 +51,12 @@ impl<C: Cell, E> Config<C, E> {
             vocabulary: self.vocabulary,
             labels: self.labels,
             scaler: self.scaler,
+            columns: self.columns,
             own: f(self.own),
         }
     }
 
-    /// Fails where the parts do not belong together.
+    /// Fails if an option is outside its range or does not fit the others.
     pub(super) fn check(&self) -> Result<()> {
         check_size("input_size", &[self.input_size])?;
         check_size("output_size", &[self.output_size])?;
@@ -70,6 +73,13 @@ impl<C: Cell, E> Config<C, E> {
             }
             check_shape("scaler", "input", &[self.input_size], &[scaler.features()])?;
         }
+        if let Some(columns) = &self.columns {
+            if self.embedding_dim.is_some() {
+                let expected = "none: tokens have no columns";
+                return Err(Error::argument("columns", expected, columns.len()));
+            }
+            columns::check_names(columns, self.input_size)?;
+        }
         if let Some(labels) = &self.labels {
             check_shape("labels", "output", &[self.output_size], &[labels.len()])?;
         }
@@ -79,40 +89,42 @@ impl<C: Cell, E> Config<C, E> {
 
 /// Returns a description of the options that a checkpoint compares.
 pub(super) fn options<M: Shape>(model: &M) -> String {
-    let Config { dropout, pooling, recurrent, own, .. } = model.config();
-    format!("dropout: {dropout}, {pooling:?}, {own:?}, recurrent: {{ {} }}", recurrent.describe())
+    let Config { dropout, pooling, recurrent, columns, own, .. } = model.config();
+    let columns = columns.as_ref().map_or(String::new(), |names| format!(", columns: {names:?}"));
+    let recurrent = recurrent.describe();
+    format!("dropout: {dropout}, {pooling:?}, {own:?}, recurrent: {{ {recurrent} }}{columns}")
 }
 
-/// A kind of model: what [`ModelBuilder`] and files need of it. Sealed: the models of this module alone.
+/// A kind of model that [`ModelBuilder`] builds and files hold. Sealed: only this module implements it.
 pub trait Shape: Arrays {
     /// The cell of its recurrent layers.
     type Cell: Cell<Elem = Self::Elem>;
     /// Its name in files.
     const NAME: &'static str;
-    /// The options of this kind of model alone.
+    /// The options that only this kind of model has.
     type Own: Clone + Debug;
 
-    /// A model with weights drawn from `rng`.
+    /// Returns a model with weights drawn from `rng`.
     fn assemble(config: Config<Self::Cell, Self::Own>, rng: &mut dyn Rng) -> Result<Self>;
 
     /// Returns the configuration that the model was built by.
     fn config(&self) -> &Config<Self::Cell, Self::Own>;
 }
 
-/// Sizes and options of a model; [`build`](ModelBuilder::build) checks them.
+/// The sizes and options of a model. [`build`](ModelBuilder::build) checks them.
 ///
 /// | option | default | range |
 /// |---|---|---|
 /// | [`hidden_size`](Self::hidden_size) | 64 | at least 1 |
 /// | [`num_layers`](Self::num_layers) | 1 | at least 1 |
-/// | [`bidirectional`](Self::bidirectional) | false | such a model has no `stream`, nor is there such a generator |
+/// | [`bidirectional`](Self::bidirectional) | false | true only of models that read whole sequences: no generator, no `stream` |
 /// | [`embedding_dim`](Self::embedding_dim) | none: the input as it is | at least 1; the input is then tokens |
 /// | [`dropout`](Self::dropout) | 0 | 0 ≤ p < 1 |
 /// | [`cell_options`](Self::cell_options) | the cell's | the cell's |
 /// | [`recurrent`](Self::recurrent) | | all other options of the recurrent layers |
-/// | [`vocabulary`](Self::vocabulary), [`scaler`](Self::scaler), [`labels`](Self::labels) | none | as many as inputs, or outputs |
+/// | [`vocabulary`](Self::vocabulary), [`scaler`](Self::scaler), [`columns`](Self::columns), [`labels`](Self::labels) | none | as many as inputs, or outputs |
 ///
-/// A kind of model has options of its own beside them: pooling, loss.
+/// Some kinds of model have more options, such as `pooling` and `loss`.
 #[derive(Clone, Debug)]
 pub struct ModelBuilder<M: Shape> {
     pub(super) config: Config<M::Cell, M::Own>,
@@ -131,6 +143,7 @@ impl<M: Shape> ModelBuilder<M> {
                 vocabulary: None,
                 labels: None,
                 scaler: None,
+                columns: None,
                 own,
             },
         }
@@ -149,7 +162,7 @@ impl<M: Shape> ModelBuilder<M> {
         self.recurrent(|layers| layers.num_layers(num_layers))
     }
 
-    /// Sets whether each layer also runs backward in time, which needs whole sequences.
+    /// Sets whether each layer also runs backward in time. Such a model needs whole sequences.
     pub fn bidirectional(self, bidirectional: bool) -> Self {
         self.recurrent(|layers| layers.bidirectional(bidirectional))
     }
@@ -168,7 +181,7 @@ impl<M: Shape> ModelBuilder<M> {
         self
     }
 
-    /// Makes the input tokens, `input_size` of them, each embedded as a learned row of this width.
+    /// Embeds the input as learned vectors of this width. The input is then tokens less than `input_size`.
     pub fn embedding_dim(mut self, embedding_dim: usize) -> Self {
         self.config.embedding_dim = Some(embedding_dim);
         self
@@ -194,42 +207,145 @@ impl<M: Shape> ModelBuilder<M> {
         self
     }
 
-    /// Sets the names of the outputs, in their order, which are saved with the model.
+    /// Sets the names of the input features, in order, which are saved with the model.
+    ///
+    /// Training and evaluation then refuse a source with other
+    /// [names](crate::data::Source::columns). `Table::values` and `Table::sequences` read the columns of
+    /// these names from another file.
+    ///
+    /// ```
+    /// # let path = std::env::temp_dir().join(format!("recurrent-doc-columns-{}", std::process::id()));
+    /// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+    /// use recurrent::{cell::LstmCell, model::SequenceRegressor};
+    ///
+    /// let builder = SequenceRegressor::<LstmCell<f32>>::builder(2, 1).columns(&["temperature", "wind"]);
+    /// builder.build(&mut ChaCha8Rng::seed_from_u64(1))?.save(&path)?;
+    ///
+    /// let model = SequenceRegressor::<LstmCell<f32>>::load(&path)?;
+    /// assert_eq!(model.columns(), ["temperature", "wind"]); // table.values::<f32>(model.columns())?
+    /// # std::fs::remove_file(&path).ok();
+    /// # Ok::<(), recurrent::Error>(())
+    /// ```
+    pub fn columns<S: AsRef<str>>(mut self, names: &[S]) -> Self {
+        self.config.columns = Some(columns::owned(names));
+        self
+    }
+
+    /// Sets the names of the outputs, in order, which are saved with the model.
     pub fn labels<S: AsRef<str>>(mut self, labels: &[S]) -> Self {
-        self.config.labels = Some(labels.iter().map(|label| label.as_ref().to_owned()).collect());
+        self.config.labels = Some(columns::owned(labels));
         self
     }
 
     /// Returns the model, with weights drawn from `rng`.
     ///
     /// # Errors
-    /// Where an option lies outside its range, or what is kept does not fit input or output.
+    /// If an option is outside its range, or the vocabulary, scaler, columns or labels do not fit the input
+    /// or output.
     pub fn build(self, rng: &mut dyn Rng) -> Result<M> {
         self.config.check()?;
         M::assemble(self.config, rng)
     }
 }
 
-/// The description of the model in a file.
-#[derive(Serialize, Deserialize)]
-struct About<S> {
-    model: String,
-    cell: String,
-    config: S,
+impl<M: Shape> ModelBuilder<M> {
+    /// Sets the loss. Default: cross entropy for logits of classes, the squared error for numbers.
+    ///
+    /// | model | predictions | targets |
+    /// |---|---|---|
+    /// | classifier | logits [batch, classes] | the class of each sequence |
+    /// | tagger | logits [time, batch, classes] | the class of each step, [time, batch] |
+    /// | regressor | numbers [batch, outputs · levels] | numbers [batch, outputs] |
+    /// | forecaster | forecasts [batch, horizon · targets · levels] | numbers [batch, horizon · targets] |
+    pub fn loss<N>(self, loss: N) -> ModelBuilder<M::With>
+    where
+        M: WithLoss<N>,
+    {
+        ModelBuilder { config: self.config.map_own(|own| M::with_loss(own, loss)) }
+    }
+
+    /// Sets how the outputs over time are pooled into one vector. Default: the final hidden state of
+    /// each direction.
+    pub fn pooling(mut self, pooling: Pooling) -> Self
+    where
+        M: WithPooling,
+    {
+        self.config.pooling = pooling;
+        self
+    }
 }
 
-/// Writes `model`, with all that it takes to use it again, to the file `path`.
+/// A kind of model that can train by the loss `N`. Sealed, as [`Shape`] is.
+pub trait WithLoss<N>: Shape {
+    /// The same kind of model with that loss.
+    type With: Shape<Cell = Self::Cell>;
+
+    /// Returns the same options with that loss.
+    fn with_loss(own: Self::Own, loss: N) -> <Self::With as Shape>::Own;
+}
+
+/// A kind of model that pools its outputs over time. Sealed, as [`Shape`] is.
+pub trait WithPooling: Shape {}
+
+/// Implements [`WithLoss`] for a model whose loss compares `$predicted` with `$target`, and the method that
+/// returns this loss, `$loss` of the model's own options. `$with` replaces the objective in them.
+macro_rules! with_loss {
+    (
+        $model:ident, $predicted:ty => $target:ty, $($loss:ident).+,
+        |$own:pat_param, $objective:ident| $with:expr
+    ) => {
+        impl<T, C, L, N> $crate::model::config::WithLoss<N> for $model<C, L>
+        where
+            T: $crate::Float,
+            C: $crate::cell::Cell<Elem = T>,
+            L: $crate::model::Scored<$predicted, Target = $target>,
+            N: $crate::model::Scored<$predicted, Target = $target>,
+        {
+            type With = $model<C, N>;
+
+            fn with_loss($own: Self::Own, loss: N) -> <$model<C, N> as Shape>::Own {
+                let $objective = $crate::model::scored::Objective::new(loss);
+                $with
+            }
+        }
+
+        impl<T, C, L> $model<C, L>
+        where
+            T: $crate::Float,
+            C: $crate::cell::Cell<Elem = T>,
+            L: $crate::model::Scored<$predicted, Target = $target>,
+        {
+            /// Returns the loss.
+            pub fn loss(&self) -> &L {
+                &self.config.own.$($loss).+
+            }
+        }
+    };
+}
+pub(super) use with_loss;
+
+/// The description of the model in a file.
+#[derive(Serialize, Deserialize)]
+struct About {
+    model: String,
+    cell: String,
+    config: serde_json::Value,
+}
+
+/// Writes the configuration and the weights of `model` to the file `path`.
 pub(super) fn save<M: Shape<Cell: Cell<Options: Serialize>, Own: Serialize>>(
     model: &M,
     path: &Path,
 ) -> Result<()> {
-    let (kind, cell) = (M::NAME.to_owned(), M::Cell::NAME.to_owned());
-    let about = serde_json::to_string(&About { model: kind, cell, config: model.config() });
-    let about = about.map_err(|error| format_error(path, error.to_string()))?;
+    let refuse = |error: serde_json::Error| format_error(path, error.to_string());
+    let config = serde_json::to_value(model.config()).map_err(refuse)?;
+    let (config, cell) = built_in::to_file::<M::Cell>(config);
+    let about = About { model: M::NAME.to_owned(), cell, config };
+    let about = serde_json::to_string(&about).map_err(refuse)?;
     Writer::default().arrays("", model).about(about).write(path)
 }
 
-/// The model in the file `path`.
+/// Reads a model from the file `path`.
 pub(super) fn load<M>(path: &Path) -> Result<M>
 where
     M: Shape<Cell: Cell<Options: DeserializeOwned>, Own: DeserializeOwned>,
@@ -237,17 +353,18 @@ where
     let refuse = |problem: String| format_error(path, problem);
     let file = Reader::open(path)?;
     let about = file.about().ok_or_else(|| refuse("weights alone".to_owned()))?;
-    let about: About<serde_json::Value> = serde_json::from_str(about)
-        .map_err(|error| refuse(format!("says of no model ({error})")))?;
-    if (&about.model[..], &about.cell[..]) != (M::NAME, M::Cell::NAME) {
+    let about: About = serde_json::from_str(about)
+        .map_err(|error| refuse(format!("not the description of a model ({error})")))?;
+    if about.model != M::NAME || !built_in::loads::<M::Cell>(&about.cell) {
         let expected = format!("a {} of {} cells", M::NAME, M::Cell::NAME);
         let got = format!("a {} of {} cells", about.model, about.cell);
         return Err(Error::argument(path.display().to_string(), expected, got));
     }
     let config: Config<M::Cell, M::Own> =
-        serde_json::from_value(about.config).map_err(|error| refuse(error.to_string()))?;
+        serde_json::from_value(built_in::from_file::<M::Cell>(about.config, &about.cell))
+            .map_err(|error| refuse(error.to_string()))?;
     config.check()?;
-    // The weights that are drawn are all replaced.
+    // All weights drawn here are replaced.
     let mut model = M::assemble(config, &mut ChaCha8Rng::seed_from_u64(0))?;
     file.arrays("", &mut model)?;
     Ok(model)
@@ -257,8 +374,9 @@ pub(super) fn format_error(path: &Path, problem: String) -> Error {
     Error::Format { path: path.to_owned(), format: "model", problem }
 }
 
-/// The methods that all models share and their arrays, those of `$body` without a prefix. `$loss` is the
-/// parameter of the loss with its bounds, `$own` the parameter alone, `$network` the path of the network.
+/// Implements the methods that all models share, and [`Arrays`] by the fields `$body`, without a prefix, and
+/// `$more`. `$loss` is the parameter of the loss with its bounds, `$own` the parameter alone, `$network`
+/// the path of the network.
 macro_rules! shape_calls {
     ([$($loss:tt)*] $model:ty, [$($own:ty)?], $($network:ident).+, $body:ident $(, $more:ident)?) => {
         impl<T: $crate::Float, C: $crate::cell::Cell<Elem = T>, $($loss)*> $model {
@@ -272,25 +390,30 @@ macro_rules! shape_calls {
                 &self.$($network).+.recurrent
             }
 
-            /// Returns the layer of the outputs.
+            /// Returns the last linear layer.
             pub fn head(&self) -> &$crate::layer::Linear<T> {
                 &self.$($network).+.head
             }
 
-            /// Returns the vocabulary that is saved with the model.
+            /// Returns the vocabulary of the input, if one was set.
             pub fn vocabulary(&self) -> Option<&$crate::data::Vocabulary> {
                 self.config.vocabulary.as_ref()
             }
 
-            /// Returns the scaler that is saved with the model.
+            /// Returns the scaler of the input, if one was set.
             pub fn scaler(&self) -> Option<&$crate::data::Scaler> {
                 self.config.scaler.as_ref()
             }
 
-            /// Encodes `texts` by the vocabulary that was kept with the model, as its input.
+            /// Returns the names of the input features, in order; empty if none were set.
+            pub fn columns(&self) -> &[String] {
+                self.config.columns.as_deref().unwrap_or(&[])
+            }
+
+            /// Encodes `texts` as input, by the model's vocabulary.
             ///
             /// # Errors
-            /// If no vocabulary was kept, a text is empty, or a text contains a token that is not in a
+            /// If the model has no vocabulary, a text is empty, or a text contains a token that is not in a
             /// vocabulary without an unknown token.
             pub fn encode_texts<S: AsRef<str>>(
                 &self,
@@ -299,16 +422,16 @@ macro_rules! shape_calls {
                 $crate::model::encoded(self.vocabulary(), texts)
             }
 
-            /// Returns the names of the outputs, in their order; empty if none were set.
+            /// Returns the names of the outputs, in order; empty if none were set.
             pub fn labels(&self) -> &[String] {
                 self.config.labels.as_deref().unwrap_or(&[])
             }
 
-            /// Writes the model with all that it takes to use it again, its configuration and what is
-            /// kept with it, to one file; see [`io::save`](crate::io::save).
+            /// Writes the weights, the configuration, and the vocabulary, scaler and names, if there are
+            /// any, to one file, as [`io::save`](crate::io::save) does.
             ///
             /// # Errors
-            /// [`Error::Io`](crate::Error::Io) where the file cannot be written.
+            /// [`Error::Io`](crate::Error::Io) if the file cannot be written.
             pub fn save(&self, path: impl AsRef<std::path::Path>) -> $crate::Result<()>
             where
                 C::Options: serde::Serialize,
@@ -317,7 +440,8 @@ macro_rules! shape_calls {
                 $crate::model::config::save(self, path.as_ref())
             }
 
-            /// Reads the model in the file `path`.
+            /// Reads a model from the file `path`. A model of
+            /// [`BuiltInCell`](crate::model::BuiltInCell) reads a file of any cell of this crate.
             ///
             /// # Errors
             /// If the file cannot be read, or holds another kind of model, another cell, loss or element

@@ -1,4 +1,4 @@
-//! [`Forecaster`]: from the recent past of a time series to what follows.
+//! [`Forecaster`]: the next steps of a time series from a window of its past.
 
 use std::sync::Arc;
 
@@ -12,26 +12,27 @@ use crate::error::{Error, Result, check_indices, check_shape, check_size};
 use crate::float::Float;
 use crate::loss::Mse;
 use crate::model::check_batch;
-use crate::model::config::{Config, ModelBuilder, Shape, options, shape_calls};
+use crate::model::config::{Config, ModelBuilder, Shape, options, shape_calls, with_loss};
 use crate::model::network::Step;
 use crate::model::pooled::{Pooled, PooledStream};
 use crate::model::scored::{Objective, Scored};
 use crate::sequences::Sequences;
 use crate::train::Model;
 
-/// A forecaster of the next steps of a time series from a window of its past; of quantiles with the loss
-/// [`Quantile`](crate::loss::Quantile).
+/// A model that forecasts the next steps of a time series from a window of its past. With the loss
+/// [`Quantile`](crate::loss::Quantile) it forecasts quantiles.
 ///
 /// ```text
 /// scale → recurrent layers → last step → dropout → linear → scale back
 /// ```
 ///
-/// It is built from the [`Windows`] that its training data are cut by: they set the horizon and the
-/// target features. Batches with other targets are refused.
+/// The [`Windows`] that cut its training data set the horizon, the target features and the names of the
+/// columns. Batches with other targets are refused.
 ///
-/// It trains on a [`WindowedSeries`](crate::data::WindowedSeries) in the units of the data and applies
-/// its [`scaler`](ModelBuilder::scaler) itself. All steps of the horizon are forecast at once;
-/// [`forecast_recursively`](Self::forecast_recursively) goes further by feeding forecasts back as inputs.
+/// It trains on a [`WindowedSeries`](crate::data::WindowedSeries) in the units of the data, and applies
+/// its [`scaler`](ModelBuilder::scaler) itself. All steps of the horizon are forecast at once.
+/// [`forecast_recursively`](Self::forecast_recursively) forecasts more steps by feeding forecasts back as
+/// inputs.
 ///
 /// ```
 /// use ndarray::{Array2, s};
@@ -69,6 +70,10 @@ pub struct Forecaster<C: Cell = LstmCell<f32>, L = Mse> {
 shape_calls!(
     [L: Scored<Array2<T>, Target = Array2<T>>] Forecaster<C, L>, [L], body.network, body
 );
+with_loss!(
+    Forecaster, Array2<T> => Array2<T>, objective.loss,
+    |own, objective| ForecasterConfig { steps: own.steps, targets: own.targets, objective }
+);
 
 /// The options that only a forecaster has.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -79,30 +84,9 @@ pub struct ForecasterConfig<L> {
     objective: Objective<L>,
 }
 
-impl<T, C, L> ModelBuilder<Forecaster<C, L>>
-where
-    T: Float,
-    C: Cell<Elem = T>,
-    L: Scored<Array2<T>, Target = Array2<T>>,
-{
-    /// Sets the loss of forecasts [batch, horizon · targets]. Default: the squared error.
-    pub fn loss<N>(self, loss: N) -> ModelBuilder<Forecaster<C, N>>
-    where
-        N: Scored<Array2<T>, Target = Array2<T>>,
-    {
-        let objective = Objective::new(loss);
-        let with_loss = |own: ForecasterConfig<L>| ForecasterConfig {
-            steps: own.steps,
-            targets: own.targets,
-            objective,
-        };
-        ModelBuilder { config: self.config.map_own(with_loss) }
-    }
-}
-
 impl<T: Float, C: Cell<Elem = T>> Forecaster<C> {
-    /// Returns a builder for a forecaster of a series of `features` values a step. The horizon and the
-    /// target features are those of `windows`.
+    /// Returns a builder for a forecaster of a series of `features` values a step. The horizon, the target
+    /// features and the names of the columns are those of `windows`.
     ///
     /// ```
     /// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
@@ -118,7 +102,9 @@ impl<T: Float, C: Cell<Elem = T>> Forecaster<C> {
         let targets = windows.targets_of(features);
         let (outputs, objective) = (targets.len(), Objective::new::<Array2<T>>(Mse));
         let own = ForecasterConfig { steps: windows.horizon(), targets, objective };
-        ModelBuilder::new(features, outputs, own)
+        let mut builder = ModelBuilder::new(features, outputs, own);
+        builder.config.columns = windows.column_names().map(<[String]>::to_vec);
+        builder
     }
 }
 
@@ -128,7 +114,7 @@ where
     C: Cell<Elem = T>,
     L: Scored<Array2<T>, Target = Array2<T>>,
 {
-    /// Returns how many steps are forecast at once.
+    /// Returns the number of steps that are forecast at once.
     pub fn horizon(&self) -> usize {
         self.config.own.steps
     }
@@ -138,16 +124,11 @@ where
         &self.config.own.targets
     }
 
-    /// Returns the loss that it trains by.
-    pub fn loss(&self) -> &L {
-        &self.config.own.objective.loss
-    }
-
-    /// Returns what follows the window `recent` [time, features]: [horizon, targets · levels], in the units of
-    /// the data; of k quantiles, level j of target i is column i·k + j.
+    /// Returns the forecast [horizon, targets · levels] after the window `recent` [time, features], in the
+    /// units of the data. With k quantiles, level j of target i is column i·k + j.
     ///
     /// # Errors
-    /// Where `recent` is empty or has other features.
+    /// If `recent` is empty or has another number of features.
     pub fn forecast(&self, recent: ArrayView2<'_, T>) -> Result<Array2<T>> {
         let x = Sequences::full(recent.to_owned().insert_axis(Axis(1)))?;
         let row = self.predict(&x)?.index_axis_move(Axis(0), 0);
@@ -155,20 +136,20 @@ where
         Ok(Array2::from_shape_fn((self.horizon(), width), |(k, j)| row[k * width + j]))
     }
 
-    /// Returns what follows each window of `x` [time, batch, features]: [batch, horizon · targets · levels],
-    /// in which what belongs to one step stands together.
+    /// Returns the forecast after each window of `x` [time, batch, features]:
+    /// [batch, horizon · targets · levels]. The values of one step are adjacent.
     ///
     /// # Errors
-    /// Where `x` does not fit or a sequence is empty.
+    /// If `x` does not fit or a sequence is empty.
     pub fn predict(&self, x: &Sequences<T>) -> Result<Array2<T>> {
         self.scaled_back(self.body.outputs(x)?)
     }
 
-    /// Returns the `steps` steps [steps, targets] that follow the window `recent` [time, features].
-    /// Forecasts are fed back as inputs; with quantiles, the one nearest 0.5.
+    /// Returns the forecast [steps, targets] of `steps` steps after the window `recent` [time, features].
+    /// Forecasts are fed back as inputs. With quantiles, these are the forecasts of the one nearest 0.5.
     ///
     /// # Errors
-    /// If `recent` does not fit, or not all features are forecast, in their order.
+    /// If `recent` does not fit, or the targets are not all features in their order.
     pub fn forecast_recursively(
         &self,
         recent: ArrayView2<'_, T>,
@@ -202,10 +183,10 @@ where
         Ok(forecast)
     }
 
-    /// Returns a stream of `batch` series step by step, each with what follows from there.
+    /// Returns a stream that reads `batch` series step by step, and returns the forecast after each step.
     ///
     /// # Errors
-    /// Where the model is bidirectional or `batch` is zero.
+    /// If the model is bidirectional or `batch` is zero.
     pub fn stream(&self, batch: usize) -> Result<ForecasterStream<'_, C>> {
         let of_outputs = self.scalers.as_deref().map(|[_, of_outputs]| of_outputs);
         let stream = self.body.stream(batch)?;
@@ -256,7 +237,7 @@ fn scaled_back<T: Float>(
     }
 }
 
-/// `f` of each `width` columns of `rows`, side by side again.
+/// Applies `f` to each `width` columns of `rows`.
 fn each_part<T: Float>(
     mut rows: Array2<T>,
     width: usize,
@@ -282,6 +263,17 @@ where
         options(self)
     }
 
+    fn columns(&self) -> &[String] {
+        self.columns()
+    }
+
+    fn without_scaler(&self) -> Option<(&Scaler, Self)> {
+        let scaler = self.scaler()?;
+        let mut plain = self.clone();
+        plain.body.network.scaler = None;
+        Some((scaler, plain))
+    }
+
     fn loss_and_grad(
         &self,
         batch: &Self::Batch,
@@ -293,7 +285,7 @@ where
         self.body.loss_and_grad(&batch.x, loss, &mut grad.body, rng)
     }
 
-    /// The loss is that of the scaled values; all other figures are in the units of the data.
+    /// Adds the loss of the scaled values. All other metrics are in the units of the data.
     fn score_batch(&self, batch: &Self::Batch, score: &mut L::Score) -> Result<()> {
         let y = self.scaled(batch)?;
         let outputs = self.body.outputs(&batch.x)?;
@@ -333,7 +325,7 @@ where
     }
 }
 
-/// A stream of [`Forecaster::stream`].
+/// A forecaster that reads one step at a time; made by [`Forecaster::stream`].
 #[derive(Debug)]
 pub struct ForecasterStream<'m, C: Cell> {
     of_outputs: Option<&'m Scaler>,
@@ -342,10 +334,11 @@ pub struct ForecasterStream<'m, C: Cell> {
 }
 
 impl<T: Float, C: Cell<Elem = T>> ForecasterStream<'_, C> {
-    /// Returns what follows after one more step `x_t` [batch, features]: [batch, horizon · targets · levels].
+    /// Reads the step `x_t` [batch, features], and returns the forecast after it,
+    /// [batch, horizon · targets · levels].
     ///
     /// # Errors
-    /// Where `x_t` does not fit; the stream is then as before.
+    /// If `x_t` does not fit; the stream is then as before.
     pub fn step(&mut self, x_t: ArrayView2<'_, T>) -> Result<Array2<T>> {
         let outputs = self.stream.step(Step::Dense(x_t))?;
         scaled_back(self.of_outputs, self.width, outputs)

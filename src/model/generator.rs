@@ -1,4 +1,4 @@
-//! [`SequenceGenerator`]: one to many, a text from a vector or from nothing.
+//! [`SequenceGenerator`]: one to many, texts with or without a condition vector.
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -27,13 +27,13 @@ use crate::train::metrics::Perplexity;
 /// p(token t) = softmax(linear(dropout(recurrent(token t − 1))))
 /// ```
 ///
-/// It learns from [`Texts`](crate::data::Texts). With a [`start`](ModelBuilder::start) token it generates a
-/// text from its first token on; without one, a prompt has to give the first token. With an
-/// [`end`](ModelBuilder::end) token it learns where a text ends; without one, every text gets the greatest
-/// length asked for.
+/// It trains on [`Texts`](crate::data::Texts). With a [`start`](ModelBuilder::start) token it generates the
+/// first token of a text too. Without one, a prompt must begin the text. With an
+/// [`end`](ModelBuilder::end) token it learns where texts end. Without one, every text gets the greatest
+/// length.
 ///
-/// The generator puts its start token before each text and its end token behind it. Do not put them in
-/// the texts: training data and prompts that contain them are refused.
+/// The generator adds the start and end tokens itself. Training data and prompts that contain them are
+/// refused.
 ///
 /// ```
 /// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
@@ -84,20 +84,20 @@ struct Condition<T> {
 crate::arrays!(Condition { condition });
 
 impl<T: Float, C: Cell<Elem = T>> ModelBuilder<SequenceGenerator<C>> {
-    /// Sets the token that the generator puts before each text. Do not put it in the texts.
+    /// Sets the token that the generator adds before each text. The texts must not contain it.
     pub fn start(mut self, token: usize) -> Self {
         self.config.own.start = Some(token);
         self
     }
 
-    /// Sets the token that the generator puts behind each text, and that ends a text which it
-    /// generates. Do not put it in the texts.
+    /// Sets the token that the generator adds after each text, and that ends a generated text. The texts
+    /// must not contain it.
     pub fn end(mut self, token: usize) -> Self {
         self.config.own.end = Some(token);
         self
     }
 
-    /// Values of the vector that each text is made from.
+    /// Sets the width of the condition vector of each text.
     pub fn condition_size(mut self, size: usize) -> Self {
         self.config.own.condition_size = Some(size);
         self
@@ -167,7 +167,7 @@ impl<T: Float, C: Cell<Elem = T>> SequenceGenerator<C> {
         Ok(texts)
     }
 
-    /// The states that a text begins with; none where they are zeros.
+    /// Returns the initial states of texts, or `None` if they are zeros.
     fn initial(
         &self,
         condition: Option<ArrayView2<'_, T>>,
@@ -186,8 +186,8 @@ impl<T: Float, C: Cell<Elem = T>> SequenceGenerator<C> {
                 Ok(Some(filled(self.network.recurrent.zero_state(batch)?, &values)))
             }
             (linear, given) => {
-                let say = |has: bool| if has { "a vector for each text" } else { "none" };
-                Err(Error::argument("condition", say(linear.is_some()), say(given.is_some())))
+                let shown = |has: bool| if has { "a vector for each text" } else { "none" };
+                Err(Error::argument("condition", shown(linear.is_some()), shown(given.is_some())))
             }
         }
     }
@@ -199,7 +199,7 @@ impl<T: Float, C: Cell<Elem = T>> SequenceGenerator<C> {
         let Some(t) = text.iter().position(marker) else { return Ok(()) };
         let which = if Some(text[t]) == start { "start" } else { "end" };
         let expected = "neither the start nor the end token, which the generator adds itself";
-        // A batch is shuffled: the tokens tell which text it is.
+        // Batches are shuffled: only the tokens identify the text.
         let shown = match &self.config.vocabulary {
             Some(vocabulary) => format!("{:?}", vocabulary.decode(text)?),
             None => format!("{text:?}"),
@@ -234,7 +234,7 @@ impl<T: Float, C: Cell<Elem = T>> SequenceGenerator<C> {
     }
 }
 
-/// The beginning of a long text.
+/// Returns the first 60 characters of a longer text.
 fn shortened(text: &str) -> String {
     match text.char_indices().nth(60) {
         Some((end, _)) => format!("{} …", &text[..end]),
@@ -242,14 +242,14 @@ fn shortened(text: &str) -> String {
     }
 }
 
-/// All of `state`, layer by layer, side by side: [batch, widths together].
+/// Returns all parts of `state` side by side, layer by layer: [batch, sum of the widths].
 fn side_by_side<T: Float>(state: &State<T>) -> Result<Array2<T>> {
     let parts: Vec<ArrayView2<'_, T>> = state.parts().iter().flatten().map(|p| p.view()).collect();
     ndarray::concatenate(Axis(1), &parts)
         .map_err(|error| Error::argument("state", "parts of one batch", error))
 }
 
-/// `state` with what [`side_by_side`] makes `values` of.
+/// Returns `state` with its parts taken from `values`, the inverse of [`side_by_side`].
 fn filled<T: Float>(mut state: State<T>, values: &Array2<T>) -> State<T> {
     let mut rest = values.view();
     for part in state.parts_mut().iter_mut().flatten() {

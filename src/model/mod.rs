@@ -1,28 +1,30 @@
-//! The sequence shapes, ready to train: a builder for sizes and options, a loop that fits it
-//! ([`Trainer`](crate::train::Trainer)), one file that holds all it takes to use it again.
+//! Ready models of sequences. A builder sets their sizes and options, a
+//! [`Trainer`](crate::train::Trainer) trains them, and one file holds everything that their use needs.
 //!
 //! | file | model | shape | output |
 //! |---|---|---|---|
 //! | `classifier` | [`SequenceClassifier`] | many to one | a class for each sequence |
 //! | `regressor` | [`SequenceRegressor`] | many to one | numbers for each sequence |
 //! | `tagger` | [`SequenceTagger`] | many to many | a class for each step |
-//! | `generator` | [`SequenceGenerator`] | one to many | a text, from a vector or from nothing |
-//! | `forecaster` | [`Forecaster`] | many to one or many | what follows a window of a series |
+//! | `generator` | [`SequenceGenerator`] | one to many | a text, with or without a condition vector |
+//! | `forecaster` | [`Forecaster`] | many to one or many | the steps after a window of a series |
 //!
 //! The first parameter of each is the cell, by default an LSTM: `SequenceClassifier<GruCell<f32>>`. The
 //! second is the loss, which the builder's `loss` sets; your own loss implements [`Scored`].
 //!
-//! Any composition of [layers](crate::layer) with any such loss is a model as well: [`Composed`]. What
+//! [`Composed`] makes a model of any composition of [layers](crate::layer) and any such loss. A model that
 //! is no composition of layers implements [`Model`](crate::train::Model) itself.
 //!
-//! | file | duty |
+//! | file | contents |
 //! |---|---|
-//! | `config` | [`ModelBuilder`]; files |
-//! | `network` | embedding, recurrent layers, dropout and head, which all have |
-//! | `pooled` | the same with one answer a sequence |
+//! | `config` | [`ModelBuilder`], files of models |
+//! | `network` | the layers of every model: embedding, recurrent layers, dropout, head |
+//! | `pooled` | a network with one output for each sequence |
+//! | `built_in` | [`BuiltInCell`]: a cell that is chosen at run time, or read from a file |
 //! | `scored` | [`Scored`]: the losses that models train by, and their scores |
 //! | `composed` | [`Composed`]: any layer and any loss as a model |
 
+mod built_in;
 mod classifier;
 mod composed;
 mod config;
@@ -44,6 +46,7 @@ use crate::sequences::{Sequences, batch_axis};
 use crate::tensor::Level;
 use crate::tensor::reduce::softmax;
 
+pub use built_in::{BuiltInCell, BuiltInOptions};
 pub use classifier::{ClassifierStream, SequenceClassifier};
 pub use composed::Composed;
 pub use config::ModelBuilder;
@@ -53,7 +56,7 @@ pub use regressor::{RegressorStream, SequenceRegressor};
 pub use scored::{MeanLoss, PairScore, Scored};
 pub use tagger::{SequenceTagger, TaggerStream};
 
-/// The softmax of each row.
+/// Returns the softmax of each row.
 fn probabilities_of<T: Float>(mut logits: Array2<T>) -> Array2<T> {
     for mut row in logits.rows_mut() {
         softmax(Level::new(), row.as_slice_mut().expect("rows in standard layout"));
@@ -61,7 +64,7 @@ fn probabilities_of<T: Float>(mut logits: Array2<T>) -> Array2<T> {
     logits
 }
 
-/// The place of the greatest value of each row.
+/// Returns the class with the greatest logit of each row.
 fn classes_of<T: Float>(logits: ArrayView2<'_, T>) -> Result<Vec<usize>> {
     let best = |(row, logits)| {
         argmax(logits).ok_or_else(|| Error::argument(format!("logits[{row}]"), "numbers", "NaN"))
@@ -69,8 +72,8 @@ fn classes_of<T: Float>(logits: ArrayView2<'_, T>) -> Result<Vec<usize>> {
     logits.rows().into_iter().enumerate().map(best).collect()
 }
 
-/// The `k` greatest probabilities of each row with their classes, by the names in `labels`; the lower
-/// class first where two are equal.
+/// Returns the names and probabilities of the `k` likeliest classes of each row. Of two that are equally
+/// likely, the lower class comes first.
 fn likeliest<'l, T: Float>(
     p: ArrayView2<'_, T>,
     k: usize,
@@ -90,13 +93,13 @@ fn likeliest<'l, T: Float>(
     p.rows().into_iter().enumerate().map(of_row).collect()
 }
 
-/// The labels that a model keeps, where they are needed.
+/// Returns the labels of a model, or an error if it has none.
 fn needed(labels: Option<&Vec<String>>) -> Result<&[String]> {
     let expected = "the names of the classes, given to the model's builder";
     labels.map(|labels| &labels[..]).ok_or_else(|| Error::argument("labels", expected, "none"))
 }
 
-/// The one-hot sequences of `texts` by the vocabulary that a model keeps.
+/// Returns `texts` as one-hot sequences, by the vocabulary of a model.
 fn encoded<T: Float, S: AsRef<str>>(
     vocabulary: Option<&Vocabulary>,
     texts: &[S],

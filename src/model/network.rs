@@ -1,4 +1,4 @@
-//! [`Network`]: the parts that all models have.
+//! [`Network`]: the layers of every model.
 //!
 //! ```text
 //! tokens → embedding ┐
@@ -20,24 +20,25 @@ use crate::model::config::Config;
 use crate::sequence::{Recurrent, State, Stream, Tape};
 use crate::sequences::{Input, Sequences};
 
-/// Embedding, recurrent layers and head, as a bundle under these names.
+/// The embedding, the recurrent layers and the head. They are the prefixes of the names of its arrays.
 #[derive(Clone, Debug)]
 pub(super) struct Network<C: Cell> {
     pub(super) embedding: Option<Embedding<C::Elem>>,
     pub(super) recurrent: Recurrent<C>,
     pub(super) head: Linear<C::Elem>,
     dropout: f64,
-    scaler: Option<Arc<Scaler>>,
+    /// The scaler of the inputs; none also where they are scaled already.
+    pub(super) scaler: Option<Arc<Scaler>>,
 }
 
 impl<T: Float, C: Cell<Elem = T>> Network<C> {
-    /// A network with `outputs` values from the head.
+    /// Creates a network whose head has `outputs` values.
     pub(super) fn new<E>(config: &Config<C, E>, outputs: usize, rng: &mut dyn Rng) -> Result<Self> {
         let (tokens, dropout) = (config.input_size, config.dropout);
         let embedding = config.embedding_dim.map(|width| Embedding::new(tokens, width, rng));
         let mut layers = config.recurrent.clone();
         layers.input_size = config.embedding_dim.unwrap_or(tokens);
-        // Between layers: there is no such place in a single one.
+        // A single layer has no place between layers.
         let between = if layers.num_layers > 1 { dropout } else { 0.0 };
         let recurrent = layers.dropout(between).build(rng)?;
         let head = Linear::new(recurrent.output_size(), outputs, rng)?;
@@ -49,7 +50,7 @@ impl<T: Float, C: Cell<Elem = T>> Network<C> {
         1 + usize::from(self.recurrent.bidirectional())
     }
 
-    /// Returns the input of the recurrent layers for `x`: embedded or scaled.
+    /// Returns the embedded or scaled `x`, the input of the recurrent layers.
     fn prepare_input<'x>(&self, x: &'x Sequences<T>) -> Result<Cow<'x, Sequences<T>>> {
         match (&self.embedding, &self.scaler) {
             (Some(embedding), _) => embedding.forward(x).map(Cow::Owned),
@@ -79,8 +80,8 @@ impl<T: Float, C: Cell<Elem = T>> Network<C> {
         Ok((h, tape))
     }
 
-    /// Adds the gradient of embedding and recurrent layers to `grad`; returns that by the initial
-    /// state.
+    /// Adds the gradients of the embedding and the recurrent layers to `grad`. Returns the gradient with
+    /// respect to the initial state.
     pub(super) fn hidden_backward(
         &self,
         x: &Sequences<T>,
@@ -95,7 +96,7 @@ impl<T: Float, C: Cell<Elem = T>> Network<C> {
         Ok(d_initial)
     }
 
-    /// Applies dropout to `h`; returns the factors, if there is dropout.
+    /// Applies dropout to `h`, and returns its factors, if there is dropout.
     pub(super) fn apply_dropout<D: Dimension>(
         &self,
         h: &mut Array<T, D>,
@@ -136,13 +137,13 @@ impl<T: Float, C: Cell<Elem = T>> Network<C> {
         Ok((loss, self.hidden_backward(x, tape, &d_h, grad)?))
     }
 
-    /// Returns the network step by step.
+    /// Returns a stream of `batch` sequences.
     pub(super) fn stream(&self, batch: usize) -> Result<NetworkStream<'_, C>> {
         Ok(NetworkStream { network: self, stream: self.recurrent.stream(batch)? })
     }
 }
 
-/// Returns the gradient before dropout from `d`, that after it.
+/// Returns the gradient with respect to the input of dropout, from `d`, that with respect to its output.
 pub(super) fn mask_gradient<T: Float, D: Dimension>(
     d: Array<T, D>,
     mask: Option<Array<T, D>>,
@@ -153,7 +154,7 @@ pub(super) fn mask_gradient<T: Float, D: Dimension>(
     }
 }
 
-/// Embedding and recurrent layers, step by step.
+/// A stream through the embedding and the recurrent layers.
 #[derive(Debug)]
 pub(super) struct NetworkStream<'m, C: Cell> {
     network: &'m Network<C>,

@@ -1,4 +1,4 @@
-//! [`Pooled`]: a network that answers once a sequence, from the pooled outputs of its steps.
+//! [`Pooled`]: a network with one output for each sequence, from its pooled steps.
 
 use ndarray::Array2;
 use rand::Rng;
@@ -59,7 +59,7 @@ impl<T: Float, C: Cell<Elem = T>> Pooled<C> {
     }
 }
 
-/// The outputs after each step, from all steps so far.
+/// A stream that returns the outputs for the steps so far.
 #[derive(Debug)]
 pub(super) struct PooledStream<'m, C: Cell> {
     model: &'m Pooled<C>,

@@ -6,19 +6,21 @@ use ndarray::{Array2, ArrayView2};
 use rand::Rng;
 
 use crate::cell::{Cell, LstmCell};
+use crate::data::Scaler;
 use crate::error::Result;
 use crate::float::Float;
-use crate::layer::Pooling;
 use crate::loss::Mse;
 use crate::model::check_batch;
-use crate::model::config::{Config, ModelBuilder, Shape, options, shape_calls};
+use crate::model::config::{
+    Config, ModelBuilder, Shape, WithPooling, options, shape_calls, with_loss,
+};
 use crate::model::network::Step;
 use crate::model::pooled::{Pooled, PooledStream};
 use crate::model::scored::{Objective, Scored};
 use crate::sequences::Sequences;
 use crate::train::Model;
 
-/// A regressor of sequences of values or of tokens: numbers for each sequence.
+/// A model that predicts numbers for each sequence of values or of tokens.
 ///
 /// ```text
 /// embedding → recurrent layers → pooling over time → dropout → linear
@@ -57,27 +59,14 @@ pub struct SequenceRegressor<C: Cell = LstmCell<f32>, L = Mse> {
 shape_calls!(
     [L: Scored<Array2<T>, Target = Array2<T>>] SequenceRegressor<C, L>, [L], body.network, body
 );
+with_loss!(SequenceRegressor, Array2<T> => Array2<T>, loss, |_, objective| objective);
 
-impl<T, C, L> ModelBuilder<SequenceRegressor<C, L>>
+impl<T, C, L> WithPooling for SequenceRegressor<C, L>
 where
     T: Float,
     C: Cell<Elem = T>,
     L: Scored<Array2<T>, Target = Array2<T>>,
 {
-    /// Sets how the outputs over time are pooled into one vector. Default: the final hidden state of
-    /// each direction.
-    pub fn pooling(mut self, pooling: Pooling) -> Self {
-        self.config.pooling = pooling;
-        self
-    }
-
-    /// Sets the loss of numbers [batch, outputs]. Default: the squared error.
-    pub fn loss<N>(self, loss: N) -> ModelBuilder<SequenceRegressor<C, N>>
-    where
-        N: Scored<Array2<T>, Target = Array2<T>>,
-    {
-        ModelBuilder { config: self.config.map_own(|_| Objective::new(loss)) }
-    }
 }
 
 impl<T: Float, C: Cell<Elem = T>> SequenceRegressor<C> {
@@ -94,23 +83,18 @@ where
     C: Cell<Elem = T>,
     L: Scored<Array2<T>, Target = Array2<T>>,
 {
-    /// Returns the loss that it trains by.
-    pub fn loss(&self) -> &L {
-        &self.config.own.loss
-    }
-
     /// Returns the numbers of each sequence, [batch, outputs · levels].
     ///
     /// # Errors
-    /// Where `x` does not fit or a sequence is empty.
+    /// If `x` does not fit or a sequence is empty.
     pub fn predict(&self, x: &Sequences<T>) -> Result<Array2<T>> {
         self.body.outputs(x)
     }
 
-    /// Returns a stream of `batch` sequences step by step, each with its numbers so far.
+    /// Returns a stream that reads `batch` sequences step by step, and returns their numbers after each step.
     ///
     /// # Errors
-    /// Where the model is bidirectional or `batch` is zero.
+    /// If the model is bidirectional or `batch` is zero.
     pub fn stream(&self, batch: usize) -> Result<RegressorStream<'_, C>> {
         Ok(RegressorStream(self.body.stream(batch)?))
     }
@@ -127,6 +111,17 @@ where
 
     fn options(&self) -> String {
         options(self)
+    }
+
+    fn columns(&self) -> &[String] {
+        self.columns()
+    }
+
+    fn without_scaler(&self) -> Option<(&Scaler, Self)> {
+        let scaler = self.scaler()?;
+        let mut plain = self.clone();
+        plain.body.network.scaler = None;
+        Some((scaler, plain))
     }
 
     fn loss_and_grad(
@@ -169,23 +164,23 @@ where
     }
 }
 
-/// A stream of [`SequenceRegressor::stream`].
+/// A regressor that reads one step at a time; made by [`SequenceRegressor::stream`].
 #[derive(Debug)]
 pub struct RegressorStream<'m, C: Cell>(PooledStream<'m, C>);
 
 impl<T: Float, C: Cell<Elem = T>> RegressorStream<'_, C> {
-    /// Returns the numbers after one more step `x_t` [batch, input], [batch, outputs · levels].
+    /// Reads the step `x_t` [batch, input], and returns the numbers, [batch, outputs · levels].
     ///
     /// # Errors
-    /// Where `x_t` does not fit; the stream is then as before.
+    /// If `x_t` does not fit; the stream is then as before.
     pub fn step(&mut self, x_t: ArrayView2<'_, T>) -> Result<Array2<T>> {
         self.0.step(Step::Dense(x_t))
     }
 
-    /// Returns the same after one more token of each sequence.
+    /// Reads one token of each sequence, and returns the same.
     ///
     /// # Errors
-    /// Where the tokens do not fit; the stream is then as before.
+    /// If the tokens do not fit; the stream is then as before.
     pub fn step_tokens(&mut self, tokens: &[usize]) -> Result<Array2<T>> {
         self.0.step(Step::Tokens(tokens))
     }

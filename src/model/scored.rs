@@ -2,10 +2,10 @@
 
 use std::fmt::{self, Debug, Display, Formatter};
 
-use ndarray::{Array2, ArrayView1, Axis};
+use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, check_shape};
 use crate::float::Float;
 use crate::loss::{
     Batch, BceWithLogits, CrossEntropy, Huber, KlDivergence, Loss, Mae, Mse, Quantile, Sum,
@@ -15,7 +15,7 @@ use crate::sequences::Sequences;
 use crate::train::Score;
 use crate::train::metrics::{ClassificationMetrics, RegressionMetrics};
 
-/// A loss by which the models of this module train, with the metrics that they are judged by.
+/// A loss that the models of this module can train by, with the metrics of their predictions.
 ///
 /// ```
 /// use ndarray::Array2;
@@ -80,19 +80,19 @@ pub trait Scored<P>: Loss<P> + Clone + Debug {
         score: &mut Self::Score,
     ) -> Result<()>;
 
-    /// Returns how many features a prediction has for each number of the target: more than one of
-    /// quantiles.
+    /// Returns the number of features that a prediction has for each number of the target. Only quantiles
+    /// have more than one.
     fn predictions(&self) -> usize {
         1
     }
 
-    /// Returns which of those is the point forecast.
+    /// Returns the index of the point forecast among them.
     fn point(&self) -> usize {
         0
     }
 }
 
-/// Adds the point forecasts of real steps, and their targets, to `score`.
+/// Adds the point forecasts and targets of all steps that are no padding to `score`.
 fn score_numbers<P: Batch>(
     loss: &impl Scored<P>,
     value: f64,
@@ -138,7 +138,7 @@ scored_numbers! {
             self.levels().len()
         }
 
-        /// The level nearest to the median.
+        /// Returns the level nearest to the median.
         fn point(&self) -> usize {
             let from_middle = |level: &f64| (level - 0.5).abs();
             let levels = self.levels().iter().map(from_middle).enumerate();
@@ -170,58 +170,74 @@ scored_by_loss! {
     KlDivergence, "kl_divergence"
 }
 
-/// Adds the rows that are not ignored, and the mean `loss` over them, to `score`.
-fn score_classes<'a, T: Float>(
-    loss: &CrossEntropy,
-    value: f64,
-    rows: impl Iterator<Item = (ArrayView1<'a, T>, usize)>,
-    score: &mut ClassificationMetrics,
-) -> Result<()> {
-    let mut count = 0;
-    for (logits, class) in rows.filter(|&(_, class)| loss.ignored() != Some(class)) {
-        score.add(logits, class)?;
-        count += 1;
-    }
-    score.add_loss(value, count);
-    Ok(())
+/// Logits of rows or of steps, each with a class. Sealed: this module is private.
+pub trait Logits: Batch {
+    /// The classes of all rows or steps.
+    type Classes;
+
+    /// Returns the sizes of the axes of `classes`.
+    fn shape_of(classes: &Self::Classes) -> Vec<usize>;
+
+    /// Returns the class of step `t` of sequence `b`. Rows are one step.
+    fn class(classes: &Self::Classes, t: usize, b: usize) -> usize;
 }
 
-impl<T: Float> Scored<Array2<T>> for CrossEntropy {
+impl<T: Float> Logits for Array2<T> {
+    type Classes = Vec<usize>;
+
+    fn shape_of(classes: &Vec<usize>) -> Vec<usize> {
+        vec![classes.len()]
+    }
+
+    fn class(classes: &Vec<usize>, _: usize, b: usize) -> usize {
+        classes[b]
+    }
+}
+
+impl<T: Float> Logits for Sequences<T> {
+    type Classes = Array2<usize>;
+
+    fn shape_of(classes: &Array2<usize>) -> Vec<usize> {
+        classes.shape().to_vec()
+    }
+
+    fn class(classes: &Array2<usize>, t: usize, b: usize) -> usize {
+        classes[[t, b]]
+    }
+}
+
+impl<P: Logits> Scored<P> for CrossEntropy
+where
+    CrossEntropy: Loss<P, Target = P::Classes>,
+{
     type Score = ClassificationMetrics;
 
     fn name(&self) -> String {
         "cross_entropy".to_owned()
     }
 
+    /// Adds all rows, or steps that are no padding, whose class is not ignored.
     fn score(
         &self,
         loss: f64,
-        logits: &Array2<T>,
-        classes: &Vec<usize>,
+        logits: &P,
+        classes: &P::Classes,
         score: &mut ClassificationMetrics,
     ) -> Result<()> {
-        let rows = logits.rows().into_iter().zip(classes.iter().copied());
-        score_classes(self, loss, rows, score)
-    }
-}
-
-impl<T: Float> Scored<Sequences<T>> for CrossEntropy {
-    type Score = ClassificationMetrics;
-
-    fn name(&self) -> String {
-        "cross_entropy".to_owned()
-    }
-
-    fn score(
-        &self,
-        loss: f64,
-        logits: &Sequences<T>,
-        classes: &Array2<usize>,
-        score: &mut ClassificationMetrics,
-    ) -> Result<()> {
-        let steps = classes.indexed_iter().filter(|((t, b), _)| *t < logits.lengths()[*b]);
-        let row = |(t, b)| logits.values().index_axis(Axis(0), t).index_axis_move(Axis(0), b);
-        score_classes(self, loss, steps.map(|(place, &class)| (row(place), class)), score)
+        let (axes, shape) = (P::AXES.trim_end_matches(", features"), logits.shape());
+        check_shape("classes", axes, &shape[..shape.len() - 1], &P::shape_of(classes))?;
+        let mut count = 0;
+        for (t, step) in logits.values().outer_iter().enumerate() {
+            for (b, row) in step.rows().into_iter().enumerate() {
+                let class = P::class(classes, t, b);
+                if logits.has_step(t, b) && self.ignored() != Some(class) {
+                    score.add(row, class)?;
+                    count += 1;
+                }
+            }
+        }
+        score.add_loss(loss, count);
+        Ok(())
     }
 }
 
@@ -305,7 +321,7 @@ impl MeanLoss {
         self.count += count;
     }
 
-    /// Returns the mean over all samples; 0 where there are none.
+    /// Returns the mean over all samples, or 0 without samples.
     pub fn mean(&self) -> f64 {
         if self.count == 0 { 0.0 } else { self.sum / self.count as f64 }
     }
@@ -331,10 +347,10 @@ impl Display for MeanLoss {
     }
 }
 
-/// The scores of both parts of a pair of predictions, and the mean of their weighted loss over batches.
+/// The scores of both parts of a pair of predictions, and the mean of their weighted loss.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct PairScore<A, B> {
-    /// The mean of the weighted loss; each batch counts alike.
+    /// The mean of the weighted loss over batches. All batches have the same weight.
     pub total: MeanLoss,
     /// The score of the first part.
     pub first: A,
@@ -347,8 +363,8 @@ impl<A: Score, B: Score> Score for PairScore<A, B> {
         self.total.mean()
     }
 
-    /// The weighted loss, then the metrics of the first part and those of the second, without their
-    /// own losses.
+    /// Returns the weighted loss, the metrics of the first part and those of the second, without their own
+    /// losses.
     fn metrics(&self) -> Vec<(&'static str, f64)> {
         let parts = self.first.metrics().into_iter().chain(self.second.metrics());
         let parts = parts.filter(|(name, _)| *name != "loss");
@@ -383,7 +399,7 @@ impl<L> Objective<L> {
         Self { name: loss.name(), loss }
     }
 
-    /// Fails unless a file that was read names this loss.
+    /// Fails if the configuration was read from a file that names another loss.
     pub(super) fn check<P>(&self) -> Result<()>
     where
         L: Scored<P>,

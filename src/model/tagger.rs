@@ -6,18 +6,19 @@ use ndarray::{Array2, ArrayView2, Axis};
 use rand::Rng;
 
 use crate::cell::{Cell, LstmCell};
+use crate::data::Scaler;
 use crate::error::Result;
 use crate::float::Float;
 use crate::layer::Linear;
 use crate::loss::CrossEntropy;
-use crate::model::config::{Config, ModelBuilder, Shape, options, shape_calls};
+use crate::model::config::{Config, ModelBuilder, Shape, options, shape_calls, with_loss};
 use crate::model::network::{Network, NetworkStream, Step};
 use crate::model::scored::{Objective, Scored};
 use crate::model::{classes_of, needed, probabilities_of};
 use crate::sequences::Sequences;
 use crate::train::Model;
 
-/// A tagger of sequences of values or of tokens: a class for each step.
+/// A model that predicts a class for each step of sequences of values or of tokens.
 ///
 /// ```text
 /// embedding → recurrent layers → dropout → linear → softmax, at each step
@@ -54,24 +55,11 @@ pub struct SequenceTagger<C: Cell = LstmCell<f32>, L = CrossEntropy> {
 shape_calls!(
     [L: Scored<Sequences<T>, Target = Array2<usize>>] SequenceTagger<C, L>, [L], network, network
 );
-
-impl<T, C, L> ModelBuilder<SequenceTagger<C, L>>
-where
-    T: Float,
-    C: Cell<Elem = T>,
-    L: Scored<Sequences<T>, Target = Array2<usize>>,
-{
-    /// Sets the loss of logits [time, batch, classes]. Default: cross entropy.
-    pub fn loss<N>(self, loss: N) -> ModelBuilder<SequenceTagger<C, N>>
-    where
-        N: Scored<Sequences<T>, Target = Array2<usize>>,
-    {
-        ModelBuilder { config: self.config.map_own(|_| Objective::new(loss)) }
-    }
-}
+with_loss!(SequenceTagger, Sequences<T> => Array2<usize>, loss, |_, objective| objective);
 
 impl<T: Float, C: Cell<Elem = T>> SequenceTagger<C> {
-    /// Returns a builder for a tagger of sequences of `input_size` features, or tokens, with `classes`.
+    /// Returns a builder for a tagger of sequences of `input_size` features, or tokens, with `classes` for
+    /// each step.
     pub fn builder(input_size: usize, classes: usize) -> ModelBuilder<Self> {
         let objective = Objective::new::<Sequences<T>>(CrossEntropy::default());
         ModelBuilder::new(input_size, classes, objective)
@@ -84,20 +72,16 @@ where
     C: Cell<Elem = T>,
     L: Scored<Sequences<T>, Target = Array2<usize>>,
 {
-    /// Returns the loss that it trains by.
-    pub fn loss(&self) -> &L {
-        &self.config.own.loss
-    }
-
     /// Returns the number of classes.
     pub fn classes(&self) -> usize {
         self.config.output_size
     }
 
-    /// Returns the probability of each class at each step, [time, batch, classes]; zero in the padding.
+    /// Returns the probability of each class at each step, [time, batch, classes]. They are zero in the
+    /// padding.
     ///
     /// # Errors
-    /// Where `x` does not fit.
+    /// If `x` does not fit.
     pub fn probabilities(&self, x: &Sequences<T>) -> Result<Sequences<T>> {
         let mut p = self.network.outputs(x, None)?;
         let lengths = p.lengths().to_vec();
@@ -113,7 +97,7 @@ where
     /// Returns the likeliest class at each step of each sequence.
     ///
     /// # Errors
-    /// Where `x` does not fit or a result is NaN.
+    /// If `x` does not fit or a result is NaN.
     pub fn predict(&self, x: &Sequences<T>) -> Result<Vec<Vec<usize>>> {
         let logits = self.network.outputs(x, None)?;
         let of_sequence = |(b, &length): (usize, &usize)| {
@@ -126,7 +110,7 @@ where
     /// Returns the name of the likeliest class at each step of each sequence.
     ///
     /// # Errors
-    /// As [`predict`](Self::predict); also if the model keeps no [`labels`](ModelBuilder::labels).
+    /// As [`predict`](Self::predict); also if the model has no [`labels`](ModelBuilder::labels).
     pub fn predict_labels(&self, x: &Sequences<T>) -> Result<Vec<Vec<&str>>> {
         let labels = needed(self.config.labels.as_ref())?;
         let names = |classes: Vec<usize>| {
@@ -149,10 +133,11 @@ where
             .collect())
     }
 
-    /// Returns a stream of `batch` sequences step by step.
+    /// Returns a stream that reads `batch` sequences step by step, and returns the probabilities of the
+    /// classes of each step.
     ///
     /// # Errors
-    /// Where the model is bidirectional or `batch` is zero.
+    /// If the model is bidirectional or `batch` is zero.
     pub fn stream(&self, batch: usize) -> Result<TaggerStream<'_, C>> {
         Ok(TaggerStream { head: self.head(), stream: self.network.stream(batch)? })
     }
@@ -169,6 +154,17 @@ where
 
     fn options(&self) -> String {
         options(self)
+    }
+
+    fn columns(&self) -> &[String] {
+        self.columns()
+    }
+
+    fn without_scaler(&self) -> Option<(&Scaler, Self)> {
+        let scaler = self.scaler()?;
+        let mut plain = self.clone();
+        plain.network.scaler = None;
+        Some((scaler, plain))
     }
 
     fn loss_and_grad(
@@ -209,7 +205,7 @@ where
     }
 }
 
-/// A stream of [`SequenceTagger::stream`].
+/// A tagger that reads one step at a time; made by [`SequenceTagger::stream`].
 #[derive(Debug)]
 pub struct TaggerStream<'m, C: Cell> {
     head: &'m Linear<C::Elem>,
@@ -217,18 +213,19 @@ pub struct TaggerStream<'m, C: Cell> {
 }
 
 impl<T: Float, C: Cell<Elem = T>> TaggerStream<'_, C> {
-    /// Returns the probability of each class at the next step `x_t` [batch, input], [batch, classes].
+    /// Reads the step `x_t` [batch, input], and returns the probability of each of its classes,
+    /// [batch, classes].
     ///
     /// # Errors
-    /// Where `x_t` does not fit; the stream is then as before.
+    /// If `x_t` does not fit; the stream is then as before.
     pub fn step(&mut self, x_t: ArrayView2<'_, T>) -> Result<Array2<T>> {
         self.advance(Step::Dense(x_t))
     }
 
-    /// Returns the same at the next token of each sequence.
+    /// Reads one token of each sequence, and returns the same.
     ///
     /// # Errors
-    /// Where the tokens do not fit; the stream is then as before.
+    /// If the tokens do not fit; the stream is then as before.
     pub fn step_tokens(&mut self, tokens: &[usize]) -> Result<Array2<T>> {
         self.advance(Step::Tokens(tokens))
     }

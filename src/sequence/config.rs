@@ -174,8 +174,12 @@ impl<T: Float, C: Cell<Elem = T>> RecurrentBuilder<C> {
         let zoneout = Some(std::array::from_fn(of_state)).filter(|p| *p != [0.0; MAX_STATES]);
         let directions = 1 + usize::from(self.bidirectional);
         let cells = self.cells(directions, rng)?;
-        let widths = |cell: &C| (0..C::STATE.len()).map(|s| cell.state_size(s)).collect();
-        let no_sequences = State::of_none(C::STATE, directions, cells.iter().map(widths));
+        let states = cells[0].states();
+        if !self.zoneout.is_empty() {
+            check_shape("zoneout", "states", &[states.len()], &[self.zoneout.len()])?;
+        }
+        let widths = |cell: &C| (0..states.len()).map(|s| cell.state_size(s)).collect();
+        let no_sequences = State::of_none(states, directions, cells.iter().map(widths));
         let initial = self.learned_initial_state.then(|| no_sequences.zeros(1));
         let Self { dropout, recurrent_dropout, residual, .. } = self;
         let network = Recurrent {
@@ -206,9 +210,8 @@ impl<T: Float, C: Cell<Elem = T>> RecurrentBuilder<C> {
         self.weight_ih.map_or(Ok(()), |init| init.check("weight_ih"))?;
         self.weight_hh.map_or(Ok(()), |init| init.check("weight_hh"))?;
         self.bias_init.map_or(Ok(()), |init| init.check("bias_init"))?;
-        for (argument, p) in
-            [("dropout", self.dropout), ("recurrent_dropout", self.recurrent_dropout)]
-        {
+        let dropouts = [("dropout", self.dropout), ("recurrent_dropout", self.recurrent_dropout)];
+        for (argument, p) in dropouts {
             if !(0.0..1.0).contains(&p) {
                 return Err(Error::argument(argument, "0 ≤ p < 1", p));
             }
@@ -216,9 +219,6 @@ impl<T: Float, C: Cell<Elem = T>> RecurrentBuilder<C> {
         if self.dropout > 0.0 && self.num_layers == 1 {
             let expected = "0 with one layer: it acts between layers";
             return Err(Error::argument("dropout", expected, self.dropout));
-        }
-        if !self.zoneout.is_empty() {
-            check_shape("zoneout", "states", &[C::STATE.len()], &[self.zoneout.len()])?;
         }
         if let Some(p) = self.zoneout.iter().find(|p| !(0.0..1.0).contains(*p)) {
             return Err(Error::argument("zoneout", "0 ≤ p < 1", p));

@@ -392,7 +392,7 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
             dropout: self.dropout,
             residual: self.residual,
             noisy: self.zoneout.is_some(),
-            gate_names: C::GATES,
+            gate_names: self.cells[0].gates(),
             no_sequences: &self.no_sequences,
             initial: self.initial.as_ref(),
         }

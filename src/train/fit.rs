@@ -7,6 +7,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::arrays::{scale_all, views_mut};
 use crate::data::Source;
+use crate::data::columns::check_same;
 use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::memory::Reserve;
@@ -25,8 +26,33 @@ impl<T: Float, M: Model<Elem = T>> Trainer<'_, M> {
     /// [`Error::Training`], with epoch, step and cause, if a step fails: a loss or gradient is not
     /// finite, a batch cannot be made, or [`on_gradient`](Self::on_gradient) fails. The model then has
     /// the weights from before that step, and the last checkpoint is kept. Other errors if an option is
-    /// out of range or the checkpoint belongs to another training.
+    /// out of range, the features of a source have other names than the model's, or the checkpoint
+    /// belongs to another training.
     pub fn fit(
+        self,
+        model: &mut M,
+        train: &dyn Source<M::Batch>,
+        valid: Option<&dyn Source<M::Batch>>,
+    ) -> Result<History> {
+        for source in [Some(train), valid].into_iter().flatten() {
+            check_same(model.columns(), source.columns())?;
+        }
+        let Some((scaler, mut plain)) = model.without_scaler() else {
+            return self.run(model, train, valid);
+        };
+        let scaled_train = train.scaled_once(scaler)?;
+        let scaled_valid = valid.map(|valid| valid.scaled_once(scaler)).transpose()?;
+        let history = match (scaled_train, scaled_valid) {
+            (Some(train), None) => self.run(&mut plain, &*train, None),
+            (Some(train), Some(Some(valid))) => self.run(&mut plain, &*train, Some(&*valid)),
+            _ => return self.run(model, train, valid),
+        };
+        model.zip_mut("model", &plain, &mut |_, mut to, from| to.assign(&from))?;
+        history
+    }
+
+    /// Trains `model` on batches as they are.
+    fn run(
         mut self,
         model: &mut M,
         train: &dyn Source<M::Batch>,

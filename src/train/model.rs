@@ -3,7 +3,8 @@
 use rand::Rng;
 
 use crate::arrays::Arrays;
-use crate::data::Source;
+use crate::data::columns::check_same;
+use crate::data::{Scaler, Source};
 use crate::error::{Result, check_size};
 use crate::train::Score;
 
@@ -31,11 +32,28 @@ pub trait Model: Arrays {
         String::new()
     }
 
+    /// Returns the names of the features that the model was made for, in order. Training and evaluation
+    /// refuse a source with other names. The default, no names, disables the comparison.
+    fn columns(&self) -> &[String] {
+        &[]
+    }
+
+    /// Returns the scaler that the model applies to its inputs, and the same model for inputs that are
+    /// scaled already. The default, `None`, is for models without a scaler.
+    ///
+    /// [`Trainer::fit`](crate::train::Trainer::fit) trains the second model if the sources can scale
+    /// their features once, and then takes over its weights.
+    fn without_scaler(&self) -> Option<(&Scaler, Self)> {
+        None
+    }
+
     /// Returns the score over all samples of `source`, `batch_size` at a time.
     ///
     /// # Errors
-    /// If `batch_size` is zero, or the source or [`score_batch`](Model::score_batch) fails.
+    /// If `batch_size` is zero, the features of the source have other names than those of the model, or
+    /// the source or [`score_batch`](Model::score_batch) fails.
     fn evaluate(&self, source: &dyn Source<Self::Batch>, batch_size: usize) -> Result<Self::Score> {
+        check_same(Model::columns(self), source.columns())?;
         let mut score = Self::Score::default();
         for indices in chunks(source.len(), batch_size)? {
             self.score_batch(&source.batch(&indices)?, &mut score)?;

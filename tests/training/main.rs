@@ -3,6 +3,8 @@
 //! They are one program, so that shared code is compiled once.
 
 mod answers;
+mod built_in;
+mod columns;
 mod compose;
 mod data;
 mod formats;
@@ -16,9 +18,11 @@ mod optional;
 mod prepare;
 mod reports;
 mod rules;
+mod scaling;
 mod schedules;
 mod scores;
 mod train;
+mod unaligned;
 
 #[path = "../common"]
 mod common {

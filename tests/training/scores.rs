@@ -1,15 +1,17 @@
 //! Tests of metrics, worked out by hand, and of sampling: the allowed tokens and their frequencies.
 
-use ndarray::{Array1, array};
+use ndarray::{Array1, Array2, Array3, array};
 use proptest::prelude::*;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use recurrent::Error;
 use recurrent::decode::{Sampling, argmax};
+use recurrent::loss::CrossEntropy;
+use recurrent::model::Scored;
 use recurrent::train::Score;
 use recurrent::train::metrics::{
     ClassificationMetrics, Perplexity, RegressionMetrics, seasonal_error,
 };
+use recurrent::{Error, Sequences};
 
 /// Returns the metrics of six predictions of three classes: predicted 0 0 1 1 2 0, true 0 1 1 2 2 2.
 fn classified() -> ClassificationMetrics {
@@ -208,4 +210,16 @@ proptest! {
         let one = sampling.top_k(1).unwrap().pick(logits.view(), &mut rng).unwrap();
         prop_assert_eq!(Some(one), argmax(logits.view()));
     }
+}
+
+#[test]
+fn classes_that_do_not_fit_the_logits_are_refused_before_any_is_counted() {
+    let (loss, mut score) = (CrossEntropy::default(), ClassificationMetrics::default());
+    let rows = Array2::<f64>::zeros((3, 2));
+    let error = loss.score(0.0, &rows, &vec![0, 1], &mut score).unwrap_err();
+    assert_eq!(error.to_string(), "classes: expected [3] (rows), got [2]");
+    let steps = Sequences::full(Array3::<f64>::zeros((2, 3, 2))).unwrap();
+    let error = loss.score(0.0, &steps, &Array2::zeros((3, 2)), &mut score).unwrap_err();
+    assert_eq!(error.to_string(), "classes: expected [2, 3] (time, batch), got [3, 2]");
+    assert_eq!(score, ClassificationMetrics::default());
 }
