@@ -10,7 +10,7 @@ use crate::tensor::{
 };
 
 /// The key of a step's noise. The same key gives the same noise, forward and backward.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Noise {
     /// The seed of the call, or `None` if nothing is drawn.
     pub(crate) seed: Option<u64>,
@@ -71,8 +71,7 @@ impl<T: Float> ForwardStep<'_, T> {
     /// Creates a step without rows. A step is filled where it lies: a copy costs as much as a small step.
     #[inline(always)]
     pub(crate) fn new(level: Level, noise: Noise) -> Self {
-        let (gates, saved) = Default::default();
-        let (prev, next) = Default::default();
+        let (prev, next, gates, saved) = Default::default();
         Self { level, prev, next, gates, saved, product: None, noise }
     }
 
@@ -142,8 +141,7 @@ impl<T: Float> BackwardStep<'_, T> {
     /// Creates a step without rows.
     #[inline(always)]
     pub(crate) fn new(level: Level, noise: Noise) -> Self {
-        let (gates, saved) = Default::default();
-        let (prev, next, d_state) = Default::default();
+        let (prev, next, gates, saved, d_state) = Default::default();
         Self { level, prev, next, gates, saved, d_state, noise }
     }
 

@@ -28,7 +28,7 @@ impl<T: Float> Network<'_, T> {
             return Err(Error::argument("tape", expected, "one of other sizes"));
         }
         let &Gradients { d_output, d_final, record } = gradients;
-        let (time, batch) = (order.time(), order.batch());
+        let (time, batch) = (order.time, order.batch());
         let expected = ("time, batch, output", [time, batch, self.output_size()]);
         d_output.check("d_output", expected, &lengths)?;
         let mut d_states = self.no_sequences.zeros(batch);
@@ -120,7 +120,7 @@ impl<T: Float> Backward<'_, '_, '_, '_, T> {
         let d_states = &mut self.d_states.parts_mut()[k];
         let recorded = &mut self.recorded[k];
         if self.record {
-            let zeros = |d: &Array2<T>| Array3::zeros((order.time(), order.batch(), d.ncols()));
+            let zeros = |d: &Array2<T>| Array3::zeros((order.time, order.batch(), d.ncols()));
             *recorded = d_states.iter().map(zeros).collect();
         }
         for span in direction.pieces(0..order.longest(), walk.span_steps()).rev() {

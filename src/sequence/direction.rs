@@ -203,6 +203,20 @@ impl<'m, T: Float> Direction<'_, 'm, T> {
         tape.leave(&mut io.states);
     }
 
+    /// Computes one step of the cell from its input `x`.
+    pub(crate) fn step_from<'s>(
+        &self,
+        weights: &'s Weights<'_, T>,
+        x: Input<Rows<'s, T>, &[usize]>,
+        step: &mut ForwardStep<'s, T>,
+    ) {
+        match x {
+            Input::Dense(x) if weights.is_one_sum() => step.product = Some(weights.input_sum(x)),
+            x => weights.input.product(x, step.gates.reborrow()),
+        }
+        self.step_forward(&weights.recurrent, step);
+    }
+
     /// Computes one step of the cell, and replaces tiny states by zero.
     pub(crate) fn step_forward(&self, packed: &[Packed<T>], step: &mut ForwardStep<'_, T>) {
         self.cell.forward(packed, step);
@@ -258,10 +272,11 @@ impl<'m, T: Float> Direction<'_, 'm, T> {
     ) {
         io.begin_step(self.level, t, &tape.block);
         let alive = tape.block.alive(t);
-        let d_state = io.d_states.each_mut().map(|rows| rows.first_mut(alive));
         let noise = Noise { seed: io.noise, t, place: tape.block.places.start };
         let mut step = BackwardStep::new(self.level, noise);
-        step.d_state = d_state;
+        for (rows, all) in step.d_state.iter_mut().zip(&mut io.d_states) {
+            *rows = all.first_mut(alive);
+        }
         (step.gates, step.saved) = tape.rows_of(t, |s, prev, next| {
             (step.prev[s], step.next[s]) = (prev, next.into_rows());
         });

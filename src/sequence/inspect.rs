@@ -87,7 +87,7 @@ impl<T: Float> Tape<T> {
             return Err(Error::argument("tape", expected, "one with checkpoints"));
         }
         let width = tapes.first().map_or(0, |tape| rows_of(tape, 0).width());
-        let mut all = Array3::zeros((self.order.time(), self.order.batch(), width));
+        let mut all = Array3::zeros((self.order.time, self.order.batch(), width));
         for tape in tapes {
             for t in 0..tape.block.time() {
                 let mut step = all.index_axis_mut(Axis(0), t);

@@ -19,7 +19,7 @@ pub(crate) struct Order {
     sequences: Vec<usize>,
     /// The length of the sequence at each place.
     lengths: Vec<usize>,
-    time: usize,
+    pub(crate) time: usize,
 }
 
 /// The direction of a copy between two orders.
@@ -41,10 +41,6 @@ impl Order {
 
     pub(crate) fn batch(&self) -> usize {
         self.sequences.len()
-    }
-
-    pub(crate) fn time(&self) -> usize {
-        self.time
     }
 
     /// Returns the sequence at `place`, in the caller's numbering.

@@ -217,7 +217,7 @@ impl<'m, T: Float> Network<'m, T> {
         order: Order,
         keep: Option<Recompute>,
     ) -> Pass<T> {
-        let (time, batch) = (order.time(), order.batch());
+        let (time, batch) = (order.time, order.batch());
         let zeros = |width: usize| Array3::zeros((time, batch, width));
         let one_hot = matches!(x, Input::Tokens(_));
         let of_direction = |k: usize| {

@@ -118,13 +118,12 @@ impl<'m, T: Float> StepTape<'m, T> {
             let &Sizes { gates, saved, .. } = direction.sizes;
             let mut gates = Array2::zeros((batch, gates));
             let mut saved = Array2::zeros((batch, saved));
-            weights.input.product(rows_of(&x), RowsMut::of(&mut gates));
             let mut step = ForwardStep::new(self.network.level, self.noise(t, k));
             set_rows(&mut step.prev, &self.states[t].parts()[k]);
             set_rows_mut(&mut step.next, next);
             step.gates = RowsMut::of(&mut gates);
             step.saved = RowsMut::of(&mut saved);
-            direction.step_forward(&weights.recurrent, &mut step);
+            direction.step_from(weights, rows_of(&x), &mut step);
             let mut output = next[0].clone();
             if let (Input::Dense(x), true) = (&x, self.network.adds_input(k)) {
                 output += x;

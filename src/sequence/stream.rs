@@ -186,21 +186,13 @@ impl<'m, T: Float> Stream<'m, T> {
         for (k, (next, output)) in above.enumerate() {
             let (state, weights) = (&self.state.parts()[k], &weights[k]);
             let (gates, saved) = (&mut self.gates[k], &mut self.saved[k]);
-            let direction = network.direction(k);
-            let sizes = direction.sizes;
-            let noise = Noise { seed: None, t: 0, place: 0 };
-            let mut step = ForwardStep::new(network.level, noise);
+            let (direction, sizes) = (network.direction(k), &network.sizes[k]);
+            let mut step = ForwardStep::new(network.level, Noise::default());
             set_rows(&mut step.prev, state);
             set_rows_mut(&mut step.next, next);
             step.gates = RowsMut::new(gates, sizes.gates);
             step.saved = RowsMut::new(saved, sizes.saved);
-            match x {
-                Input::Dense(x) if weights.is_one_sum() => {
-                    step.product = Some(weights.input_sum(x))
-                }
-                x => weights.input.product(x, step.gates.reborrow()),
-            }
-            direction.step_forward(&weights.recurrent, &mut step);
+            direction.step_from(weights, x, &mut step);
             let h = Rows::of(&next[0]);
             x = Input::Dense(match (x, output) {
                 (_, None) => h,

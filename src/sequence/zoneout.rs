@@ -18,7 +18,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 use crate::cell::any::{AnyCell, AnyGradient, Sizes};
-use crate::cell::step::{Noise, Window, reborrow};
+use crate::cell::step::{Noise, Window};
 use crate::cell::{BackwardStep, ForwardStep, MAX_STATES, Steps};
 use crate::float::{Float, per_float};
 use crate::sequences::Input;
@@ -57,25 +57,6 @@ impl<'m, T: Float> Zoneout<'m, T> {
             end += width;
             end - width..end
         })
-    }
-
-    /// Computes the cell's own backward step, where `made` is ŝ of each state.
-    fn cell_backward(&self, packed: &[Packed<T>], step: &mut BackwardStep<'_, T>, made: &[Vec<T>]) {
-        let mut next = [Rows::default(); MAX_STATES];
-        for ((next, made), &width) in next.iter_mut().zip(made).zip(self.sizes.states()) {
-            *next = Rows::new(made, width);
-        }
-        let BackwardStep { level, prev, noise, .. } = *step;
-        let mut step = BackwardStep {
-            level,
-            prev,
-            next,
-            gates: step.gates.reborrow(),
-            saved: step.saved.columns_mut(0..self.sizes.saved),
-            d_state: reborrow(&mut step.d_state),
-            noise,
-        };
-        self.cell.backward(packed, &mut step);
     }
 
     /// Returns m of state `s` of the sequence in row `r` of a step.
@@ -150,7 +131,13 @@ impl<'m, T: Float> AnyCell<'m, T> for Zoneout<'m, T> {
             }
             made.push(of_state);
         }
-        self.cell_backward(packed, step, &made);
+        let mut own = step.reborrow();
+        own.next = [Rows::default(); MAX_STATES];
+        for ((next, made), &width) in own.next.iter_mut().zip(&made).zip(self.sizes.states()) {
+            *next = Rows::new(made, width);
+        }
+        own.saved.narrow(0..self.sizes.saved);
+        self.cell.backward(packed, &mut own);
         let mut skipped = skipped.into_iter();
         for d_state in step.d_state.iter_mut().take(self.sizes.states().len()) {
             flush_tiny_rows(step.level, d_state.reborrow());
