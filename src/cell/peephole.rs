@@ -78,7 +78,7 @@ impl<T: Float> Cell for PeepholeLstmCell<T> {
 
     fn forward(&self, packed: &[Packed<T>], step: &mut ForwardStep<'_, T>) {
         let peepholes = self.peepholes();
-        step.sum_gates(&packed[0], |level, block| forward(level, peepholes, block.reborrow()));
+        step.sum_gates(&packed[0], |level, block| forward(level, peepholes, &mut block.reborrow()));
     }
 
     fn backward(&self, packed: &[Packed<T>], step: &mut BackwardStep<'_, T>) {
@@ -99,16 +99,16 @@ impl<T: Float> Cell for PeepholeLstmCell<T> {
 }
 
 compiled! {
-    fn forward<'a, T>(peepholes: [&'a [T]; 3], block: Block<'a, T>) = forward_on;
+    fn forward<'a, T>(peepholes: [&'a [T]; 3], block: &'a mut Block<'a, T>) = forward_on;
     fn backward<'a, T>(peepholes: [&'a [T]; 3], step: BackwardStep<'a, T>) = backward_on;
 }
 
 #[inline(always)]
-fn forward_on<S: Simd, T: Float>(simd: S, peepholes: [&[T]; 3], block: Block<'_, T>) {
-    let Block { units, prev: [_, c_prev, ..], next: [mut h, mut c, ..], mut gates, .. } = block;
+fn forward_on<S: Simd, T: Float>(simd: S, peepholes: [&[T]; 3], block: &mut Block<'_, T>) {
+    let Block { units, prev: [_, c_prev, ..], next: [h, c, ..], gates, .. } = block;
     let [w_ci, w_cf, w_co] = peepholes.map(|weight| &weight[units.clone()]);
     for r in 0..gates.count() {
-        let [i, f, g, o] = gates.parts_mut(r, &units);
+        let [i, f, g, o] = gates.parts_mut(r, units);
         let c_prev = &c_prev.row(r)[units.clone()];
         let (h, c) = (&mut h.row_mut(r)[units.clone()], &mut c.row_mut(r)[units.clone()]);
         for l in lanes(simd, c.len()) {
