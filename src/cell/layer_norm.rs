@@ -200,12 +200,12 @@ impl<T: Float> Cell for LayerNormLstmCell<T> {
         let hidden = self.hidden_size();
         let v = step.saved.columns_mut(4 * hidden..8 * hidden);
         product(step.prev[0], &packed[0], Accumulate::Zero, v);
-        forward(step.level, self.norms(), step.reborrow());
+        forward(step.level, self.norms(), &mut step.reborrow());
     }
 
     fn backward(&self, packed: &[Packed<T>], step: &mut BackwardStep<'_, T>) {
         let hidden = self.hidden_size();
-        backward(step.level, self.norms(), step.reborrow());
+        backward(step.level, self.norms(), &mut step.reborrow());
         let d_v = step.saved.as_rows().columns(12 * hidden..16 * hidden);
         product(d_v, &packed[0], Accumulate::Zero, step.d_state[0].reborrow());
     }
@@ -228,14 +228,13 @@ impl<T: Float> Cell for LayerNormLstmCell<T> {
 }
 
 compiled! {
-    fn forward<'a, T>(norms: Norms<'a, T>, step: ForwardStep<'a, T>) = forward_on;
-    fn backward<'a, T>(norms: Norms<'a, T>, step: BackwardStep<'a, T>) = backward_on;
+    fn forward<'a, T>(norms: Norms<'a, T>, step: &'a mut ForwardStep<'a, T>) = forward_on;
+    fn backward<'a, T>(norms: Norms<'a, T>, step: &'a mut BackwardStep<'a, T>) = backward_on;
 }
 
 #[inline(always)]
-fn forward_on<S: Simd, T: Float>(simd: S, norms: Norms<'_, T>, step: ForwardStep<'_, T>) {
-    let ForwardStep { prev: [_, c_prev, ..], next: [mut h, mut c, ..], .. } = step;
-    let ForwardStep { mut gates, mut saved, .. } = step;
+fn forward_on<S: Simd, T: Float>(simd: S, norms: Norms<'_, T>, step: &mut ForwardStep<'_, T>) {
+    let ForwardStep { prev: [_, c_prev, ..], next: [h, c, ..], gates, saved, .. } = step;
     let Norms { epsilon, scales: [scale_u, scale_v, _], .. } = norms;
     for r in 0..gates.count() {
         let ([u, v, _, _, y, _], factors) = parts_of(saved.row_mut(r), c.width());
@@ -267,9 +266,9 @@ fn forward_on<S: Simd, T: Float>(simd: S, norms: Norms<'_, T>, step: ForwardStep
 }
 
 #[inline(always)]
-fn backward_on<S: Simd, T: Float>(simd: S, norms: Norms<'_, T>, step: BackwardStep<'_, T>) {
-    let BackwardStep { prev: [_, c_prev, ..], mut gates, mut saved, .. } = step;
-    let [d_h, mut d_c, ..] = step.d_state;
+fn backward_on<S: Simd, T: Float>(simd: S, norms: Norms<'_, T>, step: &mut BackwardStep<'_, T>) {
+    let BackwardStep { prev: [_, c_prev, ..], gates, saved, .. } = step;
+    let [d_h, d_c, ..] = &mut step.d_state;
     let Norms { scales: [scale_u, scale_v, scale_c], .. } = norms;
     let hidden = d_c.width();
     for r in 0..gates.count() {

@@ -76,14 +76,14 @@ impl<T: Float> Cell for LstmCell<T> {
     }
 
     fn backward(&self, packed: &[Packed<T>], step: &mut BackwardStep<'_, T>) {
-        backward(step.level, step.reborrow());
+        backward(step.level, &mut step.reborrow());
         step.multiply_gates(&packed[0]);
     }
 }
 
 compiled! {
     fn forward<'a, T>(block: &'a mut Block<'a, T>) = forward_on;
-    fn backward<'a, T>(step: BackwardStep<'a, T>) = backward_on;
+    fn backward<'a, T>(step: &'a mut BackwardStep<'a, T>) = backward_on;
 }
 
 #[inline(always)]
@@ -108,9 +108,9 @@ fn forward_on<S: Simd, T: Float>(simd: S, block: &mut Block<'_, T>) {
 }
 
 #[inline(always)]
-fn backward_on<S: Simd, T: Float>(simd: S, step: BackwardStep<'_, T>) {
-    let BackwardStep { prev: [_, c_prev, ..], next: [_, c, ..], mut gates, .. } = step;
-    let [d_h, mut d_c, ..] = step.d_state;
+fn backward_on<S: Simd, T: Float>(simd: S, step: &mut BackwardStep<'_, T>) {
+    let BackwardStep { prev: [_, c_prev, ..], next: [_, c, ..], gates, .. } = step;
+    let [d_h, d_c, ..] = &mut step.d_state;
     for r in 0..gates.count() {
         let [i, f, g, o] = gates.row_parts_mut(r);
         let (c_prev, c, d_h, d_c) = (c_prev.row(r), c.row(r), d_h.row(r), d_c.row_mut(r));

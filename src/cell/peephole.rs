@@ -82,7 +82,7 @@ impl<T: Float> Cell for PeepholeLstmCell<T> {
     }
 
     fn backward(&self, packed: &[Packed<T>], step: &mut BackwardStep<'_, T>) {
-        backward(step.level, self.peepholes(), step.reborrow());
+        backward(step.level, self.peepholes(), &mut step.reborrow());
         step.multiply_gates(&packed[0]);
     }
 
@@ -100,7 +100,7 @@ impl<T: Float> Cell for PeepholeLstmCell<T> {
 
 compiled! {
     fn forward<'a, T>(peepholes: [&'a [T]; 3], block: &'a mut Block<'a, T>) = forward_on;
-    fn backward<'a, T>(peepholes: [&'a [T]; 3], step: BackwardStep<'a, T>) = backward_on;
+    fn backward<'a, T>(peepholes: [&'a [T]; 3], step: &'a mut BackwardStep<'a, T>) = backward_on;
 }
 
 #[inline(always)]
@@ -129,9 +129,9 @@ fn forward_on<S: Simd, T: Float>(simd: S, peepholes: [&[T]; 3], block: &mut Bloc
 }
 
 #[inline(always)]
-fn backward_on<S: Simd, T: Float>(simd: S, peepholes: [&[T]; 3], step: BackwardStep<'_, T>) {
-    let BackwardStep { prev: [_, c_prev, ..], next: [_, c, ..], mut gates, .. } = step;
-    let ([w_ci, w_cf, w_co], [d_h, mut d_c, ..]) = (peepholes, step.d_state);
+fn backward_on<S: Simd, T: Float>(simd: S, peepholes: [&[T]; 3], step: &mut BackwardStep<'_, T>) {
+    let BackwardStep { prev: [_, c_prev, ..], next: [_, c, ..], gates, .. } = step;
+    let ([w_ci, w_cf, w_co], [d_h, d_c, ..]) = (peepholes, &mut step.d_state);
     for r in 0..gates.count() {
         let [i, f, g, o] = gates.row_parts_mut(r);
         let (c_prev, c, d_h, d_c) = (c_prev.row(r), c.row(r), d_h.row(r), d_c.row_mut(r));

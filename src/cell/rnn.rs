@@ -58,14 +58,14 @@ impl<T: Float> Cell for RnnCell<T> {
     }
 
     fn backward(&self, packed: &[Packed<T>], step: &mut BackwardStep<'_, T>) {
-        backward(step.level, self.nonlinearity, step.reborrow());
+        backward(step.level, self.nonlinearity, &mut step.reborrow());
         step.multiply_gates(&packed[0]);
     }
 }
 
 compiled! {
     fn forward<'a, T>(nonlinearity: Nonlinearity, block: &'a mut Block<'a, T>) = forward_on;
-    fn backward<'a, T>(nonlinearity: Nonlinearity, step: BackwardStep<'a, T>) = backward_on;
+    fn backward<'a, T>(nonlinearity: Nonlinearity, step: &'a mut BackwardStep<'a, T>) = backward_on;
 }
 
 #[inline(always)]
@@ -85,8 +85,12 @@ fn forward_on<S: Simd, T: Float>(simd: S, nonlinearity: Nonlinearity, block: &mu
 }
 
 #[inline(always)]
-fn backward_on<S: Simd, T: Float>(simd: S, nonlinearity: Nonlinearity, step: BackwardStep<'_, T>) {
-    let BackwardStep { mut gates, d_state: [d_h, ..], .. } = step;
+fn backward_on<S: Simd, T: Float>(
+    simd: S,
+    nonlinearity: Nonlinearity,
+    step: &mut BackwardStep<'_, T>,
+) {
+    let BackwardStep { gates, d_state: [d_h, ..], .. } = step;
     for r in 0..gates.count() {
         let (a, d_h) = (gates.row_mut(r), d_h.row(r));
         for l in lanes(simd, d_h.len()) {
