@@ -21,6 +21,7 @@ pub mod clip;
 pub mod ema;
 mod groups;
 mod optimizer;
+mod ranges;
 pub mod schedule;
 pub mod sgd;
 
@@ -42,23 +43,7 @@ pub use groups::Groups;
 pub use optimizer::{Optimizer, OptimizerState};
 pub use sgd::Sgd;
 
-/// Returns a hyper-parameter. Fails unless it is finite and `low ≤ value < high`.
-fn in_range(argument: &'static str, value: f64, low: f64, high: f64) -> Result<f64> {
-    if value.is_finite() && low <= value && value < high {
-        return Ok(value);
-    }
-    let above = if high.is_finite() { format!(" < {high}") } else { String::new() };
-    Err(Error::argument(argument, format!("a finite value, {low} ≤ {argument}{above}"), value))
-}
-
-/// Returns a scalar of a step, computed from the hyper-parameter `argument`. Fails if the type of the
-/// parameters cannot represent it.
-fn representable<T: Float>(argument: &'static str, value: f64) -> Result<f64> {
-    if T::from_f64(value).is_finite() {
-        return Ok(value);
-    }
-    Err(Error::argument(argument, format!("a value within the range of {}", T::NAME), value))
-}
+use ranges::{between, count, count_to_f64, in_range, representable};
 
 /// Implements [`Optimizer`] for a rule that wraps a state with the same methods.
 macro_rules! delegate {

@@ -19,6 +19,7 @@ mod prepare;
 mod reports;
 mod rules;
 mod scaling;
+mod schedule_ends;
 mod schedules;
 mod scores;
 mod train;
