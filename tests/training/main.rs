@@ -17,6 +17,7 @@ mod optimizers;
 mod optional;
 mod prepare;
 mod reports;
+mod rule_options;
 mod rules;
 mod scaling;
 mod schedule_ends;
