@@ -11,7 +11,7 @@
 //! | `adam` | [`Adam`] (with AMSGrad), [`AdamW`], [`NAdam`], [`RAdam`] |
 //! | `adaptive` | [`RmsProp`], [`Adagrad`], [`Adadelta`] |
 //! | `groups` | [`Groups`]: learning rates, weight decay and frozen weights by name |
-//! | `clip` | [`clip_global_norm`], [`clip_value`] |
+//! | `clip` | [`clip_global_norm`], [`clip_global_norm_of_type`], [`clip_value`], [`global_norm`] |
 //! | `ema` | [`Ema`]: the moving average of weights |
 //! | `schedule` | [`Schedule`](schedule::Schedule): the learning rate over time |
 
@@ -37,7 +37,7 @@ use crate::tensor::{Compiled, Level};
 
 pub use adam::{Adam, AdamW, NAdam, RAdam};
 pub use adaptive::{Adadelta, Adagrad, RmsProp};
-pub use clip::{clip_global_norm, clip_value};
+pub use clip::{clip_global_norm, clip_global_norm_of_type, clip_value, global_norm};
 pub use ema::Ema;
 pub use groups::Groups;
 pub use optimizer::{Optimizer, OptimizerState};
