@@ -69,8 +69,8 @@ pub fn clip_global_norm_of_type<T: Float, A: Arrays<Elem = T>>(
     let max_norm = in_range("max_norm", max_norm, 0.0, f64::INFINITY)?;
     let norm = global_norm(grad, norm_type)?;
     let scale = max_norm / (norm + 1e-6);
-    if scale < T::min_positive_value().as_f64() && scale > 0.0 {
-        // Two factors, since T cannot represent their product.
+    if scale < T::min_positive_value().as_f64() && max_norm > 0.0 {
+        // Two factors, whose product T may not represent.
         let root = T::from_f64(max_norm.sqrt() / (norm + 1e-6).sqrt());
         scale_all(views_mut(grad), root);
         scale_all(views_mut(grad), root);

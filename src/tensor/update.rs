@@ -177,6 +177,8 @@ impl Kernel for Check {
     fn run<'a, S: Simd, T: Float>(simd: S, (of, theta, grad): Self::Args<'a, T>) -> (bool, T) {
         let zero = Vector::<S, T>::splat(simd, T::zero());
         let (mut sum, mut test) = (zero, zero);
+        // Without weight decay the parameters are not read.
+        let theta = if of.decay == 0.0 { grad } else { theta };
         for l in lanes(simd, grad.len()) {
             let d = decayed(of.decay, load(simd, l, theta), load(simd, l, grad)).vector;
             let number = if of.squared { d * d } else { d };

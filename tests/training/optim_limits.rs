@@ -309,6 +309,9 @@ fn a_large_gradient_is_clipped_to_a_small_norm_and_not_to_zero() {
     let mut grad = array![3e37_f32, -4e37];
     clip_global_norm(&mut grad, 1e-8).unwrap();
     assert!((grad[0] / 6e-9 - 1.0).abs() < 1e-5 && (grad[1] / -8e-9 - 1.0).abs() < 1e-5, "{grad}");
+    let mut grad = array![3e305_f64, -4e305];
+    clip_global_norm(&mut grad, 1e-20).unwrap(); // by 2e-326, which is zero
+    assert!((grad[0] / 6e-21 - 1.0).abs() < 1e-12 && (grad[1] / -8e-21 - 1.0).abs() < 1e-12);
     let mut grad = array![3e307_f64, -4e307];
     clip_global_norm(&mut grad, 1e-5).unwrap();
     assert!(
