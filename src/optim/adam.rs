@@ -1,7 +1,7 @@
 //! Adam, AdamW, AMSGrad, NAdam and RAdam.
 //!
 //! ```text
-//! d = ∂L/∂θ + λ·θ  (Adam)      or      θ = θ·(1 − η·λ), d = ∂L/∂θ  (AdamW)
+//! d = ∂L/∂θ + λ·θ              or, with decoupled weight decay, θ = θ·(1 − η·λ), d = ∂L/∂θ
 //! m = m + (1 − β₁)·(d − m)     v = v + (1 − β₂)·(d² − v)
 //! θ = θ − η/(1 − β₁ᵗ) · m / (√v/√(1 − β₂ᵗ) + ε)         AMSGrad: with the largest v so far
 //!
@@ -21,12 +21,15 @@
 //! Dozat, *Incorporating Nesterov Momentum into Adam*, 2016; Liu et al., *On the Variance of the
 //! Adaptive Learning Rate and Beyond*, 2020; options and defaults of `torch.optim`.
 
-use super::optimizer::check_parts;
-use super::{Compiled, Optimizer, OptimizerState, delegate, in_range, representable, walk};
+use super::{
+    Checks, Optimizer, OptimizerState, Rules, between, by_decay, check_decays, count, delegate,
+    in_range, representable, walk,
+};
 use crate::arrays::Arrays;
 use crate::error::Result;
 use crate::float::{Float, per_float};
-use crate::tensor::update::{Number, Rule};
+use crate::tensor::Compiled;
+use crate::tensor::update::{Checked, Number, Rule, Step, decayed};
 
 /// Adam; see the [module](self).
 ///
@@ -60,12 +63,13 @@ pub struct Adam<A>(State<A>);
 pub struct AdamW<A>(State<A>);
 
 /// Adam with Nesterov's momentum and ψ = 0.004; see the [module](self). The options are those of
-/// [`Adam`], without AMSGrad.
+/// [`Adam`], without AMSGrad, and [`decoupled_weight_decay`](Self::decoupled_weight_decay).
 #[derive(Clone, Debug)]
 pub struct NAdam<A>(State<A>);
 
 /// Rectified Adam, whose first steps do not use the second moment; see the [module](self). The
-/// options are those of [`Adam`], without AMSGrad.
+/// options are those of [`Adam`], without AMSGrad, and
+/// [`decoupled_weight_decay`](Self::decoupled_weight_decay).
 #[derive(Clone, Debug)]
 pub struct RAdam<A>(State<A>);
 
@@ -85,7 +89,9 @@ impl<A> AdamW<A> {
     /// # Errors
     /// Unless both are finite and at least 0.
     pub fn new(learning_rate: f64, weight_decay: f64) -> Result<Self> {
-        State::new(Kind::Decoupled, learning_rate, weight_decay).map(Self)
+        let mut state = State::new(Kind::Plain, learning_rate, weight_decay)?;
+        state.options.decoupled = true;
+        Ok(Self(state))
     }
 }
 
@@ -161,10 +167,23 @@ macro_rules! amsgrad {
 }
 amsgrad! { Adam AdamW }
 
+macro_rules! decoupled {
+    ($($rule:ident)+) => {$(
+        impl<A> $rule<A> {
+            /// Sets whether weight decay multiplies the weights by 1 − η·λ, as in [`AdamW`], instead of
+            /// adding λ·θ to the gradient. Default: false.
+            pub fn decoupled_weight_decay(mut self, decoupled: bool) -> Self {
+                self.0.options.decoupled = decoupled;
+                self
+            }
+        }
+    )+};
+}
+decoupled! { NAdam RAdam }
+
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
     Plain,
-    Decoupled,
     Nesterov { momentum_decay: f64 },
     Rectified,
 }
@@ -177,6 +196,7 @@ struct Options {
     betas: (f64, f64),
     eps: f64,
     weight_decay: f64,
+    decoupled: bool,
     amsgrad: bool,
     steps: u64,
     /// Πₜ of NAdam.
@@ -195,15 +215,15 @@ impl<A> State<A> {
         Ok(Self { options: Options::new(kind, learning_rate, weight_decay)?, moments: Vec::new() })
     }
 
-    fn step<T: Float>(&mut self, parameters: &mut A, grad: &A) -> Result<()>
+    fn step<T: Float>(&mut self, parameters: &mut A, grad: &A, decays: &[Option<f64>]) -> Result<()>
     where
         A: Arrays<Elem = T>,
     {
-        let (rule, product) = scalars::<T>(&self.options)?;
+        let (rules, product) = rules::<T>(&self.options, decays)?;
         if self.options.amsgrad {
-            walk(parameters, grad, &mut self.moments, &(&rule, &WITH_LARGEST))?;
+            walk(parameters, grad, &mut self.moments, &Rules(&rules, &WITH_LARGEST))?;
         } else {
-            walk(parameters, grad, &mut self.moments, &(&rule, &MOMENTS))?;
+            walk(parameters, grad, &mut self.moments, &Rules(&rules, &MOMENTS))?;
         }
         (self.options.steps, self.options.product) = (self.options.steps + 1, product);
         Ok(())
@@ -218,6 +238,7 @@ impl Options {
             betas: (0.9, 0.999),
             eps: 1e-8,
             weight_decay: in_range("weight_decay", weight_decay, 0.0, f64::INFINITY)?,
+            decoupled: false,
             amsgrad: false,
             steps: 0,
             product: 1.0,
@@ -230,10 +251,10 @@ impl Options {
     }
 
     fn describe(&self, name: &str) -> String {
-        let Self { kind, betas, eps, weight_decay, amsgrad, .. } = self;
+        let Self { kind, betas, eps, weight_decay, decoupled, amsgrad, .. } = self;
         format!(
-            "{name} {{ kind: {kind:?}, betas: {betas:?}, eps: {eps}, \
-             weight_decay: {weight_decay}, amsgrad: {amsgrad} }}"
+            "{name} {{ kind: {kind:?}, betas: {betas:?}, eps: {eps}, weight_decay: {weight_decay}, \
+             decoupled_weight_decay: {decoupled}, amsgrad: {amsgrad} }}"
         )
     }
 
@@ -241,21 +262,41 @@ impl Options {
         vec![self.learning_rate, self.steps as f64, self.product]
     }
 
-    /// Restores the `scalars` of a state. Fails unless their number and that of `moments` are right.
-    fn restore(&mut self, scalars: &[f64], moments: usize) -> Result<()> {
-        check_parts((scalars.len(), moments), (3, 2 + usize::from(self.amsgrad)))?;
+    /// Returns the numbers of scalars and moments of a state.
+    fn parts(&self) -> (usize, usize) {
+        (3, 2 + usize::from(self.amsgrad))
+    }
+
+    /// Restores the `scalars` of a state. Fails, and changes nothing, if they are out of range.
+    fn restore(&mut self, scalars: &[f64]) -> Result<()> {
+        let steps = count(scalars[1])?;
+        let product = between("state: product of momenta", scalars[2], 0.0, 1.0)?;
         self.set_learning_rate(scalars[0])?;
-        (self.steps, self.product) = (scalars[1] as u64, scalars[2]);
+        (self.steps, self.product) = (steps, product);
         Ok(())
     }
 }
 
 per_float! {
-    /// Returns the scalars of the next step, and Πₜ.
-    fn scalars<'a, T>(options: &'a Options) -> Result<(Moments, f64)> = scalars_of;
+    /// Returns the rules of the next step, and Πₜ.
+    fn rules<'a, T>(options: &'a Options, decays: &'a [Option<f64>]) -> Result<(Vec<Moments>, f64)> = rules_of;
 }
 
-fn scalars_of<T: Float>(options: &Options) -> Result<(Moments, f64)> {
+fn rules_of<T: Float>(options: &Options, decays: &[Option<f64>]) -> Result<(Vec<Moments>, f64)> {
+    let (scalars, product) = scalars::<T>(options)?;
+    let (beta_1, beta_2) = options.betas;
+    let rules = by_decay(options.weight_decay, decays, |decay| {
+        let decay = representable::<T>("weight_decay", decay)?;
+        let shrink = if options.decoupled { options.learning_rate * decay } else { 0.0 };
+        let keep = 1.0 - representable::<T>("learning_rate × weight_decay", shrink)?;
+        let decay = if options.decoupled { 0.0 } else { decay };
+        Ok(Moments { scalars, rest: (1.0 - beta_1, 1.0 - beta_2), keep, decay })
+    });
+    Ok((rules?, product))
+}
+
+/// Returns the scalars of the next step, and Πₜ.
+fn scalars<T: Float>(options: &Options) -> Result<(Scalars, f64)> {
     let t = (options.steps + 1) as f64;
     let (beta_1, beta_2) = options.betas;
     let (rest_1, rest_2) = (1.0 - beta_1.powf(t), 1.0 - beta_2.powf(t));
@@ -268,7 +309,7 @@ fn scalars_of<T: Float>(options: &Options) -> Result<(Moments, f64)> {
     };
     let mut product = options.product;
     match options.kind {
-        Kind::Plain | Kind::Decoupled => {}
+        Kind::Plain => {}
         Kind::Nesterov { momentum_decay } => {
             let mu = |t: f64| beta_1 * (1.0 - 0.5 * 0.96_f64.powf(t * momentum_decay));
             let (now, next) = (mu(t), mu(t + 1.0));
@@ -295,14 +336,11 @@ fn scalars_of<T: Float>(options: &Options) -> Result<(Moments, f64)> {
     representable::<T>("eps", options.eps)?;
     // The product with the correction may underflow; the divisor must not be zero.
     scalars.eps = scalars.eps.max(T::min_positive_value().as_f64());
-    let decay = representable::<T>("weight_decay", options.weight_decay)?;
-    let decoupled = options.kind == Kind::Decoupled;
-    let (decay, shrink) = if decoupled { (0.0, rate * decay) } else { (decay, 0.0) };
-    let keep = 1.0 - representable::<T>("learning_rate × weight_decay", shrink)?;
-    Ok((Moments { scalars, rest: (1.0 - beta_1, 1.0 - beta_2), keep, decay }, product))
+    Ok((scalars, product))
 }
 
 /// The scalars of the step (slope·d + momentum·m) / (√v + eps), in which `divide` keeps the division.
+#[derive(Clone, Copy)]
 struct Scalars {
     slope: f64,
     momentum: f64,
@@ -314,33 +352,17 @@ struct Moments {
     scalars: Scalars,
     /// 1 − β₁ and 1 − β₂.
     rest: (f64, f64),
-    /// 1 − η·λ in AdamW, else 1.
+    /// 1 − η·λ with decoupled weight decay, else 1.
     keep: f64,
-    /// λ in Adam, else 0.
+    /// λ, or 0 with decoupled weight decay.
     decay: f64,
 }
 
 impl Moments {
-    /// Returns d.
-    #[inline(always)]
-    fn slope<V: Number>(&self, theta: V, grad: V) -> V {
-        if self.decay == 0.0 {
-            return grad;
-        }
-        theta.mul_add(theta.like(self.decay), grad)
-    }
-
-    /// Returns d².
-    #[inline(always)]
-    fn square<V: Number>(&self, theta: V, grad: V) -> V {
-        let d = self.slope(theta, grad);
-        d * d
-    }
-
     /// Returns d and both moments after the step.
     #[inline(always)]
     fn advance<V: Number>(&self, theta: V, grad: V, [m, v]: [V; 2]) -> [V; 3] {
-        let d = self.slope(theta, grad);
+        let d = decayed(self.decay, theta, grad);
         let m_t = (d - m).mul_add(d.like(self.rest.0), m).flush();
         let v_t = (d * d - v).mul_add(d.like(self.rest.1), v).flush();
         [d, m_t, v_t]
@@ -360,17 +382,18 @@ impl Moments {
     }
 }
 
-static MOMENTS: Compiled<Moments, 2> = Compiled::new();
-static WITH_LARGEST: Compiled<Moments, 3> = Compiled::new();
+static MOMENTS: Compiled<Step<Moments, 2>> = Compiled::new();
+static WITH_LARGEST: Compiled<Step<Moments, 3>> = Compiled::new();
 
-impl Rule<2> for Moments {
+impl Checks for Moments {
     const CHECKED: &'static str = "second moment of ";
 
-    #[inline(always)]
-    fn checked<V: Number>(&self, theta: V, grad: V) -> V {
-        self.square(theta, grad)
+    fn checked(&self) -> Checked {
+        Checked { decay: self.decay, squared: true }
     }
+}
 
+impl Rule<2> for Moments {
     #[inline(always)]
     fn step<V: Number>(&self, theta: V, grad: V, moments: [V; 2]) -> (V, [V; 2]) {
         let moved @ [_, m_t, v_t] = self.advance(theta, grad, moments);
@@ -379,13 +402,6 @@ impl Rule<2> for Moments {
 }
 
 impl Rule<3> for Moments {
-    const CHECKED: &'static str = "second moment of ";
-
-    #[inline(always)]
-    fn checked<V: Number>(&self, theta: V, grad: V) -> V {
-        self.square(theta, grad)
-    }
-
     #[inline(always)]
     fn step<V: Number>(&self, theta: V, grad: V, [m, v, largest]: [V; 3]) -> (V, [V; 3]) {
         let [d, m_t, v_t] = self.advance(theta, grad, [m, v]);

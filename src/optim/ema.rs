@@ -4,11 +4,16 @@
 //! a = a + (1 − δ)·(θ − a)              (a = θ at the first update)
 //! ```
 //!
+//! For δ < ½ it is computed as θ − δ·(θ − a), which is θ for δ = 0, and as δ·a + (1 − δ)·θ if the
+//! difference overflows.
+//!
 //! Source: Polyak and Juditsky, *Acceleration of Stochastic Approximation by Averaging*, 1992;
 //! `torch.optim.swa_utils.get_ema_multi_avg_fn`.
 
 use super::in_range;
-use crate::arrays::{Arrays, Views, ViewsMut, check_same_structure, views, views_mut};
+use crate::arrays::{
+    Arrays, Views, ViewsMut, check_all_finite, check_same_structure, views, views_mut,
+};
 use crate::error::Result;
 use crate::float::{Float, per_float};
 
@@ -42,17 +47,21 @@ impl<A> Ema<A> {
     /// Moves the average toward `weights`.
     ///
     /// # Errors
-    /// If `weights` has other names or shapes than before. The average is unchanged then.
+    /// If `weights` has other names or shapes than before, or holds a value that is not finite (the error
+    /// names it). The average is unchanged then.
     pub fn update<T: Float>(&mut self, weights: &A) -> Result<()>
     where
         A: Arrays<Elem = T>,
     {
         let Some(average) = &mut self.average else {
+            weights.check_finite()?;
             self.average = Some(weights.clone());
             return Ok(());
         };
         check_same_structure("weights", average, weights)?;
-        move_toward(views_mut(average), views(weights), T::from_f64(1.0 - self.decay));
+        let weights = views(weights);
+        check_all_finite(&weights)?;
+        move_toward(views_mut(average), weights, self.decay);
         Ok(())
     }
 
@@ -73,11 +82,22 @@ impl<A> Ema<A> {
 }
 
 per_float! {
-    fn move_toward<'a, T>(to: ViewsMut<'a, T>, from: Views<'a, T>, rest: T) = move_each;
+    fn move_toward<'a, T>(to: ViewsMut<'a, T>, from: Views<'a, T>, decay: f64) = move_each;
 }
 
-fn move_each<T: Float>(to: ViewsMut<'_, T>, from: Views<'_, T>, rest: T) {
+fn move_each<T: Float>(to: ViewsMut<'_, T>, from: Views<'_, T>, decay: f64) {
+    let (kept, rest) = (T::from_f64(decay), T::from_f64(1.0 - decay));
+    let moved = |a: T, theta: T| {
+        let difference = theta - a;
+        if !difference.is_finite() {
+            kept * a + rest * theta
+        } else if decay < 0.5 {
+            theta - kept * difference
+        } else {
+            a + rest * difference
+        }
+    };
     for ((_, mut average), (_, weights)) in to.into_iter().zip(from) {
-        average.zip_mut_with(&weights, |a, &theta| *a = *a + rest * (theta - *a));
+        average.zip_mut_with(&weights, |a, &theta| *a = moved(*a, theta));
     }
 }

@@ -5,17 +5,19 @@
 //! ```
 //!
 //! The step of every rule is proportional to its learning rate, weight decay included. So k scales the
-//! learning rate, like the rates of parameter groups in `torch.optim`. Each step copies the parameters
-//! once.
+//! learning rate, like the rates of parameter groups in `torch.optim`. Each step with a k other than 1
+//! copies the parameters once. The weight decay of a group replaces that of the rule.
 
 use crate::arrays::{Arrays, Views, ViewsMut, matches, views, views_mut};
 use crate::error::{Error, Result};
 use crate::float::{Float, per_float};
-use crate::optim::{Optimizer, OptimizerState, in_range};
+use crate::optim::{Optimizer, OptimizerState, check_decays, in_range, representable};
 
 /// An optimiser with parameter groups; see the [module](crate::optim).
 ///
-/// In a pattern `*` matches any text. If several patterns match an array, the first one is used.
+/// In a pattern `*` matches any text. If several patterns match an array, the first one is used: of those
+/// of [`rate`](Self::rate) and [`frozen`](Self::frozen) for its learning rate, and of those of
+/// [`weight_decay`](Self::weight_decay) for its weight decay.
 ///
 /// ```
 /// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
@@ -26,20 +28,27 @@ use crate::optim::{Optimizer, OptimizerState, in_range};
 ///
 /// let optimizer = Groups::new(AdamW::new(1e-3, 0.01)?)
 ///     .frozen("embedding.*") // unchanged, by weight decay too
-///     .rate("recurrent.*", 0.1)?; // a tenth of the rate
+///     .rate("recurrent.*", 0.1)? // a tenth of the rate
+///     .weight_decay("head.weight", 0.1)? // instead of 0.01
+///     .no_decay_for_biases_and_norms();
 /// let trainer: Trainer<'_, SequenceClassifier<LstmCell<f32>>> = Trainer::new(optimizer);
 /// # Ok::<(), recurrent::Error>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct Groups<O> {
     inner: O,
+    /// Patterns and factors of the learning rate.
     groups: Vec<(String, f64)>,
+    /// Patterns and weight decays.
+    decays: Vec<(String, f64)>,
+    /// Whether vectors that match no pattern have no weight decay.
+    matrices_only: bool,
 }
 
 impl<O> Groups<O> {
     /// Wraps `optimizer`, with no groups yet.
     pub fn new(optimizer: O) -> Self {
-        Self { inner: optimizer, groups: Vec::new() }
+        Self { inner: optimizer, groups: Vec::new(), decays: Vec::new(), matrices_only: false }
     }
 
     /// Multiplies the learning rate of the arrays that match `pattern` by `factor`.
@@ -57,21 +66,98 @@ impl<O> Groups<O> {
         self.groups.push((pattern.into(), 0.0));
         self
     }
+
+    /// Sets the weight decay λ of the arrays that match `pattern`, instead of the rule's own.
+    ///
+    /// # Errors
+    /// Unless λ is finite and at least 0.
+    pub fn weight_decay(mut self, pattern: impl Into<String>, weight_decay: f64) -> Result<Self> {
+        let decay = in_range("weight_decay", weight_decay, 0.0, f64::INFINITY)?;
+        self.decays.push((pattern.into(), decay));
+        Ok(self)
+    }
+
+    /// Sets the weight decay of biases and of the weights of normalisation to 0: of all arrays of fewer
+    /// than two dimensions that match no pattern of [`weight_decay`](Self::weight_decay). Peephole
+    /// weights and the query of attention are vectors too.
+    ///
+    /// ```
+    /// use ndarray::array;
+    /// use recurrent::optim::{Groups, Optimizer, Sgd};
+    ///
+    /// let mut sgd = Groups::new(Sgd::new(0.5)?.weight_decay(0.5)?).no_decay_for_biases_and_norms();
+    /// let mut affine = (array![[4.0]], array![4.0]); // a weight and a bias
+    /// sgd.step(&mut affine, &(array![[0.0]], array![0.0]))?;
+    /// assert_eq!(affine, (array![[3.0]], array![4.0]));
+    /// # Ok::<(), recurrent::Error>(())
+    /// ```
+    pub fn no_decay_for_biases_and_norms(mut self) -> Self {
+        self.matrices_only = true;
+        self
+    }
 }
 
-/// Returns the factor of each array. Fails if a pattern matches none.
-fn factors(groups: &[(String, f64)], names: &[String]) -> Result<Vec<f64>> {
-    for (pattern, _) in groups {
+/// Returns the value of the first pattern that matches each array. Fails if a pattern matches none.
+fn by_pattern(patterns: &[(String, f64)], names: &[&str]) -> Result<Vec<Option<f64>>> {
+    for (pattern, _) in patterns {
         if !names.iter().any(|name| matches(pattern, name)) {
             let expected = format!("a pattern that matches one of {names:?}");
             return Err(Error::argument("pattern", expected, pattern));
         }
     }
-    let factor = |name: &String| {
-        let group = groups.iter().find(|(pattern, _)| matches(pattern, name));
-        group.map_or(1.0, |(_, factor)| *factor)
+    let value = |name: &&str| {
+        let found = patterns.iter().find(|(pattern, _)| matches(pattern, name));
+        found.map(|(_, value)| *value)
     };
-    Ok(names.iter().map(factor).collect())
+    Ok(names.iter().map(value).collect())
+}
+
+/// The factor of the learning rate and the weight decay of each array.
+type Settings = (Vec<f64>, Vec<Option<f64>>);
+
+impl<O> Groups<O> {
+    /// Returns the settings of each array, where `given` are the weight decays of a caller. Fails if a
+    /// pattern matches no array, or `T` cannot represent a factor.
+    fn settings<T: Float>(
+        &self,
+        parameters: &Views<'_, T>,
+        given: &[Option<f64>],
+    ) -> Result<Settings> {
+        let names: Vec<&str> = parameters.iter().map(|(name, _)| name.as_str()).collect();
+        let factors = by_pattern(&self.groups, &names)?
+            .into_iter()
+            .map(|factor| representable::<T>("factor", factor.unwrap_or(1.0)));
+        let factors = factors.collect::<Result<_>>()?;
+        let mut decays = by_pattern(&self.decays, &names)?;
+        for (i, (_, array)) in parameters.iter().enumerate() {
+            let of_vector = (self.matrices_only && array.ndim() < 2).then_some(0.0);
+            decays[i] = given.get(i).copied().flatten().or(decays[i]).or(of_vector);
+        }
+        Ok((factors, decays))
+    }
+
+    fn step_with<T: Float, A: Arrays<Elem = T>>(
+        &mut self,
+        parameters: &mut A,
+        grad: &A,
+        given: &[Option<f64>],
+    ) -> Result<()>
+    where
+        O: Optimizer<A>,
+    {
+        let (factors, decays) = self.settings(&views(parameters), given)?;
+        let scaled = factors.iter().any(|&factor| factor != 1.0);
+        let before = scaled.then(|| parameters.clone());
+        if decays.iter().all(Option::is_none) {
+            self.inner.step(parameters, grad)?;
+        } else {
+            self.inner.step_with_decay(parameters, grad, &decays)?;
+        }
+        if let Some(before) = &before {
+            scale_steps(views_mut(parameters), views(before), &factors);
+        }
+        Ok(())
+    }
 }
 
 per_float! {
@@ -94,11 +180,17 @@ fn scale_each_step<T: Float>(after: ViewsMut<'_, T>, before: Views<'_, T>, facto
 
 impl<T: Float, A: Arrays<Elem = T>, O: Optimizer<A>> Optimizer<A> for Groups<O> {
     fn step(&mut self, parameters: &mut A, grad: &A) -> Result<()> {
-        let factors = factors(&self.groups, &parameters.names())?;
-        let before = parameters.clone();
-        self.inner.step(parameters, grad)?;
-        scale_steps(views_mut(parameters), views(&before), &factors);
-        Ok(())
+        self.step_with(parameters, grad, &[])
+    }
+
+    fn step_with_decay(
+        &mut self,
+        parameters: &mut A,
+        grad: &A,
+        weight_decay: &[Option<f64>],
+    ) -> Result<()> {
+        check_decays(weight_decay, parameters)?;
+        self.step_with(parameters, grad, weight_decay)
     }
 
     fn learning_rate(&self) -> f64 {
@@ -110,7 +202,12 @@ impl<T: Float, A: Arrays<Elem = T>, O: Optimizer<A>> Optimizer<A> for Groups<O> 
     }
 
     fn options(&self) -> String {
-        format!("Groups {{ groups: {:?}, of: {} }}", self.groups, self.inner.options())
+        let Self { inner, groups, decays, matrices_only } = self;
+        let inner = inner.options();
+        format!(
+            "Groups {{ groups: {groups:?}, weight_decay: {decays:?}, \
+             no_decay_for_biases_and_norms: {matrices_only}, of: {inner} }}"
+        )
     }
 
     fn state(&self) -> OptimizerState<A> {

@@ -10,8 +10,8 @@
 //! | `sgd` | [`Sgd`]: gradient descent, with momentum |
 //! | `adam` | [`Adam`] (with AMSGrad), [`AdamW`], [`NAdam`], [`RAdam`] |
 //! | `adaptive` | [`RmsProp`], [`Adagrad`], [`Adadelta`] |
-//! | `groups` | [`Groups`]: learning rates and frozen weights by name |
-//! | `clip` | [`clip_global_norm`], [`clip_value`] |
+//! | `groups` | [`Groups`]: learning rates, weight decay and frozen weights by name |
+//! | `clip` | [`clip_global_norm`], [`clip_global_norm_of_type`], [`clip_value`], [`global_norm`] |
 //! | `ema` | [`Ema`]: the moving average of weights |
 //! | `schedule` | [`Schedule`](schedule::Schedule): the learning rate over time |
 
@@ -21,6 +21,7 @@ pub mod clip;
 pub mod ema;
 mod groups;
 mod optimizer;
+mod ranges;
 pub mod schedule;
 pub mod sgd;
 
@@ -31,34 +32,18 @@ use crate::arrays::{
 };
 use crate::error::{Error, Result};
 use crate::float::{Float, per_float};
-use crate::tensor::update::{Check, Rule, Step};
-use crate::tensor::{self, Level};
+use crate::tensor::update::{Check, Checked, Rule, Step};
+use crate::tensor::{Compiled, Level};
 
 pub use adam::{Adam, AdamW, NAdam, RAdam};
 pub use adaptive::{Adadelta, Adagrad, RmsProp};
-pub use clip::{clip_global_norm, clip_value};
+pub use clip::{clip_global_norm, clip_global_norm_of_type, clip_value, global_norm};
 pub use ema::Ema;
 pub use groups::Groups;
 pub use optimizer::{Optimizer, OptimizerState};
 pub use sgd::Sgd;
 
-/// Returns a hyper-parameter. Fails unless it is finite and `low ≤ value < high`.
-fn in_range(argument: &'static str, value: f64, low: f64, high: f64) -> Result<f64> {
-    if value.is_finite() && low <= value && value < high {
-        return Ok(value);
-    }
-    let above = if high.is_finite() { format!(" < {high}") } else { String::new() };
-    Err(Error::argument(argument, format!("a finite value, {low} ≤ {argument}{above}"), value))
-}
-
-/// Returns a scalar of a step, computed from the hyper-parameter `argument`. Fails if the type of the
-/// parameters cannot represent it.
-fn representable<T: Float>(argument: &'static str, value: f64) -> Result<f64> {
-    if T::from_f64(value).is_finite() {
-        return Ok(value);
-    }
-    Err(Error::argument(argument, format!("a value within the range of {}", T::NAME), value))
-}
+use ranges::{between, count, count_to_f64, in_range, representable};
 
 /// Implements [`Optimizer`] for a rule that wraps a state with the same methods.
 macro_rules! delegate {
@@ -86,13 +71,23 @@ macro_rules! delegate {
             where
                 A: Arrays<Elem = T>,
             {
-                self.0.step(parameters, grad)
+                self.0.step(parameters, grad, &[])
             }
         }
 
         impl<T: Float, A: Arrays<Elem = T>> Optimizer<A> for $rule<A> {
             fn step(&mut self, parameters: &mut A, grad: &A) -> Result<()> {
-                self.0.step(parameters, grad)
+                self.0.step(parameters, grad, &[])
+            }
+
+            fn step_with_decay(
+                &mut self,
+                parameters: &mut A,
+                grad: &A,
+                weight_decay: &[Option<f64>],
+            ) -> Result<()> {
+                check_decays(weight_decay, parameters)?;
+                self.0.step(parameters, grad, weight_decay)
             }
 
             fn learning_rate(&self) -> f64 {
@@ -113,7 +108,8 @@ macro_rules! delegate {
             }
 
             fn restore(&mut self, state: OptimizerState<A>) -> Result<()> {
-                self.0.options.restore(&state.scalars, state.moments.len())?;
+                state.check(self.0.options.parts())?;
+                self.0.options.restore(&state.scalars)?;
                 self.0.moments = state.moments;
                 Ok(())
             }
@@ -122,52 +118,99 @@ macro_rules! delegate {
 }
 use delegate;
 
-/// The compiled kernels of a rule.
-struct Compiled<R: Rule<N>, const N: usize> {
-    step: tensor::Compiled<Step<R, N>>,
-    check: tensor::Compiled<Check<R, N>>,
+/// Fails unless `weight_decay` has an entry for each array of `parameters`.
+fn check_decays<A: Arrays>(weight_decay: &[Option<f64>], parameters: &A) -> Result<()> {
+    let (expected, got) = (views(parameters).len(), weight_decay.len());
+    if got == expected {
+        return Ok(());
+    }
+    Err(Error::argument("weight_decay", format!("{expected} entries, one for each array"), got))
 }
 
-impl<R: Rule<N>, const N: usize> Compiled<R, N> {
-    const fn new() -> Self {
-        Self { step: tensor::Compiled::new(), check: tensor::Compiled::new() }
+/// Returns the rule of each array, made from its weight decay: `each`, or `own` where that is `None`.
+/// Without `each`, returns one rule for all arrays.
+fn by_decay<R>(own: f64, each: &[Option<f64>], rule: impl Fn(f64) -> Result<R>) -> Result<Vec<R>> {
+    if each.is_empty() {
+        return Ok(vec![rule(own)?]);
+    }
+    let decay =
+        |each: &Option<f64>| in_range("weight_decay", each.unwrap_or(own), 0.0, f64::INFINITY);
+    each.iter().map(|each| rule(decay(each)?)).collect()
+}
+
+static CHECK: Compiled<Check> = Compiled::new();
+
+/// The part of a rule that does not depend on the number of its moments.
+trait Checks {
+    /// The name of the checked quantity, the prefix of an array's name in errors.
+    const CHECKED: &'static str;
+    /// Returns the numbers that must be finite before the step.
+    fn checked(&self) -> Checked;
+
+    /// Returns the value with which a moment begins.
+    fn initial(&self, _moment: usize) -> f64 {
+        0.0
     }
 }
 
-/// The interface of a rule for one array at a time.
+/// The interface of the rules of all arrays, for one array at a time.
 trait ArrayRule<T> {
-    /// Returns the number of moments of the rule.
-    fn moments(&self) -> usize;
+    /// Returns the value with which each moment begins.
+    fn initial(&self) -> Vec<f64>;
     /// Returns the name of the checked quantity, the prefix of an array's name in errors.
     fn checked(&self) -> &'static str;
-    /// Returns whether all checked numbers are finite, and their sum.
-    fn check(&self, level: Level, theta: &[T], grad: &[T]) -> (bool, T);
-    /// Updates `theta` and `moments`, of which there are [`moments`](Self::moments).
-    fn step(&self, level: Level, theta: &mut [T], grad: &[T], moments: &mut [&mut [T]]);
+    /// Returns whether all checked numbers of the array at `place` are finite, and their sum.
+    fn check(&self, level: Level, place: usize, theta: &[T], grad: &[T]) -> (bool, T);
+    /// Updates `theta`, the array at `place`, and its moments.
+    fn step(
+        &self,
+        level: Level,
+        place: usize,
+        theta: &mut [T],
+        grad: &[T],
+        moments: &mut [&mut [T]],
+    );
 }
 
-impl<T: Float, R: Rule<N>, const N: usize> ArrayRule<T> for (&R, &'static Compiled<R, N>) {
-    fn moments(&self) -> usize {
-        N
+/// The rules of all arrays, or the one rule for all, and the kernel of their steps.
+struct Rules<'r, R: Rule<N>, const N: usize>(&'r [R], &'static Compiled<Step<R, N>>);
+
+impl<R: Rule<N>, const N: usize> Rules<'_, R, N> {
+    /// Returns the rule of the array at `place`.
+    fn of(&self, place: usize) -> &R {
+        &self.0[place.min(self.0.len() - 1)]
+    }
+}
+
+impl<T: Float, R: Rule<N> + Checks, const N: usize> ArrayRule<T> for Rules<'_, R, N> {
+    fn initial(&self) -> Vec<f64> {
+        (0..N).map(|moment| self.of(0).initial(moment)).collect()
     }
 
     fn checked(&self) -> &'static str {
         R::CHECKED
     }
 
-    fn check(&self, level: Level, theta: &[T], grad: &[T]) -> (bool, T) {
-        self.1.check.call(level, (self.0, theta, grad))
+    fn check(&self, level: Level, place: usize, theta: &[T], grad: &[T]) -> (bool, T) {
+        CHECK.call(level, (self.of(place).checked(), theta, grad))
     }
 
-    fn step(&self, level: Level, theta: &mut [T], grad: &[T], moments: &mut [&mut [T]]) {
+    fn step(
+        &self,
+        level: Level,
+        place: usize,
+        theta: &mut [T],
+        grad: &[T],
+        moments: &mut [&mut [T]],
+    ) {
         let mut moments = moments.iter_mut();
         let moments =
             std::array::from_fn(|_| &mut **moments.next().expect("as many as the rule keeps"));
-        self.1.step.call(level, (self.0, theta, grad, moments));
+        self.1.call(level, (self.of(place), theta, grad, moments));
     }
 }
 
-/// Applies one step of `rule` to each array of the parameters. The moments begin as zeros.
+/// Applies one step of `rule` to each array of the parameters.
 ///
 /// # Errors
 /// If `grad` does not fit or is not finite, a checked number is not finite, or an array is not in
@@ -183,9 +226,12 @@ fn walk<T: Float, A: Arrays<Elem = T>>(
         check_moments(&views(moment), &views(parameters))?;
     }
     check(rule, &views(parameters), &grads)?;
-    moments.truncate(rule.moments());
-    while moments.len() < rule.moments() {
-        moments.push(parameters.zeros_like());
+    let initial = rule.initial();
+    moments.truncate(initial.len());
+    for &value in &initial[moments.len()..] {
+        let mut moment = parameters.clone();
+        moment.fill(T::from_f64(value));
+        moments.push(moment);
     }
     apply(rule, views_mut(parameters), &grads, moments.iter_mut().map(views_mut).collect());
     Ok(())
@@ -230,14 +276,14 @@ fn check_each<T: Float>(
 ) -> Result<()> {
     check_structure("grad", parameters, grads)?;
     let level = Level::new();
-    for ((name, theta), (_, grad)) in parameters.iter().zip(grads) {
+    for (place, ((name, theta), (_, grad))) in parameters.iter().zip(grads).enumerate() {
         let grad = grad.as_standard_layout();
         let grad = grad.as_slice().expect("a standard layout is contiguous");
         let theta = theta.as_slice().ok_or_else(|| other_layout(name.clone()))?;
-        if !rule.check(level, theta, grad).0 {
+        if !rule.check(level, place, theta, grad).0 {
             // An error names the gradient if that itself is not finite.
             check_all_finite(grads)?;
-            let number = |i: usize| rule.check(level, &theta[i..=i], &grad[i..=i]).1;
+            let number = |i: usize| rule.check(level, place, &theta[i..=i], &grad[i..=i]).1;
             let mut numbers = (0..grad.len()).map(number).enumerate();
             let found = numbers.find(|(_, value)| !value.is_finite()).unwrap_or((0, T::nan()));
             let (name, (index, value)) = (format!("{}{name}", rule.checked()), found);
@@ -257,11 +303,11 @@ fn apply_each<T: Float>(
     const CHECKED: &str = "the layout has been checked";
     let level = Level::new();
     let mut moments: Vec<_> = moments.into_iter().map(Vec::into_iter).collect();
-    for ((_, mut theta), (_, grad)) in parameters.into_iter().zip(grads) {
+    for (place, ((_, mut theta), (_, grad))) in parameters.into_iter().zip(grads).enumerate() {
         let grad = grad.as_standard_layout();
         let (theta, grad) = (theta.as_slice_mut().expect(CHECKED), grad.as_slice().expect(CHECKED));
         let moments = moments.iter_mut().filter_map(Iterator::next);
         let moments = moments.map(|(_, array)| array.into_slice().expect(CHECKED));
-        rule.step(level, theta, grad, &mut moments.collect::<Vec<_>>());
+        rule.step(level, place, theta, grad, &mut moments.collect::<Vec<_>>());
     }
 }

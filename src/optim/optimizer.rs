@@ -2,6 +2,7 @@
 
 use crate::arrays::Arrays;
 use crate::error::{Error, Result};
+use crate::float::Float;
 
 /// A rule that updates parameters by their gradient, with a state that can be saved.
 ///
@@ -26,6 +27,26 @@ pub trait Optimizer<A: Arrays> {
     /// If `grad` does not fit or is not finite, or a hyper-parameter lies outside the range of the
     /// element type. Nothing has changed then.
     fn step(&mut self, parameters: &mut A, grad: &A) -> Result<()>;
+
+    /// Updates `parameters` by `grad`, with the weight decay of each array in `weight_decay`, in the
+    /// order of the arrays. `None` stands for the rule's own. [`Groups`](super::Groups) calls it.
+    ///
+    /// # Errors
+    /// Those of [`step`](Optimizer::step), and unless `weight_decay` has an entry for each array, finite
+    /// and at least 0. By default it fails unless each entry is `None`. Nothing has changed then.
+    fn step_with_decay(
+        &mut self,
+        parameters: &mut A,
+        grad: &A,
+        weight_decay: &[Option<f64>],
+    ) -> Result<()> {
+        match weight_decay.iter().flatten().next() {
+            None => self.step(parameters, grad),
+            Some(decay) => {
+                Err(Error::argument("weight_decay", "an optimiser with `step_with_decay`", decay))
+            }
+        }
+    }
 
     /// Returns the learning rate η.
     fn learning_rate(&self) -> f64;
@@ -62,12 +83,28 @@ pub struct OptimizerState<A> {
     pub moments: Vec<A>,
 }
 
-/// Fails unless the numbers of scalars and of moments, `got`, are the `expected` ones of a rule. The
-/// moments may be absent.
-pub(super) fn check_parts(got: (usize, usize), expected: (usize, usize)) -> Result<()> {
-    if got.0 == expected.0 && (got.1 == 0 || got.1 == expected.1) {
-        return Ok(());
+impl<A> OptimizerState<A> {
+    /// Fails unless the state has the numbers of scalars and of moments that a rule keeps, all finite.
+    /// The moments may be absent.
+    pub(super) fn check<T: Float>(&self, (scalars, moments): (usize, usize)) -> Result<()>
+    where
+        A: Arrays<Elem = T>,
+    {
+        let got = (self.scalars.len(), self.moments.len());
+        if got.0 != scalars || ![0, moments].contains(&got.1) {
+            let expected = format!("{scalars} scalars and {moments} moments, or none");
+            return Err(Error::argument("state", expected, format!("{} and {}", got.0, got.1)));
+        }
+        if let Some(scalar) = self.scalars.iter().find(|scalar| !scalar.is_finite()) {
+            return Err(Error::argument("state", "finite scalars", scalar));
+        }
+        self.moments.iter().try_for_each(|moment| {
+            moment.check_finite().map_err(|error| match error {
+                Error::NonFinite { name, index, value } => {
+                    Error::NonFinite { name: format!("moment of {name}"), index, value }
+                }
+                other => other,
+            })
+        })
     }
-    let expected = format!("{} scalars and {} moments, or none", expected.0, expected.1);
-    Err(Error::argument("state", expected, format!("{} and {}", got.0, got.1)))
 }

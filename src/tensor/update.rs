@@ -113,17 +113,26 @@ impl<S: Simd, T: Float> Number for Values<S, T> {
     }
 }
 
+/// The number of each value that must be finite before a step.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Checked {
+    /// λ of d = ∂L/∂θ + λ·θ.
+    pub(crate) decay: f64,
+    /// Whether the number is d² instead of d.
+    pub(crate) squared: bool,
+}
+
+/// Returns d, the gradient with the weight decay λ = `decay`.
+#[inline(always)]
+pub(crate) fn decayed<V: Number>(decay: f64, theta: V, grad: V) -> V {
+    if decay == 0.0 {
+        return grad;
+    }
+    theta.mul_add(theta.like(decay), grad)
+}
+
 /// The step of an optimiser for one parameter θ, with `N` moments.
 pub(crate) trait Rule<const N: usize>: Sync + 'static {
-    /// The prefix of an array's name in errors about the number that [`checked`](Self::checked) returns.
-    const CHECKED: &'static str = "";
-
-    /// Returns the number that must be finite before the step: by default the gradient.
-    #[inline(always)]
-    fn checked<V: Number>(&self, _theta: V, grad: V) -> V {
-        grad
-    }
-
     /// Returns θ and the moments after the step.
     fn step<V: Number>(&self, theta: V, grad: V, moments: [V; N]) -> (V, [V; N]);
 }
@@ -158,18 +167,21 @@ impl<R: Rule<N>, const N: usize> Kernel for Step<R, N> {
 }
 
 /// The kernel that returns whether all numbers that a rule checks are finite, and their sum.
-pub(crate) struct Check<R, const N: usize>(PhantomData<R>);
+pub(crate) struct Check;
 
-impl<R: Rule<N>, const N: usize> Kernel for Check<R, N> {
-    type Args<'a, T: Float> = (&'a R, &'a [T], &'a [T]);
+impl Kernel for Check {
+    type Args<'a, T: Float> = (Checked, &'a [T], &'a [T]);
     type Output<T: Float> = (bool, T);
 
     #[inline(always)]
-    fn run<'a, S: Simd, T: Float>(simd: S, (rule, theta, grad): Self::Args<'a, T>) -> (bool, T) {
+    fn run<'a, S: Simd, T: Float>(simd: S, (of, theta, grad): Self::Args<'a, T>) -> (bool, T) {
         let zero = Vector::<S, T>::splat(simd, T::zero());
         let (mut sum, mut test) = (zero, zero);
+        // Without weight decay the parameters are not read.
+        let theta = if of.decay == 0.0 { grad } else { theta };
         for l in lanes(simd, grad.len()) {
-            let number = rule.checked(load(simd, l, theta), load(simd, l, grad)).vector;
+            let d = decayed(of.decay, load(simd, l, theta), load(simd, l, grad)).vector;
+            let number = if of.squared { d * d } else { d };
             sum += number;
             // 0·x is zero, or NaN where x is not finite.
             test = number.mul_add(zero, test);

@@ -3,6 +3,7 @@
 //! ```text
 //! constant      1
 //! step          γ^⌊t/n⌋                                                  torch's StepLR
+//! multi-step    γ^(number of milestones ≤ t)                             MultiStepLR
 //! exponential   γ^t                                                      ExponentialLR
 //! cosine        m + (1 − m)·(1 + cos(π·min(t, n)/n))/2                   CosineAnnealingLR
 //! restarts      the cosine over the t − start steps since restart i, with n·kⁱ in place of n
@@ -10,11 +11,10 @@
 //! ```
 //!
 //! Source: Loshchilov and Hutter, *SGDR: Stochastic Gradient Descent with Warm Restarts*, 2017. After n
-//! steps the cosine stays at its smallest value, while torch's rises again.
+//! steps the cosine stays at its smallest value, while torch's rises again. A power with γ > 1 is at most
+//! the largest finite number.
 
-use std::f64::consts::PI;
-
-use super::{Schedule, steps};
+use super::{Schedule, half_cosine, power, share, steps};
 use crate::error::Result;
 use crate::optim::in_range;
 
@@ -52,7 +52,47 @@ impl StepDecay {
 
 impl Schedule for StepDecay {
     fn factor(&self, step: usize) -> f64 {
-        self.gamma.powf((step / self.step_size) as f64)
+        power(self.gamma, (step / self.step_size) as f64)
+    }
+
+    fn options(&self) -> String {
+        format!("{self:?}")
+    }
+}
+
+/// A decay by a constant factor at given steps.
+///
+/// ```
+/// use recurrent::optim::schedule::{MultiStep, Schedule};
+///
+/// let schedule = MultiStep::new([30, 80], 0.5)?;
+/// assert_eq!([29, 30, 79, 80].map(|step| schedule.factor(step)), [1.0, 0.5, 0.5, 0.25]);
+/// # Ok::<(), recurrent::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct MultiStep {
+    milestones: Vec<usize>,
+    gamma: f64,
+}
+
+impl MultiStep {
+    /// Creates a decay by the factor γ = `gamma` at each step of `milestones`, in any order. A step that
+    /// is there twice counts twice.
+    ///
+    /// # Errors
+    /// Unless 0 ≤ γ is finite.
+    pub fn new(milestones: impl Into<Vec<usize>>, gamma: f64) -> Result<Self> {
+        let gamma = in_range("gamma", gamma, 0.0, f64::INFINITY)?;
+        let mut milestones = milestones.into();
+        milestones.sort_unstable();
+        Ok(Self { milestones, gamma })
+    }
+}
+
+impl Schedule for MultiStep {
+    fn factor(&self, step: usize) -> f64 {
+        let passed = self.milestones.partition_point(|&milestone| milestone <= step);
+        power(self.gamma, passed as f64)
     }
 
     fn options(&self) -> String {
@@ -78,7 +118,7 @@ impl Exponential {
 
 impl Schedule for Exponential {
     fn factor(&self, step: usize) -> f64 {
-        self.gamma.powf(step as f64)
+        power(self.gamma, step as f64)
     }
 
     fn options(&self) -> String {
@@ -114,17 +154,12 @@ impl Cosine {
 
 impl Schedule for Cosine {
     fn factor(&self, step: usize) -> f64 {
-        half_cosine(self.min_factor, step.min(self.steps) as f64 / self.steps as f64)
+        half_cosine(1.0, self.min_factor, share(step as f64, self.steps as f64))
     }
 
     fn options(&self) -> String {
         format!("{self:?}")
     }
-}
-
-/// Returns a factor that falls from 1 to `min_factor` as `share` rises from 0 to 1.
-pub(super) fn half_cosine(min_factor: f64, share: f64) -> f64 {
-    min_factor + (1.0 - min_factor) * (1.0 + (PI * share).cos()) / 2.0
 }
 
 /// Cosine decays with restarts, each longer than the last by a factor.

@@ -6,19 +6,27 @@
 //!
 //! | file | schedules |
 //! |---|---|
-//! | `decay` | [`Constant`], [`StepDecay`], [`Exponential`], [`Cosine`], [`CosineRestarts`] |
-//! | `warmup` | [`Warmup`], then any other; [`OneCycle`] |
+//! | `decay` | [`Constant`], [`StepDecay`], [`MultiStep`], [`Exponential`], [`Cosine`], [`CosineRestarts`] |
+//! | `ramp` | [`LinearRamp`], [`Polynomial`] |
+//! | `warmup` | [`Warmup`], then any other |
+//! | `one_cycle` | [`OneCycle`] |
 //! | `plateau` | [`ReduceOnPlateau`] |
 
 mod decay;
+mod one_cycle;
 mod plateau;
+mod ramp;
 mod warmup;
+
+use std::f64::consts::PI;
 
 use crate::error::{Error, Result};
 
-pub use decay::{Constant, Cosine, CosineRestarts, Exponential, StepDecay};
-pub use plateau::ReduceOnPlateau;
-pub use warmup::{OneCycle, Warmup};
+pub use decay::{Constant, Cosine, CosineRestarts, Exponential, MultiStep, StepDecay};
+pub use one_cycle::{Anneal, OneCycle};
+pub use plateau::{Mode, ReduceOnPlateau, ThresholdMode};
+pub use ramp::{LinearRamp, Polynomial};
+pub use warmup::Warmup;
 
 /// A schedule of the learning rate.
 ///
@@ -74,4 +82,25 @@ fn steps(argument: &'static str, steps: usize) -> Result<usize> {
         return Ok(steps);
     }
     Err(Error::argument(argument, "at least 1 step", steps))
+}
+
+/// Returns `part`/`whole`, or 1 from the end of the whole on, which may be empty. `part` is at least 0.
+fn share(part: f64, whole: f64) -> f64 {
+    if part < whole { part / whole } else { 1.0 }
+}
+
+/// Returns a factor that goes from `from` to `to` in a line as `share` rises from 0 to 1. It has these
+/// values at both ends, without rounding.
+fn blend(from: f64, to: f64, share: f64) -> f64 {
+    from * (1.0 - share) + to * share
+}
+
+/// Returns a factor that goes from `from` to `to` in half a cosine as `share` rises from 0 to 1.
+fn half_cosine(from: f64, to: f64, share: f64) -> f64 {
+    blend(from, to, (1.0 - (PI * share).cos()) / 2.0)
+}
+
+/// Returns γⁿ, or the largest finite number if it is greater.
+fn power(gamma: f64, n: f64) -> f64 {
+    gamma.powf(n).min(f64::MAX)
 }
