@@ -99,12 +99,13 @@ pub mod prelude {
     pub use crate::data::{Dataset, Scaler, Source, Texts, Unit, Vocabulary, Windows, split};
     pub use crate::decode::{Sampling, argmax};
     pub use crate::layer::{
-        Activation, Dropout, Embedding, Layer, LayerNorm, Linear, Pooling, TimePooling,
+        Activation, Branches, Concat, Dropout, Embedding, Heads, Layer, LayerNorm, Linear, Pooling,
+        Residual, TimePooling,
     };
-    pub use crate::loss::{BceWithLogits, CrossEntropy, Huber, Loss, Mae, Mse, Quantile};
+    pub use crate::loss::{BceWithLogits, CrossEntropy, Huber, Loss, Mae, Mse, Quantile, Weighted};
     pub use crate::model::{
-        Composed, Forecaster, SequenceClassifier, SequenceGenerator, SequenceRegressor,
-        SequenceTagger,
+        BuiltInCell, Composed, Forecaster, SequenceClassifier, SequenceGenerator,
+        SequenceRegressor, SequenceTagger,
     };
     pub use crate::optim::{Adam, AdamW, Optimizer, Sgd};
     #[cfg(feature = "progress")]
