@@ -73,9 +73,13 @@ impl Course<'_> {
 
     /// Returns whether all epochs are complete or early stopping ends the training.
     pub(super) fn is_over(&self) -> bool {
+        self.ends(&self.run)
+    }
+
+    /// Returns the same of the run of a checkpoint.
+    pub(super) fn ends(&self, run: &Run) -> bool {
         let patience = self.options.patience;
-        self.run.epoch >= self.options.epochs
-            || patience.is_some_and(|patience| self.run.stale >= patience)
+        run.epoch >= self.options.epochs || patience.is_some_and(|patience| run.stale >= patience)
     }
 
     /// Restores the state from a checkpoint, and calls the callbacks.

@@ -178,6 +178,9 @@ impl<'a, M: Model> Trainer<'a, M> {
     /// If the file exists, the training resumes from it. The result is then bit for bit the same as
     /// without the interruption.
     ///
+    /// [`fit`](Self::fit) fails before the first step if the file cannot be written, and removes the
+    /// temporary files that killed processes have left in its folder.
+    ///
     /// If the training in the file is complete, [`fit`](Self::fit) returns its history at once and sets
     /// [`Resumed::complete`](crate::train::Resumed::complete). To train again, delete the file.
     ///

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::arrays::Arrays;
 use crate::error::{Error, Result};
 use crate::float::Float;
-use crate::io::{Reader, Writer};
+use crate::io::{Reader, Writer, prepare};
 use crate::optim::{Ema, OptimizerState};
 use crate::train::course::numbers;
 use crate::train::run::{Run, Settings};
@@ -39,7 +39,8 @@ impl Checkpoint {
 
     /// Opens the file, if it exists, and returns it with its run. Fails if its settings differ.
     fn read(&self, settings: &Settings) -> Result<Option<(Reader, Run)>> {
-        if !self.path.exists() {
+        let exists = self.path.try_exists();
+        if !exists.map_err(|source| Error::Io { path: self.path.clone(), source })? {
             return Ok(None);
         }
         let file = Reader::open(&self.path)?;
@@ -122,17 +123,20 @@ impl<T: Float, M: Model<Elem = T>> Trainer<'_, M> {
         writer.write(&checkpoint.path)
     }
 
-    /// Resumes from the checkpoint, if there is one. Changes nothing if it fails.
+    /// Resumes from the checkpoint, if there is one. Changes nothing if it fails, as it does unless the
+    /// checkpoint of a training that is not complete can be written.
     pub(super) fn resume(
         &mut self,
         settings: &Settings,
         model: &mut M,
         state: &mut State<M>,
     ) -> Result<ControlFlow<()>> {
-        let read_file = self.checkpoint.as_ref().map(|checkpoint| checkpoint.read(settings));
-        let Some((file, run)) = read_file.transpose()?.flatten() else {
-            return Ok(ControlFlow::Continue(()));
-        };
+        let Some(checkpoint) = &self.checkpoint else { return Ok(ControlFlow::Continue(())) };
+        let found = checkpoint.read(settings)?;
+        if !found.as_ref().is_some_and(|(_, run)| self.course.ends(run)) {
+            prepare(&checkpoint.path)?;
+        }
+        let Some((file, run)) = found else { return Ok(ControlFlow::Continue(())) };
         let optional = |prefix: &str| match file.names(prefix).is_empty() {
             true => Ok(None),
             false => read(&file, prefix, &state.grad).map(Some),
