@@ -129,7 +129,7 @@ impl<X, L: Layer<X>, C: Scored<L::Output>> Composed<X, L, C> {
     }
 }
 
-impl<X, L: Layer<X>, C: Scored<L::Output>> Model for Composed<X, L, C> {
+impl<X, L: Layer<X> + Send, C: Scored<L::Output>> Model for Composed<X, L, C> {
     type Batch = (X, C::Target);
     type Score = C::Score;
 

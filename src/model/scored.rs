@@ -61,7 +61,7 @@ use crate::train::metrics::{ClassificationMetrics, RegressionMetrics};
     label = "`Scored<{P}>` is not implemented for `{Self}`",
     note = "a model trains by a loss that implements `Loss<{P}>` and `Scored<{P}>`; a target type that does not fit is another cause"
 )]
-pub trait Scored<P>: Loss<P> + Clone + Debug {
+pub trait Scored<P>: Loss<P> + Clone + Debug + Send + Sync {
     /// The metrics of predictions.
     type Score: Score;
 

@@ -5,13 +5,15 @@ use rand::Rng;
 use crate::arrays::Arrays;
 use crate::data::columns::check_same;
 use crate::data::{Scaler, Source};
-use crate::error::{Result, check_size};
+use crate::error::{Result, check_count};
 use crate::train::Score;
+use crate::train::locate::locate;
 
 /// A model that [`Trainer`](crate::train::Trainer) can train, such as layers with a loss.
 ///
-/// The macro [`arrays!`](crate::arrays!) implements [`Arrays`]. Two methods have no default.
-pub trait Model: Arrays {
+/// The macro [`arrays!`](crate::arrays!) implements [`Arrays`]. Two methods have no default. A model, and so a
+/// [`Trainer`](crate::train::Trainer) of it, can be sent to another thread.
+pub trait Model: Arrays + Send {
     /// A batch of inputs and targets.
     type Batch;
     /// The evaluation of the model.
@@ -21,6 +23,22 @@ pub trait Model: Arrays {
     /// of dropout, are drawn from `rng`.
     fn loss_and_grad(&self, batch: &Self::Batch, grad: &mut Self, rng: &mut dyn Rng)
     -> Result<f64>;
+
+    /// Does the same as [`loss_and_grad`](Model::loss_and_grad), and returns the weight of the loss
+    /// beside it: the sum of weights that the mean was divided by, such as the number of rows or steps. It
+    /// is 0 if nothing in the batch counts; loss and gradient are then 0 too.
+    ///
+    /// The trainer weighs batches by it, so that accumulated gradients and reported losses do not depend
+    /// on how samples are divided into batches. After `None`, the default, the weight is the number of
+    /// samples. Override it for a model whose loss counts something else.
+    fn weighted_loss_and_grad(
+        &self,
+        batch: &Self::Batch,
+        grad: &mut Self,
+        rng: &mut dyn Rng,
+    ) -> Result<(f64, Option<f64>)> {
+        Ok((self.loss_and_grad(batch, grad, rng)?, None))
+    }
 
     /// Adds the evaluation of `batch`, without dropout, to `score`.
     fn score_batch(&self, batch: &Self::Batch, score: &mut Self::Score) -> Result<()>;
@@ -51,12 +69,14 @@ pub trait Model: Arrays {
     ///
     /// # Errors
     /// If `batch_size` is zero, the features of the source have other names than those of the model, or
-    /// the source or [`score_batch`](Model::score_batch) fails.
+    /// the source or [`score_batch`](Model::score_batch) fails. If a loss is not finite, the error names
+    /// the sample.
     fn evaluate(&self, source: &dyn Source<Self::Batch>, batch_size: usize) -> Result<Self::Score> {
         check_same(Model::columns(self), source.columns())?;
         let mut score = Self::Score::default();
         for indices in chunks(source.len(), batch_size)? {
-            self.score_batch(&source.batch(&indices)?, &mut score)?;
+            self.score_batch(&source.batch(&indices)?, &mut score)
+                .map_err(|error| locate(error, self, source, &indices))?;
         }
         Ok(score)
     }
@@ -94,7 +114,7 @@ pub fn predict<B, P: IntoIterator>(
 
 /// Returns the indices below `len` in chunks of up to `batch_size`.
 fn chunks(len: usize, batch_size: usize) -> Result<Vec<Vec<usize>>> {
-    check_size("batch_size", &[batch_size])?;
+    check_count("batch_size", batch_size)?;
     let all: Vec<usize> = (0..len).collect();
     Ok(all.chunks(batch_size).map(<[usize]>::to_vec).collect())
 }

@@ -2,6 +2,7 @@
 //!
 //! They are one program, so that shared code is compiled once.
 
+mod abandoned;
 mod answers;
 mod built_in;
 mod columns;
@@ -15,12 +16,14 @@ mod losses;
 mod models;
 mod optimizers;
 mod optional;
+mod places;
 mod prepare;
 mod reports;
 mod rules;
 mod scaling;
 mod schedules;
 mod scores;
+mod stopping;
 mod train;
 mod unaligned;
 
