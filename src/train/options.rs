@@ -136,6 +136,7 @@ impl<'a, M: Model> Trainer<'a, M> {
     ///
     /// Each batch has the [weight](Model::weighted_loss_and_grad) of the rows or steps that count in it, so
     /// the step is that of one batch of all their samples. Batches in which nothing counts make no step.
+    /// A [`Sum`](crate::loss::Sum) is not divided and counts as one: the step has the mean of the sums.
     pub fn accumulate(mut self, batches: usize) -> Self {
         self.course.options.accumulate = batches;
         self

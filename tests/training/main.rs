@@ -27,6 +27,7 @@ mod scores;
 mod stopping;
 mod train;
 mod unaligned;
+mod weighting;
 
 #[path = "../common"]
 mod common {
