@@ -31,6 +31,52 @@ pub trait Model: Arrays + Send {
     /// The trainer weighs batches by it, so that accumulated gradients and reported losses do not depend
     /// on how samples are divided into batches. After `None`, the default, the weight is the number of
     /// samples. Override it for a model whose loss counts something else.
+    ///
+    /// ```text
+    /// L = Σ_k w_k·L_k / Σ_k w_k        ∂L/∂θ = Σ_k w_k·∂L_k/∂θ / Σ_k w_k
+    /// ```
+    ///
+    /// ```
+    /// use ndarray::{Array1, array};
+    /// use rand::Rng;
+    /// use recurrent::{Result, arrays, data::Source, model::MeanLoss, optim::Sgd, train::{Model, Trainer}};
+    ///
+    /// /// A number that is near all numbers of all lists.
+    /// #[derive(Clone)]
+    /// struct Near { value: Array1<f64> }
+    /// arrays!([] Near: f64 { value: array });
+    ///
+    /// impl Model for Near {
+    ///     type Batch = Vec<Vec<f64>>;
+    ///     type Score = MeanLoss;
+    ///     fn loss_and_grad(&self, lists: &Vec<Vec<f64>>, grad: &mut Self, rng: &mut dyn Rng) -> Result<f64> {
+    ///         Ok(self.weighted_loss_and_grad(lists, grad, rng)?.0)
+    ///     }
+    ///     fn weighted_loss_and_grad(
+    ///         &self, lists: &Vec<Vec<f64>>, grad: &mut Self, _: &mut dyn Rng,
+    ///     ) -> Result<(f64, Option<f64>)> {
+    ///         let errors: Vec<f64> = lists.concat().iter().map(|y| self.value[0] - y).collect();
+    ///         let count = errors.len() as f64;
+    ///         grad.value[0] += errors.iter().sum::<f64>() / count;
+    ///         Ok((errors.iter().map(|e| e * e / 2.0).sum::<f64>() / count, Some(count)))
+    ///     }
+    ///     fn score_batch(&self, _: &Vec<Vec<f64>>, _: &mut MeanLoss) -> Result<()> { Ok(()) }
+    /// }
+    ///
+    /// struct Lists(Vec<Vec<f64>>);
+    /// impl Source<Vec<Vec<f64>>> for Lists {
+    ///     fn len(&self) -> usize { self.0.len() }
+    ///     fn batch(&self, lists: &[usize]) -> Result<Vec<Vec<f64>>> {
+    ///         Ok(lists.iter().map(|&i| self.0[i].clone()).collect())
+    ///     }
+    /// }
+    ///
+    /// let (mut model, lists) = (Near { value: array![0.0] }, Lists(vec![vec![1.0], vec![3.0, 4.0, 4.0]]));
+    /// let trainer = Trainer::new(Sgd::new(1.0)?).epochs(1).batch_size(1).accumulate(2);
+    /// trainer.fit(&mut model, &lists, None)?;
+    /// assert!((model.value[0] - 3.0).abs() < 1e-12); // the mean of the four numbers
+    /// # Ok::<(), recurrent::Error>(())
+    /// ```
     fn weighted_loss_and_grad(
         &self,
         batch: &Self::Batch,

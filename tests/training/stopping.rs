@@ -218,11 +218,14 @@ fn options_have_no_upper_end() {
     let mut plain = Number::new(9.0);
     let expected = trainer(3).fit(&mut plain, &data(), Some(&data())).unwrap();
     assert_eq!((history.epochs, model.w), (expected.epochs, plain.w));
+    // The number of all batches is none that the bar could show.
+    let trainer = trainer(most).batch_size(1).callback(progress()).callback(stop_at(true, 1));
+    assert_eq!(trainer.fit(&mut Number::new(9.0), &data(), None).unwrap().epochs.len(), 1);
     assert!(Number::new(1.0).evaluate(&data(), most).is_ok());
     // Buckets of fewer batches than there are divide the samples as before.
     let fit = |bucketed| {
         let mut model = Number::new(9.0);
-        let trainer = trainer(2).batch_size(1).bucketed(bucketed);
+        let trainer = self::trainer(2).batch_size(1).bucketed(bucketed);
         trainer.fit(&mut model, &data(), None).unwrap();
         model.w
     };
