@@ -454,3 +454,17 @@ fn a_trainer_can_be_sent_to_another_thread() {
     let history = std::thread::spawn(fit).join().unwrap();
     assert_eq!(history.epochs.len(), 2);
 }
+
+#[test]
+fn a_figure_that_is_no_number_is_a_gap_in_its_curve() {
+    let folder = Folder::new("gap");
+    let path = folder.0.join("curves.svg");
+    let lines = |losses: &[f64]| {
+        with_losses(losses, None).0.to_svg(&path).unwrap();
+        // The colour of the validation, in the curve and in the legend.
+        fs::read_to_string(&path).unwrap().matches("#CC3333").count()
+    };
+    assert_eq!(lines(&[3.0, 2.0, 1.0, 0.5]), 2);
+    assert_eq!(lines(&[3.0, 2.0, f64::NAN, 1.0, 0.5]), 3);
+    assert_eq!(lines(&[f64::NAN, 2.0, 1.0, f64::INFINITY]), 2);
+}
