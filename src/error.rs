@@ -155,6 +155,20 @@ impl Error {
     }
 }
 
+impl Error {
+    /// Puts `place` before the name of the argument, array or quantity that the error is about.
+    pub(crate) fn prefixed(mut self, place: &str) -> Self {
+        match &mut self {
+            Self::Shape { argument, .. } | Self::Argument { argument, .. } => {
+                argument.to_mut().insert_str(0, place);
+            }
+            Self::NonFinite { name, .. } => name.insert_str(0, place),
+            _ => {}
+        }
+        self
+    }
+}
+
 /// Fails with [`Error::Shape`] unless `got` is `expected`; `axes` are the meanings of the axes.
 pub fn check_shape(
     argument: impl Into<Cow<'static, str>>,
@@ -171,6 +185,15 @@ pub fn check_shape(
         axes,
         got: got.to_vec(),
     })
+}
+
+/// Fails with [`Error::Argument`], naming `argument`, if `count` is zero. For numbers that are not sizes
+/// of arrays, such as a number of epochs, which have no upper end.
+pub fn check_count(argument: impl Into<Cow<'static, str>>, count: usize) -> Result<()> {
+    if count > 0 {
+        return Ok(());
+    }
+    Err(Error::argument(argument, "at least 1", count))
 }
 
 /// Returns the product of `sizes`, the shape of an array. Fails with [`Error::Argument`], naming

@@ -2,6 +2,7 @@
 
 use ndarray::{Array1, Array2, ArrayView2};
 
+use crate::data::source::check_steps;
 use crate::data::{Scaler, Source, columns};
 use crate::error::{Error, Result, check_indices, check_shape, check_size};
 use crate::float::Float;
@@ -61,7 +62,16 @@ pub trait Target: Clone {
     /// Combines targets into a batch. Targets with a value for each step are padded to `time` steps, those
     /// of the batch of their sequences.
     fn stack(targets: &[&Self], time: usize) -> Result<Self::Batch>;
+
+    /// Fails at the first value that is NaN or infinite, naming its step and feature. The default accepts
+    /// everything.
+    fn check_finite(&self) -> Result<()> {
+        Ok(())
+    }
 }
+
+/// What an error about a target begins with.
+const OF_TARGET: &str = "target, ";
 
 impl Target for usize {
     type Batch = Vec<usize>;
@@ -87,6 +97,10 @@ macro_rules! number_target {
             fn stack(targets: &[&Self], _: usize) -> Result<Self::Batch> {
                 Ok(Array2::from_shape_fn((targets.len(), 1), |(b, _)| *targets[b]))
             }
+
+            fn check_finite(&self) -> Result<()> {
+                Array1::from_elem(1, *self).check_finite()
+            }
         })+
     };
 }
@@ -107,6 +121,15 @@ impl<T: Float> Target for Array1<T> {
             row.assign(target);
         }
         Ok(rows)
+    }
+
+    fn check_finite(&self) -> Result<()> {
+        match self.iter().enumerate().find(|(_, value)| !value.is_finite()) {
+            None => Ok(()),
+            Some((j, value)) => {
+                Err(Error::argument(format!("{OF_TARGET}feature {j}"), "a finite value", value))
+            }
+        }
     }
 }
 
@@ -133,6 +156,10 @@ impl<T: Float> Target for Array2<T> {
     fn stack(targets: &[&Self], _: usize) -> Result<Self::Batch> {
         let views: Vec<ArrayView2<'_, T>> = targets.iter().map(|target| target.view()).collect();
         Sequences::from_views(&views)
+    }
+
+    fn check_finite(&self) -> Result<()> {
+        check_steps(OF_TARGET, self.view(), &[])
     }
 }
 
@@ -352,6 +379,14 @@ impl<T: Float, Y: Target> Source<(Sequences<T>, Y::Batch)> for Dataset<T, Y> {
 
     fn columns(&self) -> &[String] {
         &self.columns
+    }
+
+    fn check_finite(&self, index: usize) -> Result<()> {
+        check_indices("index", &[index], self.len(), "samples")?;
+        if let Input::Dense(sequences) = &self.inputs {
+            check_steps("", sequences[index].view(), &self.columns)?;
+        }
+        self.targets[index].check_finite()
     }
 
     fn scaled_once(

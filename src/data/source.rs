@@ -1,9 +1,11 @@
 //! [`Source`]: indexed samples from which batches are made.
 
+use ndarray::ArrayView2;
 use rand::Rng;
 
 use crate::data::Scaler;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::float::Float;
 
 /// Indexed samples from which batches of type `B` are made.
 ///
@@ -64,6 +66,15 @@ pub trait Source<B> {
         Ok(None)
     }
 
+    /// Fails at the first value of sample `index` that is NaN or infinite, naming its step and feature.
+    ///
+    /// Training and evaluation call it to explain a loss that is not finite. The default accepts
+    /// everything; the error then names the sample alone.
+    fn check_finite(&self, index: usize) -> Result<()> {
+        let _ = index;
+        Ok(())
+    }
+
     /// Returns the batch of the given samples for a training step.
     ///
     /// The default returns [`batch`](Self::batch). Override it to augment or generate samples, and
@@ -72,5 +83,22 @@ pub trait Source<B> {
     fn draw(&self, indices: &[usize], rng: &mut dyn Rng) -> Result<B> {
         let _ = rng;
         self.batch(indices)
+    }
+}
+
+/// Fails at the first of `values` [time, features] that is not finite. The error begins with `of` and names
+/// the step and the feature, with its name if it has one.
+pub(super) fn check_steps<T: Float>(
+    of: &str,
+    values: ArrayView2<'_, T>,
+    columns: &[String],
+) -> Result<()> {
+    match values.indexed_iter().find(|(_, value)| !value.is_finite()) {
+        None => Ok(()),
+        Some(((t, j), value)) => {
+            let name = columns.get(j).map_or(String::new(), |name| format!(" ({name})"));
+            let place = format!("{of}step {t}, feature {j}{name}");
+            Err(Error::argument(place, "a finite value", value))
+        }
     }
 }

@@ -93,6 +93,16 @@ impl<T: Float> Source<(Option<Array2<T>>, Sequences<T>)> for Texts<T> {
         self.texts.length(index)
     }
 
+    fn check_finite(&self, index: usize) -> Result<()> {
+        let vector = self.conditions.as_ref().and_then(|vectors| vectors.get(index));
+        match vector.and_then(|v| v.iter().enumerate().find(|(_, value)| !value.is_finite())) {
+            None => Ok(()),
+            Some((j, value)) => {
+                Err(Error::argument(format!("condition, feature {j}"), "a finite value", value))
+            }
+        }
+    }
+
     fn batch(&self, indices: &[usize]) -> Result<(Option<Array2<T>>, Sequences<T>)> {
         let (texts, _) = self.texts.batch(indices)?;
         let conditions = self.conditions.as_ref().map(|vectors| {

@@ -8,6 +8,7 @@
 use ndarray::{Array2, Array3, Axis, Slice};
 
 use crate::data::scaler::check_columns;
+use crate::data::source::check_steps;
 use crate::data::{Scaler, Source, columns};
 use crate::error::{Error, Result, check_indices, check_size};
 use crate::float::Float;
@@ -203,6 +204,19 @@ impl<T: Float> Source<WindowBatch<T>> for WindowedSeries<T> {
     fn scaled_once(&self, scaler: &Scaler) -> Result<Option<Box<dyn Source<WindowBatch<T>> + '_>>> {
         let scaled = Some(scaler.transform(&self.series)?);
         Ok(Some(Box::new(Self { scaled, ..self.clone() })))
+    }
+
+    fn check_finite(&self, index: usize) -> Result<()> {
+        let WindowBatch { x, y, targets } = self.batch(&[index])?;
+        check_steps("", x.values().index_axis(Axis(1), 0), &self.columns)?;
+        match y.iter().enumerate().find(|(_, value)| !value.is_finite()) {
+            None => Ok(()),
+            Some((k, value)) => {
+                let (step, feature) = (k / targets.len(), targets[k % targets.len()]);
+                let place = format!("target, step {step}, feature {feature}");
+                Err(Error::argument(place, "a finite value", value))
+            }
+        }
     }
 
     fn batch(&self, indices: &[usize]) -> Result<WindowBatch<T>> {

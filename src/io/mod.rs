@@ -3,9 +3,10 @@
 //! | file | contents |
 //! |---|---|
 //! | `safetensors` | [`save`] and [`load`] for one bundle; [`Writer`] and [`Reader`] for several in a file |
-//! | `atomic` | atomic writes |
+//! | `atomic` | atomic writes, and the removal of what killed ones left |
 
 mod atomic;
 mod safetensors;
 
+pub(crate) use atomic::prepare;
 pub use safetensors::{Reader, Writer, load, save};

@@ -16,7 +16,7 @@ use crate::model::config::{
 use crate::model::network::Step;
 use crate::model::pooled::{Pooled, PooledStream};
 use crate::model::scored::{Objective, Scored};
-use crate::model::{check_batch, classes_of, likeliest, needed, probabilities_of};
+use crate::model::{check_batch, classes_of, counted, likeliest, needed, probabilities_of};
 use crate::sequences::Sequences;
 use crate::train::Model;
 
@@ -196,13 +196,24 @@ where
 
     fn loss_and_grad(
         &self,
-        (x, classes): &Self::Batch,
+        batch: &Self::Batch,
         grad: &mut Self,
         rng: &mut dyn Rng,
     ) -> Result<f64> {
+        Ok(self.weighted_loss_and_grad(batch, grad, rng)?.0)
+    }
+
+    fn weighted_loss_and_grad(
+        &self,
+        (x, classes): &Self::Batch,
+        grad: &mut Self,
+        rng: &mut dyn Rng,
+    ) -> Result<(f64, Option<f64>)> {
         check_batch("classes", x, classes.len())?;
-        let loss = |logits: &Array2<T>| self.loss().loss(logits, classes);
-        self.body.loss_and_grad(x, loss, &mut grad.body, rng)
+        let mut weight = 0.0;
+        let loss = |logits: &Array2<T>| counted(self.loss(), (logits, classes), &mut weight);
+        let loss = self.body.loss_and_grad(x, loss, &mut grad.body, rng)?;
+        Ok((loss, Some(weight)))
     }
 
     fn score_batch(&self, (x, classes): &Self::Batch, score: &mut L::Score) -> Result<()> {

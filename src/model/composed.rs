@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::io::{Reader, Writer};
 use crate::layer::Layer;
-use crate::model::Scored;
 use crate::model::config::format_error;
+use crate::model::{Scored, counted};
 use crate::train::Model;
 
 /// A [`Model`] made of a layer, usually a composition of layers, and a loss.
@@ -129,20 +129,30 @@ impl<X, L: Layer<X>, C: Scored<L::Output>> Composed<X, L, C> {
     }
 }
 
-impl<X, L: Layer<X>, C: Scored<L::Output>> Model for Composed<X, L, C> {
+impl<X, L: Layer<X> + Send, C: Scored<L::Output>> Model for Composed<X, L, C> {
     type Batch = (X, C::Target);
     type Score = C::Score;
 
     fn loss_and_grad(
         &self,
-        (x, target): &Self::Batch,
+        batch: &Self::Batch,
         grad: &mut Self,
         rng: &mut dyn Rng,
     ) -> Result<f64> {
+        Ok(self.weighted_loss_and_grad(batch, grad, rng)?.0)
+    }
+
+    fn weighted_loss_and_grad(
+        &self,
+        (x, target): &Self::Batch,
+        grad: &mut Self,
+        rng: &mut dyn Rng,
+    ) -> Result<(f64, Option<f64>)> {
         let (y, tape) = self.layer.forward_train(x, rng)?;
-        let (loss, d_y) = self.loss.loss(&y, target)?;
+        let mut weight = 0.0;
+        let (loss, d_y) = counted(&self.loss, (&y, target), &mut weight)?;
         self.layer.backward(tape, &d_y, &mut grad.layer)?;
-        Ok(loss)
+        Ok((loss, Some(weight)))
     }
 
     fn score_batch(&self, (x, target): &Self::Batch, score: &mut C::Score) -> Result<()> {

@@ -11,11 +11,11 @@ use crate::data::{Scaler, WindowBatch, Windows};
 use crate::error::{Error, Result, check_indices, check_shape, check_size};
 use crate::float::Float;
 use crate::loss::Mse;
-use crate::model::check_batch;
 use crate::model::config::{Config, ModelBuilder, Shape, options, shape_calls, with_loss};
 use crate::model::network::Step;
 use crate::model::pooled::{Pooled, PooledStream};
 use crate::model::scored::{Objective, Scored};
+use crate::model::{check_batch, counted};
 use crate::sequences::Sequences;
 use crate::train::Model;
 
@@ -280,9 +280,20 @@ where
         grad: &mut Self,
         rng: &mut dyn Rng,
     ) -> Result<f64> {
+        Ok(self.weighted_loss_and_grad(batch, grad, rng)?.0)
+    }
+
+    fn weighted_loss_and_grad(
+        &self,
+        batch: &Self::Batch,
+        grad: &mut Self,
+        rng: &mut dyn Rng,
+    ) -> Result<(f64, Option<f64>)> {
         let y = self.scaled(batch)?;
-        let loss = |outputs: &Array2<T>| self.loss().loss(outputs, &y);
-        self.body.loss_and_grad(&batch.x, loss, &mut grad.body, rng)
+        let mut weight = 0.0;
+        let loss = |outputs: &Array2<T>| counted(self.loss(), (outputs, &y), &mut weight);
+        let loss = self.body.loss_and_grad(&batch.x, loss, &mut grad.body, rng)?;
+        Ok((loss, Some(weight)))
     }
 
     /// Adds the loss of the scaled values. All other metrics are in the units of the data.

@@ -14,6 +14,7 @@ use crate::float::Float;
 use crate::layer::Linear;
 use crate::loss::{CrossEntropy, Loss};
 use crate::model::config::{Config, ModelBuilder, Shape, options, shape_calls};
+use crate::model::counted;
 use crate::model::network::{Network, Step};
 use crate::sequence::State;
 use crate::sequences::Sequences;
@@ -270,14 +271,25 @@ impl<T: Float, C: Cell<Elem = T>> Model for SequenceGenerator<C> {
 
     fn loss_and_grad(
         &self,
-        (condition, texts): &Self::Batch,
+        batch: &Self::Batch,
         grad: &mut Self,
         rng: &mut dyn Rng,
     ) -> Result<f64> {
+        Ok(self.weighted_loss_and_grad(batch, grad, rng)?.0)
+    }
+
+    fn weighted_loss_and_grad(
+        &self,
+        (condition, texts): &Self::Batch,
+        grad: &mut Self,
+        rng: &mut dyn Rng,
+    ) -> Result<(f64, Option<f64>)> {
         let (x, y) = self.teacher_forcing_pair(texts)?;
         let condition = condition.as_ref().map(|vectors| vectors.view());
         let initial = self.initial(condition, x.batch())?;
-        let loss = |logits: &Sequences<T>| CrossEntropy::default().loss(logits, &y);
+        let mut weight = 0.0;
+        let loss =
+            |logits: &Sequences<T>| counted(&CrossEntropy::default(), (logits, &y), &mut weight);
         let (loss, d_initial) =
             self.network.loss_and_grad(&x, initial.as_ref(), loss, &mut grad.network, rng)?;
         if let (Some(linear), Some(vectors), Some(grad)) =
@@ -285,7 +297,7 @@ impl<T: Float, C: Cell<Elem = T>> Model for SequenceGenerator<C> {
         {
             linear.backward_rows(vectors, side_by_side(&d_initial)?.view(), grad)?;
         }
-        Ok(loss)
+        Ok((loss, Some(weight)))
     }
 
     fn score_batch(&self, (condition, texts): &Self::Batch, score: &mut Perplexity) -> Result<()> {

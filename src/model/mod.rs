@@ -42,6 +42,7 @@ use crate::data::Vocabulary;
 use crate::decode::argmax;
 use crate::error::{Error, Result, check_shape, check_size};
 use crate::float::Float;
+use crate::loss::Loss;
 use crate::sequences::{Sequences, batch_axis};
 use crate::tensor::Level;
 use crate::tensor::reduce::softmax;
@@ -113,6 +114,17 @@ fn encoded<T: Float, S: AsRef<str>>(
         return Err(Error::argument(format!("texts[{i}]"), "at least one token", got));
     }
     Sequences::one_hot_from_list(&tokens, vocabulary.len())
+}
+
+/// Returns `loss` of `outputs` with its gradient, and sets `weight` to the number of its terms.
+fn counted<P, L: Loss<P>>(
+    loss: &L,
+    (outputs, target): (&P, &L::Target),
+    weight: &mut f64,
+) -> Result<(f64, P)> {
+    let found = loss.loss(outputs, target)?;
+    *weight = loss.count(outputs, target)?;
+    Ok(found)
 }
 
 /// Fails unless `argument` has an entry for each sequence of `x`.

@@ -10,13 +10,13 @@ use crate::data::Scaler;
 use crate::error::Result;
 use crate::float::Float;
 use crate::loss::Mse;
-use crate::model::check_batch;
 use crate::model::config::{
     Config, ModelBuilder, Shape, WithPooling, options, shape_calls, with_loss,
 };
 use crate::model::network::Step;
 use crate::model::pooled::{Pooled, PooledStream};
 use crate::model::scored::{Objective, Scored};
+use crate::model::{check_batch, counted};
 use crate::sequences::Sequences;
 use crate::train::Model;
 
@@ -126,13 +126,24 @@ where
 
     fn loss_and_grad(
         &self,
-        (x, y): &Self::Batch,
+        batch: &Self::Batch,
         grad: &mut Self,
         rng: &mut dyn Rng,
     ) -> Result<f64> {
+        Ok(self.weighted_loss_and_grad(batch, grad, rng)?.0)
+    }
+
+    fn weighted_loss_and_grad(
+        &self,
+        (x, y): &Self::Batch,
+        grad: &mut Self,
+        rng: &mut dyn Rng,
+    ) -> Result<(f64, Option<f64>)> {
         check_batch("y", x, y.nrows())?;
-        let loss = |outputs: &Array2<T>| self.loss().loss(outputs, y);
-        self.body.loss_and_grad(x, loss, &mut grad.body, rng)
+        let mut weight = 0.0;
+        let loss = |outputs: &Array2<T>| counted(self.loss(), (outputs, y), &mut weight);
+        let loss = self.body.loss_and_grad(x, loss, &mut grad.body, rng)?;
+        Ok((loss, Some(weight)))
     }
 
     fn score_batch(&self, (x, y): &Self::Batch, score: &mut L::Score) -> Result<()> {

@@ -14,7 +14,7 @@ use crate::loss::CrossEntropy;
 use crate::model::config::{Config, ModelBuilder, Shape, options, shape_calls, with_loss};
 use crate::model::network::{Network, NetworkStream, Step};
 use crate::model::scored::{Objective, Scored};
-use crate::model::{classes_of, needed, probabilities_of};
+use crate::model::{classes_of, counted, needed, probabilities_of};
 use crate::sequences::Sequences;
 use crate::train::Model;
 
@@ -169,12 +169,23 @@ where
 
     fn loss_and_grad(
         &self,
-        (x, classes): &Self::Batch,
+        batch: &Self::Batch,
         grad: &mut Self,
         rng: &mut dyn Rng,
     ) -> Result<f64> {
-        let loss = |logits: &Sequences<T>| self.loss().loss(logits, classes);
-        Ok(self.network.loss_and_grad(x, None, loss, &mut grad.network, rng)?.0)
+        Ok(self.weighted_loss_and_grad(batch, grad, rng)?.0)
+    }
+
+    fn weighted_loss_and_grad(
+        &self,
+        (x, classes): &Self::Batch,
+        grad: &mut Self,
+        rng: &mut dyn Rng,
+    ) -> Result<(f64, Option<f64>)> {
+        let mut weight = 0.0;
+        let loss = |logits: &Sequences<T>| counted(self.loss(), (logits, classes), &mut weight);
+        let (loss, _) = self.network.loss_and_grad(x, None, loss, &mut grad.network, rng)?;
+        Ok((loss, Some(weight)))
     }
 
     fn score_batch(&self, (x, classes): &Self::Batch, score: &mut L::Score) -> Result<()> {

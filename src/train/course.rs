@@ -5,22 +5,28 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use crate::data::Batches;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::optim::schedule::Schedule;
 use crate::train::history::Epoch;
 use crate::train::options::Options;
 use crate::train::run::{Exact, Run, Settings};
+use crate::train::weighting::MeanOfBatches;
 use crate::train::{History, Resumed};
 
 /// An event of a training, passed to the callbacks.
+///
+/// A training that resumes may have no step left in its epoch: an [`Epoch`](Event::Epoch) can be the first
+/// event, or follow [`Resumed`](Event::Resumed).
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
     /// The training was resumed from its checkpoint. No event follows if it is already complete.
     Resumed(&'a Resumed),
-    /// An optimiser step is complete.
+    /// An optimiser step is complete. Batches in which nothing counts make no step and no event.
     #[non_exhaustive]
     Step {
+        /// The number of optimiser steps since the start of the training.
+        step: usize,
         /// The epoch, from 0.
         epoch: usize,
         /// The number of epochs of the training.
@@ -29,20 +35,35 @@ pub enum Event<'a> {
         batch: usize,
         /// The number of batches in this epoch.
         batches: usize,
-        /// The mean training loss over the samples of this epoch so far.
+        /// The mean training loss of this epoch so far.
         loss: f64,
+        /// The mean training loss of this step alone.
+        step_loss: f64,
+        /// The norm of the gradient of this step, after averaging and
+        /// [`on_gradient`](crate::train::Trainer::on_gradient), before clipping.
+        grad_norm: f64,
+        /// The learning rate of this step.
+        learning_rate: f64,
     },
     /// An epoch, with its validation, is complete.
     Epoch(&'a Epoch),
 }
 
-type Callback<'a> = Box<dyn FnMut(&Event<'_>) -> ControlFlow<()> + 'a>;
+type Callback<'a> = Box<dyn FnMut(&Event<'_>) -> ControlFlow<()> + Send + 'a>;
+
+/// An optimiser step: its mean loss, the norm of its gradient and its learning rate.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Step {
+    pub(super) loss: f64,
+    pub(super) grad_norm: f64,
+    pub(super) learning_rate: f64,
+}
 
 /// The state and the control flow of a training, without model and optimiser.
 pub(super) struct Course<'a> {
     pub(super) options: Options,
     /// A schedule, and whether its steps are those of the optimiser rather than epochs.
-    pub(super) schedule: Option<(Box<dyn Schedule + 'a>, bool)>,
+    pub(super) schedule: Option<(Box<dyn Schedule + Send + 'a>, bool)>,
     pub(super) callbacks: Vec<Callback<'a>>,
     pub(super) run: Run,
     /// The time at which this process began the epoch or resumed it.
@@ -59,10 +80,10 @@ impl Course<'_> {
     pub(super) fn settings(
         &self,
         (optimizer, model): (&String, &String),
-        samples: usize,
+        (samples, valid): (usize, Option<usize>),
         every: Option<usize>,
     ) -> Result<Settings> {
-        self.options.check(samples, every)?;
+        self.options.check(samples, valid, every)?;
         let schedule = self.schedule.as_ref();
         let schedule = schedule.map(|(schedule, by_step)| (schedule.options(), by_step));
         let described = [("optimizer", optimizer as _), ("schedule", &schedule as _)];
@@ -73,9 +94,13 @@ impl Course<'_> {
 
     /// Returns whether all epochs are complete or early stopping ends the training.
     pub(super) fn is_over(&self) -> bool {
+        self.ends(&self.run)
+    }
+
+    /// Returns the same of the run of a checkpoint.
+    pub(super) fn ends(&self, run: &Run) -> bool {
         let patience = self.options.patience;
-        self.run.epoch >= self.options.epochs
-            || patience.is_some_and(|patience| self.run.stale >= patience)
+        run.epoch >= self.options.epochs || patience.is_some_and(|patience| run.stale >= patience)
     }
 
     /// Restores the state from a checkpoint, and calls the callbacks.
@@ -84,8 +109,8 @@ impl Course<'_> {
             schedule.restore(&numbers(&run.schedule))?;
         }
         self.run = run;
-        let (epoch, step, complete) = (self.run.epoch, self.run.step, self.is_over());
-        let resumed = Resumed { epoch, step, complete };
+        let (epoch, step, epochs) = (self.run.epoch, self.run.step, self.options.epochs);
+        let resumed = Resumed { epoch, step, epochs, complete: self.is_over() };
         let history = &mut self.run.history.0;
         history.resumed = Some(resumed);
         history.seconds = vec![None; history.epochs.len()];
@@ -96,6 +121,8 @@ impl Course<'_> {
     pub(super) fn batches(&mut self, lengths: &[usize]) -> Result<(Vec<Vec<usize>>, usize)> {
         self.begun = Some(Instant::now());
         let Options { batch_size, seed, bucketed, .. } = self.options;
+        // There are no more batches than samples, and no larger ones.
+        let [batch_size, bucketed] = [batch_size, bucketed].map(|size| size.min(lengths.len()));
         let order = Batches::new(batch_size)?.shuffled(seed).bucketed(bucketed)?;
         let batches = order.epoch(lengths, self.run.epoch as u64);
         let done = self.run.batch.min(batches.len());
@@ -109,24 +136,42 @@ impl Course<'_> {
         Some(self.options.first_rate * factor)
     }
 
-    /// Counts an optimiser step over `batches` with `samples` in all, and adds `sum`, the sum of their
-    /// losses.
-    pub(super) fn count_step(&mut self, batches: usize, samples: usize, sum: f64) {
+    /// Counts `batches` with their mean loss. They are an optimiser step if anything in them counts.
+    pub(super) fn count(&mut self, batches: usize, mean: MeanOfBatches) {
         let run = &mut self.run;
-        (run.loss, run.samples) = (Exact(run.loss.0 + sum), run.samples + samples);
+        run.loss = Exact(run.loss.0 + mean.sum);
+        run.weight = Exact(run.weight.0 + mean.weight);
         (run.batch, run.batches) = (run.batch + batches, run.batches + batches as u64);
-        run.step += 1;
+        run.step += usize::from(mean.weight > 0.0);
     }
 
-    pub(super) fn call_step(&mut self, batches: usize) -> ControlFlow<()> {
+    /// Returns the mean training loss of this epoch so far.
+    fn loss(&self) -> f64 {
+        MeanOfBatches { sum: self.run.loss.0, weight: self.run.weight.0 }.get()
+    }
+
+    pub(super) fn call_step(&mut self, batches: usize, step: Step) -> ControlFlow<()> {
         let run = &self.run;
         self.call(&Event::Step {
+            step: run.step,
             epoch: run.epoch,
             epochs: self.options.epochs,
             batch: run.batch,
             batches,
-            loss: run.loss.0 / run.samples as f64,
+            loss: self.loss(),
+            step_loss: step.loss,
+            grad_norm: step.grad_norm,
+            learning_rate: step.learning_rate,
         })
+    }
+
+    /// Fails if nothing has counted in this epoch.
+    pub(super) fn check_counted(&self) -> Result<()> {
+        if self.run.weight.0 > 0.0 {
+            return Ok(());
+        }
+        let expected = "a target that counts: all are ignored or have the weight 0";
+        Err(Error::argument("train: samples", expected, "none"))
     }
 
     /// Records an epoch with the loss and the metrics of its validation. Returns whether it is the best
@@ -136,12 +181,13 @@ impl Course<'_> {
         learning_rate: f64,
         score: Option<(f64, Vec<(&'static str, f64)>)>,
     ) -> bool {
+        let loss = self.loss();
         let run = &mut self.run;
-        let loss = run.loss.0 / run.samples.max(1) as f64;
         let (watched, metrics) = score.unwrap_or((loss, Vec::new()));
         let (epoch, step) = (run.epoch, run.step);
         let validation = numbered(metrics);
-        let is_best = run.best.is_none_or(|best| watched < best.0);
+        // NaN is no improvement, not even on nothing.
+        let is_best = !watched.is_nan() && run.best.is_none_or(|best| watched < best.0);
         if is_best {
             (run.best, run.stale) = (Some(Exact(watched)), 0);
             run.history.0.best_epoch = Some(epoch);
@@ -151,7 +197,7 @@ impl Course<'_> {
         run.history.0.epochs.push(Epoch { epoch, step, learning_rate, loss, validation });
         let seconds = self.begun.map(|begun| begun.elapsed().as_secs_f64());
         run.history.0.seconds.push(seconds);
-        (run.epoch, run.batch, run.loss, run.samples) = (epoch + 1, 0, Exact(0.0), 0);
+        (run.epoch, run.batch, run.loss, run.weight) = (epoch + 1, 0, Exact(0.0), Exact(0.0));
         if let Some((schedule, _)) = &mut self.schedule {
             schedule.observe(watched);
         }

@@ -68,10 +68,13 @@ fn panel(area: &DrawingArea<SVGBackend<'_>, Shift>, title: &str, curves: &[Curve
         .build_cartesian_2d(1..epochs.max(2), low..high)?;
     chart.configure_mesh().light_line_style(TRANSPARENT).x_desc("epoch").draw()?;
     for ((name, values), colour) in curves.iter().zip(COLOURS.iter().cycle()) {
-        let points = values.iter().enumerate().filter(|(_, value)| value.is_finite());
-        let points = points.map(|(epoch, &value)| (epoch + 1, value));
+        let points: Vec<(usize, f64)> =
+            values.iter().enumerate().map(|(epoch, &value)| (epoch + 1, value)).collect();
+        // A value that is not finite is a gap in the line.
+        let lines = points.split(|(_, value)| !value.is_finite()).filter(|line| !line.is_empty());
+        let lines = lines.map(|line| PathElement::new(line, colour.stroke_width(2)));
         chart
-            .draw_series(LineSeries::new(points, colour.stroke_width(2)))?
+            .draw_series(lines)?
             .label(name)
             .legend(|(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2)));
     }

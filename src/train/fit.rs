@@ -5,15 +5,18 @@ use std::ops::ControlFlow;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use crate::arrays::{scale_all, views_mut};
+use crate::arrays::Arrays;
 use crate::data::Source;
 use crate::data::columns::check_same;
 use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::memory::Reserve;
 use crate::optim::{Ema, clip_global_norm, clip_value};
+use crate::train::course::Step;
+use crate::train::locate::locate;
 use crate::train::resume::State;
 use crate::train::run::Settings;
+use crate::train::weighting::MeanOfBatches;
 use crate::train::{History, Model, Score, Trainer};
 
 /// The first random-number stream for batches. Lower streams shuffle the samples of epochs.
@@ -24,10 +27,14 @@ impl<T: Float, M: Model<Elem = T>> Trainer<'_, M> {
     ///
     /// # Errors
     /// [`Error::Training`], with epoch, step and cause, if a step fails: a loss or gradient is not
-    /// finite, a batch cannot be made, or [`on_gradient`](Self::on_gradient) fails. The model then has
-    /// the weights from before that step, and the last checkpoint is kept. Other errors if an option is
-    /// out of range, the features of a source have other names than the model's, or the checkpoint
-    /// belongs to another training.
+    /// finite, a batch cannot be made, [`on_gradient`](Self::on_gradient) fails, or no target of an epoch
+    /// counts. The model then has the weights from before that step, and the last checkpoint is kept. If
+    /// the cause is a value that is not finite, the error names its sample, step and feature, as far as
+    /// the [source](Source::check_finite) can tell them.
+    ///
+    /// Other errors if an option is out of range, a source is empty, the features of a source have other
+    /// names than the model's, the validation fails, or the checkpoint cannot be written or belongs to
+    /// another training.
     pub fn fit(
         self,
         model: &mut M,
@@ -62,9 +69,11 @@ impl<T: Float, M: Model<Elem = T>> Trainer<'_, M> {
         let _reserve = Reserve::default();
         let every = self.checkpoint.as_ref().and_then(|checkpoint| checkpoint.every);
         let described = (&self.optimizer.options(), &model.options());
-        let settings = self.course.settings(described, train.len(), every)?;
+        let samples = (train.len(), valid.map(|valid| valid.len()));
+        let settings = self.course.settings(described, samples, every)?;
         let lengths: Vec<usize> = (0..train.len()).map(|i| train.length(i)).collect();
-        let mut state = State::new(model.zeros_like(), self.course.options.ema)?;
+        let most = self.course.options.accumulate;
+        let mut state = State::new(model.zeros_like(), most, self.course.options.ema)?;
         let mut flow = self.resume(&settings, model, &mut state)?;
         while flow.is_continue() && !self.course.is_over() {
             flow = self.epoch(model, (train, &lengths), &settings, &mut state)?;
@@ -78,7 +87,7 @@ impl<T: Float, M: Model<Elem = T>> Trainer<'_, M> {
             self.save(&settings, model, &state)?;
         }
         let history = self.course.into_history();
-        state.finish(model, history.stopped);
+        state.finish(model);
         Ok(history)
     }
 
@@ -96,12 +105,9 @@ impl<T: Float, M: Model<Elem = T>> Trainer<'_, M> {
             if let Some(rate) = self.course.rate() {
                 self.optimizer.set_learning_rate(rate)?;
             }
-            self.step(model, train, group, state).map_err(|source| Error::Training {
-                epoch: self.course.run.epoch,
-                step: self.course.run.step,
-                source: Box::new(source),
-            })?;
-            let flow = self.course.call_step(batches.len());
+            let step = self.step(model, train, group, state);
+            let Some(step) = step.map_err(|source| self.failed(source))? else { continue };
+            let flow = self.course.call_step(batches.len(), step);
             if flow.is_break() {
                 return Ok(flow);
             }
@@ -109,38 +115,52 @@ impl<T: Float, M: Model<Elem = T>> Trainer<'_, M> {
                 self.save(settings, model, state)?;
             }
         }
+        self.course.check_counted().map_err(|source| self.failed(source))?;
         Ok(ControlFlow::Continue(()))
     }
 
-    /// Makes one optimiser step with the mean gradient of a group of batches.
+    /// Returns the error of a step.
+    fn failed(&self, source: Error) -> Error {
+        let (epoch, step) = (self.course.run.epoch, self.course.run.step);
+        Error::Training { epoch, step, source: Box::new(source) }
+    }
+
+    /// Makes one optimiser step with the mean gradient of a group of batches. Makes none, and returns
+    /// `None`, if nothing in them counts.
     fn step(
         &mut self,
         model: &mut M,
         train: &dyn Source<M::Batch>,
         group: &[Vec<usize>],
         state: &mut State<M>,
-    ) -> Result<()> {
-        let (mut sum, mut samples, mut batch) = (0.0, 0, self.course.run.batches);
-        let (options, grad) = (&self.course.options, &mut state.grad);
-        grad.fill(T::zero());
+    ) -> Result<Option<Step>> {
+        let (mut mean, mut batch) = (MeanOfBatches::default(), self.course.run.batches);
+        let options = &self.course.options;
+        state.grad.begin();
         for indices in group {
             let mut rng = ChaCha8Rng::seed_from_u64(options.seed);
             rng.set_stream(BATCHES | batch);
             let data = train.draw(indices, &mut rng)?;
-            let loss = model.loss_and_grad(&data, grad, &mut rng)?;
-            if !loss.is_finite() {
-                return Err(Error::NonFinite { name: "loss".to_owned(), index: 0, value: loss });
-            }
-            sum += loss * indices.len() as f64;
-            samples += indices.len();
+            let grad = state.grad.next_batch();
+            let learned = model.weighted_loss_and_grad(&data, grad, &mut rng);
+            let added = learned.and_then(|(loss, weight)| {
+                let weight = weight.unwrap_or(indices.len() as f64);
+                mean.add(loss, weight)?;
+                state.grad.add(weight);
+                Ok(())
+            });
+            added.map_err(|error| locate(error, model, train, indices))?;
             batch += 1;
         }
-        if group.len() > 1 {
-            scale_all(views_mut(grad), T::from_f64(1.0 / group.len() as f64));
+        if mean.weight == 0.0 {
+            self.course.count(group.len(), mean);
+            return Ok(None);
         }
+        let grad = state.grad.finish(mean.weight);
         if let Some(hook) = &mut self.on_gradient {
             hook(grad)?;
         }
+        let grad_norm = if self.course.callbacks.is_empty() { 0.0 } else { norm(grad)? };
         if let Some(limit) = options.clip_value {
             clip_value(grad, limit)?;
         }
@@ -151,8 +171,9 @@ impl<T: Float, M: Model<Elem = T>> Trainer<'_, M> {
         if let Some(average) = &mut state.average {
             average.update(model)?;
         }
-        self.course.count_step(group.len(), samples, sum);
-        Ok(())
+        self.course.count(group.len(), mean);
+        let learning_rate = self.optimizer.learning_rate();
+        Ok(Some(Step { loss: mean.get(), grad_norm, learning_rate }))
     }
 
     /// Evaluates and records the epoch.
@@ -164,7 +185,8 @@ impl<T: Float, M: Model<Elem = T>> Trainer<'_, M> {
     ) -> Result<ControlFlow<()>> {
         let evaluated = state.average.as_ref().and_then(Ema::average).unwrap_or(model);
         let batch_size = self.course.options.batch_size;
-        let score = valid.map(|valid| evaluated.evaluate(valid, batch_size)).transpose()?;
+        let score = valid.map(|valid| evaluated.evaluate(valid, batch_size)).transpose();
+        let score = score.map_err(|error| error.prefixed("valid: "))?;
         let score = score.map(|score| (score.loss(), score.metrics()));
         if self.course.record(self.optimizer.learning_rate(), score)
             && self.course.options.patience.is_some()
@@ -172,5 +194,14 @@ impl<T: Float, M: Model<Elem = T>> Trainer<'_, M> {
             state.best = Some(evaluated.clone());
         }
         Ok(self.course.call_epoch())
+    }
+}
+
+/// Returns the norm of a gradient, NaN or infinite if the gradient is.
+fn norm<T: Float, M: Arrays<Elem = T>>(grad: &mut M) -> Result<f64> {
+    // No norm exceeds this limit, so the gradient stays as it is.
+    match clip_global_norm(grad, f64::MAX) {
+        Err(Error::NonFinite { value, .. }) => Ok(value),
+        norm => norm,
     }
 }

@@ -12,7 +12,8 @@ pub struct Epoch {
     pub step: usize,
     /// The learning rate of the last step of the epoch.
     pub learning_rate: f64,
-    /// The mean training loss over the samples of the epoch.
+    /// The mean training loss of the epoch, in which each batch has its
+    /// [weight](crate::train::Model::weighted_loss_and_grad).
     pub loss: f64,
     /// The metrics of the validation by name; empty without validation.
     pub validation: Vec<(String, f64)>,
@@ -26,6 +27,8 @@ pub struct Resumed {
     pub epoch: usize,
     /// The number of optimiser steps before the checkpoint.
     pub step: usize,
+    /// The number of epochs of the training.
+    pub epochs: usize,
     /// Whether the training was already complete.
     pub complete: bool,
 }
@@ -45,8 +48,8 @@ pub struct Resumed {
 pub struct History {
     /// The result of each epoch.
     pub epochs: Vec<Epoch>,
-    /// The epoch, from 0, with the lowest validation loss, or training loss without validation. With
-    /// early stopping the model has the weights of this epoch.
+    /// The epoch, from 0, with the lowest validation loss, or training loss without validation. A loss
+    /// that is NaN is never the lowest. With early stopping the model has the weights of this epoch.
     pub best_epoch: Option<usize>,
     /// Whether a callback ended the training; false after early stopping.
     pub stopped: bool,

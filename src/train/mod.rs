@@ -20,12 +20,12 @@
 //! arrays!(Echo { gru, head });
 //!
 //! #[derive(Clone, Default)]
-//! struct Squares { sum: f64, batches: f64 }
+//! struct Squares { sum: f64, steps: f64 }
 //! impl Score for Squares {
-//!     fn loss(&self) -> f64 { self.sum / self.batches }
+//!     fn loss(&self) -> f64 { self.sum / self.steps }
 //!     fn metrics(&self) -> Vec<(&'static str, f64)> { vec![("mse", self.loss())] }
 //!     fn merge(&mut self, other: Self) {
-//!         (self.sum, self.batches) = (self.sum + other.sum, self.batches + other.batches);
+//!         (self.sum, self.steps) = (self.sum + other.sum, self.steps + other.steps);
 //!     }
 //! }
 //!
@@ -43,7 +43,7 @@
 //!     fn score_batch(&self, (x, y): &Self::Batch, score: &mut Squares) -> Result<()> {
 //!         let (h, _) = self.gru.forward(x, None)?;
 //!         let (loss, _) = Mse.loss(&self.head.forward(&h)?, y)?;
-//!         (score.sum, score.batches) = (score.sum + loss, score.batches + 1.0);
+//!         score.merge(Squares { sum: loss * x.steps() as f64, steps: x.steps() as f64 });
 //!         Ok(())
 //!     }
 //! }
@@ -79,6 +79,8 @@
 //! | `options` | [`Trainer`] and its options |
 //! | `fit` | the training loop |
 //! | `course` | the part of the loop that does not depend on the model; [`Event`] |
+//! | `weighting` | means over batches of different weights |
+//! | `locate` | the sample, step and feature of a value that is not finite |
 //! | `resume` | checkpoints |
 //! | `run` | the part of a checkpoint beside arrays |
 //! | `history` | [`History`]: the result of each epoch |
@@ -90,6 +92,7 @@ mod course;
 mod curves;
 mod fit;
 mod history;
+mod locate;
 pub mod metrics;
 mod model;
 mod options;
@@ -98,6 +101,7 @@ mod progress;
 mod resume;
 mod run;
 mod score;
+mod weighting;
 
 pub use course::Event;
 pub use history::{Epoch, History, Resumed};

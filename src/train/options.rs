@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
-use crate::error::{Result, check_size};
+use crate::error::{Result, check_count};
 use crate::optim::Optimizer;
 use crate::optim::schedule::Schedule;
 use crate::train::Model;
@@ -45,16 +45,22 @@ impl Options {
     }
 
     /// Fails unless every option is in range.
-    pub(super) fn check(&self, samples: usize, every: Option<usize>) -> Result<()> {
-        for (argument, size) in [
+    pub(super) fn check(
+        &self,
+        samples: usize,
+        valid: Option<usize>,
+        every: Option<usize>,
+    ) -> Result<()> {
+        for (argument, count) in [
             ("train: samples", samples),
+            ("valid: samples", valid.unwrap_or(1)),
             ("batch_size", self.batch_size),
             ("bucketed", self.bucketed),
             ("accumulate", self.accumulate),
             ("early_stopping", self.patience.unwrap_or(1)),
             ("checkpoint_every", every.unwrap_or(1)),
         ] {
-            check_size(argument, &[size])?;
+            check_count(argument, count)?;
         }
         Ok(())
     }
@@ -79,11 +85,11 @@ impl Options {
     }
 }
 
-type GradientHook<'a, M> = Box<dyn FnMut(&mut M) -> Result<()> + 'a>;
+type GradientHook<'a, M> = Box<dyn FnMut(&mut M) -> Result<()> + Send + 'a>;
 
 /// A training loop for a [`Model`]; see the [module](super).
 pub struct Trainer<'a, M: Model> {
-    pub(super) optimizer: Box<dyn Optimizer<M> + 'a>,
+    pub(super) optimizer: Box<dyn Optimizer<M> + Send + 'a>,
     pub(super) course: Course<'a>,
     pub(super) checkpoint: Option<Checkpoint>,
     pub(super) on_gradient: Option<GradientHook<'a, M>>,
@@ -91,7 +97,7 @@ pub struct Trainer<'a, M: Model> {
 
 impl<'a, M: Model> Trainer<'a, M> {
     /// Creates a trainer with `optimizer`, for ten epochs in batches of 32 samples.
-    pub fn new(optimizer: impl Optimizer<M> + 'a) -> Self {
+    pub fn new(optimizer: impl Optimizer<M> + Send + 'a) -> Self {
         Self {
             course: Course::new(Options::new(optimizer.learning_rate())),
             optimizer: Box::new(optimizer),
@@ -127,6 +133,10 @@ impl<'a, M: Model> Trainer<'a, M> {
     }
 
     /// Averages the gradients of `batches` batches for each optimiser step. Default: 1.
+    ///
+    /// Each batch has the [weight](Model::weighted_loss_and_grad) of the rows or steps that count in it, so
+    /// the step is that of one batch of all their samples. Batches in which nothing counts make no step.
+    /// A [`Sum`](crate::loss::Sum) is not divided and counts as one: the step has the mean of the sums.
     pub fn accumulate(mut self, batches: usize) -> Self {
         self.course.options.accumulate = batches;
         self
@@ -146,8 +156,9 @@ impl<'a, M: Model> Trainer<'a, M> {
     }
 
     /// Ends the training when the validation loss, or the training loss without validation, has not
-    /// improved for `patience` epochs. The trained model has the weights of the best epoch, even if the
-    /// training was not ended early.
+    /// improved for `patience` epochs. A loss that is NaN is no improvement. The trained model has the
+    /// weights of the best epoch, even if the training was not ended early or a callback ended it. If no
+    /// epoch has a loss that is a number, it has the last weights.
     pub fn early_stopping(mut self, patience: usize) -> Self {
         self.course.options.patience = Some(patience);
         self
@@ -162,14 +173,14 @@ impl<'a, M: Model> Trainer<'a, M> {
 
     /// Multiplies the initial learning rate by the factor of `schedule` for the epoch.
     /// [`Schedule::observe`] receives the validation loss, or the training loss without validation.
-    pub fn schedule(mut self, schedule: impl Schedule + 'a) -> Self {
+    pub fn schedule(mut self, schedule: impl Schedule + Send + 'a) -> Self {
         self.course.schedule = Some((Box::new(schedule), false));
         self
     }
 
     /// Multiplies the initial learning rate by the factor of `schedule` for the optimiser step, for
     /// schedules such as [`OneCycle`](crate::optim::schedule::OneCycle).
-    pub fn schedule_by_step(mut self, schedule: impl Schedule + 'a) -> Self {
+    pub fn schedule_by_step(mut self, schedule: impl Schedule + Send + 'a) -> Self {
         self.course.schedule = Some((Box::new(schedule), true));
         self
     }
@@ -177,6 +188,9 @@ impl<'a, M: Model> Trainer<'a, M> {
     /// Writes the state of the training to `path` at the end of each epoch and when a callback stops it.
     /// If the file exists, the training resumes from it. The result is then bit for bit the same as
     /// without the interruption.
+    ///
+    /// [`fit`](Self::fit) fails before the first step if the file cannot be written, and removes the
+    /// temporary files that killed processes have left in its folder.
     ///
     /// If the training in the file is complete, [`fit`](Self::fit) returns its history at once and sets
     /// [`Resumed::complete`](crate::train::Resumed::complete). To train again, delete the file.
@@ -196,7 +210,10 @@ impl<'a, M: Model> Trainer<'a, M> {
 
     /// Adds a callback, which is called for each [`Event`]. If it returns `ControlFlow::Break(())`, the
     /// training writes its checkpoint, if one is set, and ends.
-    pub fn callback(mut self, callback: impl FnMut(&Event<'_>) -> ControlFlow<()> + 'a) -> Self {
+    pub fn callback(
+        mut self,
+        callback: impl FnMut(&Event<'_>) -> ControlFlow<()> + Send + 'a,
+    ) -> Self {
         self.course.callbacks.push(Box::new(callback));
         self
     }
@@ -215,7 +232,7 @@ impl<'a, M: Model> Trainer<'a, M> {
     /// let trainer = trainer.on_gradient(|grad: &mut Classifier| grad.check_finite());
     /// # Ok::<(), recurrent::Error>(())
     /// ```
-    pub fn on_gradient(mut self, hook: impl FnMut(&mut M) -> Result<()> + 'a) -> Self {
+    pub fn on_gradient(mut self, hook: impl FnMut(&mut M) -> Result<()> + Send + 'a) -> Self {
         self.on_gradient = Some(Box::new(hook));
         self
     }

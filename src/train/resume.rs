@@ -9,10 +9,11 @@ use serde::{Deserialize, Serialize};
 use crate::arrays::Arrays;
 use crate::error::{Error, Result};
 use crate::float::Float;
-use crate::io::{Reader, Writer};
+use crate::io::{Reader, Writer, prepare};
 use crate::optim::{Ema, OptimizerState};
 use crate::train::course::numbers;
 use crate::train::run::{Run, Settings};
+use crate::train::weighting::MeanGradient;
 use crate::train::{Model, Trainer};
 
 /// The part of a checkpoint beside arrays, as JSON.
@@ -39,7 +40,8 @@ impl Checkpoint {
 
     /// Opens the file, if it exists, and returns it with its run. Fails if its settings differ.
     fn read(&self, settings: &Settings) -> Result<Option<(Reader, Run)>> {
-        if !self.path.exists() {
+        let exists = self.path.try_exists();
+        if !exists.map_err(|source| Error::Io { path: self.path.clone(), source })? {
             return Ok(None);
         }
         let file = Reader::open(&self.path)?;
@@ -75,29 +77,31 @@ impl Checkpoint {
 
 /// The bundles of a training beside the model and the moments.
 pub(super) struct State<M> {
-    pub(super) grad: M,
+    pub(super) grad: MeanGradient<M>,
     /// The weights of the best epoch, if early stopping needs them.
     pub(super) best: Option<M>,
     pub(super) average: Option<Ema<M>>,
 }
 
-impl<M> State<M> {
-    pub(super) fn new(grad: M, ema: Option<f64>) -> Result<Self> {
-        Ok(Self { grad, best: None, average: ema.map(Ema::new).transpose()? })
+impl<T: Float, M: Arrays<Elem = T>> State<M> {
+    /// Takes zeros for the gradients of steps of up to `batches` batches.
+    pub(super) fn new(zeros: M, batches: usize, ema: Option<f64>) -> Result<Self> {
+        let average = ema.map(Ema::new).transpose()?;
+        Ok(Self { grad: MeanGradient::new(zeros, batches), best: None, average })
     }
 
     /// Sets `model` to the weights of the best epoch or the average, if there are any.
-    pub(super) fn finish(self, model: &mut M, stopped: bool) {
+    pub(super) fn finish(self, model: &mut M) {
         let average = self.average.and_then(Ema::into_average);
-        if let Some(weights) = self.best.filter(|_| !stopped).or(average) {
+        if let Some(weights) = self.best.or(average) {
             *model = weights;
         }
     }
 }
 
-/// Reads the bundle under `prefix`, which must have the names and shapes of `zeros`.
-fn read<T: Float, M: Arrays<Elem = T>>(file: &Reader, prefix: &str, zeros: &M) -> Result<M> {
-    let mut bundle = zeros.clone();
+/// Reads the bundle under `prefix`, which must have the names and shapes of `like`.
+fn read<T: Float, M: Arrays<Elem = T>>(file: &Reader, prefix: &str, like: &M) -> Result<M> {
+    let mut bundle = like.clone();
     file.arrays(prefix, &mut bundle)?;
     Ok(bundle)
 }
@@ -122,24 +126,27 @@ impl<T: Float, M: Model<Elem = T>> Trainer<'_, M> {
         writer.write(&checkpoint.path)
     }
 
-    /// Resumes from the checkpoint, if there is one. Changes nothing if it fails.
+    /// Resumes from the checkpoint, if there is one. Changes nothing if it fails, as it does unless the
+    /// checkpoint of a training that is not complete can be written.
     pub(super) fn resume(
         &mut self,
         settings: &Settings,
         model: &mut M,
         state: &mut State<M>,
     ) -> Result<ControlFlow<()>> {
-        let read_file = self.checkpoint.as_ref().map(|checkpoint| checkpoint.read(settings));
-        let Some((file, run)) = read_file.transpose()?.flatten() else {
-            return Ok(ControlFlow::Continue(()));
-        };
+        let Some(checkpoint) = &self.checkpoint else { return Ok(ControlFlow::Continue(())) };
+        let found = checkpoint.read(settings)?;
+        if !found.as_ref().is_some_and(|(_, run)| self.course.ends(run)) {
+            prepare(&checkpoint.path)?;
+        }
+        let Some((file, run)) = found else { return Ok(ControlFlow::Continue(())) };
         let optional = |prefix: &str| match file.names(prefix).is_empty() {
             true => Ok(None),
-            false => read(&file, prefix, &state.grad).map(Some),
+            false => read(&file, prefix, &*model).map(Some),
         };
-        let weights = read(&file, "model.", &state.grad)?;
+        let weights = read(&file, "model.", &*model)?;
         let (best, average) = (optional("best.")?, optional("average.")?);
-        let moments = (0..run.moments).map(|i| read(&file, &format!("moment{i}."), &state.grad));
+        let moments = (0..run.moments).map(|i| read(&file, &format!("moment{i}."), &*model));
         let moments = moments.collect::<Result<_>>()?;
         self.optimizer.restore(OptimizerState { scalars: numbers(&run.optimizer), moments })?;
         let flow = self.course.resume(run)?;

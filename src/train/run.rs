@@ -81,10 +81,10 @@ pub(super) struct Run {
     /// The numbers of batches and of optimiser steps since the start.
     pub(super) batches: u64,
     pub(super) step: usize,
-    /// The sum of the losses, each times its samples, and the number of samples of this epoch so far.
+    /// The sum of the losses, each times its weight, and the sum of the weights of this epoch so far.
     pub(super) loss: Exact,
-    pub(super) samples: usize,
-    /// The best validation loss, and the number of epochs since.
+    pub(super) weight: Exact,
+    /// The best validation loss, which is never NaN, and the number of epochs since.
     pub(super) best: Option<Exact>,
     pub(super) stale: usize,
     pub(super) history: Past,
@@ -102,7 +102,7 @@ impl Default for Run {
             batches: 0,
             step: 0,
             loss: Exact(0.0),
-            samples: 0,
+            weight: Exact(0.0),
             best: None,
             stale: 0,
             history: Past::default(),

@@ -2,6 +2,7 @@
 //!
 //! They are one program, so that shared code is compiled once.
 
+mod abandoned;
 mod answers;
 mod built_in;
 mod columns;
@@ -13,9 +14,11 @@ mod layers_losses;
 mod learning;
 mod losses;
 mod models;
+mod nothing_counts;
 mod optim_limits;
 mod optimizers;
 mod optional;
+mod places;
 mod prepare;
 mod reports;
 mod rule_options;
@@ -24,8 +27,10 @@ mod scaling;
 mod schedule_ends;
 mod schedules;
 mod scores;
+mod stopping;
 mod train;
 mod unaligned;
+mod weighting;
 
 #[path = "../common"]
 mod common {
