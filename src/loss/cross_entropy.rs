@@ -115,14 +115,26 @@ impl CrossEntropy {
         let classes = classes.iter().copied().map(counts);
         let total = self.total(classes.clone().flatten());
         if total == 0.0 {
-            let expected = "at least one that is not ignored and has a weight";
-            return Err(Error::argument("classes", expected, "none"));
+            return Ok((0.0, vec![T::zero(); rows.count() * width]));
         }
         if !total.is_finite() {
             return Err(Error::argument("class_weights", "a finite sum over the rows", total));
         }
         let sweep = Sweep::new(self, width, total);
         Ok(sweep.rows(rows, classes))
+    }
+
+    /// Fails unless each class that counts is less than `width`, and has a weight.
+    fn check(&self, width: usize, mut classes: impl Iterator<Item = usize>) -> Result<()> {
+        if let Some(weights) = &self.class_weights {
+            check_shape("class_weights", "classes", &[width], &[weights.len()])?;
+        }
+        match classes.find(|&class| self.counts(class) && class >= width) {
+            None => Ok(()),
+            Some(class) => {
+                Err(Error::argument("classes", format!("less than {width} (classes)"), class))
+            }
+        }
     }
 
     /// Returns whether rows of this class are part of the mean.
@@ -156,8 +168,10 @@ impl<T: Float> Loss<Array2<T>> for CrossEntropy {
         finite::<T, _>(loss, gradient.expect("a value for each logit"))
     }
 
-    fn terms(&self, _: &Array2<T>, classes: &Vec<usize>) -> f64 {
-        self.total(classes.iter().copied())
+    fn count(&self, logits: &Array2<T>, classes: &Vec<usize>) -> Result<f64> {
+        check_shape("classes", "rows", &[logits.nrows()], &[classes.len()])?;
+        self.check(logits.ncols(), classes.iter().copied())?;
+        Ok(self.total(classes.iter().copied()))
     }
 }
 
@@ -179,9 +193,13 @@ impl<T: Float> Loss<Sequences<T>> for CrossEntropy {
         finite::<T, _>(loss, logits.with_values(gradient.expect("a value for each logit"))?)
     }
 
-    fn terms(&self, logits: &Sequences<T>, classes: &Array2<usize>) -> f64 {
+    fn count(&self, logits: &Sequences<T>, classes: &Array2<usize>) -> Result<f64> {
+        let (time, batch, width) = logits.values().dim();
+        check_shape("classes", "time, batch", &[time, batch], classes.shape())?;
         let real = classes.indexed_iter().filter(|((t, b), _)| *t < logits.lengths()[*b]);
-        self.total(real.map(|(_, &class)| class))
+        let real = real.map(|(_, &class)| class);
+        self.check(width, real.clone())?;
+        Ok(self.total(real))
     }
 }
 

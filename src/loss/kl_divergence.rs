@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::float::Float;
-use crate::loss::{Batch, Loss, check_pair, finite};
+use crate::loss::{Batch, Loss, check_pair, finite, mean};
 
 /// The mean divergence over rows; see the [module](self).
 ///
@@ -62,11 +62,11 @@ impl<P: Batch> Loss<P> for KlDivergence {
                 }
             }
         }
-        finite::<P::Elem, _>(sum / rows, logits.with_gradient(gradient)?)
+        finite::<P::Elem, _>(mean(sum, rows), logits.with_gradient(gradient)?)
     }
 
-    fn terms(&self, logits: &P, _: &P) -> f64 {
-        logits.steps() as f64
+    fn count(&self, logits: &P, _: &P) -> Result<f64> {
+        Ok(logits.steps() as f64)
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! All of them implement [`Loss`]. A loss takes rows `[batch, features]` or sequences. Every step of
 //! every sequence has the same weight; the padding is left out. The value is a mean; [`Sum`] returns
-//! the sum instead.
+//! the sum instead. Where nothing counts (no row or step, or all are ignored), value, gradient and
+//! [`count`](Loss::count) are zero.
 //!
 //! | file | loss |
 //! |---|---|
@@ -44,6 +45,11 @@ pub use sum::Sum;
 pub use traits::{Batch, Loss};
 pub use weighted::Weighted;
 
+/// Returns `sum / count`, or 0 if nothing counts.
+fn mean(sum: f64, count: f64) -> f64 {
+    if count > 0.0 { sum / count } else { 0.0 }
+}
+
 /// Returns `value`, rounded to `T`, and `gradient`. Fails if the value is not finite in `T`.
 fn finite<T: Float, G>(value: f64, gradient: G) -> Result<(f64, G)> {
     let rounded = T::from_f64(value);
@@ -53,24 +59,21 @@ fn finite<T: Float, G>(value: f64, gradient: G) -> Result<(f64, G)> {
     Err(Error::NonFinite { name: "loss".to_owned(), index: 0, value })
 }
 
-/// Fails unless both have the same shape and lengths, and there is a step.
+/// Fails unless both have the same shape and lengths.
 fn check_pair<P: Batch>(predicted: &P, target: &P) -> Result<()> {
     check_shape("target", P::AXES, predicted.shape(), target.shape())?;
-    check_steps(predicted, target)
+    check_lengths(predicted, target)
 }
 
-/// Fails unless both have the same lengths, and there is a step.
-fn check_steps<P: Batch>(predicted: &P, target: &P) -> Result<()> {
+/// Fails unless both have the same lengths.
+fn check_lengths<P: Batch>(predicted: &P, target: &P) -> Result<()> {
     if let (Some(lengths), Some(got)) = (predicted.lengths(), target.lengths())
         && lengths != got
     {
         let expected = format!("the lengths {lengths:?} of predicted");
         return Err(Error::argument("target", expected, format!("{got:?}")));
     }
-    match predicted.steps() {
-        0 => Err(Error::argument("predicted", "at least one step", "empty sequences alone")),
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
 /// Returns the mean of `f(j, p, y)` over all steps and features j, without the padding, and its
@@ -97,7 +100,7 @@ fn elementwise<P: Batch>(
             }
         }
     }
-    finite::<P::Elem, _>(sum / count, predicted.with_gradient(gradient)?)
+    finite::<P::Elem, _>(mean(sum, count), predicted.with_gradient(gradient)?)
 }
 
 /// Implements [`Loss`] for an elementwise loss. Its method `at(j, p, y)` is the `f` of
@@ -115,8 +118,9 @@ macro_rules! elementwise_loss {
                 $crate::loss::elementwise(predicted, target.values(), at)
             }
 
-            fn terms(&self, predicted: &P, _: &P) -> f64 {
-                (predicted.steps() * predicted.values().dim().2) as f64
+            fn count(&self, predicted: &P, target: &P) -> $crate::error::Result<f64> {
+                $crate::loss::check_pair(predicted, target)?;
+                Ok((predicted.steps() * predicted.values().dim().2) as f64)
             }
         }
     };

@@ -11,7 +11,7 @@ use ndarray::Array3;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result, check_shape};
-use crate::loss::{Batch, Loss, check_steps, elementwise};
+use crate::loss::{Batch, Loss, check_lengths, elementwise};
 
 /// The mean pinball loss over one or more levels; see the [module](self).
 ///
@@ -78,7 +78,7 @@ impl<P: Batch> Loss<P> for Quantile {
             *features *= levels;
         }
         check_shape("predicted", P::AXES, &expected, predicted.shape())?;
-        check_steps(predicted, target)?;
+        check_lengths(predicted, target)?;
         let wide = Array3::from_shape_fn((time, batch, targets * levels), |(t, b, j)| {
             values[[t, b, j / levels]]
         });
@@ -92,7 +92,7 @@ impl<P: Batch> Loss<P> for Quantile {
         })
     }
 
-    fn terms(&self, predicted: &P, _: &P) -> f64 {
-        (predicted.steps() * predicted.values().dim().2) as f64
+    fn count(&self, predicted: &P, _: &P) -> Result<f64> {
+        Ok((predicted.steps() * predicted.values().dim().2) as f64)
     }
 }

@@ -8,7 +8,7 @@ use crate::float::Float;
 use crate::loss::{Loss, finite};
 
 /// A loss that adds its terms, like PyTorch's reduction "sum". It is the mean times
-/// [`terms`](Loss::terms), which is the number of values. For
+/// [`count`](Loss::count), which is the number of values. For
 /// [`KlDivergence`](crate::loss::KlDivergence) it is the number of rows, and for
 /// [`CrossEntropy`](crate::loss::CrossEntropy) the sum of the class weights of the rows.
 ///
@@ -29,13 +29,14 @@ impl<P: Arrays, L: Loss<P>> Loss<P> for Sum<L> {
 
     fn loss(&self, predicted: &P, target: &L::Target) -> Result<(f64, P)> {
         let (mean, mut gradient) = self.0.loss(predicted, target)?;
-        let count = self.0.terms(predicted, target);
+        let count = self.0.count(predicted, target)?;
         let factor = P::Elem::from_f64(count);
         gradient.for_each_mut(&mut |_, mut array| array *= factor);
         finite::<P::Elem, _>(mean * count, gradient)
     }
 
-    fn terms(&self, _: &P, _: &L::Target) -> f64 {
-        1.0
+    /// Returns 1, or 0 if nothing counts: a sum is not divided.
+    fn count(&self, predicted: &P, target: &L::Target) -> Result<f64> {
+        Ok(if self.0.count(predicted, target)? > 0.0 { 1.0 } else { 0.0 })
     }
 }

@@ -31,8 +31,8 @@ use crate::sequences::Sequences;
 ///         Ok((error.mapv(|e| e.cosh().ln()).sum() / count, error.mapv(f64::tanh) / count))
 ///     }
 ///
-///     fn terms(&self, predicted: &Array2<f64>, _: &Array2<f64>) -> f64 {
-///         predicted.len() as f64
+///     fn count(&self, predicted: &Array2<f64>, _: &Array2<f64>) -> Result<f64> {
+///         Ok(predicted.len() as f64)
 ///     }
 /// }
 ///
@@ -51,16 +51,22 @@ pub trait Loss<P> {
     /// The type of the targets.
     type Target;
 
-    /// Returns the mean loss, and its gradient with respect to `predicted`.
+    /// Returns the mean loss, and its gradient with respect to `predicted`. Both are zero if nothing
+    /// counts: there is no row or step, or all of them are ignored or have weight zero.
     ///
     /// # Errors
-    /// If `target` does not fit `predicted`, there is no step to compare, or the loss is not finite.
+    /// If `target` does not fit `predicted`, or the loss is not finite.
     fn loss(&self, predicted: &P, target: &Self::Target) -> Result<(f64, P)>;
 
-    /// Returns the number of terms of the mean, or the sum of their weights.
-    /// [`Sum`](crate::loss::Sum) multiplies the mean by it. It is called only after
-    /// [`loss`](Self::loss) has accepted the arguments.
-    fn terms(&self, predicted: &P, target: &Self::Target) -> f64;
+    /// Returns the sum of the weights that the mean is divided by: the number of its terms, unless they
+    /// have weights. It is zero if nothing counts.
+    ///
+    /// The mean over several batches is Σ count·loss / Σ count, and so is its gradient. It does not depend
+    /// on the division into batches. [`Sum`](crate::loss::Sum) multiplies the mean by the count.
+    ///
+    /// # Errors
+    /// If `target` does not fit `predicted`.
+    fn count(&self, predicted: &P, target: &Self::Target) -> Result<f64>;
 }
 
 /// A batch of predictions or targets: rows [batch, features] or sequences [time, batch, features]. A

@@ -48,12 +48,15 @@ impl<A, B> Weighted<A, B> {
     /// Returns the weighted sum of two losses, each given with its weight.
     ///
     /// # Errors
-    /// Unless each weight is finite and at least 0.
+    /// Unless each weight is finite and at least 0, and one is above 0.
     pub fn new(first: (f64, A), second: (f64, B)) -> Result<Self> {
         for (argument, weight) in [("first", first.0), ("second", second.0)] {
             if !(weight.is_finite() && weight >= 0.0) {
                 return Err(Error::argument(argument, "a finite weight of at least 0", weight));
             }
+        }
+        if first.0 + second.0 == 0.0 {
+            return Err(Error::argument("first", "a weight above 0: that of second is 0", 0));
         }
         Ok(Self { first, second })
     }
@@ -93,8 +96,10 @@ where
         finite::<T, _>(self.total(first, second), (d_first, d_second))
     }
 
-    /// Returns 1, because the two means have different numbers of terms.
-    fn terms(&self, _: &(P, Q), _: &Self::Target) -> f64 {
-        1.0
+    /// Returns the weighted sum of both counts. A mean over batches by this weight is exact if the ratio of
+    /// the two counts is the same in all batches.
+    fn count(&self, predicted: &(P, Q), target: &Self::Target) -> Result<f64> {
+        let first = self.first.1.count(&predicted.0, &target.0)?;
+        Ok(self.total(first, self.second.1.count(&predicted.1, &target.1)?))
     }
 }

@@ -36,7 +36,7 @@ use crate::train::metrics::{ClassificationMetrics, RegressionMetrics};
 ///         let (error, count) = (p - y, p.len() as f32);
 ///         Ok((f64::from(error.mapv(|e| e.cosh().ln()).sum() / count), error.mapv(f32::tanh) / count))
 ///     }
-///     fn terms(&self, p: &Array2<f32>, _: &Array2<f32>) -> f64 { p.len() as f64 }
+///     fn count(&self, p: &Array2<f32>, _: &Array2<f32>) -> Result<f64> { Ok(p.len() as f64) }
 /// }
 ///
 /// impl Scored<Array2<f32>> for LogCosh {

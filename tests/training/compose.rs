@@ -180,8 +180,8 @@ impl Loss<Array2<f64>> for Quartic {
         Ok((e.mapv(|e| e.powi(4)).sum() / count, e.mapv(|e| 4.0 * e.powi(3)) / count))
     }
 
-    fn terms(&self, p: &Array2<f64>, _: &Array2<f64>) -> f64 {
-        p.len() as f64
+    fn count(&self, p: &Array2<f64>, _: &Array2<f64>) -> Result<f64> {
+        Ok(p.len() as f64)
     }
 }
 

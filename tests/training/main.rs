@@ -13,6 +13,7 @@ mod layers_losses;
 mod learning;
 mod losses;
 mod models;
+mod nothing_counts;
 mod optimizers;
 mod optional;
 mod prepare;

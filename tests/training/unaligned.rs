@@ -86,8 +86,8 @@ impl Loss<Sequences<f64>> for Segments {
         Ok((loss, logits.with_values(d_logits)?))
     }
 
-    fn terms(&self, _: &Sequences<f64>, labels: &Self::Target) -> f64 {
-        labels.iter().map(Vec::len).sum::<usize>() as f64
+    fn count(&self, _: &Sequences<f64>, labels: &Self::Target) -> Result<f64> {
+        Ok(labels.iter().map(Vec::len).sum::<usize>() as f64)
     }
 }
 
