@@ -12,6 +12,7 @@ mod layers;
 mod layers_losses;
 mod learning;
 mod losses;
+mod merged_scores;
 mod models;
 mod nothing_counts;
 mod optimizers;
