@@ -19,6 +19,7 @@ mod optimizers;
 mod optional;
 mod prepare;
 mod reports;
+mod row_losses;
 mod rules;
 mod scaling;
 mod schedules;
