@@ -87,8 +87,8 @@ pub trait Loss<P> {
 /// # Ok::<(), recurrent::Error>(())
 /// ```
 pub trait RowLoss<P: Batch>: Loss<P> {
-    /// Returns the loss of each row [rows] or step [time, batch], zero in the padding. This is PyTorch's
-    /// reduction "none", with the mean over the features of a row.
+    /// Returns the loss of each row, `[rows]`, or of each step, `[time, batch]`, zero in the padding. This is
+    /// PyTorch's reduction "none", with the mean over the features of a row.
     ///
     /// # Errors
     /// If `target` does not fit `predicted`, or a loss is not finite.
@@ -126,7 +126,7 @@ pub trait RowLoss<P: Batch>: Loss<P> {
     note = "losses take `Array2<T>` [batch, features] and `Sequences<T>` by reference; `Weighted` takes pairs"
 )]
 pub trait Batch: Arrays {
-    /// The losses of all rows [rows] or steps [time, batch].
+    /// The losses of all rows, `[rows]`, or of all steps, `[time, batch]`.
     type Losses;
 
     /// The names of the axes of [`shape`](Self::shape), for errors.
