@@ -17,6 +17,7 @@ use crate::sequences::{Input, Sequences};
 /// | `Array1<T>` | several numbers for the sequence | `Array2<T>` [batch, numbers] |
 /// | `Vec<usize>` | the class of each step | `Array2<usize>` [time, batch], 0 in the padding |
 /// | `Array2<T>` | the numbers of each step [time, numbers] | [`Sequences`] [time, batch, numbers] |
+/// | `(A, B)` | two targets, or a target and its weight | a pair of batches |
 ///
 /// Implement it for targets of another kind, for example the tokens of a sequence that is shorter than
 /// its input:
@@ -160,6 +161,25 @@ impl<T: Float> Target for Array2<T> {
 
     fn check_finite(&self) -> Result<()> {
         check_steps(OF_TARGET, self.view(), &[])
+    }
+}
+
+/// Two targets of one sequence, for example one for each of two heads, or a target and its weight.
+impl<A: Target, B: Target> Target for (A, B) {
+    type Batch = (A::Batch, B::Batch);
+
+    fn steps(&self) -> Option<usize> {
+        self.0.steps().or(self.1.steps())
+    }
+
+    fn stack(targets: &[&Self], time: usize) -> Result<Self::Batch> {
+        for (b, target) in targets.iter().enumerate() {
+            if let (Some(first), Some(second)) = (target.0.steps(), target.1.steps()) {
+                check_shape(format!("targets[{b}].1"), "time", &[first], &[second])?;
+            }
+        }
+        let (first, second): (Vec<&A>, Vec<&B>) = targets.iter().map(|(a, b)| (a, b)).unzip();
+        Ok((A::stack(&first, time)?, B::stack(&second, time)?))
     }
 }
 

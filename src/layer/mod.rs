@@ -46,6 +46,7 @@
 //! | `activation` | [`Activation`]: tanh, sigmoid or relu |
 //! | `dropout` | [`Dropout`]; [`VariationalDropout`]: the same mask at every step |
 //! | `pooling` | [`TimePooling`]: one vector for each sequence |
+//! | `non_crossing` | [`NonCrossing`]: quantiles that do not cross |
 //! | `recurrent` | [`Recurrent`](crate::Recurrent) as a layer |
 //! | `compose` | tuples, [`Residual`], [`Heads`], [`Branches`] |
 //! | `merge` | [`Concat`], [`Add`] |
@@ -60,6 +61,7 @@ pub mod embedding;
 pub mod layer_norm;
 pub mod linear;
 pub mod merge;
+pub mod non_crossing;
 pub mod pooling;
 mod recurrent;
 mod steps;
@@ -74,6 +76,7 @@ pub use embedding::Embedding;
 pub use layer_norm::LayerNorm;
 pub use linear::Linear;
 pub use merge::{Add, Concat, Features};
+pub use non_crossing::NonCrossing;
 pub use pooling::{Pooling, TimePooling};
 pub use traits::Layer;
 pub use weight_drop::WeightDrop;

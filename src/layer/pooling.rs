@@ -3,11 +3,13 @@
 //! ```text
 //! last       y = x_L of the forward direction, x_1 of the backward direction
 //! mean       y = Σ_t x_t / L              d_x_t = d_y / L
-//! max        y_j = max_t x_t,j            d_x_t,j = d_y_j at the first maximum, else 0
+//! max        y_j = max_t x_t,j            d_x_t,j = d_y_j at the first maximum, or the first NaN, else 0
 //! attention  α = softmax(q·x_t), y = Σ_t α_t x_t
 //!            d_α_t = d_y·x_t, d_s_t = α_t (d_α_t − Σ_u α_u d_α_u)
 //!            d_x_t = α_t d_y + d_s_t q, dq = Σ_t d_s_t x_t
 //! ```
+//!
+//! With a NaN among the values that a kind reads, the result is NaN. An empty sequence is an error.
 //!
 //! Attention with a learned query q: Yang et al., *Hierarchical Attention Networks for Document
 //! Classification*, 2016, without the hidden layer before the query.
@@ -142,7 +144,7 @@ impl<T: Float> TimePooling<T> {
                 (Pooling::Max, _) => {
                     for (j, &d) in d_y.indexed_iter() {
                         let first = |best: usize, t: usize| {
-                            if steps[[t, j]] > steps[[best, j]] { t } else { best }
+                            if exceeds(steps[[t, j]], steps[[best, j]]) { t } else { best }
                         };
                         d_steps[[(1..length).fold(0, first), j]] = d;
                     }
@@ -186,6 +188,11 @@ impl<T: Float> TimePooling<T> {
     }
 }
 
+/// Returns whether `x` replaces the maximum `most` of the values before it. NaN replaces every number.
+fn exceeds<T: Float>(x: T, most: T) -> bool {
+    x > most || (x.is_nan() && !most.is_nan())
+}
+
 /// Pooling of one step at a time, shared by the forward pass and streams, which have one direction.
 #[derive(Clone, Debug)]
 pub(crate) struct Running<T> {
@@ -223,7 +230,7 @@ impl<T: Float> Running<T> {
                 (Pooling::Max, _) if *weight > T::zero() => {
                     Zip::from(sum)
                         .and(row)
-                        .for_each(|most, &x| *most = if x > *most { x } else { *most });
+                        .for_each(|most, &x| *most = if exceeds(x, *most) { x } else { *most });
                 }
                 (Pooling::Max, _) => sum.assign(&row),
                 (Pooling::Attention, Some(query)) => {

@@ -5,13 +5,16 @@
 //! ∂L/∂x = (k·σ(x) − w·y) / count
 //! ```
 //!
-//! w is the weight of the target 1. This form does not overflow. It is that of
+//! y lies in 0 ≤ y ≤ 1; w is the weight of the target 1. This form does not overflow. It is that of
 //! `torch.nn.BCEWithLogitsLoss`.
 
+use ndarray::ArrayViewMut1;
 use serde::{Deserialize, Serialize};
 
-use super::elementwise_loss;
 use crate::error::{Error, Result, check_shape};
+use crate::float::Float;
+use crate::loss::Batch;
+use crate::loss::reduce::{Place, Rows, Share, check_pair, row_loss, sum_of_row};
 
 /// The mean binary cross entropy of logits; see the [module](self).
 ///
@@ -60,13 +63,6 @@ impl BceWithLogits {
         Ok(self)
     }
 
-    fn fits(&self, features: usize) -> Result<()> {
-        match self.positive_weight.len() {
-            0 => Ok(()),
-            weights => check_shape("positive_weight", "features", &[features], &[weights]),
-        }
-    }
-
     fn at(&self, feature: usize, x: f64, y: f64) -> (f64, f64) {
         let weight = self.positive_weight.get(feature).copied().unwrap_or(1.0);
         let (e, factor) = ((-x.abs()).exp(), 1.0 + (weight - 1.0) * y);
@@ -75,4 +71,32 @@ impl BceWithLogits {
     }
 }
 
-elementwise_loss!(BceWithLogits, fits);
+impl<P: Batch> Rows<P> for BceWithLogits {
+    fn check(&self, logits: &P, target: &P) -> Result<()> {
+        let (features, weights) = (logits.values().dim().2, self.positive_weight.len());
+        if weights > 0 {
+            check_shape("positive_weight", "features", &[features], &[weights])?;
+        }
+        check_pair(logits, target)
+    }
+
+    fn row(
+        &self,
+        logits: &P,
+        target: &P,
+        place: Place,
+        share: Share,
+        d: ArrayViewMut1<'_, P::Elem>,
+    ) -> Result<f64> {
+        let y = place.of(target.values()).mapv(Float::as_f64);
+        if let Some(j) = y.iter().position(|y| !(0.0..=1.0).contains(y)) {
+            return Err(Error::argument(place.name("target", target, j), "0 ≤ y ≤ 1", y[j]));
+        }
+        sum_of_row(logits, place, share, d, |j, x| self.at(j, x, y[j]))
+    }
+}
+
+row_loss! {
+    /// `target` has the shape and the lengths of the logits, and values from 0 to 1.
+    BceWithLogits
+}

@@ -8,20 +8,21 @@
 //! ```
 //!
 //! Both sums run over the rows whose class is not `ignore_index`, as in `torch.nn.CrossEntropyLoss`
-//! with reduction "mean". Label smoothing: Szegedy et al., 2016.
+//! with reduction "mean". Where Σ w_y is zero, loss and gradient are zero. Label smoothing: Szegedy et al.,
+//! 2016.
 //!
 //! Softmax, loss and gradient of a row are computed together while the row is in the cache. A term of
 //! weight zero is left out, even if its logit is infinite. Only the gradient is written to memory.
 
-use ndarray::{Array2, Array3};
+use ndarray::{Array2, Array3, ArrayView2};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result, check_shape};
 use crate::float::Float;
-use crate::loss::{Loss, finite};
-use crate::sequences::Sequences;
+use crate::loss::reduce::{self, Place, finite, weight_at};
+use crate::loss::{Batch, Logits, Loss, RowLoss};
 use crate::tensor::cross_entropy::cross_entropy;
-use crate::tensor::{Aligned, Level, Rows};
+use crate::tensor::{Aligned, Level};
 
 /// The size of the widest vector, in bytes.
 const WIDEST: usize = 64;
@@ -32,7 +33,9 @@ const WIDEST: usize = 64;
 /// |---|---|---|
 /// | [`ignore_index`](Self::ignore_index) | none | any index |
 /// | [`label_smoothing`](Self::label_smoothing) | 0 | 0 ≤ ε ≤ 1 |
-/// | [`class_weights`](Self::class_weights) | all 1 | finite, at least 0 |
+/// | [`class_weights`](Self::class_weights) | all 1 | finite, at least 0, not all 0 |
+///
+/// [`SoftCrossEntropy`](crate::loss::SoftCrossEntropy) takes probabilities in place of classes.
 ///
 /// ```
 /// use ndarray::array;
@@ -48,10 +51,32 @@ const WIDEST: usize = 64;
 /// # Ok::<(), recurrent::Error>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Options")]
 pub struct CrossEntropy {
     ignore_index: Option<usize>,
     label_smoothing: f64,
     class_weights: Option<Vec<f64>>,
+}
+
+/// The serialised form of [`CrossEntropy`], whose options are not checked yet.
+#[derive(Deserialize)]
+struct Options {
+    ignore_index: Option<usize>,
+    label_smoothing: f64,
+    class_weights: Option<Vec<f64>>,
+}
+
+impl TryFrom<Options> for CrossEntropy {
+    type Error = Error;
+
+    fn try_from(options: Options) -> Result<Self> {
+        let loss = Self { ignore_index: options.ignore_index, ..Self::default() };
+        let loss = loss.label_smoothing(options.label_smoothing)?;
+        match options.class_weights {
+            Some(weights) => loss.class_weights(weights),
+            None => Ok(loss),
+        }
+    }
 }
 
 impl CrossEntropy {
@@ -71,80 +96,55 @@ impl CrossEntropy {
     /// # Errors
     /// Unless 0 ≤ ε ≤ 1.
     pub fn label_smoothing(mut self, epsilon: f64) -> Result<Self> {
-        if !(0.0..=1.0).contains(&epsilon) {
-            return Err(Error::argument("label_smoothing", "0 ≤ ε ≤ 1", epsilon));
-        }
-        self.label_smoothing = epsilon;
+        self.label_smoothing = checked_smoothing(epsilon)?;
         Ok(self)
     }
 
     /// Sets the weight w of each class.
     ///
     /// # Errors
-    /// Unless each is finite and at least 0. The loss fails unless there is one for each class.
+    /// Unless each is finite and at least 0, and one is above 0. The loss fails unless there is one for
+    /// each class.
     pub fn class_weights(mut self, weights: Vec<f64>) -> Result<Self> {
-        match weights.iter().position(|weight| !(weight.is_finite() && *weight >= 0.0)) {
-            Some(class) => {
-                let argument = format!("class_weights[{class}]");
-                Err(Error::argument(argument, "a finite weight of at least 0", weights[class]))
-            }
-            None => {
-                self.class_weights = Some(weights);
-                Ok(self)
-            }
-        }
+        self.class_weights = Some(checked_weights(weights)?);
+        Ok(self)
     }
 
-    /// Returns the loss of rows of logits, and its gradient. A row without a class is left out. `place`
-    /// names a row's class in an error.
-    fn reduce<T: Float>(
+    /// Returns all rows, in the order of time, each with its class.
+    fn counted<P: Logits>(&self, logits: &P, classes: &P::Classes) -> Result<Vec<Row>> {
+        let (axes, shape) = (P::AXES.trim_end_matches(", features"), logits.shape());
+        check_shape("classes", axes, &shape[..shape.len() - 1], &P::shape_of(classes))?;
+        let (time, batch, width) = logits.values().dim();
+        check_class_weights(self.class_weights.as_deref(), width)?;
+        let places = (0..time).flat_map(|t| (0..batch).map(move |b| (t, b)));
+        let counted = |(t, b)| {
+            let class = logits.has_step(t, b).then(|| P::class(classes, t, b));
+            match class.filter(|&class| self.ignore_index != Some(class)) {
+                Some(class) if class >= width => {
+                    let argument = Place::new(t, b).row_name("classes", logits);
+                    Err(Error::argument(argument, format!("less than {width} (classes)"), class))
+                }
+                class => Ok(Row { t, b, class }),
+            }
+        };
+        places.map(counted).collect()
+    }
+
+    /// Returns Σ w_y over the rows of `classes`, each multiplied by the weight of its row.
+    fn total<P: Batch>(
         &self,
-        rows: Rows<'_, T>,
-        width: usize,
-        classes: &[Option<usize>],
-        place: impl Fn(usize) -> String,
-    ) -> Result<(f64, Vec<T>)> {
-        if let Some(weights) = &self.class_weights {
-            check_shape("class_weights", "classes", &[width], &[weights.len()])?;
+        logits: &P,
+        classes: &[Row],
+        weights: Option<ArrayView2<'_, f64>>,
+    ) -> Result<f64> {
+        reduce::total(logits, weights)?;
+        let counted = classes.iter().filter_map(|row| Some((row.t, row.b, row.class?)));
+        let weight = |(t, b, y)| weight_at(logits, weights, t, b) * self.weight(y);
+        let total = counted.map(weight).sum::<f64>();
+        if total.is_finite() {
+            return Ok(total);
         }
-        let counts = |class: Option<usize>| class.filter(|&class| self.counts(class));
-        let wrong = classes.iter().position(|&class| counts(class).is_some_and(|y| y >= width));
-        if let Some((r, class)) = wrong.and_then(|r| Some((r, classes[r]?))) {
-            return Err(Error::argument(place(r), format!("less than {width} (classes)"), class));
-        }
-        let classes = classes.iter().copied().map(counts);
-        let total = self.total(classes.clone().flatten());
-        if total == 0.0 {
-            return Ok((0.0, vec![T::zero(); rows.count() * width]));
-        }
-        if !total.is_finite() {
-            return Err(Error::argument("class_weights", "a finite sum over the rows", total));
-        }
-        let sweep = Sweep::new(self, width, total);
-        Ok(sweep.rows(rows, classes))
-    }
-
-    /// Fails unless each class that counts is less than `width`, and has a weight.
-    fn check(&self, width: usize, mut classes: impl Iterator<Item = usize>) -> Result<()> {
-        if let Some(weights) = &self.class_weights {
-            check_shape("class_weights", "classes", &[width], &[weights.len()])?;
-        }
-        match classes.find(|&class| self.counts(class) && class >= width) {
-            None => Ok(()),
-            Some(class) => {
-                Err(Error::argument("classes", format!("less than {width} (classes)"), class))
-            }
-        }
-    }
-
-    /// Returns whether rows of this class are part of the mean.
-    fn counts(&self, class: usize) -> bool {
-        self.ignore_index != Some(class)
-    }
-
-    /// Returns Σ w_y over the rows of these classes.
-    fn total(&self, classes: impl Iterator<Item = usize>) -> f64 {
-        classes.filter(|&class| self.counts(class)).map(|class| self.weight(class)).sum()
+        Err(Error::argument("class_weights", "a finite sum over the rows", total))
     }
 
     fn weight(&self, class: usize) -> f64 {
@@ -152,54 +152,87 @@ impl CrossEntropy {
     }
 }
 
-/// The target is the class of each row of `logits` [rows, classes].
-impl<T: Float> Loss<Array2<T>> for CrossEntropy {
-    type Target = Vec<usize>;
+/// A row or step, and its class, or `None` if it is left out.
+#[derive(Clone, Copy)]
+struct Row {
+    t: usize,
+    b: usize,
+    class: Option<usize>,
+}
 
-    fn loss(&self, logits: &Array2<T>, classes: &Vec<usize>) -> Result<(f64, Array2<T>)> {
-        check_shape("classes", "rows", &[logits.nrows()], &[classes.len()])?;
-        let classes: Vec<_> = classes.iter().copied().map(Some).collect();
-        let place = |r: usize| format!("classes[{r}]");
-        let rows = logits.as_standard_layout();
-        let values = rows.as_slice().expect("rows in standard layout");
-        let rows = Rows::new(values, logits.ncols());
-        let (loss, gradient) = self.reduce(rows, logits.ncols(), &classes, place)?;
-        let gradient = Array2::from_shape_vec(logits.dim(), gradient);
-        finite::<T, _>(loss, gradient.expect("a value for each logit"))
+/// Returns ε, or an error unless 0 ≤ ε ≤ 1.
+pub(super) fn checked_smoothing(epsilon: f64) -> Result<f64> {
+    if (0.0..=1.0).contains(&epsilon) {
+        return Ok(epsilon);
+    }
+    Err(Error::argument("label_smoothing", "0 ≤ ε ≤ 1", epsilon))
+}
+
+/// Returns the weights, or an error unless each is finite and at least 0, and one is above 0.
+pub(super) fn checked_weights(weights: Vec<f64>) -> Result<Vec<f64>> {
+    if let Some(class) = weights.iter().position(|w| !(w.is_finite() && *w >= 0.0)) {
+        let argument = format!("class_weights[{class}]");
+        return Err(Error::argument(argument, "a finite weight of at least 0", weights[class]));
+    }
+    if weights.iter().any(|&weight| weight > 0.0) {
+        return Ok(weights);
+    }
+    Err(Error::argument("class_weights", "at least one above 0", format!("{weights:?}")))
+}
+
+/// Fails unless there is a weight for each class.
+pub(super) fn check_class_weights(weights: Option<&[f64]>, classes: usize) -> Result<()> {
+    weights.map_or(Ok(()), |weights| {
+        check_shape("class_weights", "classes", &[classes], &[weights.len()])
+    })
+}
+
+/// The target is the class of each row, or of each step.
+impl<P: Logits> Loss<P> for CrossEntropy {
+    type Target = P::Classes;
+
+    fn loss(&self, logits: &P, classes: &P::Classes) -> Result<(f64, P)> {
+        self.weighted(logits, classes, None)
     }
 
-    fn count(&self, logits: &Array2<T>, classes: &Vec<usize>) -> Result<f64> {
-        check_shape("classes", "rows", &[logits.nrows()], &[classes.len()])?;
-        self.check(logits.ncols(), classes.iter().copied())?;
-        Ok(self.total(classes.iter().copied()))
+    fn count(&self, logits: &P, classes: &P::Classes) -> Result<f64> {
+        self.weighted_count(logits, classes, None)
     }
 }
 
-/// The target is the class [time, batch] of each step of `logits` [time, batch, classes]. Classes in
-/// the padding are not read.
-impl<T: Float> Loss<Sequences<T>> for CrossEntropy {
-    type Target = Array2<usize>;
-
-    fn loss(&self, logits: &Sequences<T>, classes: &Array2<usize>) -> Result<(f64, Sequences<T>)> {
+/// The loss of a row is l, which contains the weight of its class.
+impl<P: Logits> RowLoss<P> for CrossEntropy {
+    fn losses(&self, logits: &P, classes: &P::Classes) -> Result<P::Losses> {
         let (time, batch, width) = logits.values().dim();
-        check_shape("classes", "time, batch", &[time, batch], classes.shape())?;
-        let lengths = logits.lengths();
-        let real = |((t, b), &class): ((usize, usize), &usize)| (t < lengths[b]).then_some(class);
-        let classes: Vec<_> = classes.indexed_iter().map(real).collect();
-        let place = |r: usize| format!("classes[{}, {}]", r / batch, r % batch);
-        let values = logits.values().as_slice().expect("sequences in standard layout");
-        let (loss, gradient) = self.reduce(Rows::new(values, width), width, &classes, place)?;
-        let gradient = Array3::from_shape_vec((time, batch, width), gradient);
-        finite::<T, _>(loss, logits.with_values(gradient.expect("a value for each logit"))?)
+        let classes = self.counted(logits, classes)?;
+        let losses = Sweep::new(self, width, 1.0).rows(logits, &classes, None)?.0;
+        let losses = Array2::from_shape_vec((time, batch), losses);
+        Ok(P::losses(losses.expect("a loss for each row")))
     }
 
-    fn count(&self, logits: &Sequences<T>, classes: &Array2<usize>) -> Result<f64> {
-        let (time, batch, width) = logits.values().dim();
-        check_shape("classes", "time, batch", &[time, batch], classes.shape())?;
-        let real = classes.indexed_iter().filter(|((t, b), _)| *t < logits.lengths()[*b]);
-        let real = real.map(|(_, &class)| class);
-        self.check(width, real.clone())?;
-        Ok(self.total(real))
+    fn weighted(
+        &self,
+        logits: &P,
+        classes: &P::Classes,
+        weights: Option<ArrayView2<'_, f64>>,
+    ) -> Result<(f64, P)> {
+        let (classes, dim) = (self.counted(logits, classes)?, logits.values().dim());
+        let total = self.total(logits, &classes, weights)?;
+        if total == 0.0 {
+            return Ok((0.0, logits.with_gradient(Array3::zeros(dim))?));
+        }
+        let (losses, gradient) = Sweep::new(self, dim.2, total).rows(logits, &classes, weights)?;
+        let gradient = Array3::from_shape_vec(dim, gradient).expect("a value for each logit");
+        finite::<P::Elem, _>(losses.iter().sum(), logits.with_gradient(gradient)?)
+    }
+
+    fn weighted_count(
+        &self,
+        logits: &P,
+        classes: &P::Classes,
+        weights: Option<ArrayView2<'_, f64>>,
+    ) -> Result<f64> {
+        self.total(logits, &self.counted(logits, classes)?, weights)
     }
 }
 
@@ -227,31 +260,45 @@ impl<'a, T: Float> Sweep<'a, T> {
         Self { loss, width, total, soft, soft_sum }
     }
 
-    /// Returns the loss of all rows, and its gradient.
-    fn rows(
+    /// Returns the loss of each row, and the gradient of their sum. A row without a class or with weight
+    /// zero is left out.
+    fn rows<P: Batch<Elem = T>>(
         &self,
-        rows: Rows<'_, T>,
-        classes: impl Iterator<Item = Option<usize>>,
-    ) -> (f64, Vec<T>) {
-        let level = Level::new();
-        let mut gradient = Vec::with_capacity(rows.count() * self.width);
-        let mut row = Aligned::stale(padded::<T>(self.width));
-        let mut loss = 0.0;
-        for (logits, class) in rows.iter().zip(classes) {
+        logits: &P,
+        classes: &[Row],
+        weights: Option<ArrayView2<'_, f64>>,
+    ) -> Result<(Vec<f64>, Vec<T>)> {
+        let values = logits.values();
+        let values = values.as_standard_layout();
+        let values = values.as_slice().expect("rows in standard layout");
+        let (level, width) = (Level::new(), self.width);
+        let mut gradient = Vec::with_capacity(values.len());
+        let mut losses = Vec::with_capacity(classes.len());
+        let mut row = Aligned::stale(padded::<T>(width));
+        for (r, &Row { t, b, class }) in classes.iter().enumerate() {
+            let weight = weight_at(logits, weights, t, b);
             let hard = class.map_or(0.0, |y| self.hard(y));
             match class {
-                Some(y) if hard + self.soft_sum > 0.0 => {
+                Some(y) if weight > 0.0 && hard + self.soft_sum > 0.0 => {
                     // The logit −∞ has probability zero.
-                    row[..self.width].copy_from_slice(logits);
-                    row[self.width..].fill(T::neg_infinity());
+                    row[..width].copy_from_slice(&values[r * width..][..width]);
+                    row[width..].fill(T::neg_infinity());
                     let soft = self.soft.as_deref().map(|soft| (soft, self.soft_sum));
-                    loss += cross_entropy(level, &mut row, (y, hard), soft);
-                    gradient.extend_from_slice(&row[..self.width]);
+                    let loss = weight * cross_entropy(level, &mut row, (y, hard), soft);
+                    if !loss.is_finite() {
+                        return Err(Place::new(t, b).non_finite(logits, 0, loss));
+                    }
+                    losses.push(loss);
+                    let weight = T::from_f64(weight);
+                    gradient.extend(row[..width].iter().map(|&d| d * weight));
                 }
-                _ => gradient.resize(gradient.len() + self.width, T::zero()),
+                _ => {
+                    losses.push(0.0);
+                    gradient.resize(gradient.len() + width, T::zero());
+                }
             }
         }
-        (loss, gradient)
+        Ok((losses, gradient))
     }
 
     /// Returns (1 − ε)·w_y / Σ w_y.

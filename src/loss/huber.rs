@@ -9,7 +9,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::elementwise_loss;
+use super::reduce::elementwise_loss;
 use crate::error::{Error, Result};
 
 /// The mean of Huber's error; see the [module](self).

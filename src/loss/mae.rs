@@ -8,7 +8,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::elementwise_loss;
+use super::reduce::elementwise_loss;
 
 /// The mean absolute error; see the [module](self).
 ///

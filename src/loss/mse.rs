@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::elementwise_loss;
+use super::reduce::elementwise_loss;
 
 /// The mean squared error; see the [module](self).
 ///

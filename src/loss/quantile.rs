@@ -7,15 +7,18 @@
 //!
 //! Source: Koenker and Bassett, *Regression Quantiles*, 1978.
 
-use ndarray::Array3;
+use ndarray::ArrayViewMut1;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result, check_shape};
-use crate::loss::{Batch, Loss, check_lengths, elementwise};
+use crate::float::Float;
+use crate::loss::Batch;
+use crate::loss::reduce::{Place, Rows, Share, check_lengths, row_loss, sum_of_row};
 
 /// The mean pinball loss over one or more levels; see the [module](self).
 ///
-/// With k levels, feature i·k + j of the prediction is level j of target i.
+/// With k levels, feature i·k + j of the prediction is level j of target i. Each level is fitted alone, so
+/// quantiles may cross; those of the layer [`NonCrossing`](crate::layer::NonCrossing) do not.
 ///
 /// ```
 /// use ndarray::array;
@@ -66,24 +69,27 @@ impl Quantile {
     }
 }
 
-/// `predicted` has targets · levels features, `target` has one for each target.
-impl<P: Batch> Loss<P> for Quantile {
-    type Target = P;
-
-    fn loss(&self, predicted: &P, target: &P) -> Result<(f64, P)> {
-        let (values, levels) = (target.values(), self.levels.len());
-        let (time, batch, targets) = values.dim();
+impl<P: Batch> Rows<P> for Quantile {
+    fn check(&self, predicted: &P, target: &P) -> Result<()> {
         let mut expected = target.shape().to_vec();
         if let Some(features) = expected.last_mut() {
-            *features *= levels;
+            *features *= self.levels.len();
         }
         check_shape("predicted", P::AXES, &expected, predicted.shape())?;
-        check_lengths(predicted, target)?;
-        let wide = Array3::from_shape_fn((time, batch, targets * levels), |(t, b, j)| {
-            values[[t, b, j / levels]]
-        });
-        elementwise(predicted, wide.view(), |j, p, y| {
-            let (error, q) = (y - p, self.levels[j % levels]);
+        check_lengths(predicted, target)
+    }
+
+    fn row(
+        &self,
+        predicted: &P,
+        target: &P,
+        place: Place,
+        share: Share,
+        d: ArrayViewMut1<'_, P::Elem>,
+    ) -> Result<f64> {
+        let (y, levels) = (place.of(target.values()), self.levels.len());
+        sum_of_row(predicted, place, share, d, |j, p| {
+            let (error, q) = (y[j / levels].as_f64() - p, self.levels[j % levels]);
             match error {
                 e if e > 0.0 => (q * e, -q),
                 e if e < 0.0 => ((q - 1.0) * e, 1.0 - q),
@@ -91,8 +97,9 @@ impl<P: Batch> Loss<P> for Quantile {
             }
         })
     }
+}
 
-    fn count(&self, predicted: &P, _: &P) -> Result<f64> {
-        Ok((predicted.steps() * predicted.values().dim().2) as f64)
-    }
+row_loss! {
+    /// `predicted` has targets · levels features, `target` has one for each target.
+    Quantile
 }

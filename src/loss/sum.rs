@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use crate::arrays::Arrays;
 use crate::error::Result;
 use crate::float::Float;
-use crate::loss::{Loss, finite};
+use crate::loss::Loss;
+use crate::loss::reduce::finite;
 
 /// A loss that adds its terms, like PyTorch's reduction "sum". It is the mean times
 /// [`count`](Loss::count), which is the number of values. For

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use crate::arrays::Arrays;
 use crate::error::{Error, Result};
 use crate::float::Float;
-use crate::loss::{Loss, finite};
+use crate::loss::Loss;
+use crate::loss::reduce::finite;
 
 /// A weighted sum of two losses. The first takes the first value of a pair of predictions, the second
 /// the second. Nested pairs combine more than two losses.

@@ -54,7 +54,7 @@ pub use config::ModelBuilder;
 pub use forecaster::{Forecaster, ForecasterStream};
 pub use generator::SequenceGenerator;
 pub use regressor::{RegressorStream, SequenceRegressor};
-pub use scored::{MeanLoss, PairScore, Scored};
+pub use scored::{MeanLoss, PairLoss, PairScore, Scored, WeightedScore};
 pub use tagger::{SequenceTagger, TaggerStream};
 
 /// Returns the softmax of each row.

@@ -2,18 +2,17 @@
 
 use std::fmt::{self, Debug, Display, Formatter};
 
-use ndarray::Array2;
+use ndarray::Axis;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result, check_shape};
+use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::loss::{
-    Batch, BceWithLogits, CrossEntropy, Huber, KlDivergence, Loss, Mae, Mse, Quantile, Sum,
-    Weighted,
+    Batch, BceWithLogits, CrossEntropy, Huber, KlDivergence, Logits, Loss, Mae, Mse, Quantile,
+    RowLoss, SampleWeighted, SampleWeights, SoftCrossEntropy, Sum, Weighted,
 };
-use crate::sequences::Sequences;
 use crate::train::Score;
-use crate::train::metrics::{ClassificationMetrics, RegressionMetrics};
+use crate::train::metrics::{ClassificationMetrics, Mean, RegressionMetrics};
 
 /// A loss that the models of this module can train by, with the metrics of their predictions.
 ///
@@ -68,7 +67,8 @@ pub trait Scored<P>: Loss<P> + Clone + Debug + Send + Sync {
     /// Returns the loss's name in the files of models.
     fn name(&self) -> String;
 
-    /// Adds the mean `loss` of a batch, and the metrics of its predictions, to `score`.
+    /// Adds the mean `loss` of a batch, weighted by its [`count`](Loss::count), and the metrics of its
+    /// predictions to `score`.
     ///
     /// # Errors
     /// If `target` does not fit `predicted`.
@@ -94,11 +94,12 @@ pub trait Scored<P>: Loss<P> + Clone + Debug + Send + Sync {
 
 /// Adds the point forecasts and targets of all steps that are no padding to `score`.
 fn score_numbers<P: Batch>(
-    loss: &impl Scored<P>,
+    loss: &impl Scored<P, Target = P>,
     value: f64,
     (predicted, target): (&P, &P),
     score: &mut RegressionMetrics,
-) {
+) -> Result<()> {
+    let count = loss.count(predicted, target)?;
     let (of_predicted, of_target) = (predicted.values(), target.values());
     for ((t, b, number), target) in of_target.indexed_iter() {
         if predicted.has_step(t, b) {
@@ -106,7 +107,8 @@ fn score_numbers<P: Batch>(
             score.add(point.as_f64(), target.as_f64());
         }
     }
-    score.add_loss(value, predicted.steps());
+    score.add_weighted_loss(value, count);
+    Ok(())
 }
 
 /// Implements [`Scored`] for losses of numbers.
@@ -120,8 +122,7 @@ macro_rules! scored_numbers {
             }
 
             fn score(&self, loss: f64, predicted: &P, target: &P, score: &mut RegressionMetrics) -> Result<()> {
-                score_numbers(self, loss, (predicted, target), score);
-                Ok(())
+                score_numbers(self, loss, (predicted, target), score)
             }
 
             $($more)*
@@ -157,8 +158,8 @@ macro_rules! scored_by_loss {
                 $name.to_owned()
             }
 
-            fn score(&self, loss: f64, predicted: &P, _: &P, score: &mut MeanLoss) -> Result<()> {
-                score.add(loss, predicted.steps());
+            fn score(&self, loss: f64, predicted: &P, target: &P, score: &mut MeanLoss) -> Result<()> {
+                score.add_weighted(loss, self.count(predicted, target)?);
                 Ok(())
             }
         }
@@ -168,48 +169,10 @@ macro_rules! scored_by_loss {
 scored_by_loss! {
     BceWithLogits, "bce_with_logits"
     KlDivergence, "kl_divergence"
+    SoftCrossEntropy, "soft_cross_entropy"
 }
 
-/// Logits of rows or of steps, each with a class. Sealed: this module is private.
-pub trait Logits: Batch {
-    /// The classes of all rows or steps.
-    type Classes;
-
-    /// Returns the sizes of the axes of `classes`.
-    fn shape_of(classes: &Self::Classes) -> Vec<usize>;
-
-    /// Returns the class of step `t` of sequence `b`. Rows are one step.
-    fn class(classes: &Self::Classes, t: usize, b: usize) -> usize;
-}
-
-impl<T: Float> Logits for Array2<T> {
-    type Classes = Vec<usize>;
-
-    fn shape_of(classes: &Vec<usize>) -> Vec<usize> {
-        vec![classes.len()]
-    }
-
-    fn class(classes: &Vec<usize>, _: usize, b: usize) -> usize {
-        classes[b]
-    }
-}
-
-impl<T: Float> Logits for Sequences<T> {
-    type Classes = Array2<usize>;
-
-    fn shape_of(classes: &Array2<usize>) -> Vec<usize> {
-        classes.shape().to_vec()
-    }
-
-    fn class(classes: &Array2<usize>, t: usize, b: usize) -> usize {
-        classes[[t, b]]
-    }
-}
-
-impl<P: Logits> Scored<P> for CrossEntropy
-where
-    CrossEntropy: Loss<P, Target = P::Classes>,
-{
+impl<P: Logits> Scored<P> for CrossEntropy {
     type Score = ClassificationMetrics;
 
     fn name(&self) -> String {
@@ -224,23 +187,26 @@ where
         classes: &P::Classes,
         score: &mut ClassificationMetrics,
     ) -> Result<()> {
-        let (axes, shape) = (P::AXES.trim_end_matches(", features"), logits.shape());
-        check_shape("classes", axes, &shape[..shape.len() - 1], &P::shape_of(classes))?;
-        let mut count = 0;
-        for (t, step) in logits.values().outer_iter().enumerate() {
-            for (b, row) in step.rows().into_iter().enumerate() {
-                let class = P::class(classes, t, b);
-                if logits.has_step(t, b) && self.ignored() != Some(class) {
-                    score.add(row, class)?;
-                    count += 1;
-                }
-            }
+        let count = self.count(logits, classes)?;
+        let (time, batch, _) = logits.values().dim();
+        let places = (0..time).flat_map(|t| (0..batch).map(move |b| (t, b)));
+        let real = places.filter(|&(t, b)| logits.has_step(t, b));
+        let classed = real.map(|(t, b)| (t, b, P::class(classes, t, b)));
+        let counted = || classed.clone().filter(|&(_, _, class)| self.ignored() != Some(class));
+        let values = logits.values();
+        let row = |t, b| values.index_axis_move(Axis(0), t).index_axis_move(Axis(0), b);
+        for (t, b, class) in counted() {
+            score.check(row(t, b), class)?;
         }
-        score.add_loss(loss, count);
+        for (t, b, class) in counted() {
+            score.add(row(t, b), class)?;
+        }
+        score.add_weighted_loss(loss, count);
         Ok(())
     }
 }
 
+/// The loss of the score is the mean, not the sum, so that it is that of any division into batches.
 impl<P: crate::arrays::Arrays, L: Scored<P>> Scored<P> for Sum<L> {
     type Score = L::Score;
 
@@ -255,7 +221,9 @@ impl<P: crate::arrays::Arrays, L: Scored<P>> Scored<P> for Sum<L> {
         target: &Self::Target,
         score: &mut L::Score,
     ) -> Result<()> {
-        self.0.score(loss, predicted, target, score)
+        let count = self.0.count(predicted, target)?;
+        let mean = if count > 0.0 { loss / count } else { 0.0 };
+        self.0.score(mean, predicted, target, score)
     }
 
     fn predictions(&self) -> usize {
@@ -264,6 +232,41 @@ impl<P: crate::arrays::Arrays, L: Scored<P>> Scored<P> for Sum<L> {
 
     fn point(&self) -> usize {
         self.0.point()
+    }
+}
+
+/// The metrics of the predictions do not depend on the weights, but the loss of the score does.
+impl<P, L, W> Scored<P> for SampleWeighted<L, W>
+where
+    P: Batch,
+    L: Scored<P> + RowLoss<P>,
+    W: SampleWeights<P>,
+{
+    type Score = WeightedScore<L::Score>;
+
+    fn name(&self) -> String {
+        format!("weighted {}", self.inner().name())
+    }
+
+    fn score(
+        &self,
+        loss: f64,
+        predicted: &P,
+        target: &Self::Target,
+        score: &mut Self::Score,
+    ) -> Result<()> {
+        let count = self.count(predicted, target)?;
+        self.inner().score(loss, predicted, &target.0, &mut score.metrics)?;
+        score.total.add_weighted(loss, count);
+        Ok(())
+    }
+
+    fn predictions(&self) -> usize {
+        self.inner().predictions()
+    }
+
+    fn point(&self) -> usize {
+        self.inner().point()
     }
 }
 
@@ -281,19 +284,24 @@ where
         format!("{} and {}", self.first().1.name(), self.second().1.name())
     }
 
+    /// Computes the losses of both parts again; `loss`, their weighted sum, is not read.
     fn score(
         &self,
-        loss: f64,
+        _: f64,
         predicted: &(P, Q),
         target: &Self::Target,
         score: &mut Self::Score,
     ) -> Result<()> {
-        let (first, second) = (&self.first().1, &self.second().1);
-        let value = first.loss(&predicted.0, &target.0)?.0;
-        first.score(value, &predicted.0, &target.0, &mut score.first)?;
-        let value = second.loss(&predicted.1, &target.1)?.0;
-        second.score(value, &predicted.1, &target.1, &mut score.second)?;
-        score.total.add(loss, 1);
+        let ((a, first), (b, second)) = (self.first(), self.second());
+        let values =
+            (first.loss(&predicted.0, &target.0)?.0, second.loss(&predicted.1, &target.1)?.0);
+        let counts =
+            (first.count(&predicted.0, &target.0)?, second.count(&predicted.1, &target.1)?);
+        let mut all = score.clone();
+        first.score(values.0, &predicted.0, &target.0, &mut all.first)?;
+        second.score(values.1, &predicted.1, &target.1, &mut all.second)?;
+        all.total.add((*a, values.0, counts.0), (*b, values.1, counts.1));
+        *score = all;
         Ok(())
     }
 }
@@ -307,23 +315,27 @@ where
 /// score.add(1.0, 3); // the mean over 3 samples
 /// score.add(5.0, 1);
 /// assert_eq!(score.mean(), 2.0);
+/// assert!(MeanLoss::default().mean().is_nan());
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct MeanLoss {
-    sum: f64,
-    count: usize,
+    mean: Mean,
 }
 
 impl MeanLoss {
     /// Adds the mean `loss` of `count` samples.
     pub fn add(&mut self, loss: f64, count: usize) {
-        self.sum += loss * count as f64;
-        self.count += count;
+        self.add_weighted(loss, count as f64);
     }
 
-    /// Returns the mean over all samples, or 0 without samples.
+    /// Adds the mean `loss` of samples with weights, whose sum is the [`count`](Loss::count) of the loss.
+    pub fn add_weighted(&mut self, loss: f64, weight: f64) {
+        self.mean.add(loss, weight);
+    }
+
+    /// Returns the mean over all samples, NaN without samples.
     pub fn mean(&self) -> f64 {
-        if self.count == 0 { 0.0 } else { self.sum / self.count as f64 }
+        self.mean.value()
     }
 }
 
@@ -337,7 +349,7 @@ impl Score for MeanLoss {
     }
 
     fn merge(&mut self, other: Self) {
-        (self.sum, self.count) = (self.sum + other.sum, self.count + other.count);
+        self.mean.merge(other.mean);
     }
 }
 
@@ -347,11 +359,72 @@ impl Display for MeanLoss {
     }
 }
 
-/// The scores of both parts of a pair of predictions, and the mean of their weighted loss.
+/// The mean of a loss with weights of samples, and the metrics of the predictions without them.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct WeightedScore<S> {
+    /// The weighted mean loss.
+    pub total: MeanLoss,
+    /// The metrics, without regard to the weights.
+    pub metrics: S,
+}
+
+impl<S: Score> Score for WeightedScore<S> {
+    fn loss(&self) -> f64 {
+        self.total.mean()
+    }
+
+    fn metrics(&self) -> Vec<(&'static str, f64)> {
+        let others = self.metrics.metrics().into_iter().filter(|(name, _)| *name != "loss");
+        [("loss", self.loss())].into_iter().chain(others).collect()
+    }
+
+    fn merge(&mut self, other: Self) {
+        self.total.merge(other.total);
+        self.metrics.merge(other.metrics);
+    }
+}
+
+/// The weighted sum of the mean losses of both parts of a pair of predictions.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct PairLoss {
+    weights: (f64, f64),
+    means: (Mean, Mean),
+}
+
+impl PairLoss {
+    /// Adds the mean losses of both parts, each with its weight in the sum and its count.
+    fn add(&mut self, first: (f64, f64, f64), second: (f64, f64, f64)) {
+        self.weights = (first.0, second.0);
+        self.means.0.add(first.1, first.2);
+        self.means.1.add(second.1, second.2);
+    }
+
+    fn merge(&mut self, other: Self) {
+        if self.weights == (0.0, 0.0) {
+            self.weights = other.weights;
+        }
+        self.means.0.merge(other.means.0);
+        self.means.1.merge(other.means.1);
+    }
+
+    /// Returns the loss over all samples, that of one batch of them. It is NaN without samples. A part
+    /// without samples adds nothing.
+    pub fn mean(&self) -> f64 {
+        match (self.means.0.get(), self.means.1.get()) {
+            (None, None) => f64::NAN,
+            (first, second) => {
+                let (a, b) = self.weights;
+                a * first.unwrap_or(0.0) + b * second.unwrap_or(0.0)
+            }
+        }
+    }
+}
+
+/// The scores of both parts of a pair of predictions, and their weighted loss.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct PairScore<A, B> {
-    /// The mean of the weighted loss over batches. All batches have the same weight.
-    pub total: MeanLoss,
+    /// The weighted loss over all samples.
+    pub total: PairLoss,
     /// The score of the first part.
     pub first: A,
     /// The score of the second part.

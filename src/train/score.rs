@@ -24,7 +24,10 @@
 /// A pair of scores is a score too, for example of a model with two heads. Its loss is the sum of both
 /// losses.
 pub trait Score: Clone + Default {
-    /// Returns the mean loss. Early stopping watches it: lower is better.
+    /// Returns the mean loss, NaN without samples. Early stopping watches it: lower is better.
+    ///
+    /// It should not depend on the division of the samples into batches: weigh the mean of each batch by
+    /// its [`count`](crate::loss::Loss::count).
     fn loss(&self) -> f64;
 
     /// Returns the metrics by name, as a [`History`](crate::train::History) records them.

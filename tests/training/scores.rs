@@ -60,7 +60,7 @@ fn a_loss_over_parts_is_the_mean_over_all() {
     let mut numbers = RegressionMetrics::default();
     numbers.add(1.0, 0.0);
     numbers.add(1.0, 2.0);
-    assert_eq!((numbers.rmse(), numbers.mae(), numbers.mape()), (1.0, 1.0, 50.0));
+    assert_eq!((numbers.rmse(), numbers.mae(), numbers.mape()), (1.0, 1.0, f64::INFINITY));
     let season = seasonal_error(&[1.0, 5.0, 2.0, 8.0], 2).unwrap();
     assert_eq!((season, numbers.mase(season)), (2.0, 0.5));
 }

@@ -1,0 +1,38 @@
+//! Metrics of classification, regression and language models. Each is a [`Score`](crate::train::Score).
+//!
+//! ```text
+//! precision = correct / predicted  recall = correct / actual     F1 = 2·precision·recall / (precision + recall)
+//! RMSE = √mean e²      MAE = mean |e|      MAPE = 100·mean |e / y|      MASE = MAE / MAE of the seasonal naive forecast
+//! perplexity = e^L     bits = L / ln 2     with L the mean of −ln p
+//! ```
+//!
+//! MASE: Hyndman and Koehler, *Another look at measures of forecast accuracy*, 2006.
+//!
+//! A figure does not depend on the division of the samples into batches. Where a figure is not defined:
+//!
+//! | case | answer |
+//! |---|---|
+//! | a mean over no samples: loss, accuracy, RMSE, perplexity, … | NaN |
+//! | precision without predictions of the class, recall without samples of it, F1 without either | 0 |
+//! | the macro average | over the classes that occur as truth or prediction; 0 if there is none |
+//! | a NaN logit | an error |
+//! | a NaN forecast, target or loss | NaN |
+//! | MAPE with a target of 0 | infinite, unless the forecast is 0 too, which is an error of 0 |
+//! | MASE over a constant series | infinite, or NaN if the forecasts are exact |
+//!
+//! | file | contents |
+//! |---|---|
+//! | `classification` | [`ClassificationMetrics`], [`PrecisionRecallF1`] |
+//! | `regression` | [`RegressionMetrics`], [`seasonal_error`] |
+//! | `perplexity` | [`Perplexity`] |
+//! | `mean` | the mean of means over batches |
+
+mod classification;
+mod mean;
+mod perplexity;
+mod regression;
+
+pub use classification::{ClassificationMetrics, PrecisionRecallF1};
+pub(crate) use mean::Mean;
+pub use perplexity::Perplexity;
+pub use regression::{RegressionMetrics, seasonal_error};
