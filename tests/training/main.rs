@@ -7,6 +7,7 @@ mod built_in;
 mod columns;
 mod compose;
 mod data;
+mod files;
 mod formats;
 mod layers;
 mod layers_losses;
