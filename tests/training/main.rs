@@ -14,6 +14,7 @@ mod layers_losses;
 mod learning;
 mod losses;
 mod models;
+mod npy;
 mod optimizers;
 mod optional;
 mod prepare;
