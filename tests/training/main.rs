@@ -20,6 +20,7 @@ mod optional;
 mod prepare;
 mod reports;
 mod rules;
+mod scalers;
 mod scaling;
 mod schedules;
 mod scores;
