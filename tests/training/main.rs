@@ -26,6 +26,7 @@ mod schedules;
 mod scores;
 mod train;
 mod unaligned;
+mod words;
 
 #[path = "../common"]
 mod common {
