@@ -9,6 +9,7 @@ mod compose;
 mod data;
 mod files;
 mod formats;
+mod given_weights;
 mod layers;
 mod layers_losses;
 mod learning;
