@@ -1,9 +1,9 @@
 //! [`Arrays`]: a named bundle of arrays. Parameters, gradients, optimiser moments, states and inputs are
 //! bundles, so optimisers, clipping, saving, loading and gradient checks all iterate in the same way.
 
-use ndarray::{Array, ArrayBase, ArrayViewD, ArrayViewMutD, Dimension, IxDyn, RawData};
+use ndarray::{Array, ArrayBase, ArrayViewD, ArrayViewMutD, Data, Dimension, IxDyn, RawData};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, check_shape};
 use crate::float::{Float, per_float};
 
 /// The function that [`Arrays::for_each`] calls with the name and values of each array.
@@ -89,6 +89,31 @@ pub trait Arrays: Clone {
         check_all_finite(&views(self))
     }
 
+    /// Replaces the values of the array `name`, for example by weights that were trained elsewhere.
+    ///
+    /// ```
+    /// use ndarray::{Array2, array};
+    /// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+    /// use recurrent::{Arrays, Gru};
+    ///
+    /// let mut gru = Gru::<f64>::builder(2, 1).build(&mut ChaCha8Rng::seed_from_u64(1))?;
+    /// gru.set("weight_ih_l0", array![[0.1, 0.2], [0.3, 0.4], [0.5, 0.6]])?;
+    /// let wide = gru.set("weight_hh_l0", Array2::zeros((3, 2))).unwrap_err();
+    /// assert_eq!(wide.to_string(), "weight_hh_l0: expected [3, 1] (as in the bundle), got [3, 2]");
+    /// # Ok::<(), recurrent::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If there is no array of this name, `values` has another shape, or a value is not finite. Nothing
+    /// is changed then.
+    fn set<S: Data<Elem = Self::Elem>, D: Dimension>(
+        &mut self,
+        name: &str,
+        values: ArrayBase<S, D>,
+    ) -> Result<()> {
+        set_array(views_mut(self), name, values.view().into_dyn())
+    }
+
     /// Calls `f` with each array of `self` and the corresponding array of `other`. If names or shapes
     /// differ, fails with [`Error::Structure`] before the first call. The error calls `other` by
     /// `argument`.
@@ -147,6 +172,11 @@ per_float! {
     fn count_of<'a, T>(views: Views<'a, T>) -> usize = count_of_each;
     /// Fails at the first NaN or infinity, naming its array.
     pub(crate) fn check_all_finite<'a, T>(views: &[(String, ArrayViewD<'a, T>)]) -> Result<()> = check_each_finite;
+    fn set_array<'a, T>(
+        arrays: ViewsMut<'_, T>,
+        name: &str,
+        values: ArrayViewD<'a, T>,
+    ) -> Result<()> = set_one;
     fn zip_all<'a, T>(
         argument: &'static str,
         to: ViewsMut<'a, T>,
@@ -198,6 +228,22 @@ fn check_each_finite<T: Float>(views: &[(String, ArrayViewD<'_, T>)]) -> Result<
             return Err(Error::NonFinite { name: name.clone(), index, value: value.as_f64() });
         }
     }
+    Ok(())
+}
+
+fn set_one<T: Float>(
+    mut arrays: ViewsMut<'_, T>,
+    name: &str,
+    values: ArrayViewD<'_, T>,
+) -> Result<()> {
+    let Some(place) = arrays.iter().position(|(array, _)| array == name) else {
+        let names: Vec<&String> = arrays.iter().map(|(name, _)| name).collect();
+        return Err(Error::argument("name", format!("one of {names:?}"), name));
+    };
+    let (name, array) = &mut arrays[place];
+    check_shape(name.clone(), "as in the bundle", array.shape(), values.shape())?;
+    check_each_finite(&[(name.clone(), values.view())])?;
+    array.assign(&values);
     Ok(())
 }
 

@@ -165,3 +165,20 @@ impl Float for f64 {
         bytes.first_chunk().map_or(0.0, |&bytes| Self::from_le_bytes(bytes))
     }
 }
+
+/// Returns the value of the bits of a half-precision number (IEEE 754 binary16), which is exact.
+pub(crate) fn f16_to_f64(bits: u16) -> f64 {
+    // The exponent's bias is 127 in f32 and 15 here, also of subnormal numbers.
+    let rebias = f32::from_bits((127 + 127 - 15) << 23);
+    let magnitude = u32::from(bits & 0x7fff) << 13;
+    let value = match magnitude >> 23 {
+        0x1f => f32::from_bits(magnitude | 0x7f80_0000),
+        _ => f32::from_bits(magnitude) * rebias,
+    };
+    f64::from(if bits >> 15 == 1 { -value } else { value })
+}
+
+/// Returns the value of the bits of a bfloat16 number, the upper half of an `f32`.
+pub(crate) fn bf16_to_f64(bits: u16) -> f64 {
+    f64::from(f32::from_bits(u32::from(bits) << 16))
+}

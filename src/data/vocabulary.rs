@@ -3,6 +3,10 @@
 //! Text is normalised to Unicode's composed form (NFC) first, so that an accented letter is the same
 //! token however it was typed. Characters are grapheme clusters. Words are split at Unicode's word
 //! boundaries (UAX #29). Whatever else is between two words is a token too, except white space.
+//!
+//! Each token is then lowercased, if that is set, and normalised again. Every token that enters a vocabulary
+//! or is looked up has this form: the tokens of a text, tokens that are given, special tokens and the unknown
+//! one.
 
 use std::collections::HashMap;
 
@@ -70,6 +74,7 @@ pub struct Vocabulary {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Stored {
     unit: Unit,
     lowercase: bool,
@@ -86,8 +91,10 @@ impl From<Vocabulary> for Stored {
 impl TryFrom<Stored> for Vocabulary {
     type Error = Error;
 
-    fn try_from(stored: Stored) -> Result<Self> {
+    fn try_from(mut stored: Stored) -> Result<Self> {
         check_size("tokens", &[stored.tokens.len()])?;
+        stored.tokens = stored.tokens.iter().map(|token| stored.normal(token)).collect();
+        stored.unknown = stored.unknown.as_ref().map(|token| stored.normal(token));
         let mut numbers = HashMap::new();
         for (number, token) in stored.tokens.iter().enumerate() {
             if numbers.insert(token.clone(), number).is_some() {
@@ -127,8 +134,17 @@ impl Vocabulary {
     }
 
     /// Returns the number of `token`, or `None` if the vocabulary does not contain it.
+    ///
+    /// ```
+    /// use recurrent::data::{Unit, Vocabulary};
+    ///
+    /// let words = Vocabulary::builder(Unit::Word).lowercase(true).special(&["<PAD>"]).fit(["The dog"])?;
+    /// assert_eq!(words.tokens(), ["<pad>", "dog", "the"]);
+    /// assert_eq!((words.number("<PAD>"), words.number("The")), (Some(0), Some(2)));
+    /// # Ok::<(), recurrent::Error>(())
+    /// ```
     pub fn number(&self, token: &str) -> Option<usize> {
-        self.numbers.get(token).copied()
+        self.numbers.get(&self.stored.normal(token)).copied()
     }
 
     /// Encodes one text as the numbers of its tokens.
@@ -137,7 +153,7 @@ impl Vocabulary {
     /// If a token is not in the vocabulary and there is no [`unknown`](VocabularyBuilder::unknown)
     /// token.
     pub fn encode(&self, text: &str) -> Result<Vec<usize>> {
-        self.numbers_of(&self.stored.tokens_of(text), || "text".to_owned())
+        self.numbers_of(self.stored.tokens_of(text), || "text".to_owned())
     }
 
     /// Encodes several texts.
@@ -159,7 +175,7 @@ impl Vocabulary {
         texts: impl IntoIterator<Item = S>,
     ) -> Result<Vec<Vec<usize>>> {
         let encode = |(i, text): (usize, S)| {
-            self.numbers_of(&self.stored.tokens_of(text.as_ref()), || format!("texts[{i}]"))
+            self.numbers_of(self.stored.tokens_of(text.as_ref()), || format!("texts[{i}]"))
         };
         texts.into_iter().enumerate().map(encode).collect()
     }
@@ -172,7 +188,7 @@ impl Vocabulary {
     /// As [`encode`](Self::encode); the error names the token's place.
     pub fn encode_tokens<S: AsRef<str>>(&self, tokens: &[S]) -> Result<Vec<usize>> {
         let number = |(i, token): (usize, &S)| {
-            self.number_of(&self.stored.normal(token.as_ref()), || format!("tokens[{i}]"))
+            self.number_of(self.stored.normal(token.as_ref()), || format!("tokens[{i}]"))
         };
         tokens.iter().enumerate().map(number).collect()
     }
@@ -200,24 +216,29 @@ impl Vocabulary {
         Ok(tokens.join(if self.stored.unit == Unit::Word { " " } else { "" }))
     }
 
-    fn numbers_of(&self, tokens: &[String], argument: impl Fn() -> String) -> Result<Vec<usize>> {
-        tokens.iter().map(|token| self.number_of(token, &argument)).collect()
+    fn numbers_of(&self, tokens: Vec<String>, argument: impl Fn() -> String) -> Result<Vec<usize>> {
+        tokens.into_iter().map(|token| self.number_of(token, &argument)).collect()
     }
 
-    fn number_of(&self, token: &str, argument: impl Fn() -> String) -> Result<usize> {
-        let number = self.number(token).or(self.unknown);
+    /// Returns the number of a token in normal form.
+    fn number_of(&self, token: String, argument: impl Fn() -> String) -> Result<usize> {
+        let number = self.numbers.get(&token).copied().or(self.unknown);
         number.ok_or_else(|| Error::argument(argument(), "tokens of the vocabulary", token))
     }
 }
 
 impl Stored {
-    fn normal(&self, text: &str) -> String {
-        let text: String = text.nfc().collect();
-        if self.lowercase { text.to_lowercase() } else { text }
+    /// Returns the form in which `token` is stored and looked up.
+    fn normal(&self, token: &str) -> String {
+        let token: String = token.nfc().collect();
+        // Lowercase letters may compose where capitals do not.
+        if self.lowercase { token.to_lowercase().nfc().collect() } else { token }
     }
 
+    /// Splits `text` into tokens in normal form. The case of a letter at the end of a token must not depend
+    /// on the text that follows, as that of Σ does.
     fn tokens_of(&self, text: &str) -> Vec<String> {
-        self.unit.tokens(&self.normal(text))
+        self.unit.tokens(text).iter().map(|token| self.normal(token)).collect()
     }
 }
 
@@ -244,7 +265,7 @@ impl VocabularyBuilder {
         self
     }
 
-    /// Sets whether text is lowercased before it is split. Default: false.
+    /// Sets whether tokens are lowercased, special ones included. Default: false.
     pub fn lowercase(mut self, lowercase: bool) -> Self {
         self.stored.lowercase = lowercase;
         self
@@ -271,16 +292,50 @@ impl VocabularyBuilder {
     /// If there is no token, a special token is repeated, the unknown token is not special, or
     /// [`max_size`](Self::max_size) leaves no room for the special tokens.
     pub fn fit<S: AsRef<str>>(self, texts: impl IntoIterator<Item = S>) -> Result<Vocabulary> {
+        let mut counts = HashMap::new();
+        for text in texts {
+            for token in self.stored.tokens_of(text.as_ref()) {
+                *counts.entry(token).or_default() += 1;
+            }
+        }
+        self.fit_counts(counts)
+    }
+
+    /// Builds the vocabulary of `texts` that are already split into tokens, as [`fit`](Self::fit) does.
+    /// The tokens are normalised but not split further.
+    ///
+    /// ```
+    /// use recurrent::data::{Unit, Vocabulary};
+    ///
+    /// let texts = [vec!["New York", "is", "large"], vec!["Is", "it?"]];
+    /// let words = Vocabulary::builder(Unit::Word).lowercase(true).fit_tokens(&texts)?;
+    /// assert_eq!(words.tokens(), ["is", "it?", "large", "new york"]);
+    /// assert_eq!(words.encode_tokens(&["It?", "is"])?, [1, 0]);
+    /// # Ok::<(), recurrent::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`fit`](Self::fit).
+    pub fn fit_tokens<S: AsRef<str>, L: AsRef<[S]>>(
+        self,
+        texts: impl IntoIterator<Item = L>,
+    ) -> Result<Vocabulary> {
+        let mut counts = HashMap::new();
+        for text in texts {
+            for token in text.as_ref() {
+                *counts.entry(self.stored.normal(token.as_ref())).or_default() += 1;
+            }
+        }
+        self.fit_counts(counts)
+    }
+
+    /// Builds the vocabulary of tokens in normal form that occur the given numbers of times.
+    fn fit_counts(self, mut counts: HashMap<String, usize>) -> Result<Vocabulary> {
         let Self { min_count, max_size, special, mut stored } = self;
+        let special: Vec<String> = special.iter().map(|token| stored.normal(token)).collect();
         if max_size < special.len() {
             let expected = format!("at least {} (special tokens)", special.len());
             return Err(Error::argument("max_size", expected, max_size));
-        }
-        let mut counts: HashMap<String, usize> = HashMap::new();
-        for text in texts {
-            for token in stored.tokens_of(text.as_ref()) {
-                *counts.entry(token).or_default() += 1;
-            }
         }
         counts.retain(|token, count| *count >= min_count && !special.contains(token));
         let mut tokens: Vec<(String, usize)> = counts.into_iter().collect();

@@ -1,13 +1,14 @@
-//! Atomic writes: to a temporary file `.<process>.<number>.tmp` in the same folder, which is then renamed.
+//! Writes of whole files: a file is replaced atomically, a device or a pipe is written to.
 //!
-//! A writer that is killed leaves its temporary file. The next process that writes to the folder removes
-//! it. A writer holds a lock on its file until it has renamed it, and the system drops the lock of a
-//! process that ends, so a file that is being written is never removed.
+//! A file is replaced by a temporary file `.<process>.<number>.tmp` in the same folder, which is renamed. A
+//! writer that is killed leaves it. The next process that writes to the folder removes it. A writer holds a
+//! lock on its file until it has renamed it, and the system drops the lock of a process that ends, so a file
+//! that is being written is never removed.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
+use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf, is_separator};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
@@ -17,16 +18,35 @@ use crate::error::{Error, Result};
 /// The largest number of symbolic links that are followed, as in Linux.
 const MAX_LINKS: usize = 40;
 
-/// Writes `bytes` to `path`, or to the target of a symbolic link. An existing file is replaced only when
-/// all bytes are on the disk.
-pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    replace(path, bytes).map_err(|source| Error::Io { path: path.to_owned(), source })
+/// The way in which a path is written.
+enum Place {
+    /// The file, which has this metadata if it exists, is replaced.
+    File(PathBuf, Option<Metadata>),
+    /// A device, a pipe or an open file without a name receives the bytes.
+    Open,
 }
 
-/// Checks that a file `path` can be created or replaced, and removes the temporary files in its folder
-/// whose writers were killed.
+/// Writes `bytes` to `path`, or to the target of a symbolic link.
+///
+/// An existing file is replaced only when all bytes are on the disk, and the new one has its permissions.
+/// Anything else, such as a device or a named pipe, receives the bytes and stays what it is.
+pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_to(path, bytes).map_err(|source| Error::Io { path: path.to_owned(), source })
+}
+
+fn write_to(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    match place(path)? {
+        Place::File(path, old) => replace(&path, old.as_ref(), bytes),
+        Place::Open => overwrite(path, bytes),
+    }
+}
+
+/// Checks that `path` can be written, and removes the temporary files in its folder whose writers were
+/// killed.
 pub(crate) fn prepare(path: &Path) -> Result<()> {
-    let prepared = follow(path).and_then(|path| {
+    let prepared = place(path).and_then(|place| {
+        let Place::File(path, old) = place else { return Ok(()) };
+        check_writable(&path, old.as_ref())?;
         let (_locked, temporary) = create_beside(&path)?;
         fs::remove_file(temporary)?;
         remove_abandoned(folder(&path));
@@ -35,11 +55,38 @@ pub(crate) fn prepare(path: &Path) -> Result<()> {
     prepared.map_err(|source| Error::Io { path: path.to_owned(), source })
 }
 
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let path = &follow(path)?;
+/// Returns how `path` is written. Fails if it is a folder.
+fn place(path: &Path) -> io::Result<Place> {
+    let last = path.as_os_str().as_encoded_bytes().last();
+    if last.is_some_and(|&byte| is_separator(char::from(byte))) {
+        return Err(ErrorKind::IsADirectory.into());
+    }
+    match fs::metadata(path) {
+        Ok(old) if old.is_dir() => Err(ErrorKind::IsADirectory.into()),
+        Ok(old) if old.is_file() => Ok(match fs::canonicalize(path) {
+            Ok(target) => Place::File(target, Some(old)),
+            // An open file of the process, such as `/dev/stdout`, that has lost its name.
+            Err(_) => Place::Open,
+        }),
+        Ok(_) => Ok(Place::Open),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Place::File(follow(path)?, None)),
+        Err(error) => Err(error),
+    }
+}
+
+/// Fails unless the file `path` may be written, if it exists. A rename would need no such permission.
+fn check_writable(path: &Path, old: Option<&Metadata>) -> io::Result<()> {
+    old.map_or(Ok(()), |_| OpenOptions::new().write(true).open(path).map(drop))
+}
+
+/// Replaces the file `path`, which is `old` if it exists.
+fn replace(path: &Path, old: Option<&Metadata>, bytes: &[u8]) -> io::Result<()> {
+    check_writable(path, old)?;
     let (mut file, temporary) = create_beside(path)?;
     remove_abandoned_once(folder(path));
-    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    // Permissions first: the bytes may be a secret.
+    let kept = old.map_or(Ok(()), |old| keep(&file, old));
+    let written = kept.and_then(|()| file.write_all(bytes)).and_then(|()| file.sync_all());
     // The lock is held until the file has its name.
     let renamed = written.and_then(|()| fs::rename(&temporary, path));
     drop(file);
@@ -52,7 +99,32 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Resolves symbolic links. The target need not exist.
+/// Gives `file` the permissions of `old`, and its owner and group as far as the process may.
+fn keep(file: &File, old: &Metadata) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{MetadataExt, fchown};
+        let (user, group) = (Some(old.uid()), Some(old.gid()));
+        let _ = fchown(file, user, group).or_else(|_| fchown(file, None, group));
+    }
+    match file.metadata()?.permissions() == old.permissions() {
+        true => Ok(()),
+        false => file.set_permissions(old.permissions()),
+    }
+}
+
+/// Writes to `path`, which exists and cannot be replaced.
+fn overwrite(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).truncate(true).open(path)?;
+    file.write_all(bytes)?;
+    match file.sync_all() {
+        // Pipes and many devices cannot be synced.
+        Err(error) if error.kind() == ErrorKind::InvalidInput => Ok(()),
+        synced => synced,
+    }
+}
+
+/// Resolves symbolic links whose target does not exist.
 fn follow(path: &Path) -> io::Result<PathBuf> {
     let mut path = path.to_owned();
     for _ in 0..MAX_LINKS {
@@ -74,13 +146,13 @@ fn folder(path: &Path) -> &Path {
 fn create_beside(path: &Path) -> io::Result<(File, PathBuf)> {
     static CALLS: AtomicU64 = AtomicU64::new(0);
     if path.file_name().is_none() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the path names no file"));
+        return Err(io::Error::new(ErrorKind::InvalidInput, "the path names no file"));
     }
     loop {
         let call = CALLS.fetch_add(1, Ordering::Relaxed);
         let temporary = path.with_file_name(format!(".{}.{call}.tmp", std::process::id()));
         let file = match File::create_new(&temporary) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => continue,
             created => created?,
         };
         // Another process may take the file for an abandoned one until it is locked.

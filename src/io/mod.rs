@@ -4,7 +4,9 @@
 //! |---|---|
 //! | `safetensors` | [`save`] and [`load`] for one bundle; [`Writer`] and [`Reader`] for several in a file |
 //! | `atomic` | atomic writes, and the removal of what killed ones left |
+//! | `about` | descriptions in files, with the version of their format |
 
+pub(crate) mod about;
 mod atomic;
 mod safetensors;
 

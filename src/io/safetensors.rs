@@ -3,19 +3,29 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use safetensors::tensor::TensorView;
+use safetensors::tensor::{Metadata, TensorView};
 use safetensors::{Dtype, SafeTensors, View};
 
 use crate::arrays::{Arrays, Views, ViewsMut, views, views_mut};
 use crate::error::{Error, Result, check_shape};
-use crate::float::{Float, per_float};
+use crate::float::{Float, bf16_to_f64, f16_to_f64, per_float};
 use crate::io::atomic;
 
 /// The key of the text of [`Writer::about`] in the header.
 const ABOUT: &str = "recurrent";
+
+/// The key of all such texts in the header, which no tensor may have.
+const TEXTS: &str = "__metadata__";
+
+/// The number of bytes of the header's length, at the start of a file.
+const LENGTH: u64 = 8;
+
+/// The largest header that the `safetensors` crate reads.
+const MAX_HEADER: u64 = 100_000_000;
 
 /// An array as bytes.
 #[derive(Debug)]
@@ -68,10 +78,13 @@ fn dtype<T: Float>() -> Dtype {
 pub struct Writer {
     tensors: BTreeMap<String, Tensor>,
     about: Option<String>,
+    /// The first name that a tensor cannot have.
+    refused: Option<String>,
 }
 
 impl Writer {
-    /// Adds every array of `arrays`, under `prefix` and its name.
+    /// Adds every array of `arrays`, under `prefix` and its name. [`write`](Self::write) fails if a tensor
+    /// of that name has been added before.
     pub fn arrays<T: Float, A: Arrays<Elem = T>>(mut self, prefix: &str, arrays: &A) -> Self {
         add(&mut self, prefix, views(arrays));
         self
@@ -86,12 +99,16 @@ impl Writer {
     /// Writes the file `path`, as [`save`] does.
     ///
     /// # Errors
-    /// [`Error::Io`] if the file cannot be written.
+    /// [`Error::Io`] if the file cannot be written, [`Error::Argument`] if two tensors have the same name.
     pub fn write(self, path: impl AsRef<Path>) -> Result<()> {
         self.write_to(path.as_ref())
     }
 
     fn write_to(self, path: &Path) -> Result<()> {
+        if let Some(name) = self.refused {
+            let got = format!("{name:?} again");
+            return Err(Error::argument("prefix", "a new name for each tensor", got));
+        }
         // With several keys, their order and so the bytes would change from run to run.
         let about = self.about.map(|text| std::iter::once((ABOUT.to_owned(), text)).collect());
         let bytes = safetensors::serialize(self.tensors, about);
@@ -107,6 +124,7 @@ pub struct Reader {
     about: Option<String>,
     /// The names of the tensors after renaming, each with the name in the file.
     names: BTreeMap<String, String>,
+    ensure_all_finite: bool,
 }
 
 impl Reader {
@@ -119,14 +137,35 @@ impl Reader {
     }
 
     fn open_path(path: PathBuf) -> Result<Self> {
-        let bytes = fs::read(&path).map_err(|source| Error::Io { path: path.clone(), source })?;
+        let bytes = read_file(&path).map_err(|source| Error::Io { path: path.clone(), source })?;
         let file = SafeTensors::deserialize(&bytes).map_err(|error| format_error(&path, error))?;
         let names = file.names().into_iter().map(|name| (name.to_owned(), name.to_owned()));
         let names = names.collect();
         let header = SafeTensors::read_metadata(&bytes);
         let (_, header) = header.map_err(|error| format_error(&path, error))?;
         let about = header.metadata().as_ref().and_then(|about| about.get(ABOUT).cloned());
-        Ok(Self { path, bytes, about, names })
+        Ok(Self { path, bytes, about, names, ensure_all_finite: true })
+    }
+
+    /// Sets whether tensors with NaN or infinite values are refused. Default: true.
+    ///
+    /// ```
+    /// # let path = std::env::temp_dir().join(format!("recurrent-doc-finite-{}", std::process::id()));
+    /// use ndarray::array;
+    /// use recurrent::io::{self, Reader};
+    ///
+    /// io::save(&path, &array![0.0, f64::INFINITY])?;
+    /// let mut maxima = array![0.0, 0.0];
+    /// let error = io::load(&path, &mut maxima).unwrap_err().to_string();
+    /// assert!(error.ends_with("tensor value: expected finite values, got inf at flat index 1"));
+    /// Reader::open(&path)?.ensure_all_finite(false).arrays("", &mut maxima)?;
+    /// assert_eq!(maxima[1], f64::INFINITY);
+    /// # std::fs::remove_file(&path).ok();
+    /// # Ok::<(), recurrent::Error>(())
+    /// ```
+    pub fn ensure_all_finite(mut self, ensure: bool) -> Self {
+        self.ensure_all_finite = ensure;
+        self
     }
 
     /// Replaces the prefix `from` by `to` in the names of all tensors that have it, for example to load
@@ -182,6 +221,12 @@ impl Reader {
         names.map(str::to_owned).collect()
     }
 
+    /// Returns the number of values of all tensors together.
+    pub(crate) fn count(&self) -> Result<usize> {
+        let file = self.tensors()?;
+        Ok(file.iter().map(|(_, tensor)| tensor.shape().iter().product::<usize>()).sum())
+    }
+
     /// Reads every array of `arrays`. The file must have no other tensors under `prefix`.
     ///
     /// # Errors
@@ -210,27 +255,73 @@ impl Reader {
         Err(Error::Names { path: self.path.clone(), missing, unused })
     }
 
-    /// Returns the tensor `name`. Fails unless it has the given type and shape.
-    fn tensor<'f>(
+    /// Returns the tensor `name`. Fails unless it has the given shape, elements that are exact as `T`, and
+    /// finite values, if these are ensured.
+    fn tensor<'f, T: Float>(
         &self,
         file: &SafeTensors<'f>,
-        (name, shape): (&String, &[usize]),
-        (dtype, type_name): (Dtype, &'static str),
+        name: &str,
+        shape: &[usize],
     ) -> Result<TensorView<'f>> {
         let stored = &self.names[name];
         let tensor = file.tensor(stored).map_err(|error| format_error(&self.path, error))?;
-        if tensor.dtype() != dtype {
+        if ![dtype::<T>(), Dtype::F16, Dtype::BF16].contains(&tensor.dtype()) {
             return Err(Error::Dtype {
                 path: self.path.clone(),
-                name: name.clone(),
-                expected: type_name,
+                name: name.to_owned(),
+                expected: T::NAME,
                 got: format!("{:?}", tensor.dtype()).to_lowercase(),
             });
         }
         let argument = format!("{}: tensor {name}", self.path.display());
-        check_shape(argument, "as in the model", shape, tensor.shape())?;
+        check_shape(argument.clone(), "as in the model", shape, tensor.shape())?;
+        if self.ensure_all_finite {
+            let (mut index, mut bad) = (0, None);
+            for_each_value(&tensor, |value: T| {
+                if !value.is_finite() && bad.is_none() {
+                    bad = Some((index, value.as_f64()));
+                }
+                index += 1;
+            });
+            if let Some((index, value)) = bad {
+                return Err(Error::NonFinite { name: argument, index, value });
+            }
+        }
         Ok(tensor)
     }
+}
+
+/// Calls `f` with each value of `tensor`, whose elements are `T` or of half precision.
+fn for_each_value<T: Float>(tensor: &TensorView<'_>, mut f: impl FnMut(T)) {
+    let bits = |bytes: &[u8]| bytes.first_chunk().map_or(0, |&bytes| u16::from_le_bytes(bytes));
+    let halves = tensor.data().chunks_exact(2).map(bits);
+    match tensor.dtype() {
+        Dtype::F16 => halves.for_each(|bits| f(T::from_f64(f16_to_f64(bits)))),
+        Dtype::BF16 => halves.for_each(|bits| f(T::from_f64(bf16_to_f64(bits)))),
+        _ => tensor.data().chunks_exact(size_of::<T>()).for_each(|bytes| f(T::read_le(bytes))),
+    }
+}
+
+/// Reads the file `path` as far as its header announces. A device may have no end.
+fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    let (mut file, mut bytes) = (File::open(path)?, Vec::new());
+    read_more(&mut file, LENGTH, &mut bytes)?;
+    let length = bytes.first_chunk().map(|&bytes| u64::from_le_bytes(bytes));
+    let Some(length) = length.filter(|&length| length <= MAX_HEADER) else { return Ok(bytes) };
+    read_more(&mut file, length, &mut bytes)?;
+    // The bytes of an invalid header are the ones to refuse.
+    if let Ok(header) = serde_json::from_slice::<Metadata>(&bytes[LENGTH as usize..]) {
+        read_more(&mut file, (header.data_len() as u64).saturating_add(1), &mut bytes)?;
+    }
+    Ok(bytes)
+}
+
+/// Appends up to `count` bytes of `file` to `bytes`.
+fn read_more(file: &mut File, count: u64, bytes: &mut Vec<u8>) -> io::Result<()> {
+    let held = file.metadata()?.len().saturating_sub(bytes.len() as u64).min(count);
+    bytes.try_reserve_exact(held as usize)?;
+    file.take(count).read_to_end(bytes)?;
+    Ok(())
 }
 
 per_float! {
@@ -240,10 +331,15 @@ per_float! {
 
 fn add_each<T: Float>(writer: &mut Writer, prefix: &str, arrays: Views<'_, T>) {
     for (name, array) in arrays {
+        let name = format!("{prefix}{name}");
+        if writer.tensors.contains_key(&name) || name == TEXTS {
+            writer.refused.get_or_insert(name);
+            continue;
+        }
         let mut bytes = Vec::with_capacity(array.len() * size_of::<T>());
         array.iter().for_each(|value| value.write_le(&mut bytes));
         let tensor = Tensor { dtype: dtype::<T>(), shape: array.shape().to_vec(), bytes };
-        writer.tensors.insert(format!("{prefix}{name}"), tensor);
+        writer.tensors.insert(name, tensor);
     }
 }
 
@@ -251,14 +347,17 @@ fn read_each<T: Float>(reader: &Reader, prefix: &str, arrays: ViewsMut<'_, T>) -
     let names: Vec<String> = arrays.iter().map(|(name, _)| format!("{prefix}{name}")).collect();
     reader.check_names(prefix, &names)?;
     let file = reader.tensors()?;
-    let checked = names.iter().zip(&arrays).map(|(name, (_, array))| {
-        reader.tensor(&file, (name, array.shape()), (dtype::<T>(), T::NAME))
-    });
+    let checked = names.iter().zip(&arrays);
+    let checked = checked.map(|(name, (_, array))| reader.tensor::<T>(&file, name, array.shape()));
     // All tensors are checked before the first array is changed.
     let tensors: Vec<TensorView<'_>> = checked.collect::<Result<_>>()?;
     for ((_, mut array), tensor) in arrays.into_iter().zip(tensors) {
-        let values = tensor.data().chunks_exact(size_of::<T>()).map(T::read_le);
-        array.iter_mut().zip(values).for_each(|(to, value)| *to = value);
+        let mut places = array.iter_mut();
+        for_each_value(&tensor, |value| {
+            if let Some(place) = places.next() {
+                *place = value;
+            }
+        });
     }
     Ok(())
 }
@@ -266,7 +365,8 @@ fn read_each<T: Float>(reader: &Reader, prefix: &str, arrays: ViewsMut<'_, T>) -
 /// Writes every array of `arrays`, under its name, to the file `path`.
 ///
 /// The bytes depend on names and values alone. They are written to a temporary file in the same
-/// folder, which is renamed once it is on the disk. An existing file is replaced only then.
+/// folder, which is renamed once it is on the disk. An existing file is replaced only then, and keeps its
+/// permissions. A device or a named pipe is written to instead.
 ///
 /// ```
 /// # let path = std::env::temp_dir().join(format!("recurrent-doc-{}.safetensors", std::process::id()));
@@ -284,17 +384,21 @@ fn read_each<T: Float>(reader: &Reader, prefix: &str, arrays: ViewsMut<'_, T>) -
 /// ```
 ///
 /// # Errors
-/// [`Error::Io`] if the file cannot be written.
+/// [`Error::Io`] if the file cannot be written, [`Error::Argument`] if two arrays have the same name.
 pub fn save<T: Float, A: Arrays<Elem = T>>(path: impl AsRef<Path>, arrays: &A) -> Result<()> {
     Writer::default().arrays("", arrays).write(path)
 }
 
 /// Reads every array of `arrays` from the file `path`, by name.
 ///
+/// A tensor has the element type of the arrays, or the types F16 and BF16 of half precision, whose values
+/// are exact in both.
+///
 /// # Errors
 /// [`Error::Names`] if a tensor is missing or unused, [`Error::Shape`] or [`Error::Dtype`] if one does
-/// not fit, [`Error::Format`] if the file is not a safetensors file, [`Error::Io`] if it cannot be read.
-/// `arrays` is then unchanged. For a file with other names see [`Reader::rename`].
+/// not fit, [`Error::NonFinite`] if a value is NaN or infinite, [`Error::Format`] if the file is not a
+/// safetensors file, [`Error::Io`] if it cannot be read. `arrays` is then unchanged. For a file with other
+/// names see [`Reader::rename`], for values that are not finite [`Reader::ensure_all_finite`].
 pub fn load<T: Float, A: Arrays<Elem = T>>(path: impl AsRef<Path>, arrays: &mut A) -> Result<()> {
     Reader::open(path)?.arrays("", arrays)
 }

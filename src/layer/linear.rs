@@ -11,7 +11,7 @@ use ndarray::{Array1, Array2, ArrayView2, CowArray, Ix2};
 use rand::Rng;
 use rayon::prelude::*;
 
-use crate::arrays::check_same_structure;
+use crate::arrays::{Arrays, check_same_structure};
 use crate::error::{Result, check_shape, check_size};
 use crate::float::{Float, per_float};
 use crate::layer::steps::row_layer;
@@ -83,6 +83,31 @@ impl<T: Float> Linear<T> {
             bias.into_iter().collect()
         });
         Ok(Self { weight, bias })
+    }
+
+    /// Creates a layer with the given `weight` [output, input] and `bias`, if it has one, such as those of a
+    /// layer that was trained elsewhere.
+    ///
+    /// ```
+    /// use ndarray::array;
+    /// use recurrent::layer::{Layer, Linear};
+    ///
+    /// let head = Linear::from_weight(array![[1.0, 2.0], [0.5, 0.0]], Some(array![0.0, 1.0]))?;
+    /// assert_eq!(head.forward(&array![[3.0, 1.0]])?, array![[5.0, 2.5]]);
+    /// # Ok::<(), recurrent::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If a size is zero, `bias` has another length than the rows of `weight`, or a value is not finite.
+    pub fn from_weight(weight: Array2<T>, bias: Option<Array1<T>>) -> Result<Self> {
+        check_size("weight [output, input]", weight.shape())?;
+        if let Some(bias) = &bias {
+            check_shape("bias", "output", &[weight.nrows()], bias.shape())?;
+        }
+        let bias = bias.map(|bias| bias.as_standard_layout().into_owned());
+        let layer = Self { weight: weight.as_standard_layout().into_owned(), bias };
+        layer.check_finite()?;
+        Ok(layer)
     }
 
     /// Returns the number of values in a row of the input.

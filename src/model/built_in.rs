@@ -240,7 +240,12 @@ const NAMES: [&str; 7] = [
 
 /// Returns whether a model of `C` loads a file of the cell `name`.
 pub(super) fn loads<C: Cell>(name: &str) -> bool {
-    C::NAME == name || (C::NAME == NAME && NAMES.contains(&name))
+    C::NAME == name || (C::NAME == NAME && is_built_in(name))
+}
+
+/// Returns whether `name` is that of a cell of this crate.
+pub(super) fn is_built_in(name: &str) -> bool {
+    NAMES.contains(&name)
 }
 
 /// Returns the options of the cells within the configuration of a model.

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::io::{Reader, Writer};
+use crate::io::{Reader, Writer, about};
 use crate::layer::Layer;
 use crate::model::config::format_error;
 use crate::model::{Scored, counted};
@@ -95,8 +95,7 @@ impl<X, L: Layer<X>, C: Scored<L::Output>> Composed<X, L, C> {
     pub fn save<S: Serialize>(&self, config: &S, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
         let about = About { model: NAME.to_owned(), loss: self.loss.name(), config };
-        let about = serde_json::to_string(&about);
-        let about = about.map_err(|error| format_error(path, error.to_string()))?;
+        let about = about::write(&about).map_err(|problem| format_error(path, problem))?;
         Writer::default().arrays("", self).about(about).write(path)
     }
 
@@ -104,9 +103,9 @@ impl<X, L: Layer<X>, C: Scored<L::Output>> Composed<X, L, C> {
     /// replaced by those of the file.
     ///
     /// # Errors
-    /// If the file cannot be read, holds another kind of model or loss, or its weights do not fit the
-    /// model that `build` makes.
-    pub fn load<S: DeserializeOwned>(
+    /// If the file cannot be read, holds another kind of model or loss or an option that `S` does not have,
+    /// or its weights are not finite or do not fit the model that `build` makes.
+    pub fn load<S: Serialize + DeserializeOwned>(
         path: impl AsRef<Path>,
         build: impl FnOnce(&S) -> Result<Self>,
     ) -> Result<Self> {
@@ -114,13 +113,12 @@ impl<X, L: Layer<X>, C: Scored<L::Output>> Composed<X, L, C> {
         let refuse = |problem: String| format_error(path, problem);
         let file = Reader::open(path)?;
         let about = file.about().ok_or_else(|| refuse("weights alone".to_owned()))?;
-        let about: About<serde_json::Value> = serde_json::from_str(about)
+        let (about, format): (About<serde_json::Value>, _) = about::read_outer(about)
             .map_err(|error| refuse(format!("not the description of a model ({error})")))?;
         if about.model != NAME {
             return Err(Error::argument(path.display().to_string(), NAME, about.model));
         }
-        let config = serde_json::from_value(about.config);
-        let mut model = build(&config.map_err(|error| refuse(error.to_string()))?)?;
+        let mut model = build(&format.read(about.config).map_err(refuse)?)?;
         if about.loss != model.loss.name() {
             return Err(Error::argument("loss", model.loss.name(), about.loss));
         }

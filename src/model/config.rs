@@ -12,9 +12,9 @@ use crate::arrays::Arrays;
 use crate::cell::Cell;
 use crate::data::{Scaler, Vocabulary, columns};
 use crate::error::{Error, Result, check_shape, check_size};
-use crate::io::{Reader, Writer};
+use crate::io::{Reader, Writer, about};
 use crate::layer::Pooling;
-use crate::model::built_in;
+use crate::model::{built_in, sizes};
 use crate::sequence;
 
 /// The configuration of a model, which its file keeps beside the weights. `E` has the options of one kind
@@ -341,28 +341,28 @@ pub(super) fn save<M: Shape<Cell: Cell<Options: Serialize>, Own: Serialize>>(
     let config = serde_json::to_value(model.config()).map_err(refuse)?;
     let (config, cell) = built_in::to_file::<M::Cell>(config);
     let about = About { model: M::NAME.to_owned(), cell, config };
-    let about = serde_json::to_string(&about).map_err(refuse)?;
+    let about = about::write(&about).map_err(|problem| format_error(path, problem))?;
     Writer::default().arrays("", model).about(about).write(path)
 }
 
 /// Reads a model from the file `path`.
 pub(super) fn load<M>(path: &Path) -> Result<M>
 where
-    M: Shape<Cell: Cell<Options: DeserializeOwned>, Own: DeserializeOwned>,
+    M: Shape<Cell: Cell<Options: Serialize + DeserializeOwned>, Own: Serialize + DeserializeOwned>,
 {
     let refuse = |problem: String| format_error(path, problem);
     let file = Reader::open(path)?;
     let about = file.about().ok_or_else(|| refuse("weights alone".to_owned()))?;
-    let about: About = serde_json::from_str(about)
+    let (about, format): (About, _) = about::read_outer(about)
         .map_err(|error| refuse(format!("not the description of a model ({error})")))?;
     if about.model != M::NAME || !built_in::loads::<M::Cell>(&about.cell) {
         let expected = format!("a {} of {} cells", M::NAME, M::Cell::NAME);
         let got = format!("a {} of {} cells", about.model, about.cell);
         return Err(Error::argument(path.display().to_string(), expected, got));
     }
-    let config: Config<M::Cell, M::Own> =
-        serde_json::from_value(built_in::from_file::<M::Cell>(about.config, &about.cell))
-            .map_err(|error| refuse(error.to_string()))?;
+    sizes::check(&about.config, &about.cell, file.count()?).map_err(refuse)?;
+    let config = built_in::from_file::<M::Cell>(about.config, &about.cell);
+    let config: Config<M::Cell, M::Own> = format.read(config).map_err(refuse)?;
     config.check()?;
     // All weights drawn here are replaced.
     let mut model = M::assemble(config, &mut ChaCha8Rng::seed_from_u64(0))?;
@@ -445,11 +445,11 @@ macro_rules! shape_calls {
             ///
             /// # Errors
             /// If the file cannot be read, or holds another kind of model, another cell, loss or element
-            /// type.
+            /// type, an unknown option, or weights that are not finite.
             pub fn load(path: impl AsRef<std::path::Path>) -> $crate::Result<Self>
             where
-                C::Options: serde::de::DeserializeOwned,
-                $($own: serde::de::DeserializeOwned,)?
+                C::Options: serde::Serialize + serde::de::DeserializeOwned,
+                $($own: serde::Serialize + serde::de::DeserializeOwned,)?
             {
                 $crate::model::config::load(path.as_ref())
             }

@@ -22,6 +22,7 @@
 //! | `pooled` | a network with one output for each sequence |
 //! | `built_in` | [`BuiltInCell`]: a cell that is chosen at run time, or read from a file |
 //! | `scored` | [`Scored`]: the losses that models train by, and their scores |
+//! | `sizes` | the least number of weights of a configuration in a file |
 //! | `composed` | [`Composed`]: any layer and any loss as a model |
 
 mod built_in;
@@ -34,6 +35,7 @@ mod network;
 mod pooled;
 mod regressor;
 mod scored;
+mod sizes;
 mod tagger;
 
 use ndarray::{Array2, ArrayView2};

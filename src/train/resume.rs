@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::arrays::Arrays;
 use crate::error::{Error, Result};
 use crate::float::Float;
-use crate::io::{Reader, Writer, prepare};
+use crate::io::{Reader, Writer, about, prepare};
 use crate::optim::{Ema, OptimizerState};
 use crate::train::course::numbers;
 use crate::train::run::{Run, Settings};
@@ -34,7 +34,7 @@ impl Checkpoint {
     /// Returns a writer of the file that holds all but the arrays.
     fn writer(&self, settings: &Settings, run: &Run) -> Result<Writer> {
         let about = About { settings: settings.clone(), run: run.clone() };
-        let about = serde_json::to_string(&about).map_err(|error| self.refuse(&error))?;
+        let about = about::write(&about).map_err(|problem| self.refuse(&problem))?;
         Ok(Writer::default().about(about))
     }
 
@@ -46,7 +46,7 @@ impl Checkpoint {
         }
         let file = Reader::open(&self.path)?;
         let about = file.about().ok_or_else(|| self.refuse(&"no state of a training"))?;
-        let about: About = serde_json::from_str(about)
+        let about: About = about::read(about)
             .map_err(|error| self.refuse(&format!("not the state of a training ({error})")))?;
         let names = |settings: &Settings| -> Vec<String> {
             settings.iter().map(|(name, _)| name.clone()).collect()
@@ -146,6 +146,8 @@ impl<T: Float, M: Model<Elem = T>> Trainer<'_, M> {
         };
         let weights = read(&file, "model.", &*model)?;
         let (best, average) = (optional("best.")?, optional("average.")?);
+        // The squares of large gradients may be infinite.
+        let file = file.ensure_all_finite(false);
         let moments = (0..run.moments).map(|i| read(&file, &format!("moment{i}."), &*model));
         let moments = moments.collect::<Result<_>>()?;
         self.optimizer.restore(OptimizerState { scalars: numbers(&run.optimizer), moments })?;

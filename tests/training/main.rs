@@ -8,7 +8,9 @@ mod built_in;
 mod columns;
 mod compose;
 mod data;
+mod files;
 mod formats;
+mod given_weights;
 mod layers;
 mod layers_losses;
 mod learning;
@@ -16,6 +18,7 @@ mod losses;
 mod merged_scores;
 mod models;
 mod nothing_counts;
+mod npy;
 mod optim_limits;
 mod optimizers;
 mod optional;
@@ -25,6 +28,7 @@ mod reports;
 mod row_losses;
 mod rule_options;
 mod rules;
+mod scalers;
 mod scaling;
 mod schedule_ends;
 mod schedules;
@@ -33,6 +37,7 @@ mod stopping;
 mod train;
 mod unaligned;
 mod weighting;
+mod words;
 
 #[path = "../common"]
 mod common {

@@ -1,0 +1,47 @@
+//! The least number of weights of a configuration in a file, compared before memory is reserved for them.
+
+use serde_json::Value;
+
+use crate::model::built_in;
+
+/// Fails, with the problem in words, if a model of `config` with cells of the name `cell` has more weights
+/// than `held`, the number in its file.
+pub(super) fn check(config: &Value, cell: &str, held: usize) -> Result<(), String> {
+    let least = least(config, cell, held as u64);
+    if least <= u128::from(held as u64) {
+        return Ok(());
+    }
+    Err(format!("its sizes need at least {least} weights, the file holds {held}"))
+}
+
+/// Returns a lower bound of the number of weights. Options that are absent or of another type count as zero.
+fn least(config: &Value, cell: &str, held: u64) -> u128 {
+    let recurrent = &config["recurrent"];
+    let number = |value: &Value| u128::from(value.as_u64().unwrap_or(0));
+    let layers = recurrent["num_layers"].as_u64().unwrap_or(0);
+    if layers > held {
+        return layers.into();
+    }
+    let directions = 1 + u128::from(recurrent["bidirectional"] == true);
+    let tokens = number(&config["input_size"]);
+    let embedding = config["embedding_dim"].as_u64().map(u128::from);
+    let mut input = embedding.unwrap_or(tokens);
+    let mut least = embedding.map_or(0, |width| tokens.saturating_mul(width));
+    let mut add = |a: u128, b: u128| least = least.saturating_add(a.saturating_mul(b));
+    let widths = recurrent["hidden_sizes"].as_array().map_or(&[][..], Vec::as_slice);
+    for width in widths.iter().cycle().take(layers as usize).map(number) {
+        // W_ih has a row for each hidden unit. The other weights of a user's cell are unknown.
+        let output = match recurrent["options"].get("proj_size") {
+            _ if !built_in::is_built_in(cell) => 1,
+            Some(output) => number(output),
+            None => width,
+        };
+        add(directions.saturating_mul(width), input.saturating_add(output));
+        input = directions.saturating_mul(output);
+    }
+    let own = &config["own"];
+    let steps = own["steps"].as_u64().map_or(1, u128::from);
+    add(number(&config["output_size"]).saturating_mul(steps), input);
+    add(number(&own["condition_size"]), number(widths.first().unwrap_or(&Value::Null)));
+    least
+}
