@@ -11,17 +11,23 @@
 //! | [`split`] | splits at random, by class, by time |
 //! | `scaler` | [`Scaler`]: brings features to a common scale and back |
 //! | `vocabulary` | [`Vocabulary`]: maps characters or words to numbers and back |
-//! | `table` | `Table`: reads CSV and similar files (feature `csv`, on by default) |
+//! | `table` | `Table`: the cells of a CSV or similar file (feature `csv`, on by default) |
+//! | `reader` | `TableReader`: reads such a file |
 //! | `quotes` | finds mistakes in the quotes of such a file |
+//! | `lines` | counts the lines of such a file |
 //! | `npy` | `read_npy`: reads an array of NumPy's (feature `npy`) |
 
 mod batches;
 pub(crate) mod columns;
 mod dataset;
+#[cfg(feature = "csv")]
+mod lines;
 #[cfg(feature = "npy")]
 mod npy;
 #[cfg(feature = "csv")]
 mod quotes;
+#[cfg(feature = "csv")]
+mod reader;
 pub mod scaler;
 mod source;
 pub mod split;
@@ -35,10 +41,12 @@ pub use batches::Batches;
 pub use dataset::{Dataset, Target};
 #[cfg(feature = "npy")]
 pub use npy::read_npy;
+#[cfg(feature = "csv")]
+pub use reader::TableReader;
 pub use scaler::Scaler;
 pub use source::Source;
 #[cfg(feature = "csv")]
-pub use table::{Table, TableReader};
+pub use table::Table;
 pub use texts::Texts;
 pub use vocabulary::{Unit, Vocabulary, VocabularyBuilder};
 pub use windows::{WindowBatch, WindowedSeries, Windows};
