@@ -8,7 +8,7 @@
 use ndarray::{Array2, Array3, Axis, Slice};
 
 use crate::data::scaler::check_columns;
-use crate::data::{Scaler, Source, columns};
+use crate::data::{Scaler, Source, check_positive, columns};
 use crate::error::{Error, Result, check_indices, check_size};
 use crate::float::Float;
 use crate::sequences::Sequences;
@@ -46,8 +46,8 @@ impl Windows {
     /// # Errors
     /// If `length` or `horizon` is zero.
     pub fn new(length: usize, horizon: usize) -> Result<Self> {
-        check_size("length", &[length])?;
-        check_size("horizon", &[horizon])?;
+        check_positive("length", length)?;
+        check_positive("horizon", horizon)?;
         Ok(Self { length, horizon, stride: 1, targets: None, columns: None })
     }
 
@@ -56,7 +56,7 @@ impl Windows {
     /// # Errors
     /// If `stride` is zero.
     pub fn stride(mut self, stride: usize) -> Result<Self> {
-        check_size("stride", &[stride])?;
+        check_positive("stride", stride)?;
         self.stride = stride;
         Ok(self)
     }

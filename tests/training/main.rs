@@ -21,6 +21,7 @@ mod rules;
 mod scaling;
 mod schedules;
 mod scores;
+mod splits;
 mod tables;
 mod train;
 mod unaligned;
