@@ -25,6 +25,7 @@ mod splits;
 mod tables;
 mod train;
 mod unaligned;
+mod windows;
 
 #[path = "../common"]
 mod common {

@@ -40,7 +40,7 @@ proptest! {
             }
         }
         // The next window would not fit.
-        let last = train.start(train.len() - 1);
+        let last = train.start(train.len() - 1).unwrap();
         prop_assert!(last + stride + length + horizon > train.series().nrows());
     }
 
