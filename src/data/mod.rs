@@ -10,6 +10,7 @@
 //! | `batches` | [`Batches`]: the order of the samples in an epoch |
 //! | [`split`] | splits at random, by class, by time |
 //! | `scaler` | [`Scaler`]: brings features to a common scale and back |
+//! | [`imputer`] | [`Imputer`]: fills missing values |
 //! | `vocabulary` | [`Vocabulary`]: maps characters or words to numbers and back |
 //! | `table` | `Table`: the cells of a CSV or similar file (feature `csv`, on by default) |
 //! | `reader` | `TableReader`: reads such a file |
@@ -20,6 +21,7 @@
 mod batches;
 pub(crate) mod columns;
 mod dataset;
+pub mod imputer;
 #[cfg(feature = "csv")]
 mod lines;
 #[cfg(feature = "npy")]
@@ -41,6 +43,7 @@ use crate::error::{Error, Result};
 
 pub use batches::Batches;
 pub use dataset::{Dataset, Target};
+pub use imputer::Imputer;
 #[cfg(feature = "npy")]
 pub use npy::read_npy;
 #[cfg(feature = "csv")]

@@ -105,6 +105,8 @@ impl Table {
     /// Parses the given columns as an array [rows, columns]. They may be those that a
     /// [model](crate::model::ModelBuilder::columns) keeps.
     ///
+    /// A missing value is an error. [`values_with_missing`](Self::values_with_missing) accepts it.
+    ///
     /// # Errors
     /// If `columns` is empty or names a column that does not exist; [`Error::Parse`] if a cell is not a
     /// finite number.
@@ -112,11 +114,54 @@ impl Table {
         &self,
         columns: &[impl AsRef<str>],
     ) -> Result<Array2<T>> {
+        self.numbers(columns, |_| false)
+    }
+
+    /// Parses the given columns as [`values`](Self::values) does, and missing values as NaN, which an
+    /// [`Imputer`](super::Imputer) fills. A value is missing if its cell is empty, NaN or one of
+    /// `na_values`.
+    ///
+    /// ```
+    /// # let path = std::env::temp_dir().join(format!("recurrent-doc-missing-{}.csv", std::process::id()));
+    /// # std::fs::write(&path, "x,y\n1,2\n,4\n3,NA\n").unwrap();
+    /// use ndarray::array;
+    /// use recurrent::data::{Imputer, Table};
+    ///
+    /// let table = Table::read(&path)?; // 1,2  ,4  3,NA
+    /// assert!(table.values::<f64>(&["x", "y"]).is_err());
+    /// let values = table.values_with_missing::<f64>(&["x", "y"], &["NA"])?;
+    /// let imputer = Imputer::mean(&[values.view()])?;
+    /// assert_eq!(imputer.transform(&values)?, array![[1.0, 2.0], [2.0, 4.0], [3.0, 3.0]]);
+    /// # std::fs::remove_file(&path).ok();
+    /// # Ok::<(), recurrent::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If `columns` is empty or names a column that does not exist; [`Error::Parse`] if a cell is neither
+    /// missing nor a finite number.
+    pub fn values_with_missing<T: Float + FromStr<Err: Display>>(
+        &self,
+        columns: &[impl AsRef<str>],
+        na_values: &[&str],
+    ) -> Result<Array2<T>> {
+        self.numbers(columns, |cell| cell.is_empty() || na_values.contains(&cell) || is_nan(cell))
+    }
+
+    /// Parses the given columns. A cell for which `missing` returns true is NaN.
+    fn numbers<T: Float + FromStr<Err: Display>>(
+        &self,
+        columns: &[impl AsRef<str>],
+        missing: impl Fn(&str) -> bool,
+    ) -> Result<Array2<T>> {
         check_size("columns", &[columns.len()])?;
         let places = columns.iter().map(|column| self.place(column.as_ref()));
         let places = places.collect::<Result<Vec<_>>>()?;
         let mut values = Array2::zeros((self.rows(), columns.len()));
         for ((row, j), value) in values.indexed_iter_mut() {
+            if missing(&self.rows[row][places[j]]) {
+                *value = T::nan();
+                continue;
+            }
             *value = self.cell(row, places[j])?;
         }
         Ok(values)
@@ -155,6 +200,20 @@ impl Table {
         columns: &[impl AsRef<str>],
     ) -> Result<Vec<Array2<T>>> {
         self.divided(&self.values(columns)?, by)
+    }
+
+    /// Parses the given columns of each sequence as [`sequences`](Self::sequences) does, and missing values
+    /// as NaN, as [`values_with_missing`](Self::values_with_missing) does.
+    ///
+    /// # Errors
+    /// Those of [`groups`](Self::groups) and [`values_with_missing`](Self::values_with_missing).
+    pub fn sequences_with_missing<T: Float + FromStr<Err: Display>>(
+        &self,
+        by: &str,
+        columns: &[impl AsRef<str>],
+        na_values: &[&str],
+    ) -> Result<Vec<Array2<T>>> {
+        self.divided(&self.values_with_missing(columns, na_values)?, by)
     }
 
     /// Returns the rows of each of the groups of `by`.
@@ -301,6 +360,11 @@ impl Table {
 fn is_finite(value: &dyn Any) -> bool {
     let single = value.downcast_ref::<f32>().is_none_or(|value| value.is_finite());
     single && value.downcast_ref::<f64>().is_none_or(|value| value.is_finite())
+}
+
+/// Returns whether a cell is the number NaN.
+fn is_nan(cell: &str) -> bool {
+    cell.parse().is_ok_and(f64::is_nan)
 }
 
 /// The names of classes and their numbers.

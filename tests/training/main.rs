@@ -12,6 +12,7 @@ mod layers;
 mod layers_losses;
 mod learning;
 mod losses;
+mod missing;
 mod models;
 mod optimizers;
 mod optional;
