@@ -11,16 +11,20 @@
 //! | [`split`] | splits at random, by class, by time |
 //! | `scaler` | [`Scaler`]: brings features to a common scale and back |
 //! | [`imputer`] | [`Imputer`]: fills missing values |
+//! | `times` | [`TimeSteps`]: checks the times of the rows of a series |
 //! | `vocabulary` | [`Vocabulary`]: maps characters or words to numbers and back |
 //! | `table` | `Table`: the cells of a CSV or similar file (feature `csv`, on by default) |
 //! | `reader` | `TableReader`: reads such a file |
 //! | `quotes` | finds mistakes in the quotes of such a file |
 //! | `lines` | counts the lines of such a file |
+//! | `dates` | parses the dates of such a file |
 //! | `npy` | `read_npy`: reads an array of NumPy's (feature `npy`) |
 
 mod batches;
 pub(crate) mod columns;
 mod dataset;
+#[cfg(feature = "csv")]
+mod dates;
 pub mod imputer;
 #[cfg(feature = "csv")]
 mod lines;
@@ -36,6 +40,7 @@ pub mod split;
 #[cfg(feature = "csv")]
 mod table;
 mod texts;
+mod times;
 pub mod vocabulary;
 pub mod windows;
 
@@ -53,6 +58,7 @@ pub use source::Source;
 #[cfg(feature = "csv")]
 pub use table::Table;
 pub use texts::Texts;
+pub use times::TimeSteps;
 pub use vocabulary::{Unit, Vocabulary, VocabularyBuilder};
 pub use windows::{WindowBatch, WindowedSeries, Windows};
 

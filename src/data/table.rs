@@ -9,8 +9,8 @@ use std::str::FromStr;
 
 use ndarray::{Array2, Axis, Slice};
 
-use crate::data::columns;
 use crate::data::reader::TableReader;
+use crate::data::{TimeSteps, columns, dates};
 use crate::error::{Error, Result, check_size};
 use crate::float::Float;
 
@@ -100,6 +100,82 @@ impl Table {
     pub fn column<V: FromStr<Err: Display> + 'static>(&self, column: &str) -> Result<Vec<V>> {
         let place = self.place(column)?;
         (0..self.rows()).map(|row| self.cell(row, place)).collect()
+    }
+
+    /// Parses a column of times and checks that they follow the rule `steps`.
+    ///
+    /// A time is a number or, if the first one is not, a date of ISO 8601 such as `2024-02-29`,
+    /// `2024-02-29 23:59` or `2024-02-29T23:59:59.5+01:00`. Dates become seconds since 1970 in UTC, which is
+    /// assumed where the offset is missing.
+    ///
+    /// ```
+    /// # let path = std::env::temp_dir().join(format!("recurrent-doc-times-{}.csv", std::process::id()));
+    /// # std::fs::write(&path, "date,x\n2024-02-28,1\n2024-02-29,2\n2024-03-02,3\n").unwrap();
+    /// use recurrent::data::{Table, TimeSteps};
+    ///
+    /// let table = Table::read(&path)?; // 2024-02-28, 2024-02-29, 2024-03-02
+    /// assert_eq!(table.times("date", &TimeSteps::increasing())?[0], 19_781.0 * 86_400.0);
+    /// let error = table.times("date", &TimeSteps::every(86_400.0, 0.0)?).unwrap_err().to_string();
+    /// assert!(error.contains("line 4, column date") && error.ends_with(r#"got "2024-03-02""#));
+    /// # std::fs::remove_file(&path).ok();
+    /// # Ok::<(), recurrent::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If there is no such column; [`Error::Parse`] if a cell is not a time or violates the rule.
+    pub fn times(&self, column: &str, steps: &TimeSteps) -> Result<Vec<f64>> {
+        let place = self.place(column)?;
+        let times = self.parsed_times(place)?;
+        self.check_times(place, 0..self.rows(), &times, steps)?;
+        Ok(times)
+    }
+
+    /// Parses the times of each sequence, and checks that those within one sequence follow the rule `steps`.
+    /// The sequences are the [`groups`](Self::groups) of `by`.
+    ///
+    /// # Errors
+    /// Those of [`groups`](Self::groups) and [`times`](Self::times).
+    pub fn sequence_times(
+        &self,
+        by: &str,
+        column: &str,
+        steps: &TimeSteps,
+    ) -> Result<Vec<Vec<f64>>> {
+        let (place, groups) = (self.place(column)?, self.groups(by)?);
+        let times = self.parsed_times(place)?;
+        let of_group = |rows: Range<usize>| {
+            let times = times[rows.clone()].to_vec();
+            self.check_times(place, rows, &times, steps).map(|()| times)
+        };
+        groups.into_iter().map(of_group).collect()
+    }
+
+    fn parsed_times(&self, place: usize) -> Result<Vec<f64>> {
+        let cells = || self.rows.iter().map(|row| &row[place][..]);
+        let number = |cell: &str| cell.parse().ok();
+        let numbers = cells().next().is_none_or(|first| number(first).is_some());
+        let (parse, expected): (fn(&str) -> Option<f64>, _) = match numbers {
+            true => (number, "a number, as in the first row"),
+            false => {
+                (dates::seconds, "a number, or a date such as 2024-02-29 or 2024-02-29T23:59:59")
+            }
+        };
+        let time = |(row, cell)| parse(cell).ok_or_else(|| self.bad_cell(row, place, expected));
+        cells().enumerate().map(time).collect()
+    }
+
+    /// Fails unless `times`, those of `rows`, follow the rule `steps`.
+    fn check_times(
+        &self,
+        place: usize,
+        rows: Range<usize>,
+        times: &[f64],
+        steps: &TimeSteps,
+    ) -> Result<()> {
+        match steps.violation(times) {
+            None => Ok(()),
+            Some((row, expected)) => Err(self.bad_cell(rows.start + row, place, expected)),
+        }
     }
 
     /// Parses the given columns as an array [rows, columns]. They may be those that a

@@ -24,6 +24,7 @@ mod schedules;
 mod scores;
 mod splits;
 mod tables;
+mod times;
 mod train;
 mod unaligned;
 mod windows;
