@@ -3,6 +3,7 @@
 //! They are one program, so that shared code is compiled once.
 
 mod answers;
+mod batch_first;
 mod built_in;
 mod columns;
 mod compose;
