@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 /// | [`equal`](Self::equal) | these, and a step that differs from the first one: gaps |
 /// | [`every`](Self::every) | these, and a step that differs from a given one: gaps |
 ///
-/// [`Table::times`](super::Table::times) reads and checks the times of a file. The tolerance of a step is
+/// `Table::times` reads and checks the times of a file. The tolerance of a step is
 /// extended by the rounding errors of its two times.
 ///
 /// ```
