@@ -255,6 +255,23 @@ impl<T: Float> Sequences<T> {
         Self::new(values.permuted_axes([1, 0, 2]).to_owned(), lengths)
     }
 
+    /// Returns a copy of the values as an array [batch, time, features], padding included. It undoes
+    /// [`from_batch_first`](Self::from_batch_first).
+    ///
+    /// ```
+    /// use ndarray::array;
+    /// use recurrent::Sequences;
+    ///
+    /// let values = array![[[1.0], [2.0], [3.0]], [[4.0], [5.0], [0.0]]]; // 2 sequences of up to 3 steps
+    /// let x = Sequences::from_batch_first(values.view(), vec![3, 2])?;
+    /// assert_eq!(x.to_batch_first(), values);
+    /// # Ok::<(), recurrent::Error>(())
+    /// ```
+    pub fn to_batch_first(&self) -> Array3<T> {
+        let view = self.values().view().permuted_axes([1, 0, 2]);
+        view.as_standard_layout().into_owned()
+    }
+
     /// Creates a batch from one array [time, features] for each sequence, padded with zeros to the longest.
     ///
     /// # Errors

@@ -5,7 +5,8 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-use crate::error::{Result, check_size};
+use crate::data::check_positive;
+use crate::error::Result;
 
 /// A rule that divides the samples into batches, anew for each epoch.
 ///
@@ -33,12 +34,13 @@ pub struct Batches {
 }
 
 impl Batches {
-    /// Creates a rule for batches of `batch_size` consecutive samples. The last batch may be smaller.
+    /// Creates a rule for batches of `batch_size` consecutive samples. The last batch may be smaller. A
+    /// size of the number of samples or more, such as `usize::MAX`, puts all samples into one batch.
     ///
     /// # Errors
     /// If `batch_size` is zero.
     pub fn new(batch_size: usize) -> Result<Self> {
-        check_size("batch_size", &[batch_size])?;
+        check_positive("batch_size", batch_size)?;
         Ok(Self { batch_size, seed: None, bucketed: 1 })
     }
 
@@ -55,7 +57,7 @@ impl Batches {
     /// # Errors
     /// If `batches` is zero.
     pub fn bucketed(mut self, batches: usize) -> Result<Self> {
-        check_size("bucketed", &[batches])?;
+        check_positive("bucketed", batches)?;
         self.bucketed = batches;
         Ok(self)
     }

@@ -1,18 +1,31 @@
 //! The names of features, which data sets and models compare.
 
+use std::collections::HashSet;
+
 use crate::error::{Error, Result, check_shape};
 
 /// Fails unless `names` has one name for each of `features`, and each name once.
 pub(crate) fn check_names(names: &[String], features: usize) -> Result<()> {
     check_shape("columns", "features", &[features], &[names.len()])?;
-    match names.iter().enumerate().find(|(i, name)| names[..*i].contains(name)) {
+    check_unique("columns", names)
+}
+
+/// Fails unless each of `names`, the argument of that name, is there once.
+pub(crate) fn check_unique(argument: &str, names: &[impl AsRef<str>]) -> Result<()> {
+    match repeated(names) {
         None => Ok(()),
-        Some((i, name)) => Err(Error::argument(
-            format!("columns[{i}]"),
+        Some(i) => Err(Error::argument(
+            format!("{argument}[{i}]"),
             "each name once",
-            format!("{name:?} again"),
+            format!("{:?} again", names[i].as_ref()),
         )),
     }
+}
+
+/// Returns the index of the first name that also occurs before it.
+pub(crate) fn repeated(names: &[impl AsRef<str>]) -> Option<usize> {
+    let mut seen = HashSet::with_capacity(names.len());
+    names.iter().position(|name| !seen.insert(name.as_ref()))
 }
 
 /// Fails unless both lists have the same names in the same order. An empty list has no names to compare.

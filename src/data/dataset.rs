@@ -116,6 +116,9 @@ impl<T: Float> Target for Array1<T> {
 
     fn stack(targets: &[&Self], _: usize) -> Result<Self::Batch> {
         let features = targets.first().map_or(0, |target| target.len());
+        if !targets.is_empty() {
+            check_size("targets[0]", &[features])?;
+        }
         let mut rows = Array2::zeros((targets.len(), features));
         for (b, (mut row, target)) in rows.rows_mut().into_iter().zip(targets).enumerate() {
             check_shape(format!("targets[{b}]"), "features", &[features], target.shape())?;

@@ -10,35 +10,63 @@
 //! | `batches` | [`Batches`]: the order of the samples in an epoch |
 //! | [`split`] | splits at random, by class, by time |
 //! | `scaler` | [`Scaler`]: brings features to a common scale and back |
+//! | [`imputer`] | [`Imputer`]: fills missing values |
+//! | `times` | [`TimeSteps`]: checks the times of the rows of a series |
 //! | `vocabulary` | [`Vocabulary`]: maps characters or words to numbers and back |
-//! | `table` | `Table`: reads CSV and similar files (feature `csv`, on by default) |
+//! | `table` | `Table`: the cells of a CSV or similar file (feature `csv`, on by default) |
+//! | `reader` | `TableReader`: reads such a file |
 //! | `quotes` | finds mistakes in the quotes of such a file |
+//! | `lines` | counts the lines of such a file |
+//! | `dates` | parses the dates of such a file |
 //! | `npy` | `read_npy`: reads an array of NumPy's (feature `npy`) |
 
 mod batches;
 pub(crate) mod columns;
 mod dataset;
+#[cfg(feature = "csv")]
+mod dates;
+pub mod imputer;
+#[cfg(feature = "csv")]
+mod lines;
 #[cfg(feature = "npy")]
 mod npy;
 #[cfg(feature = "csv")]
 mod quotes;
+#[cfg(feature = "csv")]
+mod reader;
 pub mod scaler;
 mod source;
 pub mod split;
 #[cfg(feature = "csv")]
 mod table;
 mod texts;
+mod times;
 pub mod vocabulary;
 pub mod windows;
 
+use crate::error::{Error, Result};
+
 pub use batches::Batches;
 pub use dataset::{Dataset, Target};
+pub use imputer::Imputer;
 #[cfg(feature = "npy")]
 pub use npy::read_npy;
+#[cfg(feature = "csv")]
+pub use reader::TableReader;
 pub use scaler::Scaler;
 pub use source::Source;
 #[cfg(feature = "csv")]
-pub use table::{Table, TableReader};
+pub use table::Table;
 pub use texts::Texts;
+pub use times::TimeSteps;
 pub use vocabulary::{Unit, Vocabulary, VocabularyBuilder};
 pub use windows::{WindowBatch, WindowedSeries, Windows};
+
+/// Fails if `value`, the argument of that name, is zero. Any other number is allowed: it is a count, and no
+/// array has that size.
+pub(crate) fn check_positive(argument: &'static str, value: usize) -> Result<()> {
+    match value {
+        0 => Err(Error::argument(argument, "at least 1", value)),
+        _ => Ok(()),
+    }
+}

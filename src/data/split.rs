@@ -21,13 +21,18 @@ use crate::error::{Error, Result};
 /// ```
 ///
 /// # Errors
-/// If `test` is not between 0 and 1, or a part would be empty.
+/// If `test` is not between 0 and 1, a part would be empty, or so many indices do not fit into memory.
 pub fn random(number: usize, test: f64, seed: u64) -> Result<(Vec<usize>, Vec<usize>)> {
-    stratified(&vec![0; number], test, seed)
+    check_share(test)?;
+    let count = share(number, test);
+    divide([(indices(number)?, count)], seed)
 }
 
-/// Splits each class by the share `test`, at random. `classes` has the class of each sample. Both
-/// parts are sorted.
+/// Splits each class by the share `test`, rounded, at random. `classes` has the class of each sample.
+/// Both parts are sorted.
+///
+/// The training part has at least one sample of each class, so a class with one sample is not in the
+/// test part.
 ///
 /// ```
 /// let classes = [0, 0, 1, 0, 0, 1, 0, 0, 1, 1];
@@ -44,11 +49,22 @@ pub fn stratified(classes: &[usize], test: f64, seed: u64) -> Result<(Vec<usize>
     for (i, &class) in classes.iter().enumerate() {
         of_class.entry(class).or_default().push(i);
     }
+    let of_class = of_class.into_values().map(|samples| {
+        let count = share(samples.len(), test).min(samples.len() - 1);
+        (samples, count)
+    });
+    divide(of_class, seed)
+}
+
+/// Shuffles the samples of each class and puts the given number of them into the test part.
+fn divide(
+    of_class: impl IntoIterator<Item = (Vec<usize>, usize)>,
+    seed: u64,
+) -> Result<(Vec<usize>, Vec<usize>)> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let (mut train, mut held) = (Vec::new(), Vec::new());
-    for mut samples in of_class.into_values() {
+    for (mut samples, count) in of_class {
         samples.shuffle(&mut rng);
-        let count = share(samples.len(), test);
         held.extend_from_slice(&samples[..count]);
         train.extend_from_slice(&samples[count..]);
     }
@@ -69,11 +85,22 @@ pub fn stratified(classes: &[usize], test: f64, seed: u64) -> Result<(Vec<usize>
 /// ```
 ///
 /// # Errors
-/// If `test` is not between 0 and 1, or a part would be empty.
+/// If `test` is not between 0 and 1, a part would be empty, or so many indices do not fit into memory.
 pub fn by_time(number: usize, test: f64) -> Result<(Vec<usize>, Vec<usize>)> {
     check_share(test)?;
-    let start = number - share(number, test);
-    both((0..start).collect(), (start..number).collect())
+    let mut train = indices(number)?;
+    let held = train.split_off(number - share(number, test));
+    both(train, held)
+}
+
+/// Returns the numbers from 0 to `number`.
+fn indices(number: usize) -> Result<Vec<usize>> {
+    let mut indices = Vec::new();
+    indices.try_reserve_exact(number).map_err(|_| {
+        Error::argument("number", "a number of samples whose indices fit into memory", number)
+    })?;
+    indices.extend(0..number);
+    Ok(indices)
 }
 
 fn check_share(test: f64) -> Result<()> {
@@ -93,5 +120,5 @@ fn both(train: Vec<usize>, test: Vec<usize>) -> Result<(Vec<usize>, Vec<usize>)>
 }
 
 fn share(number: usize, test: f64) -> usize {
-    (number as f64 * test).round() as usize
+    ((number as f64 * test).round() as usize).min(number)
 }

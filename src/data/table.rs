@@ -1,13 +1,16 @@
 //! [`Table`]: a delimited text file, such as CSV, with named columns. Needs the feature `csv`.
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::fmt::Display;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use ndarray::{Array2, Axis, Slice};
 
-use crate::data::quotes;
+use crate::data::reader::TableReader;
+use crate::data::{TimeSteps, columns, dates};
 use crate::error::{Error, Result, check_size};
 use crate::float::Float;
 
@@ -38,12 +41,21 @@ use crate::float::Float;
 pub struct Table {
     path: PathBuf,
     names: Vec<String>,
+    /// The index of each name.
+    places: HashMap<String, usize>,
     rows: Vec<Vec<String>>,
     /// The line of the file on which each row begins, from 1.
     lines: Vec<u64>,
 }
 
 impl Table {
+    /// Creates a table of `rows`, each with the line on which it begins and a cell for each of `names`.
+    pub(super) fn new(path: &Path, names: Vec<String>, rows: Vec<(u64, Vec<String>)>) -> Self {
+        let places = names.iter().cloned().zip(0..).collect();
+        let (lines, rows) = rows.into_iter().unzip();
+        Self { path: path.to_owned(), names, places, rows, lines }
+    }
+
     /// Reads a comma-separated file. Cells may be quoted.
     ///
     /// [`reader`](Self::reader) reads files with another delimiter or without quotes.
@@ -56,7 +68,7 @@ impl Table {
 
     /// Returns a reader whose delimiter and quoting can be set.
     pub fn reader() -> TableReader {
-        TableReader { delimiter: b',', quoting: None }
+        TableReader::new()
     }
 
     /// Returns the names of the columns, in order.
@@ -83,14 +95,93 @@ impl Table {
     /// Parses the cells of a column as `V`, for example a number or `String`.
     ///
     /// # Errors
-    /// If there is no such column; [`Error::Parse`] if a cell is not a `V`.
-    pub fn column<V: FromStr<Err: Display>>(&self, column: &str) -> Result<Vec<V>> {
+    /// If there is no such column; [`Error::Parse`] if a cell is not a `V`, or is a number that `f32` or
+    /// `f64` cannot hold, NaN or an infinity.
+    pub fn column<V: FromStr<Err: Display> + 'static>(&self, column: &str) -> Result<Vec<V>> {
         let place = self.place(column)?;
         (0..self.rows()).map(|row| self.cell(row, place)).collect()
     }
 
+    /// Parses a column of times and checks that they follow the rule `steps`.
+    ///
+    /// A time is a number or, if the first one is not, a date of ISO 8601 such as `2024-02-29`,
+    /// `2024-02-29 23:59` or `2024-02-29T23:59:59.5+01:00`. Dates become seconds since 1970 in UTC, which is
+    /// assumed where the offset is missing.
+    ///
+    /// ```
+    /// # let path = std::env::temp_dir().join(format!("recurrent-doc-times-{}.csv", std::process::id()));
+    /// # std::fs::write(&path, "date,x\n2024-02-28,1\n2024-02-29,2\n2024-03-02,3\n").unwrap();
+    /// use recurrent::data::{Table, TimeSteps};
+    ///
+    /// let table = Table::read(&path)?; // 2024-02-28, 2024-02-29, 2024-03-02
+    /// assert_eq!(table.times("date", &TimeSteps::increasing())?[0], 19_781.0 * 86_400.0);
+    /// let error = table.times("date", &TimeSteps::every(86_400.0, 0.0)?).unwrap_err().to_string();
+    /// assert!(error.contains("line 4, column date") && error.ends_with(r#"got "2024-03-02""#));
+    /// # std::fs::remove_file(&path).ok();
+    /// # Ok::<(), recurrent::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If there is no such column; [`Error::Parse`] if a cell is not a time or violates the rule.
+    pub fn times(&self, column: &str, steps: &TimeSteps) -> Result<Vec<f64>> {
+        let place = self.place(column)?;
+        let times = self.parsed_times(place)?;
+        self.check_times(place, 0..self.rows(), &times, steps)?;
+        Ok(times)
+    }
+
+    /// Parses the times of each sequence, and checks that those within one sequence follow the rule `steps`.
+    /// The sequences are the [`groups`](Self::groups) of `by`.
+    ///
+    /// # Errors
+    /// Those of [`groups`](Self::groups) and [`times`](Self::times).
+    pub fn sequence_times(
+        &self,
+        by: &str,
+        column: &str,
+        steps: &TimeSteps,
+    ) -> Result<Vec<Vec<f64>>> {
+        let (place, groups) = (self.place(column)?, self.groups(by)?);
+        let times = self.parsed_times(place)?;
+        let of_group = |rows: Range<usize>| {
+            let times = times[rows.clone()].to_vec();
+            self.check_times(place, rows, &times, steps).map(|()| times)
+        };
+        groups.into_iter().map(of_group).collect()
+    }
+
+    fn parsed_times(&self, place: usize) -> Result<Vec<f64>> {
+        let cells = || self.rows.iter().map(|row| &row[place][..]);
+        let number = |cell: &str| cell.parse().ok();
+        let numbers = cells().next().is_none_or(|first| number(first).is_some());
+        let (parse, expected): (fn(&str) -> Option<f64>, _) = match numbers {
+            true => (number, "a number, as in the first row"),
+            false => {
+                (dates::seconds, "a number, or a date such as 2024-02-29 or 2024-02-29T23:59:59")
+            }
+        };
+        let time = |(row, cell)| parse(cell).ok_or_else(|| self.bad_cell(row, place, expected));
+        cells().enumerate().map(time).collect()
+    }
+
+    /// Fails unless `times`, those of `rows`, follow the rule `steps`.
+    fn check_times(
+        &self,
+        place: usize,
+        rows: Range<usize>,
+        times: &[f64],
+        steps: &TimeSteps,
+    ) -> Result<()> {
+        match steps.violation(times) {
+            None => Ok(()),
+            Some((row, expected)) => Err(self.bad_cell(rows.start + row, place, expected)),
+        }
+    }
+
     /// Parses the given columns as an array [rows, columns]. They may be those that a
     /// [model](crate::model::ModelBuilder::columns) keeps.
+    ///
+    /// A missing value is an error. [`values_with_missing`](Self::values_with_missing) accepts it.
     ///
     /// # Errors
     /// If `columns` is empty or names a column that does not exist; [`Error::Parse`] if a cell is not a
@@ -99,15 +190,55 @@ impl Table {
         &self,
         columns: &[impl AsRef<str>],
     ) -> Result<Array2<T>> {
+        self.numbers(columns, |_| false)
+    }
+
+    /// Parses the given columns as [`values`](Self::values) does, and missing values as NaN, which an
+    /// [`Imputer`](super::Imputer) fills. A value is missing if its cell is empty, NaN or one of
+    /// `na_values`.
+    ///
+    /// ```
+    /// # let path = std::env::temp_dir().join(format!("recurrent-doc-missing-{}.csv", std::process::id()));
+    /// # std::fs::write(&path, "x,y\n1,2\n,4\n3,NA\n").unwrap();
+    /// use ndarray::array;
+    /// use recurrent::data::{Imputer, Table};
+    ///
+    /// let table = Table::read(&path)?; // 1,2  ,4  3,NA
+    /// assert!(table.values::<f64>(&["x", "y"]).is_err());
+    /// let values = table.values_with_missing::<f64>(&["x", "y"], &["NA"])?;
+    /// let imputer = Imputer::mean(&[values.view()])?;
+    /// assert_eq!(imputer.transform(&values)?, array![[1.0, 2.0], [2.0, 4.0], [3.0, 3.0]]);
+    /// # std::fs::remove_file(&path).ok();
+    /// # Ok::<(), recurrent::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If `columns` is empty or names a column that does not exist; [`Error::Parse`] if a cell is neither
+    /// missing nor a finite number.
+    pub fn values_with_missing<T: Float + FromStr<Err: Display>>(
+        &self,
+        columns: &[impl AsRef<str>],
+        na_values: &[&str],
+    ) -> Result<Array2<T>> {
+        self.numbers(columns, |cell| cell.is_empty() || na_values.contains(&cell) || is_nan(cell))
+    }
+
+    /// Parses the given columns. A cell for which `missing` returns true is NaN.
+    fn numbers<T: Float + FromStr<Err: Display>>(
+        &self,
+        columns: &[impl AsRef<str>],
+        missing: impl Fn(&str) -> bool,
+    ) -> Result<Array2<T>> {
         check_size("columns", &[columns.len()])?;
         let places = columns.iter().map(|column| self.place(column.as_ref()));
         let places = places.collect::<Result<Vec<_>>>()?;
         let mut values = Array2::zeros((self.rows(), columns.len()));
         for ((row, j), value) in values.indexed_iter_mut() {
-            *value = self.cell::<T>(row, places[j])?;
-            if !value.is_finite() {
-                return Err(self.bad_cell(row, places[j], "a finite number"));
+            if missing(&self.rows[row][places[j]]) {
+                *value = T::nan();
+                continue;
             }
+            *value = self.cell(row, places[j])?;
         }
         Ok(values)
     }
@@ -117,7 +248,7 @@ impl Table {
     ///
     /// # Errors
     /// If there is no such column; [`Error::Parse`] if a text occurs again after another one.
-    pub fn groups(&self, column: &str) -> Result<Vec<std::ops::Range<usize>>> {
+    pub fn groups(&self, column: &str) -> Result<Vec<Range<usize>>> {
         let place = self.place(column)?;
         let (mut groups, mut seen) = (Vec::new(), std::collections::HashSet::new());
         let mut start = 0;
@@ -144,9 +275,27 @@ impl Table {
         by: &str,
         columns: &[impl AsRef<str>],
     ) -> Result<Vec<Array2<T>>> {
-        let (values, groups) = (self.values(columns)?, self.groups(by)?);
-        let rows = groups.into_iter().map(|rows| values.slice_axis(Axis(0), Slice::from(rows)));
-        Ok(rows.map(|rows| rows.to_owned()).collect())
+        self.divided(&self.values(columns)?, by)
+    }
+
+    /// Parses the given columns of each sequence as [`sequences`](Self::sequences) does, and missing values
+    /// as NaN, as [`values_with_missing`](Self::values_with_missing) does.
+    ///
+    /// # Errors
+    /// Those of [`groups`](Self::groups) and [`values_with_missing`](Self::values_with_missing).
+    pub fn sequences_with_missing<T: Float + FromStr<Err: Display>>(
+        &self,
+        by: &str,
+        columns: &[impl AsRef<str>],
+        na_values: &[&str],
+    ) -> Result<Vec<Array2<T>>> {
+        self.divided(&self.values_with_missing(columns, na_values)?, by)
+    }
+
+    /// Returns the rows of each of the groups of `by`.
+    fn divided<T: Float>(&self, values: &Array2<T>, by: &str) -> Result<Vec<Array2<T>>> {
+        let groups = self.groups(by)?.into_iter();
+        Ok(groups.map(|rows| values.slice_axis(Axis(0), Slice::from(rows)).to_owned()).collect())
     }
 
     /// Returns the class of each sequence, and the names of the classes.
@@ -171,16 +320,17 @@ impl Table {
     /// The sequences are the [`groups`](Self::groups) of `by`.
     ///
     /// # Errors
-    /// Those of [`groups`](Self::groups); [`Error::Parse`] if a cell of `column` is empty, is not one of
-    /// `names` or changes within a sequence.
+    /// Those of [`groups`](Self::groups); if one of `names` is repeated; [`Error::Parse`] if a cell of
+    /// `column` is empty, is not one of `names` or changes within a sequence.
     pub fn labels_as<S: AsRef<str>>(
         &self,
         by: &str,
         column: &str,
         names: &[S],
     ) -> Result<Vec<usize>> {
-        let (place, groups, classes) = (self.place(column)?, self.groups(by)?, Classes::new(names));
-        let class = |rows: std::ops::Range<usize>| {
+        let (place, groups, classes) =
+            (self.place(column)?, self.groups(by)?, Classes::new(names)?);
+        let class = |rows: Range<usize>| {
             let name = &self.rows[rows.start][place];
             if let Some(row) = rows.clone().find(|&row| self.rows[row][place] != *name) {
                 return Err(self.bad_cell(row, place, format!("{name:?}, as the sequence began")));
@@ -224,9 +374,10 @@ impl Table {
     /// returned for another file, or a model's.
     ///
     /// # Errors
-    /// If there is no such column; [`Error::Parse`] if a cell of it is empty or is not one of `names`.
+    /// If there is no such column or one of `names` is repeated; [`Error::Parse`] if a cell of the column
+    /// is empty or is not one of `names`.
     pub fn classes_as<S: AsRef<str>>(&self, column: &str, names: &[S]) -> Result<Vec<usize>> {
-        let (place, classes) = (self.place(column)?, Classes::new(names));
+        let (place, classes) = (self.place(column)?, Classes::new(names)?);
         (0..self.rows()).map(|row| self.class(row, place, &classes)).collect()
     }
 
@@ -249,7 +400,7 @@ impl Table {
     }
 
     fn place(&self, column: &str) -> Result<usize> {
-        let place = self.names.iter().position(|name| name == column);
+        let place = self.places.get(column).copied();
         let expected = || {
             let hint =
                 if self.names.len() == 1 { ", or a reader with another delimiter" } else { "" };
@@ -259,14 +410,15 @@ impl Table {
         place.ok_or_else(|| Error::argument(argument(), expected(), column))
     }
 
-    fn cell<V: FromStr<Err: Display>>(&self, row: usize, place: usize) -> Result<V> {
-        self.rows[row][place].parse().map_err(|error: V::Err| {
-            self.bad_cell(
-                row,
-                place,
-                format!("a value of type {} ({error})", std::any::type_name::<V>()),
-            )
-        })
+    fn cell<V: FromStr<Err: Display> + 'static>(&self, row: usize, place: usize) -> Result<V> {
+        match self.rows[row][place].parse() {
+            Ok(value) if is_finite(&value) => Ok(value),
+            Ok(_) => Err(self.bad_cell(row, place, "a finite number")),
+            Err(error) => {
+                let name = std::any::type_name::<V>();
+                Err(self.bad_cell(row, place, format!("a value of type {name} ({error})")))
+            }
+        }
     }
 
     fn bad_cell(&self, row: usize, place: usize, expected: impl Display) -> Error {
@@ -280,6 +432,17 @@ impl Table {
     }
 }
 
+/// Returns whether a value is neither NaN nor an infinity.
+fn is_finite(value: &dyn Any) -> bool {
+    let single = value.downcast_ref::<f32>().is_none_or(|value| value.is_finite());
+    single && value.downcast_ref::<f64>().is_none_or(|value| value.is_finite())
+}
+
+/// Returns whether a cell is the number NaN.
+fn is_nan(cell: &str) -> bool {
+    cell.parse().is_ok_and(f64::is_nan)
+}
+
 /// The names of classes and their numbers.
 struct Classes<'a> {
     names: Vec<&'a str>,
@@ -287,120 +450,10 @@ struct Classes<'a> {
 }
 
 impl<'a> Classes<'a> {
-    fn new<S: AsRef<str>>(names: &'a [S]) -> Self {
+    fn new<S: AsRef<str>>(names: &'a [S]) -> Result<Self> {
+        columns::check_unique("names", names)?;
         let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
-        let mut numbers = HashMap::new();
-        for (number, &name) in names.iter().enumerate() {
-            numbers.entry(name).or_insert(number);
-        }
-        Self { names, numbers }
-    }
-}
-
-/// A reader of delimited files; made by [`Table::reader`].
-///
-/// | option | default |
-/// |---|---|
-/// | [`delimiter`](Self::delimiter) | a comma |
-/// | [`quoting`](Self::quoting) | on, except for the tab: tab-separated files seldom quote their cells |
-///
-/// ```
-/// # let path = std::env::temp_dir().join(format!("recurrent-doc-reader-{}.csv", std::process::id()));
-/// # std::fs::write(&path, "text;stars\n\"good; cheap\";4\n").unwrap();
-/// use recurrent::data::Table;
-///
-/// let table = Table::reader().delimiter(b';').read(&path)?; // text;stars
-/// assert_eq!(table.text("text", 0)?, "good; cheap"); // "good; cheap";4
-/// # std::fs::remove_file(&path).ok();
-/// # Ok::<(), recurrent::Error>(())
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TableReader {
-    delimiter: u8,
-    /// `None` until it is set: the delimiter decides.
-    quoting: Option<bool>,
-}
-
-impl TableReader {
-    /// Sets the character between two cells, such as `b'\t'` or `b';'`.
-    pub fn delimiter(mut self, delimiter: u8) -> Self {
-        self.delimiter = delimiter;
-        self
-    }
-
-    /// Sets whether a cell may be enclosed in `"`, and may then contain delimiters, line breaks and
-    /// doubled quotes. Without quoting, `"` is a character like any other.
-    pub fn quoting(mut self, quoting: bool) -> Self {
-        self.quoting = Some(quoting);
-        self
-    }
-
-    /// Reads the file `path`, whose first line names the columns.
-    ///
-    /// # Errors
-    /// [`Error::Io`] if the file cannot be read.
-    ///
-    /// [`Error::Parse`] if there are no names or a name is repeated, a row has more or fewer cells than
-    /// there are names, or the text is not UTF-8. With quoting, also if a quote is not closed, or text
-    /// follows a closing quote.
-    ///
-    /// [`Error::Argument`] if the delimiter is a quote, a line break or not ASCII.
-    pub fn read(&self, path: impl AsRef<Path>) -> Result<Table> {
-        let (path, delimiter) = (path.as_ref(), self.delimiter);
-        if !delimiter.is_ascii() || b"\"\r\n".contains(&delimiter) {
-            let expected = "an ASCII character other than a quote or a line break";
-            let got = format!("{:?}", char::from(delimiter));
-            return Err(Error::argument("delimiter", expected, got));
-        }
-        let text =
-            std::fs::read(path).map_err(|source| Error::Io { path: path.to_owned(), source })?;
-        let quoting = self.quoting.unwrap_or(delimiter != b'\t');
-        if quoting {
-            quotes::check(&text, delimiter).map_err(|bad| {
-                let expected = format!("{}, or a reader with `quoting(false)`", bad.expected);
-                bad_line(path, bad.line, &expected, &bad.cell)
-            })?;
-        }
-        let mut reader = csv::ReaderBuilder::new();
-        let mut reader = reader.delimiter(delimiter).quoting(quoting).from_reader(&text[..]);
-        let refuse = |error| refuse(path, error);
-        let names = reader.headers().map_err(refuse)?.iter().map(|name| name.trim().to_owned());
-        let names: Vec<String> = names.collect();
-        if names.is_empty() {
-            return Err(bad_line(path, 1, "the names of columns", ""));
-        }
-        if let Some((_, twice)) = names.iter().enumerate().find(|(i, n)| names[..*i].contains(n)) {
-            return Err(bad_line(path, 1, "each name once", twice));
-        }
-        let (mut rows, mut lines) = (Vec::new(), Vec::new());
-        for record in reader.records() {
-            let record = record.map_err(refuse)?;
-            lines.push(record.position().map_or(0, csv::Position::line));
-            rows.push(record.iter().map(|cell| cell.trim().to_owned()).collect());
-        }
-        Ok(Table { path: path.to_owned(), names, rows, lines })
-    }
-}
-
-fn bad_line(path: &Path, line: u64, expected: &str, got: &str) -> Error {
-    Error::Parse {
-        path: path.to_owned(),
-        line,
-        column: None,
-        expected: expected.to_owned(),
-        got: got.to_owned(),
-    }
-}
-
-fn refuse(path: &Path, error: csv::Error) -> Error {
-    let (line, problem) = (error.position().map_or(0, csv::Position::line), error.to_string());
-    let parse = |expected: &str, got: &str| bad_line(path, line, expected, got);
-    match error.into_kind() {
-        csv::ErrorKind::Io(source) => Error::Io { path: path.to_owned(), source },
-        csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
-            parse(&format!("{expected_len} cells"), &format!("{len} cells"))
-        }
-        csv::ErrorKind::Utf8 { err, .. } => parse("UTF-8", &err.to_string()),
-        _ => parse("a CSV row", &problem),
+        let numbers = names.iter().copied().zip(0..).collect();
+        Ok(Self { names, numbers })
     }
 }

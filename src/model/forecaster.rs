@@ -318,9 +318,9 @@ where
     fn assemble(config: Config<C, ForecasterConfig<L>>, rng: &mut dyn Rng) -> Result<Self> {
         let ForecasterConfig { steps, targets, objective } = &config.own;
         objective.check()?;
-        check_size("horizon", &[*steps])?;
         check_indices("targets", targets, config.input_size, "features")?;
         let levels = objective.loss.predictions();
+        check_size("horizon · targets · levels", &[*steps, targets.len(), levels])?;
         let of_output = |&target: &usize| std::iter::repeat_n(target, levels);
         let columns: Vec<usize> = targets.iter().flat_map(of_output).collect();
         let scalers = match &config.scaler {

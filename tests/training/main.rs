@@ -4,6 +4,7 @@
 
 mod abandoned;
 mod answers;
+mod batch_first;
 mod built_in;
 mod columns;
 mod compose;
@@ -16,6 +17,7 @@ mod layers_losses;
 mod learning;
 mod losses;
 mod merged_scores;
+mod missing;
 mod models;
 mod nothing_counts;
 mod npy;
@@ -33,10 +35,14 @@ mod scaling;
 mod schedule_ends;
 mod schedules;
 mod scores;
+mod splits;
 mod stopping;
+mod tables;
+mod times;
 mod train;
 mod unaligned;
 mod weighting;
+mod windows;
 mod words;
 
 #[path = "../common"]
