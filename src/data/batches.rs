@@ -5,8 +5,7 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-use crate::data::check_positive;
-use crate::error::Result;
+use crate::error::{Result, check_count};
 
 /// A rule that divides the samples into batches, anew for each epoch.
 ///
@@ -40,7 +39,7 @@ impl Batches {
     /// # Errors
     /// If `batch_size` is zero.
     pub fn new(batch_size: usize) -> Result<Self> {
-        check_positive("batch_size", batch_size)?;
+        check_count("batch_size", batch_size)?;
         Ok(Self { batch_size, seed: None, bucketed: 1 })
     }
 
@@ -57,7 +56,7 @@ impl Batches {
     /// # Errors
     /// If `batches` is zero.
     pub fn bucketed(mut self, batches: usize) -> Result<Self> {
-        check_positive("bucketed", batches)?;
+        check_count("bucketed", batches)?;
         self.bucketed = batches;
         Ok(self)
     }

@@ -44,8 +44,6 @@ mod times;
 pub mod vocabulary;
 pub mod windows;
 
-use crate::error::{Error, Result};
-
 pub use batches::Batches;
 pub use dataset::{Dataset, Target};
 pub use imputer::Imputer;
@@ -61,12 +59,3 @@ pub use texts::Texts;
 pub use times::TimeSteps;
 pub use vocabulary::{Unit, Vocabulary, VocabularyBuilder};
 pub use windows::{WindowBatch, WindowedSeries, Windows};
-
-/// Fails if `value`, the argument of that name, is zero. Any other number is allowed: it is a count, and no
-/// array has that size.
-pub(crate) fn check_positive(argument: &'static str, value: usize) -> Result<()> {
-    match value {
-        0 => Err(Error::argument(argument, "at least 1", value)),
-        _ => Ok(()),
-    }
-}

@@ -12,8 +12,8 @@ use ndarray::{Array2, Array3, ArrayView2, Axis, Slice};
 
 use crate::data::scaler::check_columns;
 use crate::data::source::check_steps;
-use crate::data::{Scaler, Source, check_positive, columns};
-use crate::error::{Error, Result, check_indices, check_shape, check_size};
+use crate::data::{Scaler, Source, columns};
+use crate::error::{Error, Result, check_count, check_indices, check_shape, check_size};
 use crate::float::Float;
 use crate::sequences::Sequences;
 
@@ -50,8 +50,8 @@ impl Windows {
     /// # Errors
     /// If `length` or `horizon` is zero.
     pub fn new(length: usize, horizon: usize) -> Result<Self> {
-        check_positive("length", length)?;
-        check_positive("horizon", horizon)?;
+        check_count("length", length)?;
+        check_count("horizon", horizon)?;
         Ok(Self { length, horizon, stride: 1, targets: None, columns: None })
     }
 
@@ -60,7 +60,7 @@ impl Windows {
     /// # Errors
     /// If `stride` is zero.
     pub fn stride(mut self, stride: usize) -> Result<Self> {
-        check_positive("stride", stride)?;
+        check_count("stride", stride)?;
         self.stride = stride;
         Ok(self)
     }

@@ -13,7 +13,7 @@ use ndarray::ArrayView1;
 use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result, check_size};
+use crate::error::{Error, Result, check_count};
 use crate::float::Float;
 
 /// Returns the index of the largest of `values`, the first if there are several.
@@ -87,7 +87,7 @@ impl Sampling {
     /// # Errors
     /// If `k` is zero.
     pub fn top_k(mut self, k: usize) -> Result<Self> {
-        check_size("top_k", &[k])?;
+        check_count("top_k", k)?;
         self.top_k = k;
         Ok(self)
     }
