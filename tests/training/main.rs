@@ -15,6 +15,7 @@ mod losses;
 mod models;
 mod optimizers;
 mod optional;
+mod pools;
 mod prepare;
 mod reports;
 mod rules;
