@@ -17,6 +17,7 @@ mod optimizers;
 mod optional;
 mod pools;
 mod prepare;
+mod ragged;
 mod reports;
 mod rules;
 mod scaling;
