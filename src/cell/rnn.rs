@@ -15,7 +15,7 @@
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
-use super::weights::{gate_weights, named_arrays};
+use super::weights::gate_weights;
 use super::{BackwardStep, Block, Cell, CellConfig, ForwardStep, GateWeights};
 use crate::compiled;
 use crate::error::Result;
@@ -100,4 +100,4 @@ fn backward_on<S: Simd, T: Float>(simd: S, nonlinearity: Nonlinearity, step: Bac
     }
 }
 
-named_arrays!(RnnCell { weights });
+crate::arrays!(RnnCell { ..weights });

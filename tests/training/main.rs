@@ -23,6 +23,8 @@ mod rules;
 mod scaling;
 mod schedules;
 mod scores;
+mod states;
+mod step_gradients;
 mod train;
 mod unaligned;
 
