@@ -82,8 +82,8 @@ fn a_state_of_different_widths_returns_from_a_file() {
     let (net, file) = (network(), Folder::new("state-widths"));
     let x = Sequences::new(random((4, 3, 3), 1), vec![4, 0, 2]).unwrap();
     let (_, last) = net.forward(&x, None).unwrap();
-    io::save(&file.0.join("file"), &last).unwrap();
+    io::save(file.0.join("file"), &last).unwrap();
     let mut again = net.zero_state(3).unwrap();
-    io::load(&file.0.join("file"), &mut again).unwrap();
+    io::load(file.0.join("file"), &mut again).unwrap();
     assert_eq!(again, last);
 }
