@@ -394,7 +394,7 @@ tuples! {
 
 /// Implements [`Arrays`] for a struct whose fields are bundles themselves.
 ///
-/// Each field is listed in one of three ways. Fields that are not listed, such as options, have no
+/// Each field is listed in one of four ways. Fields that are not listed, such as options, have no
 /// arrays.
 ///
 /// | listed as | names of its arrays |
@@ -402,6 +402,7 @@ tuples! {
 /// | `field` | the field's name, a dot, the array's own name |
 /// | `..field` | the array's own name |
 /// | `field: array` | the field's name, for a field that is one array, or an `Option` of one |
+/// | `"name" => field.part` | the given name, for such a field, or such a part of a field |
 ///
 /// ```
 /// use ndarray::{Array1, Array2};
@@ -445,6 +446,10 @@ macro_rules! arrays {
     (@walk $call:ident $f:ident ($($of:tt)+)) => {};
     (@walk $call:ident $f:ident ($($of:tt)+) .. $field:tt $(, $($rest:tt)*)?) => {
         $crate::Arrays::$call($($of)+.$field, $f);
+        $crate::arrays!(@walk $call $f ($($of)+) $($($rest)*)?);
+    };
+    (@walk $call:ident $f:ident ($($of:tt)+) $name:literal => $($part:ident).+ $(, $($rest:tt)*)?) => {
+        $crate::Arrays::$call($($of)+.$($part).+, &mut |_, array| $f($name, array));
         $crate::arrays!(@walk $call $f ($($of)+) $($($rest)*)?);
     };
     (@walk $call:ident $f:ident ($($of:tt)+) $field:tt : array $(, $($rest:tt)*)?) => {

@@ -32,7 +32,7 @@ use ndarray::{Array1, ArrayView2, Axis, Slice};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
-use super::weights::{gate_weights, named_arrays};
+use super::weights::gate_weights;
 use super::{BackwardStep, Cell, CellConfig, ForwardStep, GateWeights, Steps};
 use crate::compiled;
 use crate::error::Result;
@@ -318,4 +318,4 @@ fn reset_before_backward_on<S: Simd, T: Float>(
     }
 }
 
-named_arrays!(GruCell { weights });
+crate::arrays!(GruCell { ..weights });

@@ -35,7 +35,7 @@ use ndarray::Array1;
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
-use super::weights::{gate_weights, named_arrays};
+use super::weights::gate_weights;
 use super::{BackwardStep, Cell, CellConfig, ForwardStep, GateWeights, LstmOptions, Steps};
 use crate::compiled;
 use crate::error::{Error, Result};
@@ -268,7 +268,7 @@ fn forward_on<S: Simd, T: Float>(simd: S, norms: Norms<'_, T>, step: &mut Forwar
 #[inline(always)]
 fn backward_on<S: Simd, T: Float>(simd: S, norms: Norms<'_, T>, step: &mut BackwardStep<'_, T>) {
     let BackwardStep { prev: [_, c_prev, ..], gates, saved, .. } = step;
-    let [d_h, d_c, ..] = &mut step.d_state;
+    let ([d_h, d_c, ..], [_, d_c_all, ..]) = (&mut step.d_state, &mut step.total);
     let Norms { scales: [scale_u, scale_v, scale_c], .. } = norms;
     let hidden = d_c.width();
     for r in 0..gates.count() {
@@ -291,6 +291,7 @@ fn backward_on<S: Simd, T: Float>(simd: S, norms: Norms<'_, T>, step: &mut Backw
             l.store(d_a, d_c_t * g_t * i_t * (one - i_t));
             l.store(&mut d_a[hidden..], d_c_t * l.load(c_prev) * f_t * (one - f_t));
             l.store(&mut d_a[2 * hidden..], d_c_t * i_t * (one - g_t * g_t));
+            l.record(d_c_all.row_mut(r), d_c_t);
             l.store(d_c, d_c_t * f_t);
         }
         let d_u = gates.row_mut(r);
@@ -303,8 +304,9 @@ fn backward_on<S: Simd, T: Float>(simd: S, norms: Norms<'_, T>, step: &mut Backw
     }
 }
 
-named_arrays!(LayerNormLstmCell { weights;
-    "bias" => bias,
+crate::arrays!(LayerNormLstmCell {
+    ..weights,
+    bias: array,
     "ln_ih_weight" => ln_ih.weight,
     "ln_ih_bias" => ln_ih.bias,
     "ln_hh_weight" => ln_hh.weight,

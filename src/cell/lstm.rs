@@ -25,7 +25,7 @@
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
-use super::weights::{gate_weights, named_arrays};
+use super::weights::gate_weights;
 use super::{BackwardStep, Block, Cell, CellConfig, ForwardStep, GateWeights};
 use crate::compiled;
 use crate::error::Result;
@@ -110,7 +110,7 @@ fn forward_on<S: Simd, T: Float>(simd: S, block: &mut Block<'_, T>) {
 #[inline(always)]
 fn backward_on<S: Simd, T: Float>(simd: S, step: &mut BackwardStep<'_, T>) {
     let BackwardStep { prev: [_, c_prev, ..], next: [_, c, ..], gates, .. } = step;
-    let [d_h, d_c, ..] = &mut step.d_state;
+    let ([d_h, d_c, ..], [_, d_c_all, ..]) = (&mut step.d_state, &mut step.total);
     for r in 0..gates.count() {
         let [i, f, g, o] = gates.row_parts_mut(r);
         let (c_prev, c, d_h, d_c) = (c_prev.row(r), c.row(r), d_h.row(r), d_c.row_mut(r));
@@ -123,9 +123,10 @@ fn backward_on<S: Simd, T: Float>(simd: S, step: &mut BackwardStep<'_, T>) {
             l.store(f, d_c_t * l.load(c_prev) * f_t * (one - f_t));
             l.store(g, d_c_t * i_t * (one - g_t * g_t));
             l.store(o, d_h_t * tanh_c * o_t * (one - o_t));
+            l.record(d_c_all.row_mut(r), d_c_t);
             l.store(d_c, d_c_t * f_t);
         }
     }
 }
 
-named_arrays!(LstmCell { weights });
+crate::arrays!(LstmCell { ..weights });

@@ -65,6 +65,7 @@ pub const MAX_STATES: usize = 4;
 /// | `prev[s]` | [`state_size`](Cell::state_size)`(s)` | in: state before the step | in: the same |
 /// | `next[s]` | the same | out: state after the step | in: the same |
 /// | `d_state[s]` | the same | – | in: ∂L/∂`next[s]`; out: ∂L/∂`prev[s]` |
+/// | `total[s]` | the same, or 0 | – | in: ∂L/∂`next[s]`; out: its sum with the gradient through the output, if that is computed from state s |
 ///
 /// The results of a row must depend on that row alone. The engine then guarantees that results do not
 /// depend on batching, padding or threads, and that a stream gives the results of the whole sequence.

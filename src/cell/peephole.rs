@@ -28,7 +28,7 @@
 use ndarray::Array1;
 use rand::Rng;
 
-use super::weights::{gate_weights, named_arrays};
+use super::weights::gate_weights;
 use super::{BackwardStep, Block, Cell, CellConfig, ForwardStep, GateWeights, LstmOptions, Steps};
 use crate::compiled;
 use crate::error::Result;
@@ -129,9 +129,10 @@ fn forward_on<S: Simd, T: Float>(simd: S, peepholes: [&[T]; 3], block: &mut Bloc
 }
 
 #[inline(always)]
-fn backward_on<S: Simd, T: Float>(simd: S, peepholes: [&[T]; 3], step: &mut BackwardStep<'_, T>) {
+fn backward_on<S: Simd, T: Float>(simd: S, weights: [&[T]; 3], step: &mut BackwardStep<'_, T>) {
+    let [w_ci, w_cf, w_co] = weights;
     let BackwardStep { prev: [_, c_prev, ..], next: [_, c, ..], gates, .. } = step;
-    let ([w_ci, w_cf, w_co], [d_h, d_c, ..]) = (peepholes, &mut step.d_state);
+    let ([d_h, d_c, ..], [_, d_c_all, ..]) = (&mut step.d_state, &mut step.total);
     for r in 0..gates.count() {
         let [i, f, g, o] = gates.row_parts_mut(r);
         let (c_prev, c, d_h, d_c) = (c_prev.row(r), c.row(r), d_h.row(r), d_c.row_mut(r));
@@ -143,6 +144,7 @@ fn backward_on<S: Simd, T: Float>(simd: S, peepholes: [&[T]; 3], step: &mut Back
             let d_c_t = l.load(d_c) + d_h_t * o_t * (one - tanh_c * tanh_c) + l.load(w_co) * d_o_t;
             let d_i_t = d_c_t * g_t * i_t * (one - i_t);
             let d_f_t = d_c_t * l.load(c_prev) * f_t * (one - f_t);
+            l.record(d_c_all.row_mut(r), d_c_t);
             l.store(i, d_i_t);
             l.store(f, d_f_t);
             l.store(g, d_c_t * i_t * (one - g_t * g_t));
@@ -152,8 +154,4 @@ fn backward_on<S: Simd, T: Float>(simd: S, peepholes: [&[T]; 3], step: &mut Back
     }
 }
 
-named_arrays!(PeepholeLstmCell { weights;
-    "weight_ci" => weight_ci,
-    "weight_cf" => weight_cf,
-    "weight_co" => weight_co,
-});
+crate::arrays!(PeepholeLstmCell { ..weights, weight_ci: array, weight_cf: array, weight_co: array });

@@ -15,7 +15,7 @@
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
-use super::weights::{gate_weights, named_arrays};
+use super::weights::gate_weights;
 use super::{BackwardStep, Block, Cell, CellConfig, ForwardStep, GateWeights};
 use crate::compiled;
 use crate::error::Result;
@@ -104,4 +104,4 @@ fn backward_on<S: Simd, T: Float>(
     }
 }
 
-named_arrays!(RnnCell { weights });
+crate::arrays!(RnnCell { ..weights });

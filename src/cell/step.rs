@@ -78,14 +78,9 @@ impl<T: Float> ForwardStep<'_, T> {
     /// Reborrows the rows. Call [`input`](Self::input) or [`sum_gates`](Self::sum_gates) either on the
     /// original or on the reborrowed step, not on both.
     pub fn reborrow(&mut self) -> ForwardStep<'_, T> {
-        let Self { prev, next, gates, saved, .. } = self;
-        ForwardStep {
-            prev: *prev,
-            next: reborrow(next),
-            gates: gates.reborrow(),
-            saved: saved.reborrow(),
-            ..*self
-        }
+        let next = reborrow(&mut self.next);
+        let (gates, saved) = (self.gates.reborrow(), self.saved.reborrow());
+        ForwardStep { next, gates, saved, ..*self }
     }
 
     /// Writes W_ih x + b to `gates`.
@@ -134,6 +129,10 @@ pub struct BackwardStep<'a, T> {
     pub saved: RowsMut<'a, T>,
     /// In: ∂L/∂`next`. Out: ∂L/∂`prev`.
     pub d_state: [RowsMut<'a, T>; MAX_STATES],
+    /// In: the same ∂L/∂`next`, or no values if nobody asks for them. Out, of the states that the output is
+    /// computed from: the sum with the gradient through the output, for
+    /// [`StepGradients`](crate::StepGradients). [`Lanes::record`](crate::tensor::Lanes::record) writes it.
+    pub total: [RowsMut<'a, T>; MAX_STATES],
     pub(crate) noise: Noise,
 }
 
@@ -141,24 +140,24 @@ impl<T: Float> BackwardStep<'_, T> {
     /// Creates a step without rows.
     #[inline(always)]
     pub(crate) fn new(level: Level, noise: Noise) -> Self {
-        let (prev, next, gates, saved, d_state) = Default::default();
-        Self { level, prev, next, gates, saved, d_state, noise }
+        let (prev, next, gates, saved, d_state, total) = Default::default();
+        Self { level, prev, next, gates, saved, d_state, total, noise }
     }
 
     /// Writes W_hhᵀ d_a to `d_state[0]`, where d_a is the gradient in `gates`. This is ∂L/∂`prev[0]` if
     /// the step uses h' in the product with W_hh alone.
     pub fn multiply_gates(&mut self, weight_hh: &Packed<T>) {
-        let Self { gates, d_state: [d_h, ..], .. } = self;
-        product(gates.as_rows(), weight_hh, Accumulate::Zero, d_h.reborrow());
+        let d_h = self.d_state[0].reborrow();
+        product(self.gates.as_rows(), weight_hh, Accumulate::Zero, d_h);
     }
 
     /// Reborrows the rows.
     pub fn reborrow(&mut self) -> BackwardStep<'_, T> {
-        let Self { gates, saved, d_state, .. } = self;
         BackwardStep {
-            gates: gates.reborrow(),
-            saved: saved.reborrow(),
-            d_state: reborrow(d_state),
+            gates: self.gates.reborrow(),
+            saved: self.saved.reborrow(),
+            d_state: reborrow(&mut self.d_state),
+            total: reborrow(&mut self.total),
             ..*self
         }
     }

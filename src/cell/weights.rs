@@ -12,37 +12,6 @@ use crate::sequences::Input;
 use crate::tensor::reduce::add_column_sums;
 use crate::tensor::{Level, RowRefs, add_outer_products};
 
-/// Implements [`Arrays`](crate::Arrays) for a struct. The field before the semicolon is a bundle, whose
-/// arrays keep their names. Each field after it is an array, or an option of one, under the given name.
-macro_rules! named_arrays {
-    ($bundle:ident {
-        $($inner:ident)? $(;
-            $($name:literal => $field:ident $(.$part:ident)?),+ $(,)?
-        )?
-    }) => {
-        impl<T: $crate::Float> $crate::Arrays for $bundle<T> {
-            type Elem = T;
-
-            fn for_each<'a>(&'a self, f: &mut $crate::arrays::Visit<'_, 'a, T>) {
-                $($crate::Arrays::for_each(&self.$inner, f);)?
-                $($($crate::Arrays::for_each(
-                    &self.$field $(.$part)?,
-                    &mut |_, array| f($name, array),
-                );)+)?
-            }
-
-            fn for_each_mut<'a>(&'a mut self, f: &mut $crate::arrays::VisitMut<'_, 'a, T>) {
-                $($crate::Arrays::for_each_mut(&mut self.$inner, f);)?
-                $($($crate::Arrays::for_each_mut(
-                    &mut self.$field $(.$part)?,
-                    &mut |_, array| f($name, array),
-                );)+)?
-            }
-        }
-    };
-}
-pub(crate) use named_arrays;
-
 /// Implements [`Cell::weights`](super::Cell::weights) and `weights_mut` with the field `weights`.
 macro_rules! gate_weights {
     () => {
@@ -161,10 +130,4 @@ impl<T: Float> GateWeights<T> {
     }
 }
 
-named_arrays!(GateWeights {
-    ;
-    "weight_ih" => weight_ih,
-    "weight_hh" => weight_hh,
-    "bias_ih" => bias_ih,
-    "bias_hh" => bias_hh,
-});
+crate::arrays!(GateWeights { weight_ih: array, weight_hh: array, bias_ih: array, bias_hh: array });

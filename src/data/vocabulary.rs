@@ -80,6 +80,9 @@ struct Stored {
     lowercase: bool,
     unknown: Option<String>,
     tokens: Vec<String>,
+    /// The number of special tokens, which come first.
+    #[serde(default)]
+    special: usize,
 }
 
 impl From<Vocabulary> for Stored {
@@ -95,6 +98,10 @@ impl TryFrom<Stored> for Vocabulary {
         check_size("tokens", &[stored.tokens.len()])?;
         stored.tokens = stored.tokens.iter().map(|token| stored.normal(token)).collect();
         stored.unknown = stored.unknown.as_ref().map(|token| stored.normal(token));
+        if stored.special > stored.tokens.len() {
+            let expected = format!("at most {} (tokens)", stored.tokens.len());
+            return Err(Error::argument("special", expected, stored.special));
+        }
         let mut numbers = HashMap::new();
         for (number, token) in stored.tokens.iter().enumerate() {
             if numbers.insert(token.clone(), number).is_some() {
@@ -118,7 +125,13 @@ impl Vocabulary {
             min_count: 1,
             max_size: usize::MAX,
             special: Vec::new(),
-            stored: Stored { unit, lowercase: false, unknown: None, tokens: Vec::new() },
+            stored: Stored {
+                unit,
+                lowercase: false,
+                unknown: None,
+                tokens: Vec::new(),
+                special: 0,
+            },
         }
     }
 
@@ -131,6 +144,16 @@ impl Vocabulary {
     /// Returns the tokens in the order of their numbers.
     pub fn tokens(&self) -> &[String] {
         &self.stored.tokens
+    }
+
+    /// Returns the special tokens. They have the first numbers.
+    pub fn special(&self) -> &[String] {
+        &self.stored.tokens[..self.stored.special]
+    }
+
+    /// Returns the number that replaces every token that is not in the vocabulary, if there is one.
+    pub fn unknown(&self) -> Option<usize> {
+        self.unknown
     }
 
     /// Returns the number of `token`, or `None` if the vocabulary does not contain it.
@@ -341,6 +364,7 @@ impl VocabularyBuilder {
         let mut tokens: Vec<(String, usize)> = counts.into_iter().collect();
         tokens.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
         tokens.truncate(max_size - special.len());
+        stored.special = special.len();
         stored.tokens = special.into_iter().chain(tokens.into_iter().map(|(t, _)| t)).collect();
         stored.try_into()
     }
@@ -351,6 +375,7 @@ impl VocabularyBuilder {
     /// If there is no token, a token is repeated, or the unknown token is not among them.
     pub fn fixed<S: AsRef<str>>(mut self, tokens: &[S]) -> Result<Vocabulary> {
         let tokens = tokens.iter().map(|token| token.as_ref().to_owned());
+        self.stored.special = self.special.len();
         self.stored.tokens = self.special.into_iter().chain(tokens).collect();
         self.stored.try_into()
     }

@@ -9,7 +9,6 @@
 
 use ndarray::{Array1, Array2, ArrayView2, CowArray, Ix2};
 use rand::Rng;
-use rayon::prelude::*;
 
 use crate::arrays::{Arrays, check_same_structure};
 use crate::error::{Result, check_shape, check_size};
@@ -181,15 +180,15 @@ fn rows_by_weight<T: Float>(
     start: Accumulate<'_, T>,
     y: &mut [T],
 ) {
-    let (input, output) = (weight.k(), weight.n());
-    let parts = threads::parts(x.count(), MIN_ROWS, x.count() * input * output);
+    let output = weight.n();
+    let parts = threads::parts(x.count(), MIN_ROWS, x.count() * weight.k() * output);
     if parts == 1 {
         return product(x, weight, start, RowsMut::new(y, output));
     }
     let rows = x.count().div_ceil(parts);
-    let blocks = x.contiguous().par_chunks(rows * input).zip(y.par_chunks_mut(rows * output));
-    blocks.for_each(|(x, y)| {
-        product(Rows::new(x, input), weight, start, RowsMut::new(y, output));
+    threads::for_chunks(y, rows * output, parts, &|i, y| {
+        let x = x.range(i * rows..i * rows + y.len() / output);
+        product(x, weight, start, RowsMut::new(y, output));
     });
 }
 

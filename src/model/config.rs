@@ -67,17 +67,20 @@ impl<C: Cell, E> Config<C, E> {
         if let Some(vocabulary) = &self.vocabulary {
             check_shape("vocabulary", "input", &[self.input_size], &[vocabulary.len()])?;
         }
+        let reads = self.recurrent.input_size;
+        if reads != self.input_size {
+            let expected = format!("layers of {} inputs, as the model has", self.input_size);
+            return Err(Error::argument("recurrent", expected, reads));
+        }
+        if self.embedding_dim.is_some() || self.vocabulary.is_some() {
+            let (scaler, columns) = (self.scaler.as_ref(), self.columns.as_ref());
+            refuse("scaler", scaler.map(|_| ONE), "tokens are not scaled")?;
+            refuse("columns", columns.map(Vec::len), "tokens have no columns")?;
+        }
         if let Some(scaler) = &self.scaler {
-            if self.embedding_dim.is_some() {
-                return Err(Error::argument("scaler", "none: tokens are not scaled", "one"));
-            }
             check_shape("scaler", "input", &[self.input_size], &[scaler.features()])?;
         }
         if let Some(columns) = &self.columns {
-            if self.embedding_dim.is_some() {
-                let expected = "none: tokens have no columns";
-                return Err(Error::argument("columns", expected, columns.len()));
-            }
             columns::check_names(columns, self.input_size)?;
         }
         if let Some(labels) = &self.labels {
@@ -86,6 +89,17 @@ impl<C: Cell, E> Config<C, E> {
         Ok(())
     }
 }
+
+/// Fails if an option is set that has no effect on a model for the reason `why`.
+pub(super) fn refuse(option: &'static str, set: Option<impl ToString>, why: &str) -> Result<()> {
+    match set {
+        None => Ok(()),
+        Some(shown) => Err(Error::argument(option, format!("none: {why}"), shown)),
+    }
+}
+
+/// The value that the error about a scaler or a vocabulary shows.
+pub(super) const ONE: &str = "one";
 
 /// Returns a description of the options that a checkpoint compares.
 pub(super) fn options<M: Shape>(model: &M) -> String {
@@ -151,10 +165,7 @@ impl<M: Shape> ModelBuilder<M> {
 
     /// Sets the width of each recurrent layer.
     pub fn hidden_size(self, hidden_size: usize) -> Self {
-        self.recurrent(|layers| {
-            let count = layers.num_layers;
-            layers.hidden_sizes(&[hidden_size]).num_layers(count)
-        })
+        self.recurrent(|layers| layers.hidden_size(hidden_size))
     }
 
     /// Sets the number of recurrent layers.
@@ -188,7 +199,8 @@ impl<M: Shape> ModelBuilder<M> {
     }
 
     /// Sets the probability of dropout on the outputs of each recurrent layer, before the next layer and
-    /// before the head.
+    /// before the head. A [`dropout`](sequence::RecurrentBuilder::dropout) of the recurrent layers replaces
+    /// it between layers, whichever is set first.
     pub fn dropout(mut self, p: f64) -> Self {
         self.config.dropout = p;
         self
@@ -242,8 +254,13 @@ impl<M: Shape> ModelBuilder<M> {
     /// # Errors
     /// If an option is outside its range, or the vocabulary, scaler, columns or labels do not fit the input
     /// or output.
-    pub fn build(self, rng: &mut dyn Rng) -> Result<M> {
+    pub fn build(mut self, rng: &mut dyn Rng) -> Result<M> {
         self.config.check()?;
+        let layers = &mut self.config.recurrent;
+        // A single layer has no place between layers.
+        if layers.layers() > 1 {
+            layers.dropout.get_or_insert(self.config.dropout);
+        }
         M::assemble(self.config, rng)
     }
 }

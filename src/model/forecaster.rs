@@ -11,7 +11,9 @@ use crate::data::{Scaler, WindowBatch, Windows};
 use crate::error::{Error, Result, check_indices, check_shape, check_size};
 use crate::float::Float;
 use crate::loss::Mse;
-use crate::model::config::{Config, ModelBuilder, Shape, options, shape_calls, with_loss};
+use crate::model::config::{
+    Config, ModelBuilder, ONE, Shape, options, refuse, shape_calls, with_loss,
+};
 use crate::model::network::Step;
 use crate::model::pooled::{Pooled, PooledStream};
 use crate::model::scored::{Objective, Scored};
@@ -318,6 +320,8 @@ where
     fn assemble(config: Config<C, ForecasterConfig<L>>, rng: &mut dyn Rng) -> Result<Self> {
         let ForecasterConfig { steps, targets, objective } = &config.own;
         objective.check()?;
+        refuse("embedding_dim", config.embedding_dim, "a series has values")?;
+        refuse("vocabulary", config.vocabulary.as_ref().map(|_| ONE), "a series has values")?;
         check_indices("targets", targets, config.input_size, "features")?;
         let levels = objective.loss.predictions();
         check_size("horizon · targets · levels", &[*steps, targets.len(), levels])?;

@@ -8,12 +8,13 @@ use rand::Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::cell::{Cell, LstmCell};
+use crate::data::Vocabulary;
 use crate::decode::Sampling;
 use crate::error::{Error, Result, check_indices, check_shape, check_size};
 use crate::float::Float;
 use crate::layer::Linear;
 use crate::loss::{CrossEntropy, Loss};
-use crate::model::config::{Config, ModelBuilder, Shape, options, shape_calls};
+use crate::model::config::{Config, ModelBuilder, ONE, Shape, options, refuse, shape_calls};
 use crate::model::counted;
 use crate::model::network::{Network, Step};
 use crate::sequence::State;
@@ -34,7 +35,9 @@ use crate::train::metrics::Perplexity;
 /// length.
 ///
 /// The generator adds the start and end tokens itself. Training data and prompts that contain them are
-/// refused.
+/// refused. A generated text never contains the start token, a special or the unknown token of the
+/// [`vocabulary`](ModelBuilder::vocabulary), or one of
+/// [`suppress_tokens`](ModelBuilder::suppress_tokens).
 ///
 /// ```
 /// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
@@ -75,6 +78,8 @@ pub struct GeneratorConfig {
     start: Option<usize>,
     end: Option<usize>,
     condition_size: Option<usize>,
+    #[serde(default)]
+    suppress_tokens: Vec<usize>,
 }
 
 /// The layer from the vector to the initial states, side by side.
@@ -103,6 +108,27 @@ impl<T: Float, C: Cell<Elem = T>> ModelBuilder<SequenceGenerator<C>> {
         self.config.own.condition_size = Some(size);
         self
     }
+
+    /// Sets further tokens that are never generated, however likely they are. The probabilities of the
+    /// others are renormalised. If the end token is one of them, every text gets the greatest length.
+    ///
+    /// ```
+    /// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+    /// use recurrent::cell::LstmCell;
+    /// use recurrent::decode::Sampling;
+    /// use recurrent::model::SequenceGenerator;
+    ///
+    /// let mut rng = ChaCha8Rng::seed_from_u64(1);
+    /// let builder = SequenceGenerator::<LstmCell<f32>>::builder(5).start(0).end(1);
+    /// let model = builder.suppress_tokens(&[3]).build(&mut rng)?;
+    /// let text = &model.generate(None, &[], 50, &Sampling::temperature(1.0)?, &mut rng)?[0];
+    /// assert!(text.iter().all(|&token| token == 2 || token == 4));
+    /// # Ok::<(), recurrent::Error>(())
+    /// ```
+    pub fn suppress_tokens(mut self, tokens: &[usize]) -> Self {
+        self.config.own.suppress_tokens = tokens.to_vec();
+        self
+    }
 }
 
 /// Input tokens and target tokens.
@@ -121,7 +147,8 @@ impl<T: Float, C: Cell<Elem = T>> SequenceGenerator<C> {
     ///
     /// # Errors
     /// If `condition` does not fit, `prompt` contains a token that is too large or the start or end
-    /// token, or there is neither a prompt nor a start token.
+    /// token, there is neither a prompt nor a start token, or `sampling` keeps more tokens than there are.
+    /// Also, naming step and text, if a logit is NaN or ∞, or no token is left to choose.
     pub fn generate(
         &self,
         condition: Option<ArrayView2<'_, T>>,
@@ -132,6 +159,7 @@ impl<T: Float, C: Cell<Elem = T>> SequenceGenerator<C> {
     ) -> Result<Vec<Vec<usize>>> {
         let batch = condition.map_or(1, |condition| condition.nrows());
         let GeneratorConfig { start, end, .. } = self.config.own;
+        sampling.check(self.config.output_size)?;
         check_indices("prompt", prompt, self.config.input_size, "vocabulary_size")?;
         self.check_unmarked("prompt", prompt)?;
         let first: Vec<usize> = start.into_iter().chain(prompt.iter().copied()).collect();
@@ -147,13 +175,15 @@ impl<T: Float, C: Cell<Elem = T>> SequenceGenerator<C> {
         for token in first {
             h = stream.step(Step::Tokens(&vec![token; batch]))?.to_owned();
         }
+        let suppressed = self.suppressed();
         let mut texts = vec![Vec::new(); batch];
         let mut ended = vec![false; batch];
-        for _ in 0..max_len {
+        for step in 0..max_len {
             let logits = self.network.head.forward_rows(h.view())?;
             let mut next = Vec::with_capacity(batch);
             for (b, row) in logits.rows().into_iter().enumerate() {
-                let token = sampling.pick(row, rng)?;
+                let token = sampling.pick_except(row, &suppressed, rng);
+                let token = token.map_err(|error| at_step(error, step, b))?;
                 ended[b] |= Some(token) == end;
                 if !ended[b] {
                     texts[b].push(token);
@@ -166,6 +196,16 @@ impl<T: Float, C: Cell<Elem = T>> SequenceGenerator<C> {
             h = stream.step(Step::Tokens(&next))?.to_owned();
         }
         Ok(texts)
+    }
+
+    /// Returns the tokens that are never generated.
+    fn suppressed(&self) -> Vec<usize> {
+        let GeneratorConfig { start, end, suppress_tokens, .. } = &self.config.own;
+        let words = self.vocabulary();
+        let special = 0..words.map_or(0, |words| words.special().len());
+        let unknown = words.and_then(Vocabulary::unknown);
+        let all = special.chain(*start).chain(unknown).filter(|&token| Some(token) != *end);
+        all.chain(suppress_tokens.iter().copied()).collect()
     }
 
     /// Returns the initial states of texts, or `None` if they are zeros.
@@ -232,6 +272,20 @@ impl<T: Float, C: Cell<Elem = T>> SequenceGenerator<C> {
         let next = |(t, b): (usize, usize)| all[b].get(t + 1).copied().unwrap_or(0);
         let y = Array2::from_shape_fn((x.time(), x.batch()), next);
         Ok((x, y))
+    }
+}
+
+/// Returns the error of a choice of a token with the place of the choice.
+fn at_step(error: Error, step: usize, text: usize) -> Error {
+    let named = |name: &str| format!("{name} of step {step} of text {text}");
+    match error {
+        Error::NonFinite { name, index, value } => {
+            Error::NonFinite { name: named(&name), index, value }
+        }
+        Error::Argument { argument, expected, got } => {
+            Error::Argument { argument: named(&argument).into(), expected, got }
+        }
+        other => other,
     }
 }
 
@@ -317,6 +371,14 @@ impl<C: Cell> Shape for SequenceGenerator<C> {
 
     fn assemble(config: Config<C, GeneratorConfig>, rng: &mut dyn Rng) -> Result<Self> {
         let tokens = config.output_size;
+        let (scaler, columns) = (config.scaler.as_ref(), config.columns.as_ref());
+        refuse("scaler", scaler.map(|_| ONE), "a generator reads tokens")?;
+        refuse("columns", columns.map(Vec::len), "a generator reads tokens")?;
+        check_indices("suppress_tokens", &config.own.suppress_tokens, tokens, "vocabulary_size")?;
+        if config.own.condition_size.is_some() && config.recurrent.learned_initial_state {
+            let expected = "false: the condition vector determines the initial state";
+            return Err(Error::argument("learned_initial_state", expected, true));
+        }
         for (name, token) in [("start", config.own.start), ("end", config.own.end)] {
             if let Some(token) = token.filter(|&token| token >= tokens) {
                 return Err(Error::argument(

@@ -34,15 +34,14 @@ pub(super) struct Network<C: Cell> {
 impl<T: Float, C: Cell<Elem = T>> Network<C> {
     /// Creates a network whose head has `outputs` values.
     pub(super) fn new<E>(config: &Config<C, E>, outputs: usize, rng: &mut dyn Rng) -> Result<Self> {
-        let (tokens, dropout) = (config.input_size, config.dropout);
+        let tokens = config.input_size;
         let embedding = config.embedding_dim.map(|width| Embedding::new(tokens, width, rng));
         let mut layers = config.recurrent.clone();
         layers.input_size = config.embedding_dim.unwrap_or(tokens);
-        // A single layer has no place between layers.
-        let between = if layers.num_layers > 1 { dropout } else { 0.0 };
-        let recurrent = layers.dropout(between).build(rng)?;
+        let recurrent = layers.build(rng)?;
         let head = Linear::new(recurrent.output_size(), outputs, rng)?;
         let scaler = config.scaler.clone().map(Arc::new);
+        let dropout = config.dropout;
         Ok(Self { embedding: embedding.transpose()?, recurrent, head, dropout, scaler })
     }
 
@@ -54,6 +53,9 @@ impl<T: Float, C: Cell<Elem = T>> Network<C> {
     fn prepare_input<'x>(&self, x: &'x Sequences<T>) -> Result<Cow<'x, Sequences<T>>> {
         match (&self.embedding, &self.scaler) {
             (Some(embedding), _) => embedding.forward(x).map(Cow::Owned),
+            (None, Some(_)) if x.tokens().is_some() => {
+                Err(Error::argument("x", "values: tokens are not scaled", "tokens"))
+            }
             (None, Some(scaler)) => x.with_values(scaler.transform(x.values())?).map(Cow::Owned),
             (None, None) => Ok(Cow::Borrowed(x)),
         }
@@ -175,6 +177,9 @@ impl<T: Float, C: Cell<Elem = T>> NetworkStream<'_, C> {
                 Some(scaler) => self.stream.step(scaler.transform(&x)?.view()),
                 None => self.stream.step(x),
             },
+            (Input::Tokens(_), None) if self.network.scaler.is_some() => {
+                Err(Error::argument("x_t", "values (step): tokens are not scaled", "tokens"))
+            }
             (Input::Tokens(tokens), None) => self.stream.step_tokens(tokens),
             (Input::Tokens(tokens), Some(embedding)) => {
                 let step = ArrayView1::from(tokens).insert_axis(Axis(0));

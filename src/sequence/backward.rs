@@ -67,7 +67,7 @@ struct Backward<'a, 'm, 'g, 'c, T: Float> {
     record: bool,
     /// The gradients of the final states, which become those of the initial states.
     d_states: State<T>,
-    /// The recorded gradients [time, batch, width] of each state of each cell.
+    /// The recorded gradients [time, batch, width] of each cell, as in `BackwardIo`.
     recorded: Vec<Vec<Array3<T>>>,
     grads: Grads<'g, 'c, T>,
 }
@@ -121,7 +121,7 @@ impl<T: Float> Backward<'_, '_, '_, '_, T> {
         let recorded = &mut self.recorded[k];
         if self.record {
             let zeros = |d: &Array2<T>| Array3::zeros((order.time, order.batch(), d.ncols()));
-            *recorded = d_states.iter().map(zeros).collect();
+            *recorded = d_states.iter().chain(d_states.iter()).map(zeros).collect();
         }
         for span in direction.pieces(0..order.longest(), walk.span_steps()).rev() {
             if let Some(weights) = &again {

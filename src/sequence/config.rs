@@ -1,5 +1,7 @@
 //! [`RecurrentBuilder`]: the sizes and options of a network.
 
+use std::fmt::Debug;
+
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
@@ -15,32 +17,35 @@ use crate::tensor::Init;
 ///
 /// | option | default | range |
 /// |---|---|---|
-/// | `num_layers` | 1 | at least 1 |
-/// | `hidden_sizes` | `num_layers` times `hidden_size` | each at least 1 |
+/// | `num_layers` | as many as `hidden_sizes` | at least 1 |
+/// | `hidden_sizes` | `hidden_size` | each at least 1; one for all layers, or one for each |
 /// | `bidirectional` | false | |
 /// | `bias` | true | |
 /// | `dropout` | 0 | 0 ≤ p < 1, between layers, so 0 with one layer |
-/// | `recurrent_dropout` | 0 | 0 ≤ p < 1 |
-/// | `residual` | false | layers of equal width |
+/// | `recurrent_dropout` | 0 | 0 ≤ p < 1; 0 of a cell without `weight_hh` |
+/// | `residual` | false | layers of equal width, at least two |
 /// | `zoneout` | none | 0 ≤ p < 1 for each state |
 /// | `learned_initial_state` | false: zeros | |
-/// | `weight_ih`, `weight_hh`, `bias_init` | uniform ±1/√hidden_size | [`Init`] |
+/// | `weight_ih`, `weight_hh` | uniform ±1/√hidden_size | [`Init`] |
+/// | `bias_init` | uniform ±1/√hidden_size | [`Init`]; none without bias |
 /// | `options` | the cell's default | the cell's |
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(bound(serialize = "C::Options: Serialize", deserialize = "C::Options: Deserialize<'de>"))]
 pub struct RecurrentBuilder<C: Cell> {
     pub(crate) input_size: usize,
-    /// The widths of the layers, repeated if there are more layers.
+    /// The width of all layers, or of each.
     hidden_sizes: Vec<usize>,
-    pub(crate) num_layers: usize,
+    /// The number of layers, if it was set.
+    num_layers: Option<usize>,
     bidirectional: bool,
     bias: bool,
-    dropout: f64,
+    /// The probability of dropout, if it was set.
+    pub(crate) dropout: Option<f64>,
     #[serde(default)]
     recurrent_dropout: f64,
     residual: bool,
-    zoneout: Vec<f64>,
-    learned_initial_state: bool,
+    zoneout: Option<Vec<f64>>,
+    pub(crate) learned_initial_state: bool,
     weight_ih: Option<Init>,
     weight_hh: Option<Init>,
     bias_init: Option<Init>,
@@ -51,6 +56,7 @@ impl<C: Cell> RecurrentBuilder<C> {
     /// Returns a description of the options that cannot be seen in the weights.
     pub(crate) fn describe(&self) -> String {
         let Self { dropout, recurrent_dropout, residual, zoneout, options, .. } = self;
+        let (dropout, zoneout) = (dropout.unwrap_or(0.0), zoneout.as_deref().unwrap_or(&[]));
         format!(
             "dropout: {dropout}, recurrent_dropout: {recurrent_dropout}, residual: {residual}, \
              zoneout: {zoneout:?}, options: {options:?}"
@@ -63,13 +69,13 @@ impl<T: Float, C: Cell<Elem = T>> RecurrentBuilder<C> {
         Self {
             input_size,
             hidden_sizes: vec![hidden_size],
-            num_layers: 1,
+            num_layers: None,
             bidirectional: false,
             bias: true,
-            dropout: 0.0,
+            dropout: None,
             recurrent_dropout: 0.0,
             residual: false,
-            zoneout: Vec::new(),
+            zoneout: None,
             learned_initial_state: false,
             weight_ih: None,
             weight_hh: None,
@@ -78,18 +84,28 @@ impl<T: Float, C: Cell<Elem = T>> RecurrentBuilder<C> {
         }
     }
 
-    /// Sets the number of layers, each as wide as the first.
+    /// Sets the number of layers.
     pub fn num_layers(mut self, num_layers: usize) -> Self {
-        self.hidden_sizes.truncate(1);
-        self.num_layers = num_layers;
+        self.num_layers = Some(num_layers);
         self
     }
 
-    /// Sets the width of each layer, in place of `hidden_size` and `num_layers`.
+    /// Sets the width of each layer, in place of `hidden_size`. A single width is that of all layers;
+    /// several must be as many as `num_layers`, if that is set.
     pub fn hidden_sizes(mut self, hidden_sizes: &[usize]) -> Self {
         self.hidden_sizes = hidden_sizes.to_vec();
-        self.num_layers = hidden_sizes.len();
         self
+    }
+
+    /// Sets the width of all layers, as many as there are.
+    pub(crate) fn hidden_size(self, hidden_size: usize) -> Self {
+        let count = self.num_layers.or(Some(self.layers()).filter(|&count| count > 1));
+        Self { num_layers: count, ..self.hidden_sizes(&[hidden_size]) }
+    }
+
+    /// Returns the number of layers.
+    pub(crate) fn layers(&self) -> usize {
+        self.num_layers.unwrap_or(self.hidden_sizes.len())
     }
 
     /// Makes each layer compute both directions of time. Its output is then [forward, reverse], of twice the
@@ -108,7 +124,7 @@ impl<T: Float, C: Cell<Elem = T>> RecurrentBuilder<C> {
     /// Sets the probability with which training drops each output of a layer before the next layer. The
     /// remaining outputs are scaled by 1 / (1 − p).
     pub fn dropout(mut self, p: f64) -> Self {
-        self.dropout = p;
+        self.dropout = Some(p);
         self
     }
 
@@ -123,12 +139,12 @@ impl<T: Float, C: Cell<Elem = T>> RecurrentBuilder<C> {
     /// (Krueger et al., 2017). `p` has one for each of the cell's states: h, and c of an LSTM. Inference
     /// computes the mean p·old + (1 − p)·new.
     pub fn zoneout(mut self, p: &[f64]) -> Self {
-        self.zoneout = p.to_vec();
+        self.zoneout = Some(p.to_vec());
         self
     }
 
-    /// Adds the input of each layer after the first, after dropout, to its output. Both must have the same
-    /// width (He et al., 2016; in recurrent stacks Wu et al., 2016).
+    /// Adds the input of each layer after the first, after dropout, to its output. There must be such a
+    /// layer, and both must have the same width (He et al., 2016; in recurrent stacks Wu et al., 2016).
     pub fn residual(mut self, residual: bool) -> Self {
         self.residual = residual;
         self
@@ -170,13 +186,14 @@ impl<T: Float, C: Cell<Elem = T>> RecurrentBuilder<C> {
     /// If an option is outside its range, or an array of the cell has another than standard layout.
     pub fn build(self, rng: &mut dyn Rng) -> Result<Recurrent<C>> {
         self.check()?;
-        let of_state = |s| self.zoneout.get(s).copied().unwrap_or(0.0);
+        let of_states = self.zoneout.as_deref().unwrap_or(&[]);
+        let of_state = |s| of_states.get(s).copied().unwrap_or(0.0);
         let zoneout = Some(std::array::from_fn(of_state)).filter(|p| *p != [0.0; MAX_STATES]);
         let directions = 1 + usize::from(self.bidirectional);
         let cells = self.cells(directions, rng)?;
         let states = cells[0].states();
-        if !self.zoneout.is_empty() {
-            check_shape("zoneout", "states", &[states.len()], &[self.zoneout.len()])?;
+        if self.zoneout.is_some() {
+            check_shape("zoneout", "states", &[states.len()], &[of_states.len()])?;
         }
         let widths = |cell: &C| (0..states.len()).map(|s| cell.state_size(s)).collect();
         let no_sequences = State::of_none(states, directions, cells.iter().map(widths));
@@ -185,7 +202,7 @@ impl<T: Float, C: Cell<Elem = T>> RecurrentBuilder<C> {
         let network = Recurrent {
             cells,
             directions,
-            dropout,
+            dropout: dropout.unwrap_or(0.0),
             recurrent_dropout,
             residual,
             zoneout,
@@ -202,35 +219,44 @@ impl<T: Float, C: Cell<Elem = T>> RecurrentBuilder<C> {
     /// Fails if an option is outside its range. The cells check their own options.
     fn check(&self) -> Result<()> {
         check_size("input_size", &[self.input_size])?;
-        check_size("num_layers", &[self.num_layers])?;
-        check_size("hidden_sizes", &[self.hidden_sizes.len()])?;
-        for &hidden_size in &self.hidden_sizes {
-            check_size("hidden_size", &[hidden_size])?;
-        }
+        let (layers, widths) = (self.layers(), self.hidden_sizes.len());
+        check_size("num_layers", &[layers])?;
+        check_size("hidden_sizes", &[widths])?;
+        self.hidden_sizes.iter().try_for_each(|&w| check_size("hidden_size", &[w]).map(|_| ()))?;
         self.weight_ih.map_or(Ok(()), |init| init.check("weight_ih"))?;
         self.weight_hh.map_or(Ok(()), |init| init.check("weight_hh"))?;
         self.bias_init.map_or(Ok(()), |init| init.check("bias_init"))?;
-        let dropouts = [("dropout", self.dropout), ("recurrent_dropout", self.recurrent_dropout)];
-        for (argument, p) in dropouts {
+        let dropout = self.dropout.unwrap_or(0.0);
+        let of_states = self.zoneout.iter().flatten().map(|&p| ("zoneout", p));
+        let dropouts = [("dropout", dropout), ("recurrent_dropout", self.recurrent_dropout)];
+        for (argument, p) in dropouts.into_iter().chain(of_states) {
             if !(0.0..1.0).contains(&p) {
                 return Err(Error::argument(argument, "0 ≤ p < 1", p));
             }
         }
-        if self.dropout > 0.0 && self.num_layers == 1 {
-            let expected = "0 with one layer: it acts between layers";
-            return Err(Error::argument("dropout", expected, self.dropout));
+        let refuse = |argument: &'static str, expected: &str, got: &dyn Debug| {
+            Err(Error::argument(argument, expected, format!("{got:?}")))
+        };
+        if widths > 1 && widths != layers {
+            return refuse("num_layers", &format!("{widths}, as many as hidden_sizes"), &layers);
         }
-        if let Some(p) = self.zoneout.iter().find(|p| !(0.0..1.0).contains(*p)) {
-            return Err(Error::argument("zoneout", "0 ≤ p < 1", p));
+        if dropout > 0.0 && layers == 1 {
+            return refuse("dropout", "0 with one layer: it acts between layers", &dropout);
         }
-        Ok(())
+        if self.residual && layers == 1 {
+            return refuse("residual", "false with one layer: it acts after the first", &true);
+        }
+        match self.bias_init {
+            Some(init) if !self.bias => refuse("bias_init", "none without bias", &init),
+            _ => Ok(()),
+        }
     }
 
     /// Creates the cells, layer by layer and direction by direction.
     fn cells(&self, directions: usize, rng: &mut dyn Rng) -> Result<Vec<C>> {
         let mut cells: Vec<C> = Vec::new();
         let mut input_size = self.input_size;
-        for &hidden_size in self.hidden_sizes.iter().cycle().take(self.num_layers) {
+        for &hidden_size in self.hidden_sizes.iter().cycle().take(self.layers()) {
             let mut config =
                 CellConfig { bias: self.bias, ..CellConfig::new(input_size, hidden_size) };
             config.weight_ih = self.weight_ih.unwrap_or(config.weight_ih);

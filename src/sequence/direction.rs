@@ -33,7 +33,7 @@ use crate::cell::any::{AnyCell, Sizes};
 use crate::cell::step::{Noise, reborrow};
 use crate::cell::{BackwardStep, ForwardStep, MAX_STATES};
 use crate::float::Float;
-use crate::sequence::io::{BackwardIo, ForwardIo, add_chunk, step_rows, step_tokens};
+use crate::sequence::io::{BackwardIo, ForwardIo, add_chunk, step_mut, step_rows, step_tokens};
 use crate::sequence::lengths::{Block, Order};
 use crate::sequence::tape::BlockTape;
 use crate::sequences::Input;
@@ -276,6 +276,10 @@ impl<'m, T: Float> Direction<'_, 'm, T> {
         let mut step = BackwardStep::new(self.level, noise);
         for (rows, all) in step.d_state.iter_mut().zip(&mut io.d_states) {
             *rows = all.first_mut(alive);
+        }
+        let states = io.recorded.len() / 2;
+        for (rows, all) in step.total.iter_mut().zip(io.recorded.iter_mut().skip(states)) {
+            *rows = step_mut(all, t);
         }
         (step.gates, step.saved) = tape.rows_of(t, |s, prev, next| {
             (step.prev[s], step.next[s]) = (prev, next.into_rows());

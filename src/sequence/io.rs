@@ -35,7 +35,8 @@ pub(crate) struct BackwardIo<'a, T> {
     /// The gradients of the states. Step t replaces those of the states after it by those of the states
     /// before it. The rows of sequences that are not alive are unchanged.
     pub(crate) d_states: [RowsMut<'a, T>; MAX_STATES],
-    /// For each state, the gradients of the state after each step, if they are recorded.
+    /// The gradients of the states after each step, if they are recorded: of each state the part that comes
+    /// from the steps after, then of each state all.
     pub(crate) recorded: Vec<ArrayViewMut3<'a, T>>,
     /// The seed of the noise of this call.
     pub(crate) noise: Option<u64>,
@@ -44,13 +45,6 @@ pub(crate) struct BackwardIo<'a, T> {
 /// A bundle of arrays that can be split between the first `count` sequences and the others.
 pub(crate) trait SplitBatch: Send + Sized {
     fn split_at(self, count: usize) -> (Self, Self);
-}
-
-fn split<T>(
-    steps: ArrayViewMut3<'_, T>,
-    count: usize,
-) -> (ArrayViewMut3<'_, T>, ArrayViewMut3<'_, T>) {
-    steps.split_at(Axis(1), count)
 }
 
 fn split_states<T: Float>(
@@ -66,7 +60,7 @@ fn split_states<T: Float>(
 
 impl<T: Float> SplitBatch for ForwardIo<'_, T> {
     fn split_at(self, count: usize) -> (Self, Self) {
-        let (output, rest) = self.output.map(|output| split(output, count)).unzip();
+        let (output, rest) = self.output.map(|output| output.split_at(Axis(1), count)).unzip();
         let (head, tail) = split_states(self.states, count);
         (Self { output, states: head, ..self }, Self { output: rest, states: tail, ..self })
     }
@@ -74,9 +68,10 @@ impl<T: Float> SplitBatch for ForwardIo<'_, T> {
 
 impl<T: Float> SplitBatch for BackwardIo<'_, T> {
     fn split_at(self, count: usize) -> (Self, Self) {
-        let (d_x, rest) = self.d_x.map(|d_x| split(d_x, count)).unzip();
+        let (d_x, rest) = self.d_x.map(|d_x| d_x.split_at(Axis(1), count)).unzip();
         let (head, tail) = split_states(self.d_states, count);
-        let (recorded, others) = self.recorded.into_iter().map(|steps| split(steps, count)).unzip();
+        let recorded = self.recorded.into_iter().map(|steps| steps.split_at(Axis(1), count));
+        let (recorded, others) = recorded.unzip();
         (
             Self { d_x, d_states: head, recorded, ..self },
             Self { d_x: rest, d_states: tail, recorded: others, ..self },
@@ -94,16 +89,22 @@ impl<T: Float> ForwardIo<'_, T> {
 }
 
 impl<T: Float> BackwardIo<'_, T> {
-    /// Adds the gradient of step `t`'s output to that of the first state, and records the states'
-    /// gradients.
+    /// Adds the gradient of step `t`'s output to that of the first state. Records the states' gradients
+    /// before and after it.
     pub(crate) fn begin_step(&mut self, level: Level, t: usize, block: &Block) {
+        let states = self.recorded.len() / 2;
+        let (carried, total) = self.recorded.split_at_mut(states);
+        let record = |to: &mut [ArrayViewMut3<'_, T>], states: &mut [RowsMut<'_, T>]| {
+            for (to, rows) in to.iter_mut().zip(states) {
+                write(to, t, 0, rows.first_mut(block.alive(t)).as_rows());
+            }
+        };
+        record(carried, &mut self.d_states);
         let mut d_h = self.d_states[0].first_mut(block.alive(t));
         let columns = self.column..self.column + d_h.width();
         let d_output = step_rows(self.d_output, t, block).columns(columns);
         add_rows(level, d_output, d_h.reborrow());
-        for (to, rows) in self.recorded.iter_mut().zip(&mut self.d_states) {
-            write(to, t, 0, rows.first_mut(block.alive(t)).as_rows());
-        }
+        record(total, &mut self.d_states);
     }
 }
 
@@ -116,7 +117,7 @@ pub(crate) fn add_chunk<T: Float>(
 ) {
     let mut rows = rows.iter();
     for t in chunk {
-        let mut to = step_rows_mut(steps, t);
+        let mut to = step_mut(steps, t);
         for (r, from) in (0..block.alive(t)).zip(&mut rows) {
             to.row_mut(r).iter_mut().zip(from).for_each(|(to, &from)| *to += from);
         }
@@ -163,16 +164,16 @@ pub(crate) fn state_rows_mut<T: Float>(states: &mut [Array2<T>]) -> [RowsMut<'_,
     rows
 }
 
-/// Returns step `t` of `steps` [time, batch of the block, width].
-fn step_rows_mut<'a, T>(steps: &'a mut ArrayViewMut3<'_, T>, t: usize) -> RowsMut<'a, T> {
-    let step = steps.index_axis_mut(Axis(0), t);
+/// Returns step `t` of the array `of` [time, batch of the block, width].
+pub(crate) fn step_mut<'a, T>(of: &'a mut ArrayViewMut3<'_, T>, t: usize) -> RowsMut<'a, T> {
+    let step = of.index_axis_mut(Axis(0), t);
     let width = step.ncols();
     RowsMut::new(step.into_slice().expect("the rows of a step are contiguous"), width)
 }
 
 /// Writes each row to the columns from `column` on of the same row of step `t` of `steps`.
 fn write<T: Float>(steps: &mut ArrayViewMut3<'_, T>, t: usize, column: usize, rows: Rows<'_, T>) {
-    let mut to = step_rows_mut(steps, t);
+    let mut to = step_mut(steps, t);
     for (r, row) in rows.iter().enumerate() {
         to.row_mut(r)[column..column + row.len()].copy_from_slice(row);
     }

@@ -3,7 +3,7 @@
 use ndarray::{Array2, Array3, ArrayView2, Axis};
 
 use crate::arrays::{Arrays, Visit, VisitMut};
-use crate::error::{Error, Result, check_shape, check_size};
+use crate::error::{Error, Result, check_indices, check_shape, check_size};
 use crate::float::Float;
 use crate::sequence::lengths::{Order, Towards};
 
@@ -19,6 +19,9 @@ pub struct State<T> {
     parts: Vec<Vec<Array2<T>>>,
 }
 
+/// The axes of one state of all layers and directions.
+const AXES: &str = "layers·directions, batch, hidden";
+
 /// Returns the suffix of a layer and direction in PyTorch's names: `l0`, `l0_reverse`, `l1`, …
 pub(crate) fn suffix(index: usize, directions: usize) -> String {
     let reverse = if index % directions == 1 { "_reverse" } else { "" };
@@ -32,30 +35,22 @@ pub(crate) fn index_of(names: &[&str], name: &str) -> Result<usize> {
     place.ok_or_else(|| Error::argument("name", expected(), name))
 }
 
-/// Returns the entry of `parts` for the given layer and direction.
-pub(crate) fn part_of<P>(
-    parts: &[P],
-    directions: usize,
-    layer: usize,
-    reverse: bool,
-) -> Result<&P> {
+/// Returns the index of the given layer and direction. `parts` are the numbers of layers · directions and of
+/// directions.
+pub(crate) fn place_of(parts: (usize, usize), layer: usize, reverse: bool) -> Result<usize> {
+    let (count, directions) = parts;
     let k = layer.saturating_mul(directions).saturating_add(usize::from(reverse));
-    parts.get(k).filter(|_| usize::from(reverse) < directions).ok_or_else(|| {
-        let expected = format!("one of {} layers × directions", parts.len());
-        Error::argument("layer", expected, format!("layer {layer}, reverse {reverse}"))
-    })
+    if k < count && usize::from(reverse) < directions {
+        return Ok(k);
+    }
+    let expected = format!("one of {count} layers × directions");
+    Err(Error::argument("layer", expected, format!("layer {layer}, reverse {reverse}")))
 }
 
 /// Fails if `rows` is empty or an entry is not less than `batch`.
 pub(crate) fn check_rows(rows: &[usize], batch: usize) -> Result<()> {
     check_size("rows", &[rows.len()])?;
-    match rows.iter().position(|&row| row >= batch) {
-        None => Ok(()),
-        Some(place) => {
-            let expected = format!("less than {batch} (batch)");
-            Err(Error::argument(format!("rows[{place}]"), expected, rows[place]))
-        }
-    }
+    check_indices("rows", rows, batch, "batch")
 }
 
 impl<T: Float> State<T> {
@@ -80,14 +75,13 @@ impl<T: Float> State<T> {
     /// [layers·directions, batch, hidden], as in PyTorch's `h_0` and `c_0`.
     ///
     /// # Errors
-    /// If there is no state of this name, or `values` has another shape. The state is then unchanged.
+    /// If there is no state of this name, `values` has another shape, or layers differ in width
+    /// ([`set_part`](Self::set_part) sets one of them). The state is then unchanged.
     pub fn set(&mut self, name: &str, values: Array3<T>) -> Result<()> {
-        let state = index_of(self.names, name)?;
-        for part in &self.parts {
-            let expected = [self.parts.len(), part[state].nrows(), part[state].ncols()];
-            let axes = "layers·directions, batch, hidden";
-            check_shape(name.to_owned(), axes, &expected, values.shape())?;
-        }
+        let state = self.of_equal_width(name)?;
+        let of_first = &self.parts[0][state];
+        let expected = [self.parts.len(), of_first.nrows(), of_first.ncols()];
+        check_shape(name.to_owned(), AXES, &expected, values.shape())?;
         for (part, values) in self.parts.iter_mut().zip(values.outer_iter()) {
             part[state].assign(&values);
         }
@@ -98,14 +92,23 @@ impl<T: Float> State<T> {
     /// PyTorch's `h_n` and `c_n`.
     ///
     /// # Errors
-    /// If there is no state of this name, or layers differ in width.
+    /// If there is no state of this name, or layers differ in width ([`part`](Self::part) returns one of
+    /// them).
     pub fn get(&self, name: &str) -> Result<Array3<T>> {
-        let state = index_of(self.names, name)?;
+        let state = self.of_equal_width(name)?;
         let views: Vec<_> = self.parts.iter().map(|part| part[state].view()).collect();
-        ndarray::stack(Axis(0), &views).map_err(|_| {
-            let widths: Vec<usize> = views.iter().map(|view| view.ncols()).collect();
-            Error::argument("layers", "layers of equal width", format!("widths {widths:?}"))
-        })
+        Ok(ndarray::stack(Axis(0), &views).expect("one batch and one width"))
+    }
+
+    /// Returns the index of state `name`. Fails if layers differ in its width.
+    fn of_equal_width(&self, name: &str) -> Result<usize> {
+        let state = index_of(self.names, name)?;
+        let widths: Vec<usize> = self.parts.iter().map(|part| part[state].ncols()).collect();
+        if widths.iter().any(|&width| width != widths[0]) {
+            let got = format!("widths {widths:?}");
+            return Err(Error::argument("layers", "layers of equal width", got));
+        }
+        Ok(state)
     }
 
     /// Returns state `name` of one layer and direction, [batch, width].
@@ -114,7 +117,41 @@ impl<T: Float> State<T> {
     /// If there is no such state, layer or direction.
     pub fn part(&self, name: &str, layer: usize, reverse: bool) -> Result<ArrayView2<'_, T>> {
         let state = index_of(self.names, name)?;
-        Ok(part_of(&self.parts, self.directions, layer, reverse)?[state].view())
+        let k = place_of((self.parts.len(), self.directions), layer, reverse)?;
+        Ok(self.parts[k][state].view())
+    }
+
+    /// Replaces state `name` of one layer and direction by `values` [batch, width].
+    ///
+    /// ```
+    /// use ndarray::Array2;
+    /// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+    /// use recurrent::Lstm;
+    ///
+    /// let mut rng = ChaCha8Rng::seed_from_u64(1);
+    /// let lstm = Lstm::<f32>::builder(3, 8).hidden_sizes(&[8, 4]).build(&mut rng)?;
+    /// let mut state = lstm.zero_state(2)?;
+    /// state.set_part("c", 1, false, Array2::ones((2, 4)).view())?;
+    /// assert_eq!(state.part("c", 1, false)?.sum(), 8.0);
+    /// # Ok::<(), recurrent::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If there is no such state, layer or direction, or `values` has another shape. The state is then
+    /// unchanged.
+    pub fn set_part(
+        &mut self,
+        name: &str,
+        layer: usize,
+        reverse: bool,
+        values: ArrayView2<'_, T>,
+    ) -> Result<()> {
+        let state = index_of(self.names, name)?;
+        let k = place_of((self.parts.len(), self.directions), layer, reverse)?;
+        let part = &mut self.parts[k][state];
+        check_shape(name.to_owned(), "batch, width", part.shape(), values.shape())?;
+        part.assign(&values);
+        Ok(())
     }
 
     /// Returns the names of the states. The first is the output.
@@ -146,17 +183,14 @@ impl<T: Float> State<T> {
             let expected = format!("states {} direction{plural}", show(model));
             return Err(Error::argument(argument.to_owned(), expected, show(self)));
         }
-        let axes = "layers·directions, batch, hidden";
+        let shape = |state: &Self, k: usize, s: usize, batch: usize| {
+            [state.parts.len(), batch, state.parts.get(k).map_or(0, |part| part[s].ncols())]
+        };
         for (s, name) in model.names.iter().enumerate() {
             for k in 0..model.parts.len().max(self.parts.len()) {
-                let shape = |state: &Self, batch: usize| {
-                    let width =
-                        state.parts.get(k).and_then(|part| part.get(s)).map_or(0, Array2::ncols);
-                    [state.parts.len(), batch, width]
-                };
-                let (expected, got) = (shape(model, batch), shape(self, self.batch()));
+                let (expected, got) = (shape(model, k, s, batch), shape(self, k, s, self.batch()));
                 if expected != got {
-                    check_shape(format!("{argument} {name}"), axes, &expected, &got)?;
+                    check_shape(format!("{argument} {name}"), AXES, &expected, &got)?;
                 }
             }
         }

@@ -22,6 +22,8 @@ use crate::tensor::{Rows, RowsMut};
 /// Its outputs equal those of [`forward`](super::Recurrent::forward) over the whole sequence, bit for bit.
 /// A step allocates nothing. [`snapshot`](Stream::snapshot) and [`restore`](Stream::restore) copy the
 /// state. A [`fork`](Stream::fork) is a second stream that continues from the same state.
+///
+/// Threads can share a stream behind a lock, as they can a [`Workspace`](super::Workspace).
 pub struct Stream<'m, T: Float> {
     plan: Arc<Plan<'m, T>>,
     state: State<T>,

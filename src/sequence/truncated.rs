@@ -64,7 +64,8 @@ impl<'x, T: Float> Truncated<'x, T> {
         Ok(Self { x, k1, k2, own: 0, start: 0, state })
     }
 
-    /// Runs the next window with the current parameters of `network`. Returns none after the last step.
+    /// Runs the next window with the current parameters of `network`. Returns none after the last step of
+    /// the longest sequence. A sequence that has ended has no step in the windows after its end.
     ///
     /// Steps that an earlier window also computed get new dropout masks.
     ///
@@ -75,7 +76,8 @@ impl<'x, T: Float> Truncated<'x, T> {
         network: &Recurrent<C>,
         rng: &mut dyn Rng,
     ) -> Result<Option<TruncatedWindow<T>>> {
-        let time = self.x.time();
+        // After its longest sequence, a batch has padding alone.
+        let time = self.x.lengths().iter().copied().max().unwrap_or(0);
         let own = self.own..time.min(self.own.saturating_add(self.k1));
         if own.is_empty() {
             return Ok(None);

@@ -16,6 +16,9 @@ use crate::sequences::{Input, Sequences};
 ///
 /// It borrows the network, so the packed weights cannot become stale. On one thread, a call with the same
 /// lengths as the call before allocates nothing. The workspace owns the output of each layer.
+///
+/// Threads can share a workspace behind a lock, tasks of a `rayon` pool too: a call that splits its work
+/// between threads runs none of the caller's other tasks meanwhile, which may wait for the lock.
 pub struct Workspace<'m, T: Float> {
     network: Network<'m, T>,
     weights: Vec<Weights<'m, T>>,
@@ -50,8 +53,8 @@ impl<'m, T: Float> Workspace<'m, T> {
         x: &Sequences<T>,
         initial: Option<&State<T>>,
     ) -> Result<(&Sequences<T>, &State<T>)> {
-        let results = self.results.take();
-        let results = self.call(results, x, initial)?;
+        let memory = self.results.take();
+        let results = (T::pick(&ENGINE).infer)(self, memory, &Call { x, initial })?;
         let Results { output, last, .. } = self.results.insert(results);
         Ok((output, last))
     }
@@ -62,17 +65,8 @@ impl<'m, T: Float> Workspace<'m, T> {
         x: &Sequences<T>,
         initial: Option<&State<T>>,
     ) -> Result<(Sequences<T>, State<T>)> {
-        let Results { output, last, .. } = self.call(None, x, initial)?;
-        Ok((output, last))
-    }
-
-    fn call(
-        &self,
-        memory: Option<Results<T>>,
-        x: &Sequences<T>,
-        initial: Option<&State<T>>,
-    ) -> Result<Results<T>> {
-        (T::pick(&ENGINE).infer)(self, memory, &Call { x, initial })
+        let results = (T::pick(&ENGINE).infer)(&self, None, &Call { x, initial })?;
+        Ok((results.output, results.last))
     }
 
     /// Runs a call, and returns its results in the memory of those of another call if they fit.

@@ -133,6 +133,8 @@ impl<'m, T: Float> AnyCell<'m, T> for Zoneout<'m, T> {
         }
         let mut own = step.reborrow();
         own.next = [Rows::default(); MAX_STATES];
+        // The output is computed from the states before zoneout.
+        own.total = Default::default();
         for ((next, made), &width) in own.next.iter_mut().zip(&made).zip(self.sizes.states()) {
             *next = Rows::new(made, width);
         }

@@ -61,6 +61,14 @@ impl<S: Simd, T: Float> Lanes<S, T> {
         }
     }
 
+    /// Stores `vector` in `slice` at this position, unless `slice` is empty.
+    #[inline(always)]
+    pub fn record(self, slice: &mut [T], vector: Vector<S, T>) {
+        if !slice.is_empty() {
+            self.store(slice, vector);
+        }
+    }
+
     /// Returns a vector with `value` in each lane.
     #[inline(always)]
     pub fn splat(self, value: f64) -> Vector<S, T> {

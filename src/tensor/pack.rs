@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use fearless_simd::{Level, Simd, SimdBase};
 use ndarray::{ArrayView2, Axis, Slice};
-use rayon::prelude::*;
 
 use crate::float::{Float, per_float};
 use crate::tensor::aligned::Aligned;
@@ -67,7 +66,7 @@ fn pack_gates<T: Float>(level: Level, matrix: ArrayView2<'_, T>, gates: usize) -
         panel_count: padded.div_ceil(width),
         back: AtomicBool::new(false),
     };
-    let fill = |(p, panel): (usize, &mut [T])| {
+    let fill = |p: usize, panel: &mut [T]| {
         let start = p * width;
         let end = padded.min(start + width);
         for gate in 0..gates {
@@ -77,11 +76,8 @@ fn pack_gates<T: Float>(level: Level, matrix: ArrayView2<'_, T>, gates: usize) -
         }
     };
     let (count, values) = (packed.panel_count(), (gates * width * k).max(1));
-    if threads::parts(count, 1, matrix.len() * threads::COPY_WORK) > 1 {
-        packed.panels.par_chunks_mut(values).enumerate().for_each(fill);
-    } else {
-        packed.panels.chunks_mut(values).enumerate().for_each(fill);
-    }
+    let parts = threads::parts(count, 1, matrix.len() * threads::COPY_WORK);
+    threads::for_chunks(&mut packed.panels, values, parts, &fill);
     packed
 }
 

@@ -1,8 +1,19 @@
 //! The number of threads of a computation, and fork-join.
 //!
 //! Work is split between independent rows, never within a sum, so results do not depend on the
-//! number of threads. The threads are those of the `rayon` pool that the call runs in: the global
-//! pool (`RAYON_NUM_THREADS`), or that of `ThreadPool::install`.
+//! number of threads. Their number is that of the `rayon` pool that the call runs in: the global pool
+//! (`RAYON_NUM_THREADS`), or that of `ThreadPool::install`.
+//!
+//! The threads themselves are those of a pool of this crate, in which nothing but its own work runs. A
+//! worker of another pool that waited in `rayon` would run other tasks of that pool meanwhile. Such a
+//! task can need a lock that the waiting call holds, and the two would wait for each other.
+
+use std::num::NonZero;
+use std::panic::resume_unwind;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::thread;
+
+use rayon::{ThreadPool, ThreadPoolBuilder};
 
 /// The smallest number of multiply-adds of a part: about 100 µs of work, the time that a sleeping thread
 /// takes to wake.
@@ -10,6 +21,9 @@ const MIN_WORK: usize = 1 << 23;
 
 /// The cost of moving a value that is not in the first-level cache, in multiply-adds.
 pub(crate) const COPY_WORK: usize = 16;
+
+/// The pool of this crate, or `None` if the system refuses its threads.
+static POOL: OnceLock<Option<ThreadPool>> = OnceLock::new();
 
 /// Returns the number of parts into which to split `items` independent items, of `work` multiply-adds in
 /// total. A part gets at least `min_items` items, because fewer would take longer per item.
@@ -19,15 +33,86 @@ pub(crate) fn parts(items: usize, min_items: usize, work: usize) -> usize {
     if most > 1 { most.min(rayon::current_num_threads()) } else { 1 }
 }
 
-/// Calls `a` and `b`, the latter on another thread if one is free. A thread outside the pool calls `a`
-/// itself. `rayon::join` would move both to the pool there, and so wake a second thread.
+/// Returns the pool of this crate. It has a thread for each core, or for each thread of the pool of the first
+/// call if these are more. Those that a call does not use sleep.
+fn pool() -> Option<&'static ThreadPool> {
+    let build = || {
+        let cores = thread::available_parallelism().map_or(1, NonZero::get);
+        let threads = cores.max(rayon::current_num_threads());
+        let builder = ThreadPoolBuilder::new().num_threads(threads);
+        builder.thread_name(|i| format!("recurrent-{i}")).build().ok()
+    };
+    POOL.get_or_init(build).as_ref()
+}
+
+/// Calls `a` and `b`, the latter on another thread if one is free. No task of the caller runs meanwhile on
+/// the caller's thread.
+///
+/// A thread outside any pool calls `a` itself. `rayon::join` would move both to the pool there, and so wake
+/// a second thread. A worker of another pool would wait in `rayon` by running tasks of its pool, so it
+/// waits for a thread that does not belong to one.
 pub(crate) fn join(a: impl FnOnce() + Send, b: impl FnOnce() + Send) {
-    if rayon::current_thread_index().is_some() {
+    let Some(pool) = pool() else {
+        a();
+        return b();
+    };
+    if pool.current_thread_index().is_some() {
         rayon::join(a, b);
-        return;
+    } else if rayon::current_thread_index().is_some() {
+        outside(|| in_place(pool, a, b));
+    } else {
+        in_place(pool, a, b);
     }
-    rayon::in_place_scope(|scope| {
+}
+
+fn in_place(pool: &ThreadPool, a: impl FnOnce() + Send, b: impl FnOnce() + Send) {
+    pool.in_place_scope(|scope| {
         scope.spawn(|_| b());
         a();
     });
+}
+
+/// Calls `f` on a new thread, or on this one if there can be no other.
+fn outside(f: impl FnOnce() + Send) {
+    let task = Mutex::new(Some(f));
+    let run = || {
+        let f = task.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(f) = f {
+            f();
+        }
+    };
+    thread::scope(|scope| match thread::Builder::new().spawn_scoped(scope, run) {
+        Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
+        Err(_) => run(),
+    });
+}
+
+/// Calls `f` with each chunk of `length` values and its number. The chunks are shared by `parts` threads.
+pub(crate) fn for_chunks<T: Send>(
+    values: &mut [T],
+    length: usize,
+    parts: usize,
+    f: &(impl Fn(usize, &mut [T]) + Sync),
+) {
+    chunks_from(0, values, length, parts, f);
+}
+
+/// Calls `f` as [`for_chunks`] does, where `first` is the number of the first chunk.
+fn chunks_from<T: Send>(
+    first: usize,
+    values: &mut [T],
+    length: usize,
+    parts: usize,
+    f: &(impl Fn(usize, &mut [T]) + Sync),
+) {
+    if parts <= 1 {
+        let chunks = values.chunks_mut(length).enumerate();
+        return chunks.for_each(|(i, chunk)| f(first + i, chunk));
+    }
+    let middle = values.len().div_ceil(length) * (parts / 2) / parts;
+    let (head, tail) = values.split_at_mut(middle * length);
+    join(
+        || chunks_from(first, head, length, parts / 2, f),
+        || chunks_from(first + middle, tail, length, parts - parts / 2, f),
+    );
 }

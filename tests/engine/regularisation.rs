@@ -96,7 +96,7 @@ fn a_value_stays_as_often_as_asked_and_otherwise_is_what_the_cell_makes() {
 #[test]
 fn in_use_a_state_is_the_mean_of_what_it_was_and_what_the_cell_makes() {
     let build = |p: &[f64]| Rnn::<f64>::builder(3, 5).zoneout(p).build(&mut rng()).unwrap();
-    let (zoned, plain) = (build(&[0.3]), build(&[]));
+    let (zoned, plain) = (build(&[0.3]), build(&[0.0]));
     let x = random((4, 2, 3), 1);
     let (output, last) = zoned.forward(&Sequences::full(x.clone()).unwrap(), None).unwrap();
     let mut state = plain.zero_state(2).unwrap();

@@ -110,5 +110,8 @@ fn layers_of_other_widths_are_refused() {
         builder.build(&mut rng()).unwrap_err().to_string(),
         "residual: expected layers of equal width, 4 after the first, got 5"
     );
-    assert!(Lstm::<f64>::builder(3, 4).residual(true).build(&mut rng()).is_ok());
+    assert_eq!(
+        Lstm::<f64>::builder(3, 4).residual(true).build(&mut rng()).unwrap_err().to_string(),
+        "residual: expected false with one layer: it acts after the first, got true"
+    );
 }

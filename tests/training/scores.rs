@@ -204,7 +204,7 @@ proptest! {
     ) {
         let logits = Array1::from(logits);
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let sampling = Sampling::temperature(0.8).unwrap().top_k(k).unwrap().top_p(p).unwrap();
+        let sampling = Sampling::temperature(0.8).unwrap().top_k(k.min(logits.len())).unwrap().top_p(p).unwrap();
         let token = sampling.pick(logits.view(), &mut rng).unwrap();
         prop_assert!(logits.iter().filter(|&&x| x > logits[token]).count() < k);
         let one = sampling.top_k(1).unwrap().pick(logits.view(), &mut rng).unwrap();
