@@ -18,7 +18,8 @@ pub(super) fn check(config: &Value, cell: &str, held: usize) -> Result<(), Strin
 fn least(config: &Value, cell: &str, held: u64) -> u128 {
     let recurrent = &config["recurrent"];
     let number = |value: &Value| u128::from(value.as_u64().unwrap_or(0));
-    let layers = recurrent["num_layers"].as_u64().unwrap_or(0);
+    let widths = recurrent["hidden_sizes"].as_array().map_or(&[][..], Vec::as_slice);
+    let layers = recurrent["num_layers"].as_u64().unwrap_or(widths.len() as u64);
     if layers > held {
         return layers.into();
     }
@@ -28,7 +29,6 @@ fn least(config: &Value, cell: &str, held: u64) -> u128 {
     let mut input = embedding.unwrap_or(tokens);
     let mut least = embedding.map_or(0, |width| tokens.saturating_mul(width));
     let mut add = |a: u128, b: u128| least = least.saturating_add(a.saturating_mul(b));
-    let widths = recurrent["hidden_sizes"].as_array().map_or(&[][..], Vec::as_slice);
     for width in widths.iter().cycle().take(layers as usize).map(number) {
         // W_ih has a row for each hidden unit. The other weights of a user's cell are unknown.
         let output = match recurrent["options"].get("proj_size") {
