@@ -128,6 +128,16 @@ impl Scaler {
         self.scale.len()
     }
 
+    /// Returns the offset of each feature, in the units of the data.
+    pub fn offset(&self) -> &[f64] {
+        &self.offset
+    }
+
+    /// Returns the scale of each feature, greater than 0, in the units of the data.
+    pub fn scale(&self) -> &[f64] {
+        &self.scale
+    }
+
     /// Scales `x`, whose last axis is the features.
     ///
     /// # Errors

@@ -56,14 +56,17 @@ impl Table {
         Self { path: path.to_owned(), names, places, rows, lines }
     }
 
-    /// Reads a comma-separated file. Cells may be quoted.
+    /// Reads a comma-separated file, whose cells may be quoted. In a file whose name ends in `.tsv` or `.tab`,
+    /// cells are separated by tabs and not quoted.
     ///
-    /// [`reader`](Self::reader) reads files with another delimiter or without quotes.
+    /// [`reader`](Self::reader) reads files with another delimiter or other quotes.
     ///
     /// # Errors
     /// As [`TableReader::read`].
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
-        Self::reader().read(path)
+        let extension = path.as_ref().extension().unwrap_or_default();
+        let tabs = ["tsv", "tab"].iter().any(|name| extension.eq_ignore_ascii_case(name));
+        Self::reader().delimiter(if tabs { b'\t' } else { b',' }).read(path)
     }
 
     /// Returns a reader whose delimiter and quoting can be set.

@@ -57,6 +57,13 @@ pub(crate) fn read<S: Serialize + DeserializeOwned>(text: &str) -> Result<S, Str
     format.read(json)
 }
 
+/// Returns the kind of model that `text` describes, and its cell, if it names them.
+pub(crate) fn kind(text: &str) -> (Option<String>, Option<String>) {
+    let json: Value = serde_json::from_str(text).unwrap_or_default();
+    let named = |key: &str| Some(json.get(key)?.as_str()?.to_owned());
+    (named("model"), named("cell"))
+}
+
 /// Returns a description of which a part is for [`Format::read`]. That part may name the option by which a
 /// later version differs.
 pub(crate) fn read_outer<S: Serialize + DeserializeOwned>(

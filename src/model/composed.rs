@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::io::{Reader, Writer, about};
 use crate::layer::Layer;
-use crate::model::config::format_error;
+use crate::model::config::{check_kind, format_error};
 use crate::model::{Scored, counted};
 use crate::train::Model;
 
@@ -113,11 +113,9 @@ impl<X, L: Layer<X>, C: Scored<L::Output>> Composed<X, L, C> {
         let refuse = |problem: String| format_error(path, problem);
         let file = Reader::open(path)?;
         let about = file.about().ok_or_else(|| refuse("weights alone".to_owned()))?;
+        check_kind(path, about, NAME, None)?;
         let (about, format): (About<serde_json::Value>, _) = about::read_outer(about)
             .map_err(|error| refuse(format!("not the description of a model ({error})")))?;
-        if about.model != NAME {
-            return Err(Error::argument(path.display().to_string(), NAME, about.model));
-        }
         let mut model = build(&format.read(about.config).map_err(refuse)?)?;
         if about.loss != model.loss.name() {
             return Err(Error::argument("loss", model.loss.name(), about.loss));

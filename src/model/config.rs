@@ -370,9 +370,10 @@ where
     let refuse = |problem: String| format_error(path, problem);
     let file = Reader::open(path)?;
     let about = file.about().ok_or_else(|| refuse("weights alone".to_owned()))?;
+    check_kind(path, about, M::NAME, Some(M::Cell::NAME))?;
     let (about, format): (About, _) = about::read_outer(about)
         .map_err(|error| refuse(format!("not the description of a model ({error})")))?;
-    if about.model != M::NAME || !built_in::loads::<M::Cell>(&about.cell) {
+    if !built_in::loads::<M::Cell>(&about.cell) {
         let expected = format!("a {} of {} cells", M::NAME, M::Cell::NAME);
         let got = format!("a {} of {} cells", about.model, about.cell);
         return Err(Error::argument(path.display().to_string(), expected, got));
@@ -385,6 +386,19 @@ where
     let mut model = M::assemble(config, &mut ChaCha8Rng::seed_from_u64(0))?;
     file.arrays("", &mut model)?;
     Ok(model)
+}
+
+/// Fails if the description `about` of the file `path` is that of another kind of model than `expected`,
+/// which has the cell `of`.
+pub(super) fn check_kind(path: &Path, about: &str, expected: &str, of: Option<&str>) -> Result<()> {
+    let (kind, cell) = about::kind(about);
+    let Some(kind) = kind.filter(|kind| kind != expected) else { return Ok(()) };
+    let named = |kind: &str, cell: Option<&str>| match cell {
+        Some(cell) => format!("a {kind} of {cell} cells"),
+        None => format!("a {kind}"),
+    };
+    let (expected, got) = (named(expected, of), named(&kind, cell.as_deref()));
+    Err(Error::argument(path.display().to_string(), expected, got))
 }
 
 pub(super) fn format_error(path: &Path, problem: String) -> Error {

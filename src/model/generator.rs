@@ -198,6 +198,36 @@ impl<T: Float, C: Cell<Elem = T>> SequenceGenerator<C> {
         Ok(texts)
     }
 
+    /// Generates one text that continues `prompt` by at most `max_len` tokens of the model's vocabulary.
+    ///
+    /// ```
+    /// use recurrent::prelude::*;
+    ///
+    /// let letters = Vocabulary::builder(Unit::Character).special(&["<s>", "</s>"]).fit(["anna", "otto"])?;
+    /// let builder = SequenceGenerator::<GruCell<f32>>::builder(letters.len()).start(0).end(1);
+    /// let mut rng = ChaCha8Rng::seed_from_u64(1);
+    /// let model = builder.vocabulary(letters).build(&mut rng)?;
+    /// println!("an{}", model.generate_text("an", 10, &Sampling::greedy(), &mut rng)?);
+    /// # Ok::<(), recurrent::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If the model has no vocabulary or needs a condition vector, `prompt` has a token that the vocabulary
+    /// lacks, and as [`generate`](Self::generate).
+    pub fn generate_text(
+        &self,
+        prompt: &str,
+        max_len: usize,
+        sampling: &Sampling,
+        rng: &mut dyn Rng,
+    ) -> Result<String> {
+        let Some(words) = self.vocabulary() else {
+            return Err(Error::argument("vocabulary", "one in the model", "none"));
+        };
+        let texts = self.generate(None, &words.encode(prompt)?, max_len, sampling, rng)?;
+        words.decode(&texts[0])
+    }
+
     /// Returns the tokens that are never generated.
     fn suppressed(&self) -> Vec<usize> {
         let GeneratorConfig { start, end, suppress_tokens, .. } = &self.config.own;

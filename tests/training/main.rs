@@ -39,6 +39,7 @@ mod scaling;
 mod schedule_ends;
 mod schedules;
 mod scores;
+mod shortcuts;
 mod splits;
 mod states;
 mod step_gradients;
