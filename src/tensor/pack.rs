@@ -212,11 +212,8 @@ fn pack_columns<T: Float>(
 ) {
     if matrix.strides()[1] == 1 {
         for (to, from) in panel.chunks_exact_mut(width).zip(matrix.rows()) {
-            let from = from.iter().skip(columns.start).take(columns.len());
-            to[first..first + columns.len()]
-                .iter_mut()
-                .zip(from)
-                .for_each(|(to, &from)| *to = from);
+            let from = &from.to_slice().expect("a row of stride 1")[columns.clone()];
+            to[first..first + columns.len()].copy_from_slice(from);
         }
         return;
     }
