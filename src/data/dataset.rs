@@ -71,7 +71,7 @@ pub trait Target: Clone {
     }
 }
 
-/// What an error about a target begins with.
+/// The beginning of an error about a target.
 const OF_TARGET: &str = "target, ";
 
 impl Target for usize {

@@ -48,7 +48,7 @@ fn fields<const N: usize>(text: &str, separator: char, digits: [usize; N]) -> Op
         part.len() == digits && part.bytes().all(|byte| byte.is_ascii_digit())
     };
     let all = parts.iter().zip(digits).all(valid);
-    all.then(|| parts.map(|part| part.parse().unwrap_or_default()))
+    all.then(|| parts.map(|part| part.parse().expect("a few digits")))
 }
 
 /// Returns the days from 1970-01-01 to a date of the Gregorian calendar.

@@ -92,7 +92,7 @@ fn ignored<S: Serialize + DeserializeOwned>(json: &Value, again: &Value) -> Opti
     // An option may have been read under another name than the one it is written under.
     let place = places.into_iter().find(|place| {
         let mut without = json.clone();
-        let (parent, key) = place.rsplit_once('/').unwrap_or_default();
+        let (parent, key) = place.rsplit_once('/').expect("a pointer begins with a slash");
         let key = key.replace("~1", "/").replace("~0", "~");
         if let Some(Value::Object(parent)) = without.pointer_mut(parent) {
             parent.remove(&key);

@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::io::{Reader, Writer, about};
 use crate::layer::Layer;
 use crate::model::config::{check_kind, format_error};
+use crate::model::model_calls;
 use crate::model::{Scored, counted};
 use crate::train::Model;
 
@@ -129,14 +130,7 @@ impl<X, L: Layer<X> + Send, C: Scored<L::Output>> Model for Composed<X, L, C> {
     type Batch = (X, C::Target);
     type Score = C::Score;
 
-    fn loss_and_grad(
-        &self,
-        batch: &Self::Batch,
-        grad: &mut Self,
-        rng: &mut dyn Rng,
-    ) -> Result<f64> {
-        Ok(self.weighted_loss_and_grad(batch, grad, rng)?.0)
-    }
+    model_calls!();
 
     fn weighted_loss_and_grad(
         &self,

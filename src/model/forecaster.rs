@@ -11,9 +11,8 @@ use crate::data::{Scaler, WindowBatch, Windows};
 use crate::error::{Error, Result, check_indices, check_shape, check_size};
 use crate::float::Float;
 use crate::loss::Mse;
-use crate::model::config::{
-    Config, ModelBuilder, ONE, Shape, options, refuse, shape_calls, with_loss,
-};
+use crate::model::config::{Config, ModelBuilder, ONE, Shape, refuse, shape_calls, with_loss};
+use crate::model::model_calls;
 use crate::model::network::Step;
 use crate::model::pooled::{Pooled, PooledStream};
 use crate::model::scored::{Objective, Scored};
@@ -261,29 +260,7 @@ where
     type Batch = WindowBatch<T>;
     type Score = L::Score;
 
-    fn options(&self) -> String {
-        options(self)
-    }
-
-    fn columns(&self) -> &[String] {
-        self.columns()
-    }
-
-    fn without_scaler(&self) -> Option<(&Scaler, Self)> {
-        let scaler = self.scaler()?;
-        let mut plain = self.clone();
-        plain.body.network.scaler = None;
-        Some((scaler, plain))
-    }
-
-    fn loss_and_grad(
-        &self,
-        batch: &Self::Batch,
-        grad: &mut Self,
-        rng: &mut dyn Rng,
-    ) -> Result<f64> {
-        Ok(self.weighted_loss_and_grad(batch, grad, rng)?.0)
-    }
+    model_calls!(body.network);
 
     fn weighted_loss_and_grad(
         &self,

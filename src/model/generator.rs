@@ -16,6 +16,7 @@ use crate::layer::Linear;
 use crate::loss::{CrossEntropy, Loss};
 use crate::model::config::{Config, ModelBuilder, ONE, Shape, options, refuse, shape_calls};
 use crate::model::counted;
+use crate::model::model_calls;
 use crate::model::network::{Network, Step};
 use crate::sequence::State;
 use crate::sequences::Sequences;
@@ -148,7 +149,7 @@ impl<T: Float, C: Cell<Elem = T>> SequenceGenerator<C> {
     /// # Errors
     /// If `condition` does not fit, `prompt` contains a token that is too large or the start or end
     /// token, there is neither a prompt nor a start token, or `sampling` keeps more tokens than there are.
-    /// Also, naming step and text, if a logit is NaN or ∞, or no token is left to choose.
+    /// If a logit is NaN or ∞, or no token is left to choose, the error names the step and the text.
     pub fn generate(
         &self,
         condition: Option<ArrayView2<'_, T>>,
@@ -353,14 +354,7 @@ impl<T: Float, C: Cell<Elem = T>> Model for SequenceGenerator<C> {
         options(self)
     }
 
-    fn loss_and_grad(
-        &self,
-        batch: &Self::Batch,
-        grad: &mut Self,
-        rng: &mut dyn Rng,
-    ) -> Result<f64> {
-        Ok(self.weighted_loss_and_grad(batch, grad, rng)?.0)
-    }
+    model_calls!();
 
     fn weighted_loss_and_grad(
         &self,

@@ -118,6 +118,40 @@ fn encoded<T: Float, S: AsRef<str>>(
     Sequences::one_hot_from_list(&tokens, vocabulary.len())
 }
 
+/// Implements [`loss_and_grad`](crate::train::Model::loss_and_grad) of a model by its weighted form. With the
+/// path of its network, also implements the methods about options, columns and scaler.
+macro_rules! model_calls {
+    () => {
+        fn loss_and_grad(
+            &self,
+            batch: &Self::Batch,
+            grad: &mut Self,
+            rng: &mut dyn rand::Rng,
+        ) -> $crate::Result<f64> {
+            Ok(self.weighted_loss_and_grad(batch, grad, rng)?.0)
+        }
+    };
+    ($($network:ident).+) => {
+        $crate::model::model_calls!();
+
+        fn options(&self) -> String {
+            $crate::model::config::options(self)
+        }
+
+        fn columns(&self) -> &[String] {
+            self.columns()
+        }
+
+        fn without_scaler(&self) -> Option<(&$crate::data::Scaler, Self)> {
+            let scaler = self.scaler()?;
+            let mut plain = self.clone();
+            plain.$($network).+.scaler = None;
+            Some((scaler, plain))
+        }
+    };
+}
+use model_calls;
+
 /// Returns `loss` of `outputs` with its gradient, and sets `weight` to the number of its terms.
 fn counted<P, L: Loss<P>>(
     loss: &L,

@@ -6,13 +6,11 @@ use ndarray::{Array2, ArrayView2};
 use rand::Rng;
 
 use crate::cell::{Cell, LstmCell};
-use crate::data::Scaler;
 use crate::error::Result;
 use crate::float::Float;
 use crate::loss::Mse;
-use crate::model::config::{
-    Config, ModelBuilder, Shape, WithPooling, options, shape_calls, with_loss,
-};
+use crate::model::config::{Config, ModelBuilder, Shape, WithPooling, shape_calls, with_loss};
+use crate::model::model_calls;
 use crate::model::network::Step;
 use crate::model::pooled::{Pooled, PooledStream};
 use crate::model::scored::{Objective, Scored};
@@ -109,29 +107,7 @@ where
     type Batch = (Sequences<T>, Array2<T>);
     type Score = L::Score;
 
-    fn options(&self) -> String {
-        options(self)
-    }
-
-    fn columns(&self) -> &[String] {
-        self.columns()
-    }
-
-    fn without_scaler(&self) -> Option<(&Scaler, Self)> {
-        let scaler = self.scaler()?;
-        let mut plain = self.clone();
-        plain.body.network.scaler = None;
-        Some((scaler, plain))
-    }
-
-    fn loss_and_grad(
-        &self,
-        batch: &Self::Batch,
-        grad: &mut Self,
-        rng: &mut dyn Rng,
-    ) -> Result<f64> {
-        Ok(self.weighted_loss_and_grad(batch, grad, rng)?.0)
-    }
+    model_calls!(body.network);
 
     fn weighted_loss_and_grad(
         &self,

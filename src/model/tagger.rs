@@ -6,12 +6,12 @@ use ndarray::{Array2, ArrayView2, Axis};
 use rand::Rng;
 
 use crate::cell::{Cell, LstmCell};
-use crate::data::Scaler;
 use crate::error::Result;
 use crate::float::Float;
 use crate::layer::Linear;
 use crate::loss::CrossEntropy;
-use crate::model::config::{Config, ModelBuilder, Shape, options, shape_calls, with_loss};
+use crate::model::config::{Config, ModelBuilder, Shape, shape_calls, with_loss};
+use crate::model::model_calls;
 use crate::model::network::{Network, NetworkStream, Step};
 use crate::model::scored::{Objective, Scored};
 use crate::model::{classes_of, counted, needed, probabilities_of};
@@ -152,29 +152,7 @@ where
     type Batch = (Sequences<T>, Array2<usize>);
     type Score = L::Score;
 
-    fn options(&self) -> String {
-        options(self)
-    }
-
-    fn columns(&self) -> &[String] {
-        self.columns()
-    }
-
-    fn without_scaler(&self) -> Option<(&Scaler, Self)> {
-        let scaler = self.scaler()?;
-        let mut plain = self.clone();
-        plain.network.scaler = None;
-        Some((scaler, plain))
-    }
-
-    fn loss_and_grad(
-        &self,
-        batch: &Self::Batch,
-        grad: &mut Self,
-        rng: &mut dyn Rng,
-    ) -> Result<f64> {
-        Ok(self.weighted_loss_and_grad(batch, grad, rng)?.0)
-    }
+    model_calls!(network);
 
     fn weighted_loss_and_grad(
         &self,
