@@ -9,8 +9,8 @@ use recurrent::io;
 use recurrent::optim::Sgd;
 use recurrent::train::Trainer;
 
+use crate::common::temporary::Folder;
 use crate::stopping::{Number, Numbers};
-use crate::train::Folder;
 
 /// Returns the number of a process that has ended.
 fn dead() -> u32 {

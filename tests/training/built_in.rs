@@ -23,20 +23,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::common::bits::bits;
 use crate::common::random::random;
-
-struct File(std::path::PathBuf);
-
-impl File {
-    fn new(name: &str) -> Self {
-        Self(std::env::temp_dir().join(format!("recurrent-any-{name}-{}", std::process::id())))
-    }
-}
-
-impl Drop for File {
-    fn drop(&mut self) {
-        std::fs::remove_file(&self.0).ok();
-    }
-}
+use crate::common::temporary::File;
 
 fn rng() -> ChaCha8Rng {
     ChaCha8Rng::seed_from_u64(8)

@@ -16,35 +16,7 @@ use recurrent::model::{BuiltInCell, Composed, Forecaster, SequenceGenerator, Seq
 use recurrent::{Arrays, Error, Lstm, Result};
 use serde_json::{Value, json};
 
-/// A temporary folder, removed when it is dropped.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let name = format!("recurrent-files-{}-{name}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-
-    fn names(&self) -> Vec<String> {
-        let names = fs::read_dir(&self.0).unwrap();
-        let mut names: Vec<String> =
-            names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-        names.sort();
-        names
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
+use crate::common::temporary::Folder;
 
 fn rng() -> ChaCha8Rng {
     ChaCha8Rng::seed_from_u64(1)

@@ -59,4 +59,5 @@ mod common {
     pub(crate) mod fixture;
     pub(crate) mod padding;
     pub(crate) mod random;
+    pub(crate) mod temporary;
 }

@@ -19,6 +19,7 @@ use recurrent::{Arrays, Error, Result, Sequences};
 
 use crate::common::bits::bits;
 use crate::common::random::random;
+use crate::common::temporary::File;
 
 fn rng() -> ChaCha8Rng {
     ChaCha8Rng::seed_from_u64(3)
@@ -181,20 +182,6 @@ fn forecasts_are_in_the_units_of_the_data_and_recursion_hears_itself() {
     let one = Forecaster::<LstmCell<f64>>::builder(2, &windows(3, &[1])).build(&mut rng()).unwrap();
     let error = one.forecast_recursively(recent, 5).unwrap_err().to_string();
     assert_eq!(error, "targets: expected all 2 features: each is fed back as input, got [1]");
-}
-
-struct File(std::path::PathBuf);
-
-impl File {
-    fn new(name: &str) -> Self {
-        Self(std::env::temp_dir().join(format!("recurrent-model-{name}-{}", std::process::id())))
-    }
-}
-
-impl Drop for File {
-    fn drop(&mut self) {
-        std::fs::remove_file(&self.0).ok();
-    }
 }
 
 #[test]

@@ -1,28 +1,11 @@
 //! Tests of `.npy` files: every element type, layouts, and headers that do not fit the file.
 
-use std::path::PathBuf;
-
 use ndarray::{Array0, Array1, Array2, ArrayD, array};
 use proptest::prelude::*;
 use recurrent::data::read_npy;
 use recurrent::{Error, Result};
 
-struct File(PathBuf);
-
-impl File {
-    fn new(name: &str, bytes: &[u8]) -> Self {
-        let name = format!("recurrent-npy-{}-{name}", std::process::id());
-        let file = Self(std::env::temp_dir().join(name));
-        std::fs::write(&file.0, bytes).unwrap();
-        file
-    }
-}
-
-impl Drop for File {
-    fn drop(&mut self) {
-        std::fs::remove_file(&self.0).ok();
-    }
-}
+use crate::common::temporary::File;
 
 /// Returns the bytes of a file of the given version with the given text as its header.
 fn file(version: u8, header: &[u8], data: &[u8]) -> Vec<u8> {
@@ -68,14 +51,14 @@ fn a_shape_that_the_file_does_not_hold_reserves_no_memory() {
     for shape in shapes {
         for descr in ["<f4", "<f8"] {
             let data = vec![0; 6 * if descr == "<f4" { 4 } else { 8 }];
-            let file = File::new("shape.npy", &npy(descr, "False", shape, &data));
+            let file = File::with("shape.npy", npy(descr, "False", shape, &data));
             let read: Result<ArrayD<f32>> = read_npy(&file.0);
             assert!(matches!(read, Err(Error::Format { format: "npy", .. })), "{shape}: {read:?}");
         }
     }
-    let none = File::new("none.npy", &npy("<f8", "False", "(3, 0, 2)", &[]));
+    let none = File::with("none.npy", npy("<f8", "False", "(3, 0, 2)", &[]));
     assert_eq!(read_npy::<f32, ndarray::Ix3>(&none.0).unwrap().dim(), (3, 0, 2));
-    let scalar = File::new("scalar.npy", &npy("<f4", "False", "()", &2.5_f32.to_le_bytes()));
+    let scalar = File::with("scalar.npy", npy("<f4", "False", "()", &2.5_f32.to_le_bytes()));
     assert_eq!(read_npy::<f64, ndarray::Ix0>(&scalar.0).unwrap(), Array0::from_elem((), 2.5));
 }
 
@@ -85,7 +68,7 @@ fn a_number_out_of_the_range_of_the_elements_is_refused_by_its_place() {
         [(1e300, "1e300"), (-3.5e38, "-3.5e38"), (f64::MAX, "1.7976931348623157e308")]
     {
         let data = bytes([1.0, f64::NAN, bad].map(f64::to_le_bytes));
-        let file = File::new("range.npy", &npy("<f8", "False", "(3,)", &data));
+        let file = File::with("range.npy", npy("<f8", "False", "(3,)", &data));
         let error = read_npy::<f32, ndarray::Ix1>(&file.0).unwrap_err().to_string();
         let expected = format!("element 2: expected a number in the range of f32, got {shown}");
         assert!(error.ends_with(&expected), "{error}");
@@ -94,7 +77,7 @@ fn a_number_out_of_the_range_of_the_elements_is_refused_by_its_place() {
     // The largest f32, what rounds to it, and what is infinite in the file.
     let kept = [f64::from(f32::MAX), 3.4028235e38, -0.0, 1e-300, f64::INFINITY, f64::NEG_INFINITY];
     let file =
-        File::new("kept.npy", &npy("<f8", "False", "(6,)", &bytes(kept.map(f64::to_le_bytes))));
+        File::with("kept.npy", npy("<f8", "False", "(6,)", &bytes(kept.map(f64::to_le_bytes))));
     let read: Array1<f32> = read_npy(&file.0).unwrap();
     assert_eq!(read.to_vec(), kept.map(|value| value as f32));
 }
@@ -102,7 +85,7 @@ fn a_number_out_of_the_range_of_the_elements_is_refused_by_its_place() {
 #[test]
 fn an_array_in_fortrans_order_has_the_same_elements_in_standard_layout() {
     let data = bytes([1_i16, 4, 2, 5, 3, 6].map(i16::to_le_bytes));
-    let file = File::new("fortran.npy", &npy("<i2", "True", "(2, 3)", &data));
+    let file = File::with("fortran.npy", npy("<i2", "True", "(2, 3)", &data));
     let read: Array2<f32> = read_npy(&file.0).unwrap();
     assert_eq!(read, array![[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]);
     assert!(read.is_standard_layout());
@@ -112,7 +95,7 @@ fn an_array_in_fortrans_order_has_the_same_elements_in_standard_layout() {
 fn numbers_of_half_precision_are_widened() {
     let halves = [0x3c00_u16, 0xc000, 0x7bff, 0x0001, 0x8400, 0x7c00];
     let data = bytes(halves.map(u16::to_le_bytes));
-    let file = File::new("half.npy", &npy("<f2", "False", "(6,)", &data));
+    let file = File::with("half.npy", npy("<f2", "False", "(6,)", &data));
     let expected = [1.0, -2.0, 65504.0, 2_f64.powi(-24), -(2_f64.powi(-14)), f64::INFINITY];
     assert_eq!(read_npy::<f64, ndarray::Ix1>(&file.0).unwrap().to_vec(), expected);
     let single = read_npy::<f32, ndarray::Ix1>(&file.0).unwrap();
@@ -129,7 +112,7 @@ fn headers_as_other_programs_write_them_are_read() {
     ];
     for version in [1, 2, 3] {
         for text in texts {
-            let file = File::new("text.npy", &file(version, text.as_bytes(), &data));
+            let file = File::with("text.npy", file(version, text.as_bytes(), &data));
             assert_eq!(read_npy::<f64, ndarray::Ix1>(&file.0).unwrap(), array![1.0, 2.0]);
         }
     }
@@ -167,11 +150,11 @@ fn whatever_is_no_such_file_is_refused() {
     files.push(file(2, &vec![b'{'; 1 << 20], &[0; 4]));
     files.push([b"\x93NUMPY\x02\x00", &u32::MAX.to_le_bytes()[..], b"{}"].concat());
     for bytes in files {
-        let file = File::new("refused.npy", &bytes);
+        let file = File::with("refused.npy", &bytes);
         let read: Result<ArrayD<f32>> = read_npy(&file.0);
         assert!(matches!(read, Err(Error::Format { format: "npy", .. })), "{bytes:?}: {read:?}");
     }
-    let big = File::new("big.npy", &npy(">f8", "False", "(1,)", &[0; 8]));
+    let big = File::with("big.npy", npy(">f8", "False", "(1,)", &[0; 8]));
     let error = read_npy::<f32, ndarray::Ix1>(&big.0).unwrap_err().to_string();
     assert!(error.ends_with("big-endian elements of type >f8"), "{error}");
     assert!(matches!(read_npy::<f32, ndarray::Ix1>(std::env::temp_dir()), Err(Error::Io { .. })));
@@ -189,7 +172,7 @@ proptest! {
             bytes[place] = byte;
         }
         bytes.truncate(length);
-        let file = File::new("changed.npy", &bytes);
+        let file = File::with("changed.npy", &bytes);
         let _: Result<ArrayD<f32>> = read_npy(&file.0);
     }
 }

@@ -1,7 +1,5 @@
 //! Tests of features that are off by default: NumPy arrays and curves.
 
-use std::path::PathBuf;
-
 use ndarray::{Array1, Array2, Array3, array};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -12,22 +10,7 @@ use recurrent::optim::Adam;
 use recurrent::train::{History, Trainer};
 use recurrent::{Error, Result};
 
-struct File(PathBuf);
-
-impl File {
-    fn new(name: &str, bytes: &[u8]) -> Self {
-        let name = format!("recurrent-{}-{name}", std::process::id());
-        let file = Self(std::env::temp_dir().join(name));
-        std::fs::write(&file.0, bytes).unwrap();
-        file
-    }
-}
-
-impl Drop for File {
-    fn drop(&mut self) {
-        std::fs::remove_file(&self.0).ok();
-    }
-}
+use crate::common::temporary::File;
 
 /// Returns the bytes of an array in version 1.0 of the format.
 fn npy(descriptor: &str, shape: &str, values: &[u8]) -> Vec<u8> {
@@ -44,15 +27,15 @@ fn npy(descriptor: &str, shape: &str, values: &[u8]) -> Vec<u8> {
 
 #[test]
 fn arrays_of_any_numbers_are_read() {
-    let file = File::new("u1.npy", &npy("|u1", "(2, 1, 2)", &[0, 1, 128, 255]));
+    let file = File::with("u1.npy", npy("|u1", "(2, 1, 2)", &[0, 1, 128, 255]));
     let bytes: Array3<f32> = read_npy(&file.0).unwrap();
     assert_eq!(bytes, array![[[0.0, 1.0]], [[128.0, 255.0]]]);
     let values: Vec<u8> = [-2_i64, 1 << 40].iter().flat_map(|value| value.to_le_bytes()).collect();
-    let file = File::new("i8.npy", &npy("<i8", "(2,)", &values));
+    let file = File::with("i8.npy", npy("<i8", "(2,)", &values));
     let wide: Array1<f64> = read_npy(&file.0).unwrap();
     assert_eq!(wide, array![-2.0, (1_u64 << 40) as f64]);
     let values: Vec<u8> = [0.5_f64, -1e-3].iter().flat_map(|value| value.to_le_bytes()).collect();
-    let file = File::new("f8.npy", &npy("<f8", "(1, 2)", &values));
+    let file = File::with("f8.npy", npy("<f8", "(1, 2)", &values));
     let narrow: Array2<f32> = read_npy(&file.0).unwrap();
     assert_eq!(narrow, array![[0.5, -1e-3]]);
 }
@@ -63,10 +46,10 @@ fn what_is_no_such_array_is_refused() {
         let read: Result<Array2<f32>> = read_npy(&file.0);
         assert!(matches!(read, Err(Error::Format { format: "npy", .. })), "{read:?}");
     };
-    refuses(&File::new("axes.npy", &npy("|u1", "(4,)", &[0, 1, 2, 3])));
-    refuses(&File::new("complex.npy", &npy("<c8", "(1, 1)", &[0; 8])));
-    refuses(&File::new("short.npy", &npy("<f4", "(2, 2)", &[0; 8])));
-    refuses(&File::new("text.npy", b"no array"));
+    refuses(&File::with("axes.npy", npy("|u1", "(4,)", &[0, 1, 2, 3])));
+    refuses(&File::with("complex.npy", npy("<c8", "(1, 1)", &[0; 8])));
+    refuses(&File::with("short.npy", npy("<f4", "(2, 2)", &[0; 8])));
+    refuses(&File::with("text.npy", b"no array"));
     let missing: Result<Array2<f32>> = read_npy("no such file.npy");
     assert!(matches!(missing, Err(Error::Io { .. })));
 }
@@ -79,7 +62,7 @@ fn a_history_is_drawn_with_its_losses_and_figures() {
     let mut model = builder.build(&mut ChaCha8Rng::seed_from_u64(1)).unwrap();
     let trainer = Trainer::new(Adam::new(0.01).unwrap()).epochs(3);
     let history = trainer.fit(&mut model, &data, Some(&data)).unwrap();
-    let file = File::new("curves.svg", b"");
+    let file = File::with("curves.svg", b"");
     history.to_svg(&file.0).unwrap();
     let svg = std::fs::read_to_string(&file.0).unwrap();
     assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"));

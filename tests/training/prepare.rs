@@ -5,6 +5,8 @@ use proptest::prelude::*;
 use recurrent::data::{Dataset, Scaler, Source, Table, Texts, Unit, Vocabulary, Windows, split};
 use recurrent::{Error, Result};
 
+use crate::common::temporary::File;
+
 /// Returns values that are all different.
 fn numbered(rows: usize, columns: usize) -> Array2<f64> {
     Array2::from_shape_fn((rows, columns), |(t, j)| (t * columns + j) as f64)
@@ -237,35 +239,18 @@ fn texts_that_teach_nothing_are_refused_by_number() {
     );
 }
 
-struct File(std::path::PathBuf);
-
-impl File {
-    fn new(name: &str, text: &str) -> Self {
-        let name = format!("recurrent-prepare-{}-{name}", std::process::id());
-        let file = Self(std::env::temp_dir().join(name));
-        std::fs::write(&file.0, text).unwrap();
-        file
-    }
-}
-
-impl Drop for File {
-    fn drop(&mut self) {
-        std::fs::remove_file(&self.0).ok();
-    }
-}
-
 #[test]
 fn quotes_in_a_tab_separated_file_are_characters_like_any_other() {
-    let file = File::new("quotes.tsv", "text\tmood\n\"Good\t1\nI say \"no\"\t0\n\"Well\"\t1\n");
+    let file = File::with("quotes.tsv", "text\tmood\n\"Good\t1\nI say \"no\"\t0\n\"Well\"\t1\n");
     let tabs = Table::reader().delimiter(b'\t');
     let table = tabs.read(&file.0).unwrap();
     assert_eq!(table.column::<String>("text").unwrap(), ["\"Good", "I say \"no\"", "\"Well\""]);
     assert_eq!(table.column::<usize>("mood").unwrap(), [1, 0, 1]);
 
-    let quoted = File::new("quoted.tsv", "text\tmood\n\"tab\tand \"\"\nline\"\t1\nplain\t0\n");
+    let quoted = File::with("quoted.tsv", "text\tmood\n\"tab\tand \"\"\nline\"\t1\nplain\t0\n");
     let table = tabs.quoting(true).read(&quoted.0).unwrap();
     assert_eq!(table.column::<String>("text").unwrap(), ["tab\tand \"\nline", "plain"]);
-    let plain = File::new("plain.csv", "text,mood\n\"Good,1\nWell\",0\n");
+    let plain = File::with("plain.csv", "text,mood\n\"Good,1\nWell\",0\n");
     let table = Table::reader().quoting(false).read(&plain.0).unwrap();
     assert_eq!(table.column::<String>("text").unwrap(), ["\"Good", "Well\""]);
 }
@@ -273,7 +258,7 @@ fn quotes_in_a_tab_separated_file_are_characters_like_any_other() {
 #[test]
 fn a_quote_that_would_join_rows_is_refused_at_the_line_where_it_begins() {
     let says = |text: &str| {
-        let file = File::new("joined.csv", text);
+        let file = File::with("joined.csv", text);
         let error = Table::read(&file.0).unwrap_err().to_string();
         error.strip_prefix(&format!("{}: ", file.0.display())).unwrap().to_owned()
     };
@@ -291,14 +276,14 @@ fn a_quote_that_would_join_rows_is_refused_at_the_line_where_it_begins() {
         says("\u{feff}\"text\",mood\r\n\"a\r\nb\",1\r\nc,\"d\r\n"),
         format!(r#"line 4: expected a closing quote, {or}, got "\"d""#)
     );
-    let file = File::new("closed.csv", "text,mood\n\"a \"\"b\"\"\" ,1\n\"\",\"2\"");
+    let file = File::with("closed.csv", "text,mood\n\"a \"\"b\"\"\" ,1\n\"\",\"2\"");
     let table = Table::read(&file.0).unwrap();
     assert_eq!(table.column::<String>("text").unwrap(), ["a \"b\"", ""]);
 }
 
 #[test]
 fn a_delimiter_that_cannot_part_cells_is_refused() {
-    let file = File::new("delimiter.csv", "a,b\n1,2\n");
+    let file = File::with("delimiter.csv", "a,b\n1,2\n");
     for (delimiter, shown) in [(b'"', "'\"'"), (b'\n', "'\\n'"), (0xe9, "'é'")] {
         let error = Table::reader().delimiter(delimiter).read(&file.0).unwrap_err().to_string();
         let expected = "an ASCII character other than a quote or a line break";
@@ -308,7 +293,7 @@ fn a_delimiter_that_cannot_part_cells_is_refused() {
 
 #[test]
 fn each_row_has_a_class_where_a_row_is_a_sample() {
-    let file = File::new("rows.csv", "name,origin\nOtto,de\nAnna,de\nNoor,nl\nJan,nl\nUwe,de\n");
+    let file = File::with("rows.csv", "name,origin\nOtto,de\nAnna,de\nNoor,nl\nJan,nl\nUwe,de\n");
     let table = Table::read(&file.0).unwrap();
     let (classes, names) = table.classes("origin").unwrap();
     assert_eq!(
@@ -321,7 +306,7 @@ fn each_row_has_a_class_where_a_row_is_a_sample() {
         says(table.classes_as("origin", &["de"]).unwrap_err())
             .ends_with("line 4, column origin: expected one of [\"de\"], got \"nl\"")
     );
-    let file = File::new("gaps.csv", "name,origin\nOtto,de\nAnna,\n");
+    let file = File::with("gaps.csv", "name,origin\nOtto,de\nAnna,\n");
     let table = Table::read(&file.0).unwrap();
     assert!(
         says(table.classes("origin").unwrap_err())

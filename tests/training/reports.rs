@@ -14,7 +14,8 @@ use recurrent::train::{Event, Model, Trainer, predict};
 use recurrent::{Arrays, Error, Result};
 
 use crate::common::bits::bits;
-use crate::train::{Batch, Folder, Judged, Net, Samples, net, trainer};
+use crate::common::temporary::Folder;
+use crate::train::{Batch, Judged, Net, Samples, net, trainer};
 
 #[test]
 fn a_resumed_training_reports_it_and_a_complete_one_says_so() {

@@ -10,7 +10,7 @@ use recurrent::decode::Sampling;
 use recurrent::model::{ModelBuilder, SequenceGenerator};
 use recurrent::{Arrays, Error, Float, Result};
 
-use crate::train::Folder;
+use crate::common::temporary::Folder;
 
 type Generator = SequenceGenerator<LstmCell<f64>>;
 

@@ -7,7 +7,7 @@ use recurrent::cell::{ProjectedLstmCell, ProjectedLstmOptions};
 use recurrent::{Arrays, Lstm, Recurrent, Result, Sequences, io};
 
 use crate::common::random::random;
-use crate::train::Folder;
+use crate::common::temporary::Folder;
 
 fn rng() -> ChaCha8Rng {
     ChaCha8Rng::seed_from_u64(9)

@@ -12,7 +12,8 @@ use recurrent::optim::{Optimizer, Sgd};
 use recurrent::train::{Event, History, Model, Score, Trainer, progress};
 use recurrent::{Error, Result, arrays};
 
-use crate::train::{Folder, Net};
+use crate::common::temporary::Folder;
+use crate::train::Net;
 
 /// One number w with the loss factor·(w − y)²/2 of a batch of y.
 #[derive(Clone, Debug)]

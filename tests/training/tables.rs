@@ -1,35 +1,17 @@
 //! Tests of delimited files: the lines that errors name, quotes, and files with unusual rows or names.
 
-use std::path::PathBuf;
-
 use recurrent::Error;
 use recurrent::data::{Table, TableReader};
 
-/// A file that is removed with the value.
-struct File(PathBuf);
-
-impl File {
-    fn new(name: &str, text: impl AsRef<[u8]>) -> Self {
-        let name = format!("recurrent-tables-{}-{name}", std::process::id());
-        let file = Self(std::env::temp_dir().join(name));
-        std::fs::write(&file.0, text).unwrap();
-        file
-    }
-}
-
-impl Drop for File {
-    fn drop(&mut self) {
-        std::fs::remove_file(&self.0).ok();
-    }
-}
+use crate::common::temporary::File;
 
 fn read(name: &str, text: impl AsRef<[u8]>) -> Table {
-    Table::read(&File::new(name, text).0).unwrap()
+    Table::read(&File::with(name, text).0).unwrap()
 }
 
 /// Returns the line, the expected content and the given content of the error of reading `text`.
 fn refused(reader: &TableReader, name: &str, text: impl AsRef<[u8]>) -> (u64, String, String) {
-    parts(reader.read(&File::new(name, text).0).unwrap_err())
+    parts(reader.read(&File::with(name, text).0).unwrap_err())
 }
 
 fn parts(error: Error) -> (u64, String, String) {
@@ -126,7 +108,7 @@ fn a_mistake_in_quotes_is_refused_at_the_line_of_the_quote() {
 #[test]
 fn quotes_are_characters_in_tab_separated_files() {
     let text = "label\ttext\nneg\t\"unclosed\npos\ta\npos\t\"b\"\nneg\tc\"\npos\t\"\"\n";
-    let file = File::new("tabs.tsv", text);
+    let file = File::with("tabs.tsv", text);
     let tabs = Table::reader().delimiter(b'\t');
     let table = tabs.read(&file.0).unwrap();
     assert_eq!(table.rows(), 5);
@@ -139,7 +121,7 @@ fn quotes_are_characters_in_tab_separated_files() {
         let text = text.replace('\t', &char::from(delimiter).to_string());
         let reader = Table::reader().delimiter(delimiter);
         assert_eq!(refused(&reader, "other.csv", &text).0, 2);
-        let file = File::new("plain.csv", &text);
+        let file = File::with("plain.csv", &text);
         assert_eq!(reader.quoting(false).read(&file.0).unwrap().rows(), 5);
     }
 }
@@ -182,7 +164,7 @@ fn only_finite_numbers_are_values() {
     for cell in
         ["1e999", "-1e999", "inf", "-Infinity", "nan", "NaN", "1,5", "1 5", "0x1", "1_0", ""]
     {
-        let file = File::new("cells.csv", format!("x;y\n1;0\n{cell};0\n"));
+        let file = File::with("cells.csv", format!("x;y\n1;0\n{cell};0\n"));
         let error = reader.read(&file.0).unwrap().values::<f64>(&["x"]).unwrap_err();
         let (line, _, got) = parts(error);
         assert_eq!((line, &got[..]), (3, cell));
@@ -191,13 +173,13 @@ fn only_finite_numbers_are_values() {
     assert_eq!(names.column::<String>("x").unwrap(), ["inf", "NaN"]);
     assert_eq!(parts(names.column::<f32>("x").unwrap_err()).0, 2);
     assert_eq!(parts(read("cells.csv", "x\n1\n1e999\n").column::<f64>("x").unwrap_err()).0, 3);
-    let file = File::new("cells.csv", "x;y\n1e39;0\n");
+    let file = File::with("cells.csv", "x;y\n1e39;0\n");
     let large = reader.read(&file.0).unwrap();
     assert!(large.values::<f32>(&["x"]).is_err() && large.values::<f64>(&["x"]).is_ok());
     for (cell, value) in
         [(" 1 ", 1.0), ("+1.", 1.0), ("1E2", 100.0), ("\" 1 \"", 1.0), ("1e-999", 0.0)]
     {
-        let file = File::new("cells.csv", format!("x;y\n{cell};0\n"));
+        let file = File::with("cells.csv", format!("x;y\n{cell};0\n"));
         assert_eq!(reader.read(&file.0).unwrap().values::<f64>(&["x"]).unwrap()[[0, 0]], value);
     }
 }

@@ -19,6 +19,7 @@ use recurrent::train::{Event, History, Model, Score, Trainer};
 use recurrent::{Arrays, Error, Float, Lstm, Result, Sequences, arrays};
 
 use crate::common::bits::bits;
+use crate::common::temporary::Folder;
 
 /// A model that predicts whether the first value of a sequence is positive.
 #[derive(Clone, Debug)]
@@ -143,23 +144,6 @@ pub(crate) fn trainer<'a>(epochs: usize) -> Training<'a> {
         .ema(0.9)
         .early_stopping(50)
         .schedule(ReduceOnPlateau::default())
-}
-
-/// A temporary folder, removed when it is dropped.
-pub(crate) struct Folder(pub(crate) PathBuf);
-
-impl Folder {
-    pub(crate) fn new(name: &str) -> Self {
-        let path = env::temp_dir().join(format!("recurrent-{name}-{}", std::process::id()));
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }
 
 #[test]
