@@ -1,0 +1,1 @@
+//! Tests of the CTC loss and its decoding.
