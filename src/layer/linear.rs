@@ -119,6 +119,26 @@ impl<T: Float> Linear<T> {
         self.weight.nrows()
     }
 
+    /// Returns the weight, [output, input].
+    pub fn weight(&self) -> ArrayView2<'_, T> {
+        self.weight.view()
+    }
+
+    /// Returns the values of the weight, row by row.
+    pub(super) fn weight_slice(&self) -> &[T] {
+        self.weight.as_slice().expect("a weight in standard layout")
+    }
+
+    /// Adds `d` [output, input] to the weight, which is a gradient.
+    pub(super) fn add_weight_gradient(&mut self, d: &Array2<T>) {
+        self.weight += d;
+    }
+
+    /// Returns the bias, if there is one.
+    pub fn bias(&self) -> Option<&Array1<T>> {
+        self.bias.as_ref()
+    }
+
     /// Returns y [rows, output] of `x` [rows, input].
     pub(crate) fn forward_rows(&self, x: ArrayView2<'_, T>) -> Result<Array2<T>> {
         check_shape("x", "rows, input", &[x.nrows(), self.input_size()], x.shape())?;
@@ -146,18 +166,30 @@ impl<T: Float> Linear<T> {
         let (x, d_y) = (x.as_standard_layout(), d_y.as_standard_layout());
         let (x, d_y) = (Rows::new(slice(&x), x.ncols()), Rows::new(slice(&d_y), d_y.ncols()));
         let mut d_x = Array2::zeros((rows, self.input_size()));
-        let level = Level::new();
-        let weight = Packed::new(level, self.weight.view());
+        let weight = Packed::new(Level::new(), self.weight.view());
         product_of_rows(d_y, &weight, Accumulate::Zero, slice_mut(&mut d_x));
         let (x, d_y) = (
             RowRefs::new(x.iter().collect(), x.width()),
             RowRefs::new(d_y.iter().collect(), d_y.width()),
         );
-        add_outer_products(level, &d_y, &mut [(&x, grad.weight.view_mut())]);
-        if let Some(bias) = &mut grad.bias {
-            add_column_sums(level, &d_y, vec![bias.view_mut()]);
-        }
+        self.add_gradients(&x, &d_y, grad)?;
         Ok(d_x)
+    }
+
+    /// Adds dW and db to `grad`, from the rows `x` [rows, input] and the gradients `d_y` [rows, output].
+    pub(crate) fn add_gradients(
+        &self,
+        x: &RowRefs<'_, T>,
+        d_y: &RowRefs<'_, T>,
+        grad: &mut Self,
+    ) -> Result<()> {
+        check_same_structure("grad", self, grad)?;
+        let level = Level::new();
+        add_outer_products(level, d_y, &mut [(x, grad.weight.view_mut())]);
+        if let Some(bias) = &mut grad.bias {
+            add_column_sums(level, d_y, vec![bias.view_mut()]);
+        }
+        Ok(())
     }
 }
 
@@ -166,7 +198,7 @@ crate::arrays!(Linear { weight: array, bias: array });
 
 per_float! {
     /// Computes `y = start + x · weight` for contiguous `x`. Threads split the rows.
-    fn product_of_rows<'a, T>(
+    pub(super) fn product_of_rows<'a, T>(
         x: Rows<'_, T>,
         weight: &Packed<T>,
         start: Accumulate<'_, T>,
@@ -196,6 +228,6 @@ fn slice<'a, T>(rows: &'a CowArray<'_, T, Ix2>) -> &'a [T] {
     rows.as_slice().expect("rows in standard layout")
 }
 
-fn slice_mut<T>(rows: &mut Array2<T>) -> &mut [T] {
+pub(super) fn slice_mut<T>(rows: &mut Array2<T>) -> &mut [T] {
     rows.as_slice_mut().expect("new rows are in standard layout")
 }

@@ -45,21 +45,25 @@
 //! | `conv1d` | [`Conv1d`]: a convolution over time |
 //! | `activation` | [`Activation`]: tanh, sigmoid or relu |
 //! | `dropout` | [`Dropout`]; [`VariationalDropout`]: the same mask at every step |
+//! | `attention` | [`Attention`]: a weighted mean of the rows of a memory, for each query |
 //! | `pooling` | [`TimePooling`]: one vector for each sequence |
 //! | `non_crossing` | [`NonCrossing`]: quantiles that do not cross |
 //! | `recurrent` | [`Recurrent`](crate::Recurrent) as a layer |
 //! | `compose` | tuples, [`Residual`], [`Heads`], [`Branches`] |
 //! | `merge` | [`Concat`], [`Add`] |
 //! | `weight_drop` | [`WeightDrop`]: dropout of weights; it wraps a training step and is no layer |
+//! | `linear_steps` | a linear layer that is applied step by step |
 //! | `steps` | conversion between the steps of sequences and rows |
 
 pub mod activation;
+pub mod attention;
 pub mod compose;
 pub mod conv1d;
 pub mod dropout;
 pub mod embedding;
 pub mod layer_norm;
 pub mod linear;
+pub(crate) mod linear_steps;
 pub mod merge;
 pub mod non_crossing;
 pub mod pooling;
@@ -69,6 +73,10 @@ mod traits;
 pub mod weight_drop;
 
 pub use activation::Activation;
+pub use attention::{
+    Attention, AttentionBackwardStream, AttentionMemory, AttentionScore, AttentionStream,
+    AttentionTape, MemoryGradient,
+};
 pub use compose::{Branches, Heads, Residual};
 pub use conv1d::{Conv1d, Padding};
 pub use dropout::{Dropout, VariationalDropout};

@@ -1,0 +1,178 @@
+//! [`AttentionMemory`]: the rows that attention reads, with their keys.
+
+use ndarray::{Array2, Array3, Axis};
+
+use crate::error::{Error, Result, check_shape};
+use crate::float::Float;
+use crate::layer::{Attention, Linear};
+use crate::sequences::Sequences;
+use crate::tensor::Rows;
+
+/// The rows to attend to, of each sequence of a batch, with keys that are computed once for all queries.
+/// [`Attention::memory`] creates it.
+#[derive(Clone, Debug)]
+pub struct AttentionMemory<T> {
+    /// The values, [batch, time, memory], zero in the padding.
+    pub(super) values: Array3<T>,
+    /// The rows that the keys are computed of, if they are others than the values.
+    key_rows: Option<Array3<T>>,
+    /// The keys, if they are computed.
+    keys: Option<Array3<T>>,
+    pub(super) lengths: Vec<usize>,
+}
+
+/// The gradient with respect to a memory.
+#[derive(Clone, Debug)]
+pub struct MemoryGradient<T> {
+    /// That of the rows of the keys, if they are others than the values.
+    pub keys: Option<Sequences<T>>,
+    /// That of the values. It includes that of the keys which are computed of them.
+    pub values: Sequences<T>,
+}
+
+impl<T: Float> Attention<T> {
+    /// Returns `memory` [time, batch, memory] with its keys. Each sequence may have its own length.
+    ///
+    /// # Errors
+    /// If the width does not fit, or a memory has no row.
+    pub fn memory(&self, memory: &Sequences<T>) -> Result<AttentionMemory<T>> {
+        self.check_memory("memory", memory)?;
+        AttentionMemory::new(self.key_layer(), batch_first(memory), None, memory.lengths().to_vec())
+    }
+
+    /// Returns a memory with the keys of the rows `keys` and the values `values`, both
+    /// [time, batch, memory] and of the same lengths.
+    ///
+    /// # Errors
+    /// If a shape or length does not fit, or a memory has no row.
+    pub fn memory_of(
+        &self,
+        keys: &Sequences<T>,
+        values: &Sequences<T>,
+    ) -> Result<AttentionMemory<T>> {
+        self.check_memory("keys", keys)?;
+        let sizes = [keys.time(), keys.batch(), self.memory_size()];
+        values.check("values", ("time, batch, memory", sizes), keys.lengths())?;
+        let (rows, lengths) = (batch_first(keys), keys.lengths().to_vec());
+        AttentionMemory::new(self.key_layer(), batch_first(values), Some(rows), lengths)
+    }
+
+    fn check_memory(&self, argument: &'static str, memory: &Sequences<T>) -> Result<()> {
+        let sizes = [memory.time(), memory.batch(), self.memory_size()];
+        check_shape(argument, "time, batch, memory", &sizes, memory.values().shape())?;
+        match memory.lengths().iter().position(|&length| length == 0) {
+            None => Ok(()),
+            Some(b) => {
+                let argument = format!("{argument}.lengths[{b}]");
+                Err(Error::argument(argument, "at least 1: the sequence is attended to", 0))
+            }
+        }
+    }
+}
+
+/// Returns the values [batch, time, features] with zeros in the padding.
+fn batch_first<T: Float>(sequences: &Sequences<T>) -> Array3<T> {
+    let mut values = sequences.to_batch_first();
+    for (mut rows, &length) in values.outer_iter_mut().zip(sequences.lengths()) {
+        rows.outer_iter_mut().skip(length).for_each(|mut row| row.fill(T::zero()));
+    }
+    values
+}
+
+/// Returns all rows of `values` [batch, time, features].
+fn flat<T: Float>(values: &Array3<T>) -> Array2<T> {
+    let (batch, time, width) = values.dim();
+    let rows = values.view().into_shape_with_order((batch * time, width));
+    rows.expect("an array in standard layout").to_owned()
+}
+
+impl<T: Float> AttentionMemory<T> {
+    fn new(
+        layer: Option<&Linear<T>>,
+        values: Array3<T>,
+        key_rows: Option<Array3<T>>,
+        lengths: Vec<usize>,
+    ) -> Result<Self> {
+        let (batch, time, _) = values.dim();
+        let compute = |layer: &Linear<T>| {
+            let keys = layer.forward_rows(flat(key_rows.as_ref().unwrap_or(&values)).view())?;
+            let shape = (batch, time, layer.output_size());
+            Ok(keys.into_shape_with_order(shape).expect("a key for each row"))
+        };
+        let keys = layer.map(compute).transpose()?;
+        Ok(Self { keys, values, key_rows, lengths })
+    }
+
+    /// Returns the greatest length.
+    pub fn time(&self) -> usize {
+        self.values.dim().1
+    }
+
+    /// Returns the number of sequences.
+    pub fn batch(&self) -> usize {
+        self.lengths.len()
+    }
+
+    /// Returns the number of rows of each sequence.
+    pub fn lengths(&self) -> &[usize] {
+        &self.lengths
+    }
+
+    /// Returns the keys [batch, time, size].
+    pub(super) fn keys(&self) -> &Array3<T> {
+        self.keys.as_ref().or(self.key_rows.as_ref()).unwrap_or(&self.values)
+    }
+
+    /// Returns the keys of sequence `b`.
+    pub(super) fn keys_of(&self, b: usize) -> Rows<'_, T> {
+        rows_of(self.keys(), b, self.lengths[b])
+    }
+
+    /// Returns the values of sequence `b`.
+    pub(super) fn values_of(&self, b: usize) -> Rows<'_, T> {
+        rows_of(&self.values, b, self.lengths[b])
+    }
+
+    /// Returns whether the keys are the values.
+    pub(super) fn is_plain(&self) -> bool {
+        self.keys.is_none() && self.key_rows.is_none()
+    }
+
+    /// Returns the gradient with respect to the memory, from that of the values and, unless they are the
+    /// same, of the keys. Adds the gradients of `layer`, which computes the keys, to `grad`.
+    pub(super) fn gradient(
+        &self,
+        (layer, grad): (Option<&Linear<T>>, Option<&mut Linear<T>>),
+        mut d_values: Array3<T>,
+        d_keys: Option<Array3<T>>,
+    ) -> Result<MemoryGradient<T>> {
+        let d_keys = match (d_keys, layer, grad) {
+            (Some(d_keys), Some(layer), Some(grad)) => {
+                let rows = flat(self.key_rows.as_ref().unwrap_or(&self.values));
+                let d_rows = layer.backward_rows(rows.view(), flat(&d_keys).view(), grad)?;
+                let shape = self.values.raw_dim();
+                Some(d_rows.into_shape_with_order(shape).expect("a gradient for each row"))
+            }
+            (d_keys, ..) => d_keys,
+        };
+        let time_first = |values: Array3<T>| {
+            let values = values.permuted_axes([1, 0, 2]).as_standard_layout().into_owned();
+            Sequences::new(values, self.lengths.clone())
+        };
+        let keys = match d_keys {
+            Some(d_keys) if self.key_rows.is_some() => Some(time_first(d_keys)?),
+            Some(d_keys) => {
+                d_values += &d_keys;
+                None
+            }
+            None => None,
+        };
+        Ok(MemoryGradient { keys, values: time_first(d_values)? })
+    }
+}
+
+/// Returns the first `length` rows of sequence `b` of `values` [batch, time, width].
+fn rows_of<T: Float>(values: &Array3<T>, b: usize, length: usize) -> Rows<'_, T> {
+    let rows = values.index_axis(Axis(0), b).to_slice().expect("an array in standard layout");
+    Rows::new(rows, values.dim().2).range(0..length)
+}

@@ -1,0 +1,260 @@
+//! The forward and backward pass of attention, one query of each sequence after another.
+
+use ndarray::{Array1, Array2, Array3, ArrayView2, Axis};
+
+use crate::arrays::Arrays;
+use crate::error::Result;
+use crate::float::Float;
+use crate::layer::attention::location::Location;
+use crate::layer::{Attention, AttentionMemory, Linear, MemoryGradient};
+use crate::tensor::attention::{
+    add_additive_gradients, add_multiples, add_weighted_sum, additive_scores, row_dots,
+    softmax_gradient,
+};
+use crate::tensor::reduce::softmax;
+use crate::tensor::{Level, Rows, RowsMut};
+
+/// A memory and the queries that attended to it so far. A row of queries attends to one sequence of the
+/// memory. Queries are those that the scores use: projected, or times their factor.
+#[derive(Clone, Debug)]
+pub(super) struct Walk<T> {
+    memory: AttentionMemory<T>,
+    /// The sequence of each row.
+    sequences: Vec<usize>,
+    /// The weights of the last query of each row, [rows, memory time].
+    weights: Array2<T>,
+    /// The steps, if they are stored for a backward pass.
+    steps: Option<Vec<Step<T>>>,
+}
+
+/// One query of each row.
+#[derive(Clone, Debug)]
+pub(super) struct Step<T> {
+    q: Array2<T>,
+    /// [rows, memory time], zero beyond the end of a memory and in rows without a query.
+    pub(super) weights: Array2<T>,
+    /// Whether each row has a query.
+    live: Vec<bool>,
+}
+
+impl<T: Float> Walk<T> {
+    pub(super) fn new(memory: AttentionMemory<T>, train: bool) -> Self {
+        let weights = Array2::zeros((memory.batch(), memory.time()));
+        let sequences = (0..memory.batch()).collect();
+        Self { memory, sequences, weights, steps: train.then(Vec::new) }
+    }
+
+    pub(super) fn steps(&self) -> &[Step<T>] {
+        self.steps.as_deref().unwrap_or(&[])
+    }
+
+    pub(super) fn weights(&self) -> ArrayView2<'_, T> {
+        self.weights.view()
+    }
+
+    pub(super) fn rows(&self) -> usize {
+        self.sequences.len()
+    }
+
+    /// Continues with the given rows.
+    pub(super) fn select(&mut self, rows: &[usize]) {
+        self.sequences = rows.iter().map(|&row| self.sequences[row]).collect();
+        self.weights = self.weights.select(Axis(0), rows);
+    }
+
+    /// Returns the contexts [rows, memory] of the queries `q`. Rows that are not `live` have no query and
+    /// the context zero.
+    pub(super) fn attend(
+        &mut self,
+        attention: &Attention<T>,
+        q: Array2<T>,
+        live: Vec<bool>,
+    ) -> Result<Array2<T>> {
+        let level = Level::new();
+        let mut weights = Array2::zeros(self.weights.raw_dim());
+        let mut contexts = Array2::zeros((self.rows(), attention.memory_size()));
+        for (row, &b) in self.sequences.iter().enumerate().filter(|(row, _)| live[*row]) {
+            let length = self.memory.lengths()[b];
+            let scores = &mut slice_mut(&mut weights, row)[..length];
+            let q = slice(&q, row);
+            match (&attention.score, &attention.location) {
+                (None, _) => row_dots(level, q, self.memory.keys_of(b), scores),
+                (Some(v), None) => {
+                    additive_scores(level, q, self.memory.keys_of(b), weight_of(v), scores);
+                }
+                (Some(v), Some(location)) => {
+                    let before = &slice(&self.weights, row)[..length];
+                    let keys = located(location, before, self.memory.keys_of(b))?;
+                    additive_scores(level, q, Rows::of(&keys), weight_of(v), scores);
+                }
+            }
+            softmax(level, scores);
+            add_weighted_sum(
+                level,
+                scores,
+                self.memory.values_of(b),
+                slice_mut(&mut contexts, row),
+            );
+        }
+        if let Some(steps) = &mut self.steps {
+            steps.push(Step { q, weights: weights.clone(), live });
+        }
+        self.weights = weights;
+        Ok(contexts)
+    }
+}
+
+/// The backward pass of a [`Walk`], from its last query to its first.
+pub(super) struct WalkBack<T> {
+    memory: AttentionMemory<T>,
+    steps: Vec<Step<T>>,
+    /// [batch, memory time, memory].
+    d_values: Array3<T>,
+    /// [batch, memory time, size], unless the keys are the values.
+    d_keys: Option<Array3<T>>,
+    /// The gradient of v, [1, size].
+    d_score: Option<Array2<T>>,
+    d_location: Option<Location<T>>,
+    /// The gradient of the weights of the last query that is left, through the scores of the next.
+    d_weights: Array2<T>,
+}
+
+impl<T: Float> WalkBack<T> {
+    pub(super) fn new(attention: &Attention<T>, walk: Walk<T>) -> Self {
+        let Walk { memory, weights, steps, .. } = walk;
+        Self {
+            steps: steps.unwrap_or_default(),
+            d_values: Array3::zeros(memory.values.raw_dim()),
+            d_keys: (!memory.is_plain()).then(|| Array3::zeros(memory.keys().raw_dim())),
+            d_score: attention.score.as_ref().map(|v| Array2::zeros(v.weight().raw_dim())),
+            d_location: attention.location.as_ref().map(Arrays::zeros_like),
+            d_weights: Array2::zeros(weights.raw_dim()),
+            memory,
+        }
+    }
+
+    /// Returns the number of steps that are left.
+    pub(super) fn left(&self) -> usize {
+        self.steps.len()
+    }
+
+    /// Returns the gradient of the queries of the last step that is left, from that of its contexts, and of
+    /// its weights if they were used elsewhere too.
+    pub(super) fn step(
+        &mut self,
+        attention: &Attention<T>,
+        d_contexts: ArrayView2<'_, T>,
+        d_weights: Option<ArrayView2<'_, T>>,
+    ) -> Result<Array2<T>> {
+        let Some(Step { q, weights, live }) = self.steps.pop() else {
+            return Ok(Array2::zeros((0, 0)));
+        };
+        let level = Level::new();
+        let d_contexts = d_contexts.as_standard_layout();
+        let mut d_q = Array2::zeros(q.raw_dim());
+        let mut d_scores = std::mem::replace(&mut self.d_weights, Array2::zeros(weights.raw_dim()));
+        if let Some(d_weights) = d_weights {
+            d_scores += &d_weights;
+        }
+        for b in (0..live.len()).filter(|&b| live[b]) {
+            let length = self.memory.lengths()[b];
+            let weights = &slice(&weights, b)[..length];
+            let d_context = d_contexts.row(b).to_slice().expect("rows in standard layout");
+            let d_scores = &mut slice_mut(&mut d_scores, b)[..length];
+            let mut through_values = vec![T::zero(); length];
+            row_dots(level, d_context, self.memory.values_of(b), &mut through_values);
+            d_scores.iter_mut().zip(through_values).for_each(|(d, through)| *d += through);
+            add_multiples(level, weights, d_context, rows_mut(&mut self.d_values, b, length));
+            softmax_gradient(level, weights, d_scores);
+            self.through_scores(attention, b, (slice(&q, b), slice_mut(&mut d_q, b)), d_scores)?;
+        }
+        Ok(d_q)
+    }
+
+    /// Adds the gradients through the scores of the query `q` of sequence `b`.
+    fn through_scores(
+        &mut self,
+        attention: &Attention<T>,
+        b: usize,
+        (q, d_q): (&[T], &mut [T]),
+        d_scores: &[T],
+    ) -> Result<()> {
+        let (level, length) = (Level::new(), d_scores.len());
+        let keys = self.memory.keys_of(b);
+        let d_keys = rows_mut(self.d_keys.as_mut().unwrap_or(&mut self.d_values), b, length);
+        let Some((v, d_v)) = attention.score.as_ref().zip(self.d_score.as_mut()) else {
+            add_weighted_sum(level, d_scores, keys, d_q);
+            add_multiples(level, d_scores, q, d_keys);
+            return Ok(());
+        };
+        let (v, d_v) = (weight_of(v), slice_mut(d_v, 0));
+        let Some((location, grad)) = attention.location.as_ref().zip(self.d_location.as_mut())
+        else {
+            add_additive_gradients(level, q, keys, v, d_scores, d_v, d_q, d_keys);
+            return Ok(());
+        };
+        let before = match self.steps.last() {
+            Some(step) => slice(&step.weights, b)[..length].to_vec(),
+            None => vec![T::zero(); length],
+        };
+        let keys = located(location, &before, keys)?;
+        let mut d_sums = Array2::zeros(keys.raw_dim());
+        let to = RowsMut::of(&mut d_sums);
+        add_additive_gradients(level, q, Rows::of(&keys), v, d_scores, d_v, d_q, to);
+        let mut d_keys = d_keys;
+        for (s, d_sum) in d_sums.outer_iter().enumerate() {
+            d_keys.row_mut(s).iter_mut().zip(d_sum).for_each(|(to, &d)| *to += d);
+        }
+        let d_before = location.backward(Array1::from(before).view(), &d_sums, grad)?;
+        self.d_weights.row_mut(b).iter_mut().zip(d_before).for_each(|(to, d)| *to += d);
+        Ok(())
+    }
+
+    /// Returns the gradient of the memory. Adds those of the parameters, without the projection of the
+    /// queries, to `grad`.
+    pub(super) fn finish(
+        self,
+        attention: &Attention<T>,
+        grad: &mut Attention<T>,
+    ) -> Result<MemoryGradient<T>> {
+        if let (Some(d), Some(score)) = (self.d_score, &mut grad.score) {
+            score.add_weight_gradient(&d);
+        }
+        if let (Some(d), Some(location)) = (self.d_location, &mut grad.location) {
+            location.add_arrays("grad", &d)?;
+        }
+        let key = (attention.key_layer(), grad.key.as_mut());
+        self.memory.gradient(key, self.d_values, self.d_keys)
+    }
+}
+
+/// Returns the keys with the part that depends on the weights `before`.
+fn located<T: Float>(location: &Location<T>, before: &[T], keys: Rows<'_, T>) -> Result<Array2<T>> {
+    let mut sums = location.forward(Array1::from(before.to_vec()).view())?;
+    for (mut sum, key) in sums.outer_iter_mut().zip(keys.iter()) {
+        sum.iter_mut().zip(key).for_each(|(sum, &key)| *sum += key);
+    }
+    Ok(sums)
+}
+
+/// Returns v, the weight of a layer with one output.
+fn weight_of<T: Float>(v: &Linear<T>) -> &[T] {
+    v.weight_slice()
+}
+
+fn slice<T: Float>(rows: &Array2<T>, row: usize) -> &[T] {
+    let width = rows.ncols();
+    &rows.as_slice().expect("rows in standard layout")[row * width..][..width]
+}
+
+fn slice_mut<T: Float>(rows: &mut Array2<T>, row: usize) -> &mut [T] {
+    let width = rows.ncols();
+    &mut rows.as_slice_mut().expect("rows in standard layout")[row * width..][..width]
+}
+
+/// Returns the first `length` rows of sequence `b` of `values` [batch, time, width].
+fn rows_mut<T: Float>(values: &mut Array3<T>, b: usize, length: usize) -> RowsMut<'_, T> {
+    let (_, time, width) = values.dim();
+    let values = values.as_slice_mut().expect("an array in standard layout");
+    RowsMut::new(&mut values[b * time * width..][..length * width], width)
+}
