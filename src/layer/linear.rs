@@ -141,14 +141,12 @@ impl<T: Float> Linear<T> {
 
     /// Returns y [rows, output] of `x` [rows, input].
     pub(crate) fn forward_rows(&self, x: ArrayView2<'_, T>) -> Result<Array2<T>> {
-        check_shape("x", "rows, input", &[x.nrows(), self.input_size()], x.shape())?;
-        let mut y = Array2::zeros((x.nrows(), self.output_size()));
-        let x = x.as_standard_layout();
-        let rows = Rows::new(slice(&x), self.input_size());
-        let weight = Packed::new(Level::new(), self.weight.t());
-        let start = Accumulate::bias(self.bias.as_ref());
-        product_of_rows(rows, &weight, start, slice_mut(&mut y));
-        Ok(y)
+        self.packed().forward_rows(x)
+    }
+
+    /// Returns the layer with its weight packed for many calls.
+    pub(crate) fn packed(&self) -> PackedLinear<'_, T> {
+        PackedLinear { layer: self, weight: Packed::new(Level::new(), self.weight.t()) }
     }
 
     /// Returns d_x [rows, input] from `d_y` [rows, output] at `x` [rows, input]. Adds dW and db to
@@ -190,6 +188,27 @@ impl<T: Float> Linear<T> {
             add_column_sums(level, d_y, vec![bias.view_mut()]);
         }
         Ok(())
+    }
+}
+
+/// A layer whose weight is packed.
+#[derive(Debug)]
+pub(crate) struct PackedLinear<'m, T: Float> {
+    layer: &'m Linear<T>,
+    weight: Packed<T>,
+}
+
+impl<T: Float> PackedLinear<'_, T> {
+    /// Returns y [rows, output] of `x` [rows, input].
+    pub(crate) fn forward_rows(&self, x: ArrayView2<'_, T>) -> Result<Array2<T>> {
+        let Self { layer, weight } = self;
+        check_shape("x", "rows, input", &[x.nrows(), layer.input_size()], x.shape())?;
+        let mut y = Array2::zeros((x.nrows(), layer.output_size()));
+        let x = x.as_standard_layout();
+        let rows = Rows::new(slice(&x), layer.input_size());
+        let start = Accumulate::bias(layer.bias.as_ref());
+        product_of_rows(rows, weight, start, slice_mut(&mut y));
+        Ok(y)
     }
 }
 

@@ -21,11 +21,9 @@ use crate::error::{Error, Result, check_shape};
 use crate::float::Float;
 use crate::loss::reduce::{self, Place, finite, weight_at};
 use crate::loss::{Batch, Logits, Loss, RowLoss};
+use crate::tensor::aligned::padded;
 use crate::tensor::cross_entropy::cross_entropy;
 use crate::tensor::{Aligned, Level};
-
-/// The size of the widest vector, in bytes.
-const WIDEST: usize = 64;
 
 /// The mean cross entropy of logits; see the [module](self).
 ///
@@ -305,9 +303,4 @@ impl<'a, T: Float> Sweep<'a, T> {
     fn hard(&self, y: usize) -> f64 {
         (1.0 - self.loss.label_smoothing) * self.loss.weight(y) / self.total
     }
-}
-
-/// Returns `width` rounded up to whole vectors of any instruction set.
-fn padded<T: Float>(width: usize) -> usize {
-    width.next_multiple_of(WIDEST / size_of::<T>())
 }

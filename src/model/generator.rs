@@ -9,15 +9,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::cell::{Cell, LstmCell};
 use crate::data::Vocabulary;
-use crate::decode::Sampling;
+use crate::decode::{BeamSearch, Decoder, Hypothesis, Sampling};
 use crate::error::{Error, Result, check_indices, check_shape, check_size};
 use crate::float::Float;
 use crate::layer::Linear;
+use crate::layer::linear::PackedLinear;
 use crate::loss::{CrossEntropy, Loss};
 use crate::model::config::{Config, ModelBuilder, ONE, Shape, options, refuse, shape_calls};
 use crate::model::counted;
 use crate::model::model_calls;
-use crate::model::network::{Network, Step};
+use crate::model::network::{Network, NetworkStream, Step};
 use crate::sequence::State;
 use crate::sequences::Sequences;
 use crate::train::Model;
@@ -132,6 +133,24 @@ impl<T: Float, C: Cell<Elem = T>> ModelBuilder<SequenceGenerator<C>> {
     }
 }
 
+/// A generator that reads its own tokens.
+struct Steps<'m, C: Cell> {
+    stream: NetworkStream<'m, C>,
+    head: PackedLinear<'m, C::Elem>,
+}
+
+impl<C: Cell> Decoder for Steps<'_, C> {
+    type Elem = C::Elem;
+
+    fn step(&mut self, tokens: &[usize]) -> Result<Array2<C::Elem>> {
+        self.head.forward_rows(self.stream.step(Step::Tokens(tokens))?)
+    }
+
+    fn select(&mut self, rows: &[usize]) -> Result<()> {
+        self.stream.stream.select(rows)
+    }
+}
+
 /// Input tokens and target tokens.
 type TeacherForcingPair<T> = (Sequences<T>, Array2<usize>);
 
@@ -158,30 +177,15 @@ impl<T: Float, C: Cell<Elem = T>> SequenceGenerator<C> {
         sampling: &Sampling,
         rng: &mut dyn Rng,
     ) -> Result<Vec<Vec<usize>>> {
-        let batch = condition.map_or(1, |condition| condition.nrows());
-        let GeneratorConfig { start, end, .. } = self.config.own;
         sampling.check(self.config.output_size)?;
-        check_indices("prompt", prompt, self.config.input_size, "vocabulary_size")?;
-        self.check_unmarked("prompt", prompt)?;
-        let first: Vec<usize> = start.into_iter().chain(prompt.iter().copied()).collect();
-        if first.is_empty() {
-            let expected = "at least one token: the model has no start";
-            return Err(Error::argument("prompt", expected, "none"));
-        }
-        let mut stream = self.network.stream(batch)?;
-        if let Some(initial) = self.initial(condition, batch)? {
-            stream.stream.restore(&initial)?;
-        }
-        let mut h = Array2::zeros((0, 0));
-        for token in first {
-            h = stream.step(Step::Tokens(&vec![token; batch]))?.to_owned();
-        }
+        let (mut steps, mut next) = self.begin(condition, prompt)?;
+        let (batch, end) = (next.len(), self.config.own.end);
         let suppressed = self.suppressed();
         let mut texts = vec![Vec::new(); batch];
         let mut ended = vec![false; batch];
         for step in 0..max_len {
-            let logits = self.network.head.forward_rows(h.view())?;
-            let mut next = Vec::with_capacity(batch);
+            let logits = steps.step(&next)?;
+            next.clear();
             for (b, row) in logits.rows().into_iter().enumerate() {
                 let token = sampling.pick_except(row, &suppressed, rng);
                 let token = token.map_err(|error| at_step(error, step, b))?;
@@ -194,9 +198,69 @@ impl<T: Float, C: Cell<Elem = T>> SequenceGenerator<C> {
             if ended.iter().all(|&ended| ended) {
                 break;
             }
-            h = stream.step(Step::Tokens(&next))?.to_owned();
         }
         Ok(texts)
+    }
+
+    /// Searches for the likeliest texts for each row of `condition` [batch, condition], or for one text
+    /// without it. Returns the best of each, from the highest score to the lowest.
+    ///
+    /// Each text continues the tokens of `prompt`; see [`BeamSearch`] for the options. The end token is
+    /// that of the model. The tokens that [`generate`](Self::generate) never chooses are forbidden here too,
+    /// but the probabilities of the others are not renormalised.
+    ///
+    /// ```
+    /// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+    /// use recurrent::cell::LstmCell;
+    /// use recurrent::decode::{BeamSearch, LengthPenalty};
+    /// use recurrent::model::SequenceGenerator;
+    ///
+    /// let mut rng = ChaCha8Rng::seed_from_u64(1);
+    /// let builder = SequenceGenerator::<LstmCell<f32>>::builder(20).start(0).end(1);
+    /// let model = builder.build(&mut rng)?;
+    /// let search = BeamSearch::new(5)?.n_best(2)?.max_length(12)?;
+    /// let texts = model.beam(None, &[7, 3], &search.length_penalty(LengthPenalty::Wu(0.6))?)?;
+    /// assert!(texts[0][0].score >= texts[0][1].score);
+    /// # Ok::<(), recurrent::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If `condition` or `prompt` does not fit, as in [`generate`](Self::generate), `search` has another end
+    /// token than the model, and as [`BeamSearch::search`].
+    pub fn beam(
+        &self,
+        condition: Option<ArrayView2<'_, T>>,
+        prompt: &[usize],
+        search: &BeamSearch<'_>,
+    ) -> Result<Vec<Vec<Hypothesis>>> {
+        let search = search.for_model(self.config.own.end, &self.suppressed())?;
+        let (mut steps, last) = self.begin(condition, prompt)?;
+        search.search(&mut steps, &last)
+    }
+
+    /// Feeds the start token and `prompt`, except the last token, which is returned for each text.
+    fn begin(
+        &self,
+        condition: Option<ArrayView2<'_, T>>,
+        prompt: &[usize],
+    ) -> Result<(Steps<'_, C>, Vec<usize>)> {
+        let batch = condition.map_or(1, |condition| condition.nrows());
+        check_indices("prompt", prompt, self.config.input_size, "vocabulary_size")?;
+        self.check_unmarked("prompt", prompt)?;
+        let first: Vec<usize> =
+            self.config.own.start.into_iter().chain(prompt.iter().copied()).collect();
+        let Some((&last, before)) = first.split_last() else {
+            let expected = "at least one token: the model has no start";
+            return Err(Error::argument("prompt", expected, "none"));
+        };
+        let mut stream = self.network.stream(batch)?;
+        if let Some(initial) = self.initial(condition, batch)? {
+            stream.stream.restore(&initial)?;
+        }
+        for &token in before {
+            stream.step(Step::Tokens(&vec![token; batch]))?;
+        }
+        Ok((Steps { stream, head: self.network.head.packed() }, vec![last; batch]))
     }
 
     /// Generates one text that continues `prompt` by at most `max_len` tokens of the model's vocabulary.

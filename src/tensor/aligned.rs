@@ -18,6 +18,11 @@ pub(crate) fn stride<T>(width: usize) -> usize {
     if lines < SPREAD_LINES { width } else { (lines | 1) * line }
 }
 
+/// Returns `width` rounded up to whole vectors of any instruction set.
+pub(crate) fn padded<T>(width: usize) -> usize {
+    width.next_multiple_of(LINE / size_of::<T>())
+}
+
 /// A buffer of fixed length whose first value begins a cache line. The default is empty.
 #[derive(Debug, Default)]
 pub(crate) struct Aligned<T: Float> {

@@ -15,6 +15,7 @@
 //! | `reduce` | column sums, softmax, norms and normalisation in a fixed order |
 //! | `cross_entropy` | the cross-entropy of a row with its gradient |
 //! | `attention` | the sums of attention over the rows of one memory |
+//! | `top` | ln Σ eˣ of a row, and its largest values |
 //! | `update` | elementwise updates of parameters: the arithmetic of optimisers |
 //! | `threads` | the number of threads of a computation, and fork-join |
 //! | `random` | dropout masks |
@@ -41,6 +42,7 @@ mod pack;
 pub(crate) mod projection;
 pub(crate) mod random;
 pub(crate) mod threads;
+pub(crate) mod top;
 pub(crate) mod update;
 
 pub(crate) use aligned::Aligned;
