@@ -50,7 +50,8 @@ use crate::sequences::{Input, Sequences};
     note = "the target of a whole sequence is a `usize` (its class), an `f32` or `f64` (one number) \
             or an `Array1` of them (several numbers)",
     note = "a target for each step is a `Vec<usize>` (classes) or an `Array2<f32>` or `Array2<f64>` \
-            [time, numbers]"
+            [time, numbers]",
+    note = "a target of any other length is `Labels`"
 )]
 pub trait Target: Clone {
     /// The type of several targets in one batch.
@@ -164,6 +165,23 @@ impl<T: Float> Target for Array2<T> {
 
     fn check_finite(&self) -> Result<()> {
         check_steps(OF_TARGET, self.view(), &[])
+    }
+}
+
+/// The labels of a sequence, any number of them: the target of a translation or a transcription. A batch
+/// is one list for each sequence.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Labels(pub Vec<usize>);
+
+impl Target for Labels {
+    type Batch = Vec<Vec<usize>>;
+
+    fn steps(&self) -> Option<usize> {
+        None
+    }
+
+    fn stack(targets: &[&Self], _: usize) -> Result<Self::Batch> {
+        Ok(targets.iter().map(|target| target.0.clone()).collect())
     }
 }
 

@@ -45,7 +45,7 @@ pub mod vocabulary;
 pub mod windows;
 
 pub use batches::Batches;
-pub use dataset::{Dataset, Target};
+pub use dataset::{Dataset, Labels, Target};
 pub use imputer::Imputer;
 #[cfg(feature = "npy")]
 pub use npy::read_npy;

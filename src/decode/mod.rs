@@ -4,9 +4,11 @@
 //! |---|---|
 //! | `sampling` | [`Sampling`]: greedy, or random with a temperature, top-k and top-p |
 //! | `beam` | [`BeamSearch`]: the likeliest token sequences of a [`Decoder`] |
+//! | `generate` | texts that are drawn token by token |
 //! | `search` | the steps of a beam search |
 
 pub mod beam;
+mod generate;
 pub mod sampling;
 mod search;
 

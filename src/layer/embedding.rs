@@ -146,6 +146,11 @@ impl<T: Float> Embedding<T> {
         Ok(())
     }
 
+    /// Adds `d` [num_embeddings, embedding_dim] to the rows, which are a gradient.
+    pub(crate) fn add_weight_gradient(&mut self, d: ArrayView2<'_, T>) {
+        self.weight += &d;
+    }
+
     fn tokens_of<'x>(&self, x: &'x Sequences<T>) -> Result<ArrayView2<'x, usize>> {
         let expected = [x.time(), x.batch(), self.weight.nrows()];
         let got = [x.time(), x.batch(), x.features()];

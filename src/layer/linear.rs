@@ -109,6 +109,11 @@ impl<T: Float> Linear<T> {
         Ok(layer)
     }
 
+    /// Creates a layer with parameters in standard layout that fit each other.
+    pub(crate) fn of(weight: Array2<T>, bias: Option<Array1<T>>) -> Self {
+        Self { weight, bias }
+    }
+
     /// Returns the number of values in a row of the input.
     pub fn input_size(&self) -> usize {
         self.weight.ncols()
@@ -146,7 +151,7 @@ impl<T: Float> Linear<T> {
 
     /// Returns the layer with its weight packed for many calls.
     pub(crate) fn packed(&self) -> PackedLinear<'_, T> {
-        PackedLinear { layer: self, weight: Packed::new(Level::new(), self.weight.t()) }
+        PackedLinear::new(self.weight.view(), self.bias.as_ref())
     }
 
     /// Returns d_x [rows, input] from `d_y` [rows, output] at `x` [rows, input]. Adds dW and db to
@@ -194,20 +199,24 @@ impl<T: Float> Linear<T> {
 /// A layer whose weight is packed.
 #[derive(Debug)]
 pub(crate) struct PackedLinear<'m, T: Float> {
-    layer: &'m Linear<T>,
     weight: Packed<T>,
+    bias: Option<&'m Array1<T>>,
 }
 
-impl<T: Float> PackedLinear<'_, T> {
+impl<'m, T: Float> PackedLinear<'m, T> {
+    /// Packs `weight` [output, input].
+    pub(crate) fn new(weight: ArrayView2<'_, T>, bias: Option<&'m Array1<T>>) -> Self {
+        Self { weight: Packed::new(Level::new(), weight.t()), bias }
+    }
+
     /// Returns y [rows, output] of `x` [rows, input].
     pub(crate) fn forward_rows(&self, x: ArrayView2<'_, T>) -> Result<Array2<T>> {
-        let Self { layer, weight } = self;
-        check_shape("x", "rows, input", &[x.nrows(), layer.input_size()], x.shape())?;
-        let mut y = Array2::zeros((x.nrows(), layer.output_size()));
+        let (input, output) = (self.weight.k(), self.weight.n());
+        check_shape("x", "rows, input", &[x.nrows(), input], x.shape())?;
+        let mut y = Array2::zeros((x.nrows(), output));
         let x = x.as_standard_layout();
-        let rows = Rows::new(slice(&x), layer.input_size());
-        let start = Accumulate::bias(layer.bias.as_ref());
-        product_of_rows(rows, weight, start, slice_mut(&mut y));
+        let rows = Rows::new(slice(&x), input);
+        product_of_rows(rows, &self.weight, Accumulate::bias(self.bias), slice_mut(&mut y));
         Ok(y)
     }
 }

@@ -5,14 +5,14 @@ use ndarray::{Array2, ArrayView2};
 use crate::error::Result;
 use crate::float::Float;
 use crate::layer::Linear;
-use crate::layer::linear::{product_of_rows, slice_mut};
+use crate::layer::linear::{PackedLinear, product_of_rows, slice_mut};
 use crate::tensor::{Accumulate, Level, Packed, RowRefs, Rows};
 
 /// A linear layer on the steps of a walk, [rows, features] each. All results equal, bit for bit, those of the
 /// layer on the steps one below the other.
 pub(crate) struct LinearSteps<'m, T: Float> {
     linear: &'m Linear<T>,
-    weight: Packed<T>,
+    packed: PackedLinear<'m, T>,
     /// The weight for the backward pass, packed at its first step.
     transposed: Option<Packed<T>>,
     /// The input of each step of training, and the gradients of the outputs from the last step on.
@@ -22,24 +22,20 @@ pub(crate) struct LinearSteps<'m, T: Float> {
 
 impl<'m, T: Float> LinearSteps<'m, T> {
     pub(crate) fn new(linear: &'m Linear<T>) -> Self {
-        let weight = Packed::new(Level::new(), linear.weight().t());
-        Self { linear, weight, transposed: None, x: Vec::new(), d_y: Vec::new() }
+        let packed = linear.packed();
+        Self { linear, packed, transposed: None, x: Vec::new(), d_y: Vec::new() }
     }
 
     /// Returns y [rows, output] of `x` [rows, input].
-    pub(crate) fn step(&self, x: ArrayView2<'_, T>) -> Array2<T> {
-        let x = x.as_standard_layout();
-        let mut y = Array2::zeros((x.nrows(), self.linear.output_size()));
-        let start = Accumulate::bias(self.linear.bias());
-        product_of_rows(Rows::of(&x), &self.weight, start, slice_mut(&mut y));
-        y
+    pub(crate) fn step(&self, x: ArrayView2<'_, T>) -> Result<Array2<T>> {
+        self.packed.forward_rows(x)
     }
 
     /// Returns the same, and stores `x` for the backward pass.
-    pub(crate) fn step_train(&mut self, x: Array2<T>) -> Array2<T> {
-        let y = self.step(x.view());
+    pub(crate) fn step_train(&mut self, x: Array2<T>) -> Result<Array2<T>> {
+        let y = self.step(x.view())?;
         self.x.push(x);
-        y
+        Ok(y)
     }
 
     /// Returns d_x [rows, input] from `d_y` [rows, output] of the last step that is left.

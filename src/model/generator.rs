@@ -3,12 +3,11 @@
 use std::fmt::Display;
 use std::sync::Arc;
 
-use ndarray::{Array2, ArrayView2, Axis};
+use ndarray::{Array2, ArrayView2};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::cell::{Cell, LstmCell};
-use crate::data::Vocabulary;
 use crate::decode::{BeamSearch, Decoder, Hypothesis, Sampling};
 use crate::error::{Error, Result, check_indices, check_shape, check_size};
 use crate::float::Float;
@@ -16,9 +15,8 @@ use crate::layer::Linear;
 use crate::layer::linear::PackedLinear;
 use crate::loss::{CrossEntropy, Loss};
 use crate::model::config::{Config, ModelBuilder, ONE, Shape, options, refuse, shape_calls};
-use crate::model::counted;
-use crate::model::model_calls;
 use crate::model::network::{Network, NetworkStream, Step};
+use crate::model::{counted, model_calls, reserved_tokens};
 use crate::sequence::State;
 use crate::sequences::Sequences;
 use crate::train::Model;
@@ -178,28 +176,9 @@ impl<T: Float, C: Cell<Elem = T>> SequenceGenerator<C> {
         rng: &mut dyn Rng,
     ) -> Result<Vec<Vec<usize>>> {
         sampling.check(self.config.output_size)?;
-        let (mut steps, mut next) = self.begin(condition, prompt)?;
-        let (batch, end) = (next.len(), self.config.own.end);
-        let suppressed = self.suppressed();
-        let mut texts = vec![Vec::new(); batch];
-        let mut ended = vec![false; batch];
-        for step in 0..max_len {
-            let logits = steps.step(&next)?;
-            next.clear();
-            for (b, row) in logits.rows().into_iter().enumerate() {
-                let token = sampling.pick_except(row, &suppressed, rng);
-                let token = token.map_err(|error| at_step(error, step, b))?;
-                ended[b] |= Some(token) == end;
-                if !ended[b] {
-                    texts[b].push(token);
-                }
-                next.push(token);
-            }
-            if ended.iter().all(|&ended| ended) {
-                break;
-            }
-        }
-        Ok(texts)
+        let (mut steps, first) = self.begin(condition, prompt)?;
+        let never = (self.config.own.end, &self.suppressed()[..]);
+        sampling.generate(&mut steps, first, never, max_len, rng)
     }
 
     /// Searches for the likeliest texts for each row of `condition` [batch, condition], or for one text
@@ -296,11 +275,8 @@ impl<T: Float, C: Cell<Elem = T>> SequenceGenerator<C> {
     /// Returns the tokens that are never generated.
     fn suppressed(&self) -> Vec<usize> {
         let GeneratorConfig { start, end, suppress_tokens, .. } = &self.config.own;
-        let words = self.vocabulary();
-        let special = 0..words.map_or(0, |words| words.special().len());
-        let unknown = words.and_then(Vocabulary::unknown);
-        let all = special.chain(*start).chain(unknown).filter(|&token| Some(token) != *end);
-        all.chain(suppress_tokens.iter().copied()).collect()
+        let reserved = reserved_tokens(self.vocabulary(), *start, *end);
+        reserved.into_iter().chain(suppress_tokens.iter().copied()).collect()
     }
 
     /// Returns the initial states of texts, or `None` if they are zeros.
@@ -319,7 +295,7 @@ impl<T: Float, C: Cell<Elem = T>> SequenceGenerator<C> {
                     vectors.shape(),
                 )?;
                 let values = linear.forward_rows(vectors)?;
-                Ok(Some(filled(self.network.recurrent.zero_state(batch)?, &values)))
+                Ok(Some(self.network.recurrent.zero_state(batch)?.filled(&values)))
             }
             (linear, given) => {
                 let shown = |has: bool| if has { "a vector for each text" } else { "none" };
@@ -370,44 +346,12 @@ impl<T: Float, C: Cell<Elem = T>> SequenceGenerator<C> {
     }
 }
 
-/// Returns the error of a choice of a token with the place of the choice.
-fn at_step(error: Error, step: usize, text: usize) -> Error {
-    let named = |name: &str| format!("{name} of step {step} of text {text}");
-    match error {
-        Error::NonFinite { name, index, value } => {
-            Error::NonFinite { name: named(&name), index, value }
-        }
-        Error::Argument { argument, expected, got } => {
-            Error::Argument { argument: named(&argument).into(), expected, got }
-        }
-        other => other,
-    }
-}
-
 /// Returns the first 60 characters of a longer text.
 fn shortened(text: &str) -> String {
     match text.char_indices().nth(60) {
         Some((end, _)) => format!("{} …", &text[..end]),
         None => text.to_owned(),
     }
-}
-
-/// Returns all parts of `state` side by side, layer by layer: [batch, sum of the widths].
-fn side_by_side<T: Float>(state: &State<T>) -> Result<Array2<T>> {
-    let parts: Vec<ArrayView2<'_, T>> = state.parts().iter().flatten().map(|p| p.view()).collect();
-    ndarray::concatenate(Axis(1), &parts)
-        .map_err(|error| Error::argument("state", "parts of one batch", error))
-}
-
-/// Returns `state` with its parts taken from `values`, the inverse of [`side_by_side`].
-fn filled<T: Float>(mut state: State<T>, values: &Array2<T>) -> State<T> {
-    let mut rest = values.view();
-    for part in state.parts_mut().iter_mut().flatten() {
-        let (here, after) = rest.split_at(Axis(1), part.ncols());
-        part.assign(&here);
-        rest = after;
-    }
-    state
 }
 
 impl<T: Float, C: Cell<Elem = T>> Model for SequenceGenerator<C> {
@@ -437,7 +381,7 @@ impl<T: Float, C: Cell<Elem = T>> Model for SequenceGenerator<C> {
         if let (Some(linear), Some(vectors), Some(grad)) =
             (&self.condition.condition, condition, &mut grad.condition.condition)
         {
-            linear.backward_rows(vectors, side_by_side(&d_initial)?.view(), grad)?;
+            linear.backward_rows(vectors, d_initial.side_by_side().view(), grad)?;
         }
         Ok((loss, Some(weight)))
     }
@@ -485,7 +429,7 @@ impl<C: Cell> Shape for SequenceGenerator<C> {
             None => None,
             Some(size) => {
                 check_size("condition_size", &[size])?;
-                let width = side_by_side(&network.recurrent.zero_state(1)?)?.ncols();
+                let width = network.recurrent.zero_state(1)?.side_by_side().ncols();
                 Some(Linear::new(size, width, rng)?)
             }
         };

@@ -7,6 +7,7 @@
 //! | `regressor` | [`SequenceRegressor`] | many to one | numbers for each sequence |
 //! | `tagger` | [`SequenceTagger`] | many to many | a class for each step |
 //! | `generator` | [`SequenceGenerator`] | one to many | a text, with or without a condition vector |
+//! | `seq2seq` | [`Seq2Seq`] | many to many, unaligned | a sequence of another length |
 //! | `forecaster` | [`Forecaster`] | many to one or many | the steps after a window of a series |
 //!
 //! The first parameter of each is the cell, by default an LSTM: `SequenceClassifier<GruCell<f32>>`. The
@@ -35,6 +36,7 @@ mod network;
 mod pooled;
 mod regressor;
 mod scored;
+pub mod seq2seq;
 mod sizes;
 mod tagger;
 
@@ -57,6 +59,7 @@ pub use forecaster::{Forecaster, ForecasterStream};
 pub use generator::SequenceGenerator;
 pub use regressor::{RegressorStream, SequenceRegressor};
 pub use scored::{MeanLoss, PairLoss, PairScore, Scored, WeightedScore};
+pub use seq2seq::{AttentionPlace, Bridge, ScheduledSampling, Seq2Seq, Seq2SeqDecoder};
 pub use tagger::{SequenceTagger, TaggerStream};
 
 /// Returns the softmax of each row.
@@ -116,6 +119,18 @@ fn encoded<T: Float, S: AsRef<str>>(
         return Err(Error::argument(format!("texts[{i}]"), "at least one token", got));
     }
     Sequences::one_hot_from_list(&tokens, vocabulary.len())
+}
+
+/// Returns the tokens that a text never contains: the special tokens of the vocabulary and the unknown one,
+/// except the end token, and the start token.
+fn reserved_tokens(
+    vocabulary: Option<&Vocabulary>,
+    start: Option<usize>,
+    end: Option<usize>,
+) -> Vec<usize> {
+    let special = 0..vocabulary.map_or(0, |words| words.special().len());
+    let unknown = vocabulary.and_then(Vocabulary::unknown);
+    special.chain(start).chain(unknown).filter(|&token| Some(token) != end).collect()
 }
 
 /// Implements [`loss_and_grad`](crate::train::Model::loss_and_grad) of a model by its weighted form. With the

@@ -29,17 +29,30 @@ fn least(config: &Value, cell: &str, held: u64) -> u128 {
     let mut input = embedding.unwrap_or(tokens);
     let mut least = embedding.map_or(0, |width| tokens.saturating_mul(width));
     let mut add = |a: u128, b: u128| least = least.saturating_add(a.saturating_mul(b));
-    for width in widths.iter().cycle().take(layers as usize).map(number) {
-        // W_ih has a row for each hidden unit. The other weights of a user's cell are unknown.
-        let output = match recurrent["options"].get("proj_size") {
-            _ if !built_in::is_built_in(cell) => 1,
-            Some(output) => number(output),
-            None => width,
-        };
+    // W_ih has a row for each hidden unit. The other weights of a user's cell are unknown.
+    let output_of = |width: u128| match recurrent["options"].get("proj_size") {
+        _ if !built_in::is_built_in(cell) => 1,
+        Some(output) => number(output),
+        None => width,
+    };
+    let own = &config["own"];
+    let layers = if own["encoder"] == false { 0 } else { layers as usize };
+    for width in widths.iter().cycle().take(layers).map(number) {
+        let output = output_of(width);
         add(directions.saturating_mul(width), input.saturating_add(output));
         input = directions.saturating_mul(output);
     }
-    let own = &config["own"];
+    if own.get("bridge").is_some() {
+        // The decoder has a width of its own, and its head may have no weight.
+        let width = own["decoder_hidden_size"].as_u64().map(u128::from);
+        let width = width.unwrap_or_else(|| number(widths.first().unwrap_or(&Value::Null)));
+        add(width, output_of(width));
+        add(number(&own["decoder_num_layers"]), 1);
+        let shared = own["shared_embedding"] == true;
+        let target = if shared { 0 } else { number(&own["target_embedding_dim"]) };
+        add(number(&config["output_size"]), target.max(1));
+        return least;
+    }
     let steps = own["steps"].as_u64().map_or(1, u128::from);
     add(number(&config["output_size"]).saturating_mul(steps), input);
     add(number(&own["condition_size"]), number(widths.first().unwrap_or(&Value::Null)));

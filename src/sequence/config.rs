@@ -103,6 +103,11 @@ impl<T: Float, C: Cell<Elem = T>> RecurrentBuilder<C> {
         Self { num_layers: count, ..self.hidden_sizes(&[hidden_size]) }
     }
 
+    /// Returns whether each layer computes both directions of time.
+    pub(crate) fn is_bidirectional(&self) -> bool {
+        self.bidirectional
+    }
+
     /// Returns the number of layers.
     pub(crate) fn layers(&self) -> usize {
         self.num_layers.unwrap_or(self.hidden_sizes.len())

@@ -137,6 +137,7 @@ impl<T: Float, M: Model<Elem = T>> Trainer<'_, M> {
         let (mut mean, mut batch) = (MeanOfBatches::default(), self.course.run.batches);
         let options = &self.course.options;
         state.grad.begin();
+        model.begin_step(self.course.run.step);
         for indices in group {
             let mut rng = ChaCha8Rng::seed_from_u64(options.seed);
             rng.set_stream(BATCHES | batch);

@@ -86,6 +86,12 @@ pub trait Model: Arrays + Send {
         Ok((self.loss_and_grad(batch, grad, rng)?, None))
     }
 
+    /// Prepares training step `step`, the number of steps before it. The trainer calls it before each step, so
+    /// that a loss may depend on the progress of training, as in scheduled sampling. By default it does nothing.
+    fn begin_step(&mut self, step: usize) {
+        _ = step;
+    }
+
     /// Adds the evaluation of `batch`, without dropout, to `score`.
     fn score_batch(&self, batch: &Self::Batch, score: &mut Self::Score) -> Result<()>;
 

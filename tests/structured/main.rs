@@ -18,4 +18,5 @@ mod common {
     pub(crate) mod distance;
     pub(crate) mod fixture;
     pub(crate) mod random;
+    pub(crate) mod temporary;
 }

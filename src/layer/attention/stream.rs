@@ -108,9 +108,9 @@ impl<'m, T: Float> AttentionStream<'m, T> {
                 // NaN of a row without a query would reach the gradient of the weight.
                 let mut rows = queries.outer_iter_mut().zip(&live);
                 rows.by_ref().filter(|x| !x.1).for_each(|(mut row, _)| row.fill(T::zero()));
-                query.step_train(queries)
+                query.step_train(queries)?
             }
-            Some(query) => query.step(queries),
+            Some(query) => query.step(queries)?,
             None => queries.as_standard_layout().into_owned(),
         };
         self.walk.attend(self.attention, self.attention.scaled(q), live)

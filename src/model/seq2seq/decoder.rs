@@ -1,0 +1,307 @@
+//! The decoder of [`Seq2Seq`](super::Seq2Seq) without its head, one step after another:
+//!
+//! ```text
+//! x_t = [embedding(y_{t−1}), h̃_{t−1} with input feeding, context_t if attention comes before]
+//! h_t = recurrent(x_t)
+//! context_t = attention(query, memory)     query: h_t, or h_{t−1} if attention comes before
+//! h̃_t = tanh(W_c [context_t, h_t])         h_t without attention
+//! ```
+
+use ndarray::{Array2, Array3, ArrayView2, Axis};
+use rand::Rng;
+
+use crate::cell::Cell;
+use crate::error::{Error, Result};
+use crate::float::Float;
+use crate::layer::linear_steps::LinearSteps;
+use crate::layer::{
+    Attention, AttentionBackwardStream, AttentionMemory, AttentionStream, Embedding, Linear,
+};
+use crate::sequence::{BackwardStream, Recurrent, State, Stream, TrainingStream};
+use crate::sequences::Sequences;
+use crate::tensor::Level;
+use crate::tensor::activation::tanh_slice;
+
+/// The layers of a decoder.
+#[derive(Clone, Debug)]
+pub(super) struct DecoderLayers<C: Cell> {
+    /// The embedding of the target tokens, unless it is that of the source.
+    pub(super) embedding: Option<Embedding<C::Elem>>,
+    pub(super) recurrent: Recurrent<C>,
+    pub(super) attention: Option<Attention<C::Elem>>,
+    /// W_c, if there is attention.
+    pub(super) combine: Option<Linear<C::Elem>>,
+    pub(super) before: bool,
+    pub(super) input_feeding: bool,
+}
+crate::arrays!([T: Float, C: Cell<Elem = T>] DecoderLayers<C>: T {
+    embedding, recurrent, attention, combine
+});
+
+/// The steps of a decoder, in inference or training.
+pub(super) struct Steps<'m, C: Cell> {
+    layers: &'m DecoderLayers<C>,
+    recurrent: Layers<'m, C>,
+    attention: Option<AttentionStream<'m, C::Elem>>,
+    combine: Option<LinearSteps<'m, C::Elem>>,
+    /// h̃ of the last step, [rows, hidden].
+    readout: Array2<C::Elem>,
+    /// h̃ of all steps of training.
+    readouts: Vec<Array2<C::Elem>>,
+}
+
+enum Layers<'m, C: Cell> {
+    Inference(Stream<'m, C::Elem>),
+    Training(TrainingStream<'m, C>),
+}
+
+impl<T: Float, C: Cell<Elem = T>> Layers<'_, C> {
+    fn step(&mut self, x: ArrayView2<'_, T>) -> Result<Array2<T>> {
+        match self {
+            Self::Inference(stream) => stream.step(x),
+            Self::Training(stream) => stream.step(x),
+        }
+        .map(|h| h.to_owned())
+    }
+
+    fn output(&self) -> ArrayView2<'_, T> {
+        match self {
+            Self::Inference(stream) => stream.output(),
+            Self::Training(stream) => stream.output(),
+        }
+    }
+}
+
+/// The gradients of the inputs of a decoder.
+pub(super) struct DecoderGradient<T> {
+    /// Of the embedded tokens, [time, batch, embedding].
+    pub(super) embedded: Array3<T>,
+    pub(super) initial: State<T>,
+    pub(super) memory: Option<Sequences<T>>,
+}
+
+impl<T: Float, C: Cell<Elem = T>> DecoderLayers<C> {
+    /// Returns the width of h̃.
+    pub(super) fn output_size(&self) -> usize {
+        self.combine.as_ref().map_or(self.recurrent.output_size(), Linear::output_size)
+    }
+
+    /// Begins the decoding of sequences whose `initial` states are given.
+    pub(super) fn inference(
+        &self,
+        initial: &State<T>,
+        memory: Option<AttentionMemory<T>>,
+    ) -> Result<Steps<'_, C>> {
+        let mut stream = self.recurrent.stream(initial.batch())?;
+        stream.restore(initial)?;
+        let attention = self.attention.as_ref().zip(memory);
+        let attention = attention.map(|(attention, memory)| attention.stream(memory));
+        Ok(self.steps(Layers::Inference(stream), attention, initial.batch()))
+    }
+
+    /// Begins a forward pass of training.
+    pub(super) fn training(
+        &self,
+        initial: &State<T>,
+        memory: Option<AttentionMemory<T>>,
+        rng: &mut dyn Rng,
+    ) -> Result<Steps<'_, C>> {
+        let stream = self.recurrent.training_stream(initial.batch(), Some(initial), rng)?;
+        let attention = self.attention.as_ref().zip(memory);
+        let attention = attention.map(|(attention, memory)| attention.training_stream(memory));
+        Ok(self.steps(Layers::Training(stream), attention, initial.batch()))
+    }
+
+    fn steps<'m>(
+        &'m self,
+        recurrent: Layers<'m, C>,
+        attention: Option<AttentionStream<'m, T>>,
+        rows: usize,
+    ) -> Steps<'m, C> {
+        Steps {
+            layers: self,
+            recurrent,
+            attention,
+            combine: self.combine.as_ref().map(LinearSteps::new),
+            readout: Array2::zeros((rows, self.output_size())),
+            readouts: Vec::new(),
+        }
+    }
+}
+
+impl<'m, T: Float, C: Cell<Elem = T>> Steps<'m, C> {
+    /// Returns h̃ [rows, hidden] from the `embedded` tokens [rows, embedding] of the step. Rows that are not
+    /// `live` are not read later.
+    pub(super) fn step(
+        &mut self,
+        embedded: ArrayView2<'_, T>,
+        live: &[bool],
+    ) -> Result<ArrayView2<'_, T>> {
+        let mut context = None;
+        if let Some(attention) = self.attention.as_mut().filter(|_| self.layers.before) {
+            context = Some(attention.step_live(self.recurrent.output(), live.to_vec())?);
+        }
+        let fed = self.layers.input_feeding.then(|| self.readout.view());
+        let parts = [Some(embedded), fed, context.as_ref().map(|c| c.view())];
+        let h = self.recurrent.step(beside(parts.into_iter().flatten()).view())?;
+        if let Some(attention) = self.attention.as_mut().filter(|_| !self.layers.before) {
+            context = Some(attention.step_live(h.view(), live.to_vec())?);
+        }
+        let train = matches!(self.recurrent, Layers::Training(_));
+        self.readout = match self.combine.as_mut().zip(context) {
+            None => h,
+            Some((combine, context)) => {
+                let both = beside([context.view(), h.view()].into_iter());
+                let mut sums =
+                    if train { combine.step_train(both)? } else { combine.step(both.view())? };
+                tanh_slice(Level::new(), sums.as_slice_mut().expect("rows in standard layout"));
+                sums
+            }
+        };
+        if train {
+            self.readouts.push(self.readout.clone());
+        }
+        Ok(self.readout.view())
+    }
+
+    /// Returns h̃ of the last step.
+    pub(super) fn readout(&self) -> ArrayView2<'_, T> {
+        self.readout.view()
+    }
+
+    /// Returns the weights of the attention of the last step, [rows, memory time].
+    pub(super) fn weights(&self) -> Option<ArrayView2<'_, T>> {
+        self.attention.as_ref().map(AttentionStream::weights)
+    }
+
+    /// Continues with the given rows.
+    pub(super) fn select(&mut self, rows: &[usize]) -> Result<()> {
+        let Layers::Inference(stream) = &mut self.recurrent else {
+            return Err(Error::argument("stream", "one of inference", "one of training"));
+        };
+        stream.select(rows)?;
+        if let Some(attention) = &mut self.attention {
+            attention.select(rows)?;
+        }
+        self.readout = self.readout.select(Axis(0), rows);
+        Ok(())
+    }
+
+    /// Runs the backward pass, from the gradient of all h̃, [time, batch, hidden], zero where a row was not
+    /// live. Adds the gradients of the layers, without the embedding, to `grad`.
+    pub(super) fn backward(
+        self,
+        d_readouts: &Array3<T>,
+        grad: &mut DecoderLayers<C>,
+    ) -> Result<DecoderGradient<T>> {
+        let Layers::Training(stream) = self.recurrent else {
+            return Err(Error::argument("stream", "one of training", "one of inference"));
+        };
+        let mut back = Backward {
+            layers: self.layers,
+            recurrent: stream.backward(None)?,
+            attention: self.attention.map(AttentionStream::backward).transpose()?,
+            combine: self.combine,
+        };
+        let (time, batch, width) = d_readouts.dim();
+        let embedding = self.layers.embedding_width();
+        let mut embedded = Array3::zeros((time, batch, embedding));
+        let mut d_fed = Array2::zeros((batch, width));
+        let mut d_output = Array2::zeros((batch, self.layers.recurrent.output_size()));
+        for (t, readout) in self.readouts.iter().enumerate().rev() {
+            let d = &d_readouts.index_axis(Axis(0), t) + &d_fed;
+            let d_x = back.step(d, readout, &mut d_output)?;
+            let (d_embedded, rest) = d_x.view().split_at(Axis(1), embedding);
+            embedded.index_axis_mut(Axis(0), t).assign(&d_embedded);
+            if self.layers.input_feeding {
+                d_fed.assign(&rest.split_at(Axis(1), width).0);
+            }
+        }
+        let (mut initial, memory) = back.finish(grad)?;
+        if !self.layers.recurrent.last_is_residual() {
+            let last = initial.parts_mut().last_mut().and_then(|states| states.first_mut());
+            last.into_iter().for_each(|h| *h += &d_output);
+        }
+        Ok(DecoderGradient { embedded, initial, memory })
+    }
+}
+
+impl<T: Float, C: Cell<Elem = T>> DecoderLayers<C> {
+    /// Returns the width of an embedded token.
+    fn embedding_width(&self) -> usize {
+        let fed = if self.input_feeding { self.output_size() } else { 0 };
+        let context = self.attention.as_ref().filter(|_| self.before);
+        self.recurrent.input_size() - fed - context.map_or(0, Attention::memory_size)
+    }
+}
+
+/// The backward pass, from the last step to the first.
+struct Backward<'m, C: Cell> {
+    layers: &'m DecoderLayers<C>,
+    recurrent: BackwardStream<'m, C>,
+    attention: Option<AttentionBackwardStream<'m, C::Elem>>,
+    combine: Option<LinearSteps<'m, C::Elem>>,
+}
+
+impl<T: Float, C: Cell<Elem = T>> Backward<'_, C> {
+    /// Returns d_x of the last step that is left from `d`, the gradient of its `readout`. `d_output` is the
+    /// gradient of h of this step through the query of the next. It becomes that of the step before.
+    fn step(
+        &mut self,
+        mut d: Array2<T>,
+        readout: &Array2<T>,
+        d_output: &mut Array2<T>,
+    ) -> Result<Array2<T>> {
+        let before = self.layers.before;
+        let mut d_context = None;
+        if let Some(combine) = &mut self.combine {
+            d.zip_mut_with(readout, |d, &y| *d *= T::one() - y * y);
+            let d_both = combine.step_back(d);
+            let context = d_both.ncols() - d_output.ncols();
+            let (of_context, of_h) = d_both.view().split_at(Axis(1), context);
+            d_context = Some(of_context.to_owned());
+            d = of_h.to_owned();
+        }
+        d += &*d_output;
+        d_output.fill(T::zero());
+        if let (Some(attention), Some(d_context), false) = (&mut self.attention, &d_context, before)
+        {
+            d += &attention.step(d_context.view(), None)?;
+        }
+        let d_x = self.recurrent.step(d.view())?.expect("dense inputs have a gradient");
+        if let (Some(attention), Some(d_context), true) = (&mut self.attention, &d_context, before)
+        {
+            let fed = d_x.ncols() - d_context.ncols();
+            let d_context = d_context + &d_x.view().split_at(Axis(1), fed).1;
+            d_output.assign(&attention.step(d_context.view(), None)?);
+        }
+        Ok(d_x)
+    }
+
+    /// Returns the gradients of the initial states and the memory, and adds those of the layers to `grad`.
+    fn finish(self, grad: &mut DecoderLayers<C>) -> Result<(State<T>, Option<Sequences<T>>)> {
+        let initial = self.recurrent.finish(&mut grad.recurrent)?;
+        if let (Some(combine), Some(grad)) = (self.combine, &mut grad.combine) {
+            combine.finish(grad)?;
+        }
+        let memory = match (self.attention, &mut grad.attention) {
+            (Some(attention), Some(grad)) => Some(attention.finish(grad)?.values),
+            _ => None,
+        };
+        Ok((initial, memory))
+    }
+}
+
+/// Returns the arrays [rows, width] side by side, in standard layout.
+fn beside<'a, T: Float>(parts: impl Iterator<Item = ArrayView2<'a, T>>) -> Array2<T> {
+    let parts: Vec<ArrayView2<'a, T>> = parts.collect();
+    let width = parts.iter().map(|part| part.ncols()).sum();
+    let mut all = Array2::zeros((parts[0].nrows(), width));
+    let mut rest = all.view_mut();
+    for part in parts {
+        let (mut here, after) = rest.split_at(Axis(1), part.ncols());
+        here.assign(&part);
+        rest = after;
+    }
+    all
+}

@@ -1,0 +1,156 @@
+//! Decoding of [`Seq2Seq`]: greedy, sampled and by beam search.
+
+use ndarray::{Array2, Array3, Axis};
+use rand::Rng;
+
+use crate::cell::Cell;
+use crate::decode::{BeamSearch, Decoder, Hypothesis, Sampling};
+use crate::error::{Error, Result};
+use crate::float::Float;
+use crate::layer::linear::PackedLinear;
+use crate::model::seq2seq::decoder::Steps;
+use crate::model::{Seq2Seq, check_batch, reserved_tokens};
+use crate::sequences::Sequences;
+
+/// The decoder of a [`Seq2Seq`], step by step, created by [`Seq2Seq::decoder`]. Its outputs equal those of
+/// training with the same tokens, bit for bit.
+pub struct Seq2SeqDecoder<'m, C: Cell> {
+    model: &'m Seq2Seq<C>,
+    steps: Steps<'m, C>,
+    head: PackedLinear<'m, C::Elem>,
+}
+
+impl<C: Cell> std::fmt::Debug for Seq2SeqDecoder<'_, C> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let rows = self.steps.readout().nrows();
+        f.debug_struct("Seq2SeqDecoder").field("rows", &rows).finish_non_exhaustive()
+    }
+}
+
+impl<T: Float, C: Cell<Elem = T>> Decoder for Seq2SeqDecoder<'_, C> {
+    type Elem = T;
+
+    fn step(&mut self, tokens: &[usize]) -> Result<Array2<T>> {
+        let live = vec![true; tokens.len()];
+        let step = ndarray::ArrayView1::from(tokens).insert_axis(Axis(0));
+        let x = self.model.target_embedding().rows_of(step, &vec![1; tokens.len()])?;
+        let readout = self.steps.step(x.values().index_axis(Axis(0), 0), &live)?;
+        self.head.forward_rows(readout)
+    }
+
+    fn select(&mut self, rows: &[usize]) -> Result<()> {
+        self.steps.select(rows)
+    }
+}
+
+impl<T: Float, C: Cell<Elem = T>> Seq2Seq<C> {
+    /// Returns the decoder of `source`, for a decoding of your own. Its first tokens are
+    /// [`start`](Self::start), one for each sequence.
+    ///
+    /// # Errors
+    /// If `source` does not fit the model.
+    pub fn decoder(&self, source: &Sequences<T>) -> Result<Seq2SeqDecoder<'_, C>> {
+        Ok(Seq2SeqDecoder {
+            model: self,
+            steps: self.inference(source)?.0,
+            head: self.packed_head(),
+        })
+    }
+
+    /// Returns the token that a target begins with.
+    pub fn start(&self) -> usize {
+        self.config.own.start
+    }
+
+    /// Returns the token that ends a target.
+    pub fn end(&self) -> usize {
+        self.config.own.end
+    }
+
+    /// Decodes each source by `sampling`, to at most `max_len` tokens. With [`Sampling::greedy`], each token
+    /// is the likeliest. The results do not contain the end token.
+    ///
+    /// # Errors
+    /// If `source` does not fit, or `sampling` keeps more tokens than there are. If a logit is NaN or ∞, or no
+    /// token is left to choose, the error names the step and the sequence.
+    pub fn generate(
+        &self,
+        source: &Sequences<T>,
+        max_len: usize,
+        sampling: &Sampling,
+        rng: &mut dyn Rng,
+    ) -> Result<Vec<Vec<usize>>> {
+        sampling.check(self.config.output_size)?;
+        let mut decoder = self.decoder(source)?;
+        let first = vec![self.start(); source.batch()];
+        sampling.generate(&mut decoder, first, (Some(self.end()), &self.suppressed()), max_len, rng)
+    }
+
+    /// Searches for the likeliest targets of each source. Returns the best of each, from the highest score to
+    /// the lowest. The end token is that of the model.
+    ///
+    /// # Errors
+    /// If `source` does not fit, `search` has another end token, and as [`BeamSearch::search`].
+    pub fn beam(
+        &self,
+        source: &Sequences<T>,
+        search: &BeamSearch<'_>,
+    ) -> Result<Vec<Vec<Hypothesis>>> {
+        let search = search.for_model(Some(self.end()), &self.suppressed())?;
+        search.search(&mut self.decoder(source)?, &vec![self.start(); source.batch()])
+    }
+
+    /// Translates `texts` by the vocabularies of the model: the best target of each by `search`.
+    ///
+    /// # Errors
+    /// If the model lacks a vocabulary, and as [`encode_texts`](Self::encode_texts) and [`beam`](Self::beam).
+    pub fn translate<S: AsRef<str>>(
+        &self,
+        texts: &[S],
+        search: &BeamSearch<'_>,
+    ) -> Result<Vec<String>> {
+        let Some(words) = self.target_vocabulary() else {
+            let expected = "one of the targets, given to the model's builder";
+            return Err(Error::argument("target_vocabulary", expected, "none"));
+        };
+        let found = self.beam(&self.encode_texts(texts)?, search)?;
+        found.iter().map(|best| words.decode(&best[0].tokens)).collect()
+    }
+
+    /// Returns the weights of the attention [batch, target time + 1, source time] to each source, at each
+    /// step of its target and of the end token, under teacher forcing. They are zero in the padding.
+    ///
+    /// # Errors
+    /// If the model has no attention, or an argument does not fit.
+    pub fn align(&self, source: &Sequences<T>, targets: &[Vec<usize>]) -> Result<Array3<T>> {
+        check_batch("targets", source, targets.len())?;
+        let (inputs, _, lengths) = self.pairs(targets)?;
+        let (mut steps, memory_time) = self.inference(source)?;
+        if steps.weights().is_none() {
+            return Err(Error::argument(
+                "attention",
+                "a score, given to the model's builder",
+                "none",
+            ));
+        }
+        let mut weights = Array3::zeros((targets.len(), inputs.nrows(), memory_time));
+        for (t, tokens) in inputs.outer_iter().enumerate() {
+            let x = self
+                .target_embedding()
+                .rows_of(tokens.insert_axis(Axis(0)), &vec![1; targets.len()])?;
+            let live: Vec<bool> = lengths.iter().map(|&length| t < length).collect();
+            steps.step(x.values().index_axis(Axis(0), 0), &live)?;
+            if let Some(of_step) = steps.weights() {
+                weights.index_axis_mut(Axis(1), t).assign(&of_step);
+            }
+        }
+        Ok(weights)
+    }
+
+    /// Returns the tokens that are never decoded.
+    fn suppressed(&self) -> Vec<usize> {
+        let own = &self.config.own;
+        let tokens = reserved_tokens(self.target_vocabulary(), Some(own.start), Some(own.end));
+        tokens.into_iter().chain(own.suppress_tokens.iter().copied()).collect()
+    }
+}
