@@ -9,6 +9,7 @@ use recurrent::layer::{Attention, AttentionScore, Layer};
 use recurrent::{Arrays, Result, Sequences};
 
 use crate::common::bits::bits;
+use crate::common::fixture::Fixture;
 use crate::common::random::random;
 
 const SCORES: [AttentionScore; 6] = [
@@ -326,4 +327,34 @@ fn wrong_arguments_are_named() {
     assert!(backward.step(Array2::zeros((2, 3)).view(), None).is_err());
     assert!(backward.step(Array2::zeros((2, 4)).view(), None).is_ok());
     assert!(backward.step(Array2::zeros((2, 4)).view(), None).is_err());
+}
+
+#[test]
+fn scaled_dot_attention_is_that_of_pytorch() {
+    let fixture = Fixture::open("seq2seq");
+    let get = |name: &str| -> Array3<f64> { fixture.get(&format!("attention.{name}")) };
+    let of = |name: &str, lengths: &[usize]| {
+        Sequences::from_batch_first(get(name).view(), lengths.to_vec()).unwrap()
+    };
+    let (lengths, queries) = ([4, 1, 6], of("q", &[4, 4, 4]));
+    let attention = Attention::new(AttentionScore::ScaledDot, 5, 5, &mut rng()).unwrap();
+    let memory = attention.memory_of(&of("k", &lengths), &of("v", &lengths)).unwrap();
+    let mut stream = attention.training_stream(memory);
+    let (y, d_y) = (of("y", &[4, 4, 4]), of("d_y", &[4, 4, 4]));
+    for (q, y) in queries.values().outer_iter().zip(y.values().outer_iter()) {
+        let error = (stream.step(q).unwrap() - y).mapv(f64::abs);
+        assert!(error.iter().all(|&e| e < 1e-14), "{error}");
+    }
+    let mut backward = stream.backward().unwrap();
+    let d_q = of("d_q", &[4, 4, 4]);
+    for t in (0..4).rev() {
+        let d = backward.step(d_y.values().index_axis(Axis(0), t), None).unwrap();
+        let error = (d - d_q.values().index_axis(Axis(0), t)).mapv(f64::abs);
+        assert!(error.iter().all(|&e| e < 1e-14), "{error}");
+    }
+    let d_memory = backward.finish(&mut attention.zeros_like()).unwrap();
+    for (ours, name) in [(d_memory.keys.unwrap(), "d_k"), (d_memory.values, "d_v")] {
+        let error = (ours.values() - of(name, &lengths).values()).mapv(f64::abs);
+        assert!(error.iter().all(|&e| e < 1e-14), "{name}: {error}");
+    }
 }

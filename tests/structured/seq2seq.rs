@@ -11,11 +11,12 @@ use recurrent::loss::{CrossEntropy, Loss};
 use recurrent::model::{
     AttentionPlace, Bridge, BuiltInCell, ModelBuilder, ScheduledSampling, Seq2Seq,
 };
-use recurrent::optim::Adam;
+use recurrent::optim::{Adam, Optimizer, Sgd};
 use recurrent::train::{Model, Trainer};
 use recurrent::{Arrays, GruCell, LstmCell, RnnCell, Sequences, cell};
 
 use crate::common::bits::bits;
+use crate::common::fixture::Fixture;
 use crate::common::random::random;
 use crate::common::temporary;
 
@@ -407,4 +408,58 @@ fn attention_learns_to_reverse() {
         found.iter().zip(&test).filter(|(found, source)| found.iter().rev().eq(source.iter()));
     let right = right.count();
     assert!(right >= 180, "{right} of 200");
+}
+
+/// Sets all weights of `model` to those of the fixture under the prefix `at`.
+fn set_all(model: &mut Seq2Seq<LstmCell<f64>>, fixture: &Fixture, at: &str) {
+    for name in model.names() {
+        let values: ndarray::ArrayD<f64> = fixture.get(&format!("{at}.{name}"));
+        model.set(&name, values).unwrap();
+    }
+}
+
+#[test]
+fn twenty_training_steps_are_those_of_pytorch() {
+    let fixture = Fixture::open("seq2seq");
+    for (name, place, input_feeding) in
+        [("feeding", AttentionPlace::After, true), ("before", AttentionPlace::Before, false)]
+    {
+        let mut model = Seq2Seq::<LstmCell<f64>>::builder(9, 8, START, END)
+            .embedding_dim(5)
+            .hidden_size(6)
+            .bidirectional(true)
+            .attention(AttentionScore::Additive { size: 7 })
+            .attention_place(place)
+            .input_feeding(input_feeding)
+            .build(&mut rng())
+            .unwrap();
+        let mut right = model.clone();
+        set_all(&mut model, &fixture, &format!("{name}.before"));
+        set_all(&mut right, &fixture, &format!("{name}.after"));
+        let source: Array2<f64> = fixture.get(&format!("{name}.source"));
+        let source = source.mapv(|token| token as usize);
+        let source = Sequences::one_hot(source.view(), 9, vec![4, 1, 6]).unwrap();
+        let labels: Array2<f64> = fixture.get(&format!("{name}.labels"));
+        let target = |b: usize| {
+            let tokens = labels.column(b).to_vec().into_iter().filter(|&token| token >= 2.0);
+            tokens.map(|token| token as usize).collect()
+        };
+        let batch = (source, (0..3).map(target).collect());
+        let losses: Array1<f64> = fixture.get(&format!("{name}.losses"));
+        let mut sgd = Sgd::new(0.2).unwrap().momentum(0.9).unwrap();
+        for (step, &loss) in losses.iter().enumerate() {
+            let mut grad = model.zeros_like();
+            let ours = model.loss_and_grad(&batch, &mut grad, &mut rng()).unwrap();
+            assert!((ours - loss).abs() < 1e-9, "{name}, step {step}: {ours} {loss}");
+            sgd.step(&mut model, &grad).unwrap();
+        }
+        let mut worst = 0.0_f64;
+        model
+            .zip_mut("right", &right, &mut |_, ours, right| {
+                let error = (&ours - &right).mapv(f64::abs).into_iter().fold(0.0, f64::max);
+                worst = worst.max(error);
+            })
+            .unwrap();
+        assert!(worst < 1e-9, "{name}: {worst}");
+    }
 }
