@@ -112,9 +112,10 @@ impl Mel {
     pub fn weights(&self, n_fft: usize) -> Result<Array2<f64>> {
         let filters = self.filters(n_fft)?;
         let mut weights = Array2::zeros((self.n_mels, n_fft / 2 + 1));
-        for (mut row, filter) in weights.rows_mut().into_iter().zip(filters) {
-            let part = ndarray::s![filter.first..filter.first + filter.weights.len()];
-            row.slice_mut(part).assign(&ndarray::aview1(&filter.weights));
+        for (i, filter) in filters.into_iter().enumerate() {
+            for (k, weight) in filter.weights.into_iter().enumerate() {
+                weights[[i, filter.first + k]] = weight;
+            }
         }
         Ok(weights)
     }
