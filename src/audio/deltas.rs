@@ -13,7 +13,7 @@
 //! Source: Furui, *Speaker-independent isolated word recognition using dynamic features of speech spectrum*, 1986;
 //! Savitzky and Golay, *Smoothing and differentiation of data by simplified least squares procedures*, 1964.
 
-use super::stage::{Next, Stage};
+use super::stage::{Next, Stage, add};
 use crate::error::{Error, Result};
 
 /// The slopes of each feature over time, appended to the features. The [module](self) states the equations.
@@ -90,21 +90,26 @@ impl Deltas {
         }
     }
 
+    /// Returns whether slopes of slopes are slopes of the rows of slopes.
+    fn is_repeated(&self) -> bool {
+        self.order == 2 && !self.is_fitted
+    }
+
     pub(super) fn stage(self, width: usize) -> Box<dyn Stage> {
-        let weights = [self.weights(1), self.weights(2)];
         Box::new(DeltaStage {
             deltas: self,
             width,
-            weights,
+            weights: [self.weights(1), self.weights(2)],
             first: 0,
             frames: Vec::new(),
+            slopes: Vec::new(),
             next: 0,
             out: Vec::new(),
         })
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct DeltaStage {
     deltas: Deltas,
     width: usize,
@@ -112,6 +117,8 @@ struct DeltaStage {
     /// The index of the first frame that is kept.
     first: usize,
     frames: Vec<f64>,
+    /// The slopes from that frame on, if those of second order come from them.
+    slopes: Vec<f64>,
     /// The index of the next frame that is passed on.
     next: usize,
     out: Vec<f64>,
@@ -123,30 +130,46 @@ impl DeltaStage {
         self.first + self.frames.len() / self.width
     }
 
-    /// Returns feature `j` of frame `t`, or its slope of first or second order.
-    fn value(&self, order: usize, t: usize, j: usize) -> f64 {
-        if order == 0 {
-            return self.frames[(t - self.first) * self.width + j];
-        }
+    /// Appends the slopes of first or second order of frame `t`, which come from `rows`.
+    fn append(&self, out: &mut Vec<f64>, order: usize, t: usize, rows: &[f64]) {
         let (half, last) = (self.deltas.half, self.received() - 1);
-        let weights = self.weights[order - 1].iter().enumerate();
-        if self.deltas.is_fitted {
-            let t = t.clamp(half, last - half);
-            return weights.map(|(n, w)| w * self.value(0, t + n - half, j)).sum();
+        let start = out.len();
+        out.resize(start + self.width, 0.0);
+        for (n, &weight) in self.weights[order - 1].iter().enumerate() {
+            let place = match self.deltas.is_fitted {
+                true => t.clamp(half, last - half) + n - half,
+                false => (t + n).saturating_sub(half).min(last),
+            };
+            let row = &rows[(place - self.first) * self.width..][..self.width];
+            add(&mut out[start..], weight, row);
         }
-        let within = |n: usize| (t + n).saturating_sub(half).min(last);
-        weights.map(|(n, w)| w * self.value(order - 1, within(n), j)).sum()
     }
 
-    fn pass(&mut self, next: Next<'_>) {
-        let mut out = std::mem::take(&mut self.out);
-        out.clear();
-        for order in 0..self.deltas.factor() {
-            out.extend((0..self.width).map(|j| self.value(order, self.next, j)));
+    /// Computes the slopes that those of second order come from, up to frame `end`.
+    fn compute_slopes(&mut self, end: usize) {
+        let mut slopes = std::mem::take(&mut self.slopes);
+        for t in self.first + slopes.len() / self.width..end {
+            self.append(&mut slopes, 1, t, &self.frames);
         }
-        next(&out);
+        self.slopes = slopes;
+    }
+
+    /// Passes on the frames up to frame `end`.
+    fn pass(&mut self, end: usize, next: Next<'_>) {
+        let mut out = std::mem::take(&mut self.out);
+        for t in self.next..end {
+            out.clear();
+            out.extend_from_slice(&self.frames[(t - self.first) * self.width..][..self.width]);
+            self.append(&mut out, 1, t, &self.frames);
+            if self.deltas.order == 2 {
+                let is_repeated = self.deltas.is_repeated();
+                let rows = if is_repeated { &self.slopes } else { &self.frames };
+                self.append(&mut out, 2, t, rows);
+            }
+            next(&out);
+        }
         self.out = out;
-        self.next += 1;
+        self.next = self.next.max(end);
     }
 }
 
@@ -157,24 +180,34 @@ impl Stage for DeltaStage {
 
     fn push(&mut self, frame: &[f64], next: Next<'_>) {
         self.frames.extend_from_slice(frame);
-        while self.next + self.deltas.ahead(self.next) < self.received() {
-            self.pass(next);
+        let received = self.received();
+        if self.deltas.is_repeated() {
+            self.compute_slopes(received.saturating_sub(self.deltas.half));
         }
+        let mut end = self.next;
+        while end + self.deltas.ahead(end) < received {
+            end += 1;
+        }
+        self.pass(end, next);
         // A window at the end of the recording may begin before that of the next frame.
         let keep = self.next.saturating_sub(2 * self.deltas.half * self.deltas.order + 1);
-        self.frames.drain(..(keep - self.first) * self.width);
+        let passed = (keep - self.first) * self.width;
+        self.frames.drain(..passed);
+        self.slopes.drain(..passed.min(self.slopes.len()));
         self.first = keep;
     }
 
     fn finish(&mut self, next: Next<'_>) -> Result<()> {
+        let received = self.received();
         let least = if self.deltas.is_fitted { 2 * self.deltas.half + 1 } else { 1 };
-        if self.received() < least {
-            let expected = format!("at most the number of frames, {}", self.received());
+        if received < least {
+            let expected = format!("at most the number of frames, {received}");
             return Err(Error::argument("width", expected, least));
         }
-        while self.next < self.received() {
-            self.pass(next);
+        if self.deltas.is_repeated() {
+            self.compute_slopes(received);
         }
+        self.pass(received, next);
         Ok(())
     }
 }

@@ -87,8 +87,8 @@ impl Features {
     /// If a number of `log` is out of range.
     pub fn log(self, log: Log) -> Result<Self> {
         log.check()?;
-        let (spectrum, width) = (self.spectrum, self.width);
-        let features = self.with(Each::boxed(OfFrame::Log(log, spectrum)), width);
+        let (stage, width) = (log.boxed(self.spectrum), self.width);
+        let features = self.with(stage, width);
         match log {
             Log::Decibel { top_db: Some(top_db), .. } => {
                 Ok(features.with(Box::new(TopDb { top_db, width, frames: Vec::new() }), width))
@@ -107,8 +107,8 @@ impl Features {
     /// # Errors
     /// If `n_mfcc` is 0 or greater than the number of values of a frame, or `lifter` is negative or not finite.
     pub fn mfcc(self, n_mfcc: usize, lifter: f64) -> Result<Self> {
-        let rows = dct(n_mfcc, self.width, lifter)?;
-        Ok(self.with(Each::boxed(OfFrame::Dct(rows)), n_mfcc))
+        let stage = dct(n_mfcc, self.width, lifter)?;
+        Ok(self.with(stage, n_mfcc))
     }
 
     /// Appends slopes over time to each frame.

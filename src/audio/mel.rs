@@ -178,3 +178,11 @@ pub(super) struct Filter {
     pub(super) first: usize,
     pub(super) weights: Vec<f64>,
 }
+
+impl Filter {
+    /// Returns the sum of a spectrum under the filter.
+    pub(super) fn sum(&self, spectrum: &[f64]) -> f64 {
+        let terms = spectrum[self.first..].iter().zip(&self.weights);
+        terms.map(|(x, weight)| x * weight).sum()
+    }
+}

@@ -61,10 +61,10 @@ pub(super) struct Each {
 pub(super) enum OfFrame {
     /// The sums of a spectrum under filters.
     Mel(Arc<[Filter]>),
-    /// The logarithms of the values of a spectrum.
-    Log(Log, Spectrum),
-    /// The products with the rows of a matrix [coefficients, width].
-    Dct(Arc<[f64]>),
+    /// The logarithms of the values of a spectrum. Decibels are `factor`·(log₁₀ x − `zero`).
+    Log { log: Log, factor: f64, zero: f64 },
+    /// The products with the columns of a matrix [width, n_mfcc].
+    Dct { n_mfcc: usize, matrix: Arc<[f64]> },
 }
 
 impl Each {
@@ -79,15 +79,19 @@ impl Stage for Each {
     }
 
     fn push(&mut self, frame: &[f64], next: Next<'_>) {
-        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
         let out = &mut self.frame;
         out.clear();
         match &self.of {
-            OfFrame::Mel(filters) => {
-                out.extend(filters.iter().map(|f| dot(&frame[f.first..], &f.weights)));
+            OfFrame::Mel(filters) => out.extend(filters.iter().map(|filter| filter.sum(frame))),
+            OfFrame::Log { log, factor, zero } => {
+                out.extend(frame.iter().map(|&x| log.of(x, *factor, *zero)));
             }
-            OfFrame::Log(log, of) => out.extend(frame.iter().map(|&x| log.of(x, *of))),
-            OfFrame::Dct(rows) => out.extend(rows.chunks_exact(frame.len()).map(|r| dot(frame, r))),
+            OfFrame::Dct { n_mfcc, matrix } => {
+                out.resize(*n_mfcc, 0.0);
+                for (&x, row) in frame.iter().zip(matrix.chunks_exact(*n_mfcc)) {
+                    add(out, x, row);
+                }
+            }
         }
         next(out);
     }
@@ -146,24 +150,30 @@ impl Log {
         }
     }
 
-    fn of(&self, x: f64, spectrum: Spectrum) -> f64 {
-        match *self {
+    pub(super) fn boxed(self, spectrum: Spectrum) -> Box<dyn Stage> {
+        let factor = match spectrum {
+            Spectrum::Power => 10.0,
+            Spectrum::Magnitude => 20.0,
+        };
+        let zero = match self {
+            Self::Decibel { amin, reference, .. } => reference.max(amin).log10(),
+            _ => 0.0,
+        };
+        Each::boxed(OfFrame::Log { log: self, factor, zero })
+    }
+
+    fn of(self, x: f64, factor: f64, zero: f64) -> f64 {
+        match self {
             Self::Ln { floor } => x.max(floor).ln(),
             Self::LnOffset { offset } => (x + offset).ln(),
             Self::Log10 { floor } => x.max(floor).log10(),
-            Self::Decibel { amin, reference, .. } => {
-                let factor = match spectrum {
-                    Spectrum::Power => 10.0,
-                    Spectrum::Magnitude => 20.0,
-                };
-                factor * (x.max(amin).log10() - reference.max(amin).log10())
-            }
+            Self::Decibel { amin, .. } => factor * (x.max(amin).log10() - zero),
         }
     }
 }
 
-/// Returns the matrix [n_mfcc, width] of the cosine transform with the lifter, 0 for none.
-pub(super) fn dct(n_mfcc: usize, width: usize, lifter: f64) -> Result<Arc<[f64]>> {
+/// Returns the cosine transform with the lifter, 0 for none.
+pub(super) fn dct(n_mfcc: usize, width: usize, lifter: f64) -> Result<Box<dyn Stage>> {
     if !(1..=width).contains(&n_mfcc) {
         let expected = format!("from 1 to {width} (values of a frame)");
         return Err(Error::argument("n_mfcc", expected, n_mfcc));
@@ -172,15 +182,27 @@ pub(super) fn dct(n_mfcc: usize, width: usize, lifter: f64) -> Result<Arc<[f64]>
         return Err(Error::argument("lifter", "a finite value, at least 0", lifter));
     }
     let n = width as f64;
-    let row = |k: usize| {
-        let scale = if k == 0 { (1.0 / n).sqrt() } else { (2.0 / n).sqrt() };
-        let lift = match lifter > 0.0 {
-            true => 1.0 + lifter / 2.0 * (PI * (k + 1) as f64 / lifter).sin(),
-            false => 1.0,
-        };
-        (0..width).map(move |j| lift * scale * (PI * k as f64 * (j as f64 + 0.5) / n).cos())
+    // The factor of coefficient k.
+    let scale = |k: usize| {
+        let orthonormal = if k == 0 { (1.0 / n).sqrt() } else { (2.0 / n).sqrt() };
+        if lifter == 0.0 {
+            return orthonormal;
+        }
+        orthonormal * (1.0 + lifter / 2.0 * (PI * (k + 1) as f64 / lifter).sin())
     };
-    Ok((0..n_mfcc).flat_map(row).collect())
+    let scales: Vec<f64> = (0..n_mfcc).map(scale).collect();
+    let row = |j: usize| {
+        let cosine = move |k: usize| (PI * k as f64 * (j as f64 + 0.5) / n).cos();
+        scales.iter().enumerate().map(move |(k, scale)| scale * cosine(k))
+    };
+    Ok(Each::boxed(OfFrame::Dct { n_mfcc, matrix: (0..width).flat_map(row).collect() }))
+}
+
+/// Adds `factor` times `row` to `sum`.
+pub(super) fn add(sum: &mut [f64], factor: f64, row: &[f64]) {
+    for (sum, &x) in sum.iter_mut().zip(row) {
+        *sum += factor * x;
+    }
 }
 
 /// A stage that raises all values to at least `top_db` below the greatest of the recording.
