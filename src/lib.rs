@@ -41,6 +41,7 @@
 //! | [`data`] | data sets, windows, scaling, vocabularies, batches |
 //! | [`decode`] | from logits to tokens |
 //! | [`io`] | safetensors under PyTorch's names |
+//! | `audio` | WAV files, spectrograms, mel filters and MFCCs (feature `audio`) |
 //! | [`train`] | the training loop: validation, early stopping, checkpoints |
 //! | [`model`] | models for forecasting, regression, classification, tagging and generation |
 //! | [`check`] | gradients against finite differences, and the gradient flow |
@@ -48,6 +49,8 @@
 #![warn(missing_docs)]
 
 pub mod arrays;
+#[cfg(feature = "audio")]
+pub mod audio;
 pub mod cell;
 pub mod check;
 pub mod data;

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The modules of src/ in the order of docs/architecture.md.
-const PARTS: [&str; 18] = [
+const PARTS: [&str; 19] = [
     "error",
     "memory",
     "float",
@@ -19,6 +19,7 @@ const PARTS: [&str; 18] = [
     "data",
     "decode",
     "io",
+    "audio",
     "train",
     "model",
     "check",

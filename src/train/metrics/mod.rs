@@ -1,4 +1,4 @@
-//! Metrics of classification, regression and language models. Each is a [`Score`](crate::train::Score).
+//! Metrics of classification, regression, language models and text. Each is a [`Score`](crate::train::Score).
 //!
 //! ```text
 //! precision = correct / predicted  recall = correct / actual     F1 = 2·precision·recall / (precision + recall)
@@ -19,20 +19,29 @@
 //! | a NaN forecast, target or loss | NaN |
 //! | MAPE with a target of 0 | infinite, unless the forecast is 0 too, which is an error of 0 |
 //! | MASE over a constant series | infinite, or NaN if the forecasts are exact |
+//! | an error rate where no reference has a token | infinite, or NaN without insertions |
+//! | BLEU or chrF without a match | 0 |
+//! | a hypothesis without references | an error |
 //!
 //! | file | contents |
 //! |---|---|
 //! | `classification` | [`ClassificationMetrics`], [`PrecisionRecallF1`] |
 //! | `regression` | [`RegressionMetrics`], [`seasonal_error`] |
 //! | `perplexity` | [`Perplexity`] |
+//! | [`text`] | [`ErrorRate`], [`BleuScore`], [`ChrfScore`], [`ExactMatch`] |
 //! | `mean` | the mean of means over batches |
 
 mod classification;
 mod mean;
 mod perplexity;
 mod regression;
+pub mod text;
 
 pub use classification::{ClassificationMetrics, PrecisionRecallF1};
 pub(crate) use mean::Mean;
 pub use perplexity::Perplexity;
 pub use regression::{RegressionMetrics, seasonal_error};
+pub use text::{
+    Alignment, Bleu, BleuScore, BleuSmoothing, BleuTokenizer, Chrf, ChrfScore, Edit, ErrorRate,
+    ExactMatch,
+};
