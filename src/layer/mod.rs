@@ -45,6 +45,7 @@
 //! | `conv1d` | [`Conv1d`]: a convolution over time |
 //! | `activation` | [`Activation`]: tanh, sigmoid or relu |
 //! | `dropout` | [`Dropout`]; [`VariationalDropout`]: the same mask at every step |
+//! | [`crf`] | [`Crf`]: a distribution over sequences of tags; it is a loss with parameters and no layer |
 //! | `pooling` | [`TimePooling`]: one vector for each sequence |
 //! | `non_crossing` | [`NonCrossing`]: quantiles that do not cross |
 //! | `recurrent` | [`Recurrent`](crate::Recurrent) as a layer |
@@ -56,6 +57,7 @@
 pub mod activation;
 pub mod compose;
 pub mod conv1d;
+pub mod crf;
 pub mod dropout;
 pub mod embedding;
 pub mod layer_norm;
@@ -71,6 +73,7 @@ pub mod weight_drop;
 pub use activation::Activation;
 pub use compose::{Branches, Heads, Residual};
 pub use conv1d::{Conv1d, Padding};
+pub use crf::Crf;
 pub use dropout::{Dropout, VariationalDropout};
 pub use embedding::Embedding;
 pub use layer_norm::LayerNorm;

@@ -14,6 +14,7 @@
 //! | `activation` | sigmoid, tanh, relu, exp: vectorised, with documented error bounds |
 //! | `reduce` | column sums, softmax, norms and normalisation in a fixed order |
 //! | `cross_entropy` | the cross-entropy of a row with its gradient |
+//! | `chain` | forward–backward over a chain of tags |
 //! | `update` | elementwise updates of parameters: the arithmetic of optimisers |
 //! | `threads` | the number of threads of a computation, and fork-join |
 //! | `random` | dropout masks |
@@ -31,6 +32,7 @@ pub mod reduce;
 pub mod rows;
 
 pub(crate) mod aligned;
+pub(crate) mod chain;
 pub(crate) mod cross_entropy;
 mod dispatch;
 mod kernel;
