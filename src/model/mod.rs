@@ -57,7 +57,7 @@ pub use forecaster::{Forecaster, ForecasterStream};
 pub use generator::SequenceGenerator;
 pub use regressor::{RegressorStream, SequenceRegressor};
 pub use scored::{MeanLoss, PairLoss, PairScore, Scored, WeightedScore};
-pub use tagger::{SequenceTagger, TaggerStream};
+pub use tagger::{Head, SequenceTagger, TaggerStream};
 
 /// Returns the softmax of each row.
 fn probabilities_of<T: Float>(mut logits: Array2<T>) -> Array2<T> {

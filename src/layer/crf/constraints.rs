@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result, check_shape, check_size};
 
 /// A scheme of tags for spans of steps. A tag is `O`, outside any span, or a prefix, a hyphen and the type
-/// of the span, such as `B-PER`.
+/// of the span, such as `B-PER`. A prefix alone is one with the type `_`.
 ///
 /// | scheme | prefixes |
 /// |---|---|
@@ -23,25 +23,17 @@ pub enum Scheme {
 }
 
 impl Scheme {
-    /// Returns the prefix and the type of the tag `name`, or `None` if it is not a tag of the scheme. The
-    /// type of `O` is empty.
+    /// Returns the prefix and the type of the tag `name`, or `None` if it is not a tag of the scheme.
     pub(crate) fn parse(self, name: &str) -> Option<(char, &str)> {
         let prefixes = match self {
-            Self::Iob2 => "BI",
-            Self::Bioes => "BIES",
+            Self::Iob2 => "OBI",
+            Self::Bioes => "OBIES",
         };
-        match name.split_once('-') {
-            None => (name == "O").then_some(('O', "")),
-            Some((prefix, kind)) => {
-                let mut letters = prefix.chars();
-                let letter = letters.next().filter(|&letter| prefixes.contains(letter))?;
-                (letters.next().is_none() && !kind.is_empty()).then_some((letter, kind))
-            }
-        }
+        parse_tag(name).filter(|tag| prefixes.contains(tag.0))
     }
 
     /// Returns the names of the tags of the scheme, for an error.
-    fn tags(self) -> &'static str {
+    pub(crate) fn tags(self) -> &'static str {
         match self {
             Self::Iob2 => "O, or B or I with a type, such as B-PER",
             Self::Bioes => "O, or B, I, E or S with a type, such as B-PER",
@@ -62,6 +54,18 @@ impl Scheme {
         let open = matches!(before.0, 'B' | 'I') && before.1 == after.1;
         if continues { open } else { !self.stays_open(before.0) }
     }
+}
+
+/// The tag `O`.
+pub(crate) const OUTSIDE: (char, &str) = ('O', "_");
+
+/// Returns the prefix, one of OBIES, and the type of the tag `name`, or `None` if it has neither.
+pub(crate) fn parse_tag(name: &str) -> Option<(char, &str)> {
+    let (prefix, kind) = name.split_once('-').unwrap_or((name, OUTSIDE.1));
+    let mut letters = prefix.chars();
+    let letter = letters.next().filter(|&letter| "OBIES".contains(letter))?;
+    let is_tag = letters.next().is_none() && !kind.is_empty() && (letter != 'O' || name == "O");
+    is_tag.then_some((letter, kind))
 }
 
 /// A table of the tags that may start and end a sequence, and of those that may follow each other.
@@ -165,7 +169,7 @@ impl Constraints {
             let refuse = || Error::argument(format!("names[{i}]"), scheme.tags(), name);
             tags.push(scheme.parse(name).ok_or_else(refuse)?);
         }
-        let outside = ('O', "");
+        let outside = OUTSIDE;
         let start = tags.iter().map(|&tag| scheme.allows(outside, tag)).collect();
         let end = tags.iter().map(|&tag| scheme.allows(tag, outside)).collect();
         let pair = |(i, j): (usize, usize)| scheme.allows(tags[i], tags[j]);

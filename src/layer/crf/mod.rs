@@ -45,6 +45,7 @@ use crate::sequences::Sequences;
 use crate::tensor::Init;
 
 pub use constraints::{Constraints, Scheme};
+pub(crate) use constraints::{OUTSIDE, parse_tag};
 pub use paths::Path;
 
 /// The bound of the initial scores.

@@ -117,7 +117,7 @@ fn constraints_that_do_not_fit_are_refused() {
         says(Constraints::iob2(&["O", "E-X"])),
         "names[1]: expected O, or B or I with a type, such as B-PER, got E-X"
     );
-    for name in ["", "B", "B-", "-X", "BI-X", "o", "X-Y", "Ö-X"] {
+    for name in ["", "B-", "O-X", "-X", "BI-X", "o", "X-Y", "Ö-X"] {
         assert!(Constraints::of(Scheme::Bioes, &["O", name]).is_err(), "{name}");
     }
     assert_eq!(says(Crf::<f64>::new(0, &mut super::rng(1))), "tags: expected at least 1, got 0");
