@@ -24,6 +24,7 @@
 //! |---|---|
 //! | `classification` | [`ClassificationMetrics`], [`PrecisionRecallF1`] |
 //! | `regression` | [`RegressionMetrics`], [`seasonal_error`] |
+//! | `spans` | [`SpanMetrics`]: entities as spans of steps, from tags; [`SpanMode`] |
 //! | `perplexity` | [`Perplexity`] |
 //! | `mean` | the mean of means over batches |
 
@@ -31,8 +32,10 @@ mod classification;
 mod mean;
 mod perplexity;
 mod regression;
+mod spans;
 
 pub use classification::{ClassificationMetrics, PrecisionRecallF1};
 pub(crate) use mean::Mean;
 pub use perplexity::Perplexity;
 pub use regression::{RegressionMetrics, seasonal_error};
+pub use spans::{Span, SpanMetrics, SpanMode, spans_of};
