@@ -41,6 +41,7 @@
 //! | `traits` | [`Layer`], the trait |
 //! | `linear` | [`Linear`]: y = W x + b |
 //! | `embedding` | [`Embedding`]: a learned row for each token |
+//! | `characters` | [`CharacterEncoder`]: tokens by their characters |
 //! | `layer_norm` | [`LayerNorm`]: mean 0 and variance 1 over the features |
 //! | `conv1d` | [`Conv1d`]: a convolution over time |
 //! | `activation` | [`Activation`]: tanh, sigmoid or relu |
@@ -55,6 +56,7 @@
 //! | `steps` | conversion between the steps of sequences and rows |
 
 pub mod activation;
+pub mod characters;
 pub mod compose;
 pub mod conv1d;
 pub mod crf;
@@ -71,6 +73,7 @@ mod traits;
 pub mod weight_drop;
 
 pub use activation::Activation;
+pub use characters::{CharacterEncoder, CharacterEncoding};
 pub use compose::{Branches, Heads, Residual};
 pub use conv1d::{Conv1d, Padding};
 pub use crf::Crf;

@@ -7,17 +7,19 @@ use rand::Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::cell::{Cell, LstmCell};
-use crate::data::Source;
+use crate::data::{Source, Vocabulary};
 use crate::error::{Error, Result, check_indices};
 use crate::float::Float;
-use crate::layer::Linear;
 use crate::layer::crf::{Constraints, Crf, Reduction};
+use crate::layer::{CharacterEncoding, Linear};
 use crate::loss::CrossEntropy;
-use crate::model::config::{Config, ModelBuilder, Shape, refuse, shape_calls, with_loss};
+use crate::model::config::{
+    CharacterOptions, Config, ModelBuilder, Shape, refuse, shape_calls, with_loss,
+};
 use crate::model::model_calls;
 use crate::model::network::{Network, NetworkStream, Step};
 use crate::model::scored::{Objective, Scored};
-use crate::model::{classes_of, counted, needed, probabilities_of};
+use crate::model::{classes_of, counted, given, needed, probabilities_of, with_characters};
 use crate::sequences::Sequences;
 use crate::train::metrics::{SpanMetrics, SpanMode};
 use crate::train::{Model, predict};
@@ -79,7 +81,8 @@ crate::arrays!([T: Float, C: Cell<Elem = T>] Body<C>: T { ..network, crf });
 /// A model that predicts a class for each step of sequences of values or of tokens.
 ///
 /// ```text
-/// embedding → recurrent layers → dropout → linear → softmax at each step, or a CRF
+/// characters → encoder ┐
+/// tokens → embedding ──┴→ recurrent layers → dropout → linear → softmax at each step, or a CRF
 /// ```
 ///
 /// With [`Head::Crf`], the classes of a sequence depend on each other. The model is trained by the negative
@@ -163,6 +166,43 @@ where
     /// ```
     pub fn head(mut self, head: Head) -> Self {
         self.config.own.head = head;
+        self
+    }
+
+    /// Reads the characters of each token too, embedded as `embedding_dim` values, by a
+    /// [`CharacterEncoder`](crate::layer::CharacterEncoder): its encoding is joined with the
+    /// [embedding](Self::embedding_dim) of the token. `vocabulary` is that of the characters, which is saved
+    /// with the model. The input needs
+    /// [characters](Sequences::with_characters); [`encode_texts`](SequenceTagger::encode_texts) and
+    /// [`encode_words`](SequenceTagger::encode_words) add them.
+    ///
+    /// ```
+    /// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+    /// use recurrent::cell::LstmCell;
+    /// use recurrent::data::{Unit, Vocabulary};
+    /// use recurrent::layer::CharacterEncoding;
+    /// use recurrent::model::SequenceTagger;
+    ///
+    /// let texts = ["Anna met Bob", "Bob left"];
+    /// let words = Vocabulary::builder(Unit::Word).special(&["<unk>"]).unknown("<unk>").fit(texts)?;
+    /// let letters = Vocabulary::builder(Unit::Character).special(&["?"]).unknown("?").fit(texts)?;
+    /// let model = SequenceTagger::<LstmCell<f32>>::builder(words.len(), 2)
+    ///     .embedding_dim(8)
+    ///     .characters(letters, 4, CharacterEncoding::Lstm { hidden_size: 5 })
+    ///     .vocabulary(words)
+    ///     .labels(&["O", "B-PER"])
+    ///     .build(&mut ChaCha8Rng::seed_from_u64(1))?;
+    /// let tagged = model.predict_texts(&["Annabel left"])?; // a name that was never seen
+    /// assert_eq!(tagged[0][0].0, "Annabel");
+    /// # Ok::<(), recurrent::Error>(())
+    /// ```
+    pub fn characters(
+        mut self,
+        vocabulary: Vocabulary,
+        embedding_dim: usize,
+        encoding: CharacterEncoding,
+    ) -> Self {
+        self.config.characters = Some(CharacterOptions { vocabulary, embedding_dim, encoding });
         self
     }
 
@@ -259,6 +299,28 @@ where
         Ok(self.predict(x)?.into_iter().map(names).collect())
     }
 
+    /// Returns the vocabulary of the characters, if the model reads them.
+    pub fn character_vocabulary(&self) -> Option<&Vocabulary> {
+        self.config.characters.as_ref().map(|characters| &characters.vocabulary)
+    }
+
+    /// Encodes texts that are already split into words as input, by the model's vocabularies.
+    ///
+    /// # Errors
+    /// If the model has no vocabulary, there is no word, or a word or a character is not in a vocabulary
+    /// without an unknown token.
+    pub fn encode_words<S: AsRef<str>, W: AsRef<[S]>>(&self, texts: &[W]) -> Result<Sequences<T>> {
+        let vocabulary = given(self.vocabulary())?;
+        let encode = |(i, words): (usize, &W)| {
+            let found = vocabulary.encode_tokens(words.as_ref());
+            found.map_err(|error| error.prefixed(&format!("texts[{i}], ")))
+        };
+        let tokens: Vec<Vec<usize>> =
+            texts.iter().enumerate().map(encode).collect::<Result<_>>()?;
+        let x = Sequences::one_hot_from_list(&tokens, vocabulary.len())?;
+        with_characters(x, self.config.characters.as_ref(), || texts.iter().map(AsRef::as_ref))
+    }
+
     /// Returns the tokens of each text, each with the name of its likeliest class.
     ///
     /// # Errors
@@ -289,8 +351,8 @@ where
         let mut score = SpanMetrics::new(mode);
         predict(source, batch_size, |(x, classes)| {
             for (b, predicted) in self.predict_labels(x)?.into_iter().enumerate() {
-                let actual = classes.column(b).iter().take(predicted.len());
-                let actual: Vec<usize> = actual.copied().collect();
+                let actual: Vec<usize> =
+                    classes.column(b).iter().take(predicted.len()).copied().collect();
                 check_indices(&format!("classes[.., {b}]"), &actual, labels.len(), "classes")?;
                 let actual: Vec<&String> = actual.iter().map(|&class| &labels[class]).collect();
                 score.add(&actual, &predicted)?;

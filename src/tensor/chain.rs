@@ -35,7 +35,6 @@ const PRODUCT: std::ops::Range<f64> = 1e-150..1e150;
 /// the number of tags on.
 #[derive(Debug)]
 pub(crate) struct Chain<T: Float> {
-    tags: usize,
     width: usize,
     start: Aligned<T>,
     end: Aligned<T>,
@@ -75,7 +74,6 @@ impl<T: Float> Chain<T> {
             }
         }
         Self {
-            tags,
             width,
             start: row(start, of_start),
             end: row(end, of_end),
@@ -182,7 +180,6 @@ fn forward_backward_on<S: Simd, T: Float>(
             l.store(count, l.load(count) * l.load(m));
         }
     }
-    debug_assert_eq!(counts.len(), chain.tags * width);
     Some(z)
 }
 
