@@ -2,12 +2,12 @@
 
 use std::fmt::Debug;
 use std::ops::Range;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use ndarray::{Array2, Array3, ArrayView2, ArrayView3, Axis, Slice};
 
 use crate::arrays::{Arrays, Visit, VisitMut};
-use crate::error::{Error, Result, check_shape, check_size};
+use crate::error::{Error, Result, check_indices, check_shape, check_size};
 use crate::float::Float;
 
 /// A batch of sequences: values [time, batch, features], or [one-hot](Sequences::one_hot) vectors given
@@ -27,6 +27,14 @@ use crate::float::Float;
 pub struct Sequences<T> {
     values: Values<T>,
     lengths: Vec<usize>,
+    characters: Option<Arc<Characters>>,
+}
+
+/// The characters of each token, [time, batch], none in the padding, and the size of their vocabulary.
+#[derive(Clone, Debug, PartialEq)]
+struct Characters {
+    words: Array2<Vec<usize>>,
+    vocabulary_size: usize,
 }
 
 /// Values [time, batch, features]: an array, or one that is made when it is needed.
@@ -167,12 +175,12 @@ impl<T: Float> Sequences<T> {
         check_lengths(&lengths, time, batch)?;
         let standard = values.is_standard_layout();
         let values = if standard { values } else { values.as_standard_layout().into_owned() };
-        Ok(Self { values: Values::Dense(values), lengths })
+        Ok(Self { values: Values::Dense(values), lengths, characters: None })
     }
 
     /// Creates a batch of zeros, which are an array only if their values are read.
     pub(crate) fn zeros(dim: (usize, usize, usize), lengths: Vec<usize>) -> Self {
-        Self { values: Values::Sparse(Sparse::new(dim, None)), lengths }
+        Self { values: Values::Sparse(Sparse::new(dim, None)), lengths, characters: None }
     }
 
     /// Creates a batch of one-hot vectors of `vocabulary_size` values from `tokens` [time, batch]: each
@@ -221,7 +229,7 @@ impl<T: Float> Sequences<T> {
         let token = |(t, b)| if t < lengths[b] { tokens[[t, b]] } else { vocabulary_size };
         let tokens = Array2::from_shape_fn((time, batch), token);
         let one_hot = Sparse::new((time, batch, vocabulary_size), Some(tokens));
-        Ok(Self { values: Values::Sparse(one_hot), lengths })
+        Ok(Self { values: Values::Sparse(one_hot), lengths, characters: None })
     }
 
     /// Creates a batch in which every sequence has all steps of `values` [time, batch, features].
@@ -318,6 +326,43 @@ impl<T: Float> Sequences<T> {
         Self::one_hot(tokens.view(), vocabulary_size, lengths)
     }
 
+    /// Adds the characters of each token, `characters[b][t]` for step t of sequence b, each less than
+    /// `vocabulary_size`. A token may have none.
+    ///
+    /// A [`CharacterEncoder`](crate::layer::CharacterEncoder) reads them, and other layers ignore them. A
+    /// batch that is made from this one by [`with_values`](Self::with_values) has none.
+    ///
+    /// # Errors
+    /// If there are not as many tokens as steps of each sequence, `vocabulary_size` is zero, or a character is
+    /// not less than it.
+    pub fn with_characters<W, C>(mut self, characters: &[W], vocabulary_size: usize) -> Result<Self>
+    where
+        W: AsRef<[C]>,
+        C: AsRef<[usize]>,
+    {
+        check_size("vocabulary_size", &[vocabulary_size])?;
+        check_shape("characters", "batch", &[self.batch()], &[characters.len()])?;
+        let mut words = Array2::from_elem((self.time(), self.batch()), Vec::new());
+        for (b, of_sequence) in characters.iter().map(AsRef::as_ref).enumerate() {
+            let (argument, length) = (format!("characters[{b}]"), self.lengths[b]);
+            check_shape(argument.clone(), "time", &[length], &[of_sequence.len()])?;
+            for (t, word) in of_sequence.iter().map(AsRef::as_ref).enumerate() {
+                let argument = format!("{argument}[{t}]");
+                check_indices(&argument, word, vocabulary_size, "vocabulary_size")?;
+                words[[t, b]] = word.to_vec();
+            }
+        }
+        self.characters = Some(Arc::new(Characters { words, vocabulary_size }));
+        Ok(self)
+    }
+
+    /// Returns the characters of each token, [time, batch], none in the padding, and the size of their
+    /// vocabulary, or `None` for a batch without characters.
+    pub fn characters(&self) -> Option<(ArrayView2<'_, Vec<usize>>, usize)> {
+        let characters = self.characters.as_ref()?;
+        Some((characters.words.view(), characters.vocabulary_size))
+    }
+
     /// Returns a batch of the same lengths with other values [time, batch, any width].
     ///
     /// # Errors
@@ -348,12 +393,17 @@ impl<T: Float> Sequences<T> {
         let lengths = self.lengths.iter();
         let lengths = lengths.map(|&length| length.min(steps.end).saturating_sub(steps.start));
         let (lengths, steps) = (lengths.collect(), Slice::from(steps));
-        match self.tokens() {
+        let mut part = match self.tokens() {
             Some(tokens) => {
                 Self::one_hot(tokens.slice_axis(Axis(0), steps), self.features(), lengths)
             }
             None => Self::new(self.values().slice_axis(Axis(0), steps).to_owned(), lengths),
-        }
+        }?;
+        part.characters = self.characters.as_ref().map(|all| {
+            let words = all.words.slice_axis(Axis(0), steps).to_owned();
+            Arc::new(Characters { words, vocabulary_size: all.vocabulary_size })
+        });
+        Ok(part)
     }
 
     /// Returns the values [time, batch, features].
@@ -435,10 +485,11 @@ impl<T: Float> Sequences<T> {
     }
 }
 
-/// Batches are equal if their lengths and values are, padding included.
+/// Batches are equal if their lengths, characters and values are, padding included.
 impl<T: Float> PartialEq for Sequences<T> {
     fn eq(&self, other: &Self) -> bool {
         self.lengths == other.lengths
+            && self.characters == other.characters
             && match (&self.values, &other.values) {
                 (Values::Sparse(a), Values::Sparse(b))
                     if a.tokens.is_some() == b.tokens.is_some() =>

@@ -212,6 +212,38 @@ type Inputs<T> = Input<Vec<Array2<T>>, Tokens>;
 struct Tokens {
     tokens: Vec<Vec<usize>>,
     vocabulary_size: usize,
+    characters: Option<Characters>,
+}
+
+/// The characters of each token of each sequence.
+#[derive(Clone, Debug)]
+struct Characters {
+    words: Vec<Vec<Vec<usize>>>,
+    vocabulary_size: usize,
+}
+
+impl Tokens {
+    /// Returns the sequences at `indices` as a batch.
+    fn batch<T: Float>(&self, indices: &[usize]) -> Result<Sequences<T>> {
+        let picked: Vec<&[usize]> = indices.iter().map(|&i| &self.tokens[i][..]).collect();
+        let x = Sequences::one_hot_from_list(&picked, self.vocabulary_size)?;
+        let Some(Characters { words, vocabulary_size }) = &self.characters else { return Ok(x) };
+        let picked: Vec<&[Vec<usize>]> = indices.iter().map(|&i| &words[i][..]).collect();
+        x.with_characters(&picked, *vocabulary_size)
+    }
+
+    /// Returns the sequences at `indices`.
+    fn select(&self, indices: &[usize]) -> Self {
+        let pick = |Characters { words, vocabulary_size }: &Characters| Characters {
+            words: indices.iter().map(|&i| words[i].clone()).collect(),
+            vocabulary_size: *vocabulary_size,
+        };
+        Self {
+            tokens: indices.iter().map(|&i| self.tokens[i].clone()).collect(),
+            vocabulary_size: self.vocabulary_size,
+            characters: self.characters.as_ref().map(pick),
+        }
+    }
 }
 
 /// Sequences in memory, of values or of tokens, each with a [`Target`].
@@ -276,7 +308,8 @@ impl<T: Float, Y> Dataset<T, Y> {
         Y: Target,
     {
         check_texts("tokens", &tokens, vocabulary_size)?;
-        Self::checked(Input::Tokens(Tokens { tokens, vocabulary_size }), targets)
+        let tokens = Tokens { tokens, vocabulary_size, characters: None };
+        Self::checked(Input::Tokens(tokens), targets)
     }
 }
 
@@ -320,6 +353,37 @@ impl<T: Float, Y: Target> Dataset<T, Y> {
         Ok(self)
     }
 
+    /// Adds the characters of each token, `characters[i][t]` for step t of sequence i, each less than
+    /// `vocabulary_size`, as [`Sequences::with_characters`] does. [`Vocabulary::characters`] encodes those of
+    /// words.
+    ///
+    /// # Errors
+    /// If the data are values, there are not as many tokens as steps of each sequence, or a character is too
+    /// large.
+    ///
+    /// [`Vocabulary::characters`]: crate::data::Vocabulary::characters
+    pub fn with_characters(
+        mut self,
+        characters: Vec<Vec<Vec<usize>>>,
+        vocabulary_size: usize,
+    ) -> Result<Self> {
+        let Input::Tokens(tokens) = &mut self.inputs else {
+            return Err(Error::argument("characters", "none: values have no characters", "some"));
+        };
+        check_size("vocabulary_size", &[vocabulary_size])?;
+        check_shape("characters", "sequences", &[tokens.tokens.len()], &[characters.len()])?;
+        for (i, (words, tokens)) in characters.iter().zip(&tokens.tokens).enumerate() {
+            let argument = format!("characters[{i}]");
+            check_shape(argument.clone(), "time", &[tokens.len()], &[words.len()])?;
+            for (t, word) in words.iter().enumerate() {
+                let argument = format!("{argument}[{t}]");
+                check_indices(&argument, word, vocabulary_size, "vocabulary_size")?;
+            }
+        }
+        tokens.characters = Some(Characters { words: characters, vocabulary_size });
+        Ok(self)
+    }
+
     /// Returns the target of each sequence.
     pub fn targets(&self) -> &[Y] {
         &self.targets
@@ -347,10 +411,7 @@ impl<T: Float, Y: Target> Dataset<T, Y> {
         check_indices("indices", indices, self.len(), "samples")?;
         let inputs = match &self.inputs {
             Input::Dense(all) => Input::Dense(indices.iter().map(|&i| all[i].clone()).collect()),
-            Input::Tokens(Tokens { tokens, vocabulary_size }) => Input::Tokens(Tokens {
-                tokens: indices.iter().map(|&i| tokens[i].clone()).collect(),
-                vocabulary_size: *vocabulary_size,
-            }),
+            Input::Tokens(tokens) => Input::Tokens(tokens.select(indices)),
         };
         let targets = indices.iter().map(|&i| self.targets[i].clone()).collect();
         Ok(Self { inputs, targets, columns: self.columns.clone() })
@@ -448,10 +509,7 @@ impl<T: Float, Y: Target> Source<(Sequences<T>, Y::Batch)> for Dataset<T, Y> {
                 let views: Vec<_> = indices.iter().map(|&i| all[i].view()).collect();
                 Sequences::from_views(&views)?
             }
-            Input::Tokens(Tokens { tokens, vocabulary_size }) => {
-                let picked: Vec<&[usize]> = indices.iter().map(|&i| &tokens[i][..]).collect();
-                Sequences::one_hot_from_list(&picked, *vocabulary_size)?
-            }
+            Input::Tokens(tokens) => tokens.batch(indices)?,
         };
         let targets: Vec<&Y> = indices.iter().map(|&i| &self.targets[i]).collect();
         let targets = Y::stack(&targets, x.time())?;

@@ -216,6 +216,35 @@ impl Vocabulary {
         tokens.iter().enumerate().map(number).collect()
     }
 
+    /// Encodes the characters of each of `words` by this vocabulary of characters.
+    ///
+    /// ```
+    /// use recurrent::data::{Unit, Vocabulary};
+    ///
+    /// let letters = Vocabulary::builder(Unit::Character).special(&["?"]).unknown("?").fit(["abc"])?;
+    /// assert_eq!(letters.characters(&["ab", "", "dc"])?, [vec![1, 2], vec![], vec![0, 3]]);
+    /// # Ok::<(), recurrent::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If this is no vocabulary of characters, or a character is not in it and there is no
+    /// [`unknown`](VocabularyBuilder::unknown) token; the error names the word.
+    pub fn characters<S: AsRef<str>>(&self, words: &[S]) -> Result<Vec<Vec<usize>>> {
+        if self.stored.unit != Unit::Character {
+            let got = format!("{:?}", self.stored.unit);
+            return Err(Error::argument("vocabulary", "a vocabulary of characters", got));
+        }
+        let of = |(t, word): (usize, &S)| {
+            self.numbers_of(self.stored.tokens_of(word.as_ref()), || format!("words[{t}]"))
+        };
+        words.iter().enumerate().map(of).collect()
+    }
+
+    /// Returns the unit into which texts are split.
+    pub fn unit(&self) -> Unit {
+        self.stored.unit
+    }
+
     /// Splits `text` into tokens as [`encode`](Self::encode) does.
     ///
     /// ```

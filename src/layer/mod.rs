@@ -41,11 +41,13 @@
 //! | `traits` | [`Layer`], the trait |
 //! | `linear` | [`Linear`]: y = W x + b |
 //! | `embedding` | [`Embedding`]: a learned row for each token |
+//! | `characters` | [`CharacterEncoder`]: tokens by their characters |
 //! | `layer_norm` | [`LayerNorm`]: mean 0 and variance 1 over the features |
 //! | `conv1d` | [`Conv1d`]: a convolution over time |
 //! | `activation` | [`Activation`]: tanh, sigmoid or relu |
 //! | `dropout` | [`Dropout`]; [`VariationalDropout`]: the same mask at every step |
 //! | `attention` | [`Attention`]: a weighted mean of the rows of a memory, for each query |
+//! | [`crf`] | [`Crf`]: a distribution over sequences of tags; it is a loss with parameters and no layer |
 //! | `pooling` | [`TimePooling`]: one vector for each sequence |
 //! | `non_crossing` | [`NonCrossing`]: quantiles that do not cross |
 //! | `recurrent` | [`Recurrent`](crate::Recurrent) as a layer |
@@ -57,8 +59,10 @@
 
 pub mod activation;
 pub mod attention;
+pub mod characters;
 pub mod compose;
 pub mod conv1d;
+pub mod crf;
 pub mod dropout;
 pub mod embedding;
 pub mod layer_norm;
@@ -77,8 +81,10 @@ pub use attention::{
     Attention, AttentionBackwardStream, AttentionMemory, AttentionScore, AttentionStream,
     AttentionTape, MemoryGradient,
 };
+pub use characters::{CharacterEncoder, CharacterEncoding};
 pub use compose::{Branches, Heads, Residual};
 pub use conv1d::{Conv1d, Padding};
+pub use crf::Crf;
 pub use dropout::{Dropout, VariationalDropout};
 pub use embedding::Embedding;
 pub use layer_norm::LayerNorm;

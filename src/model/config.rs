@@ -13,7 +13,7 @@ use crate::cell::Cell;
 use crate::data::{Scaler, Vocabulary, columns};
 use crate::error::{Error, Result, check_shape, check_size};
 use crate::io::{Reader, Writer, about};
-use crate::layer::Pooling;
+use crate::layer::{CharacterEncoding, Pooling};
 use crate::model::{built_in, sizes};
 use crate::sequence;
 
@@ -35,7 +35,17 @@ pub struct Config<C: Cell, E> {
     pub(super) labels: Option<Vec<String>>,
     pub(super) scaler: Option<Scaler>,
     pub(super) columns: Option<Vec<String>>,
+    #[serde(default)]
+    pub(super) characters: Option<CharacterOptions>,
     pub(super) own: E,
+}
+
+/// How the characters of tokens are encoded.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct CharacterOptions {
+    pub(super) vocabulary: Vocabulary,
+    pub(super) embedding_dim: usize,
+    pub(super) encoding: CharacterEncoding,
 }
 
 impl<C: Cell, E> Config<C, E> {
@@ -52,6 +62,7 @@ impl<C: Cell, E> Config<C, E> {
             labels: self.labels,
             scaler: self.scaler,
             columns: self.columns,
+            characters: self.characters,
             own: f(self.own),
         }
     }
@@ -83,6 +94,11 @@ impl<C: Cell, E> Config<C, E> {
         if let Some(columns) = &self.columns {
             columns::check_names(columns, self.input_size)?;
         }
+        if let Some(characters) = &self.characters {
+            let without = self.embedding_dim.is_none().then_some(characters.embedding_dim);
+            refuse("characters", without, "they are read beside an embedding (embedding_dim)")?;
+            characters.vocabulary.characters::<&str>(&[])?;
+        }
         if let Some(labels) = &self.labels {
             check_shape("labels", "output", &[self.output_size], &[labels.len()])?;
         }
@@ -103,10 +119,16 @@ pub(super) const ONE: &str = "one";
 
 /// Returns a description of the options that a checkpoint compares.
 pub(super) fn options<M: Shape>(model: &M) -> String {
-    let Config { dropout, pooling, recurrent, columns, own, .. } = model.config();
+    let Config { dropout, pooling, recurrent, columns, characters, own, .. } = model.config();
+    let characters = characters.as_ref().map_or(String::new(), |characters| {
+        let CharacterOptions { embedding_dim, encoding, .. } = characters;
+        format!(", characters: {embedding_dim}, {encoding:?}")
+    });
     let columns = columns.as_ref().map_or(String::new(), |names| format!(", columns: {names:?}"));
     let recurrent = recurrent.describe();
-    format!("dropout: {dropout}, {pooling:?}, {own:?}, recurrent: {{ {recurrent} }}{columns}")
+    format!(
+        "dropout: {dropout}, {pooling:?}, {own:?}, recurrent: {{ {recurrent} }}{columns}{characters}"
+    )
 }
 
 /// A kind of model that [`ModelBuilder`] builds and files hold. Sealed: only this module implements it.
@@ -158,6 +180,7 @@ impl<M: Shape> ModelBuilder<M> {
                 labels: None,
                 scaler: None,
                 columns: None,
+                characters: None,
                 own,
             },
         }
@@ -450,7 +473,7 @@ macro_rules! shape_calls {
                 &self,
                 texts: &[S],
             ) -> $crate::Result<$crate::Sequences<T>> {
-                $crate::model::encoded(self.vocabulary(), texts)
+                $crate::model::encoded(self.vocabulary(), self.config.characters.as_ref(), texts)
             }
 
             /// Returns the names of the outputs, in order; empty if none were set.

@@ -47,6 +47,7 @@ use crate::decode::argmax;
 use crate::error::{Error, Result, check_shape, check_size};
 use crate::float::Float;
 use crate::loss::Loss;
+use crate::model::config::CharacterOptions;
 use crate::sequences::{Sequences, batch_axis};
 use crate::tensor::Level;
 use crate::tensor::reduce::softmax;
@@ -61,6 +62,7 @@ pub use regressor::{RegressorStream, SequenceRegressor};
 pub use scored::{MeanLoss, PairLoss, PairScore, Scored, WeightedScore};
 pub use seq2seq::{AttentionPlace, Bridge, ScheduledSampling, Seq2Seq, Seq2SeqDecoder};
 pub use tagger::{SequenceTagger, TaggerStream};
+pub use tagger::{Head, SequenceTagger, TaggerStream};
 
 /// Returns the softmax of each row.
 fn probabilities_of<T: Float>(mut logits: Array2<T>) -> Array2<T> {
@@ -105,20 +107,44 @@ fn needed(labels: Option<&Vec<String>>) -> Result<&[String]> {
     labels.map(|labels| &labels[..]).ok_or_else(|| Error::argument("labels", expected, "none"))
 }
 
-/// Returns `texts` as one-hot sequences, by the vocabulary of a model.
+/// Returns `texts` as one-hot sequences, by the vocabulary of a model, with their characters, if the model
+/// reads them.
 fn encoded<T: Float, S: AsRef<str>>(
     vocabulary: Option<&Vocabulary>,
+    characters: Option<&CharacterOptions>,
     texts: &[S],
 ) -> Result<Sequences<T>> {
-    let expected = "the vocabulary of the texts, given to the model's builder";
-    let vocabulary = vocabulary.ok_or_else(|| Error::argument("vocabulary", expected, "none"))?;
+    let vocabulary = given(vocabulary)?;
     check_size("texts", &[texts.len()])?;
     let tokens = vocabulary.encode_all(texts)?;
     if let Some(i) = tokens.iter().position(Vec::is_empty) {
         let got = format!("{:?}", texts[i].as_ref());
         return Err(Error::argument(format!("texts[{i}]"), "at least one token", got));
     }
-    Sequences::one_hot_from_list(&tokens, vocabulary.len())
+    // The characters are those of the text, before it is lowercased.
+    let words = || texts.iter().map(|text| vocabulary.unit().tokens(text.as_ref()));
+    with_characters(Sequences::one_hot_from_list(&tokens, vocabulary.len())?, characters, words)
+}
+
+/// Returns the vocabulary of a model, or an error if it has none.
+fn given(vocabulary: Option<&Vocabulary>) -> Result<&Vocabulary> {
+    let expected = "the vocabulary of the texts, given to the model's builder";
+    vocabulary.ok_or_else(|| Error::argument("vocabulary", expected, "none"))
+}
+
+/// Returns `x` with the characters of the `words` of each sequence, if the model reads them.
+fn with_characters<T: Float, S: AsRef<str>, W: AsRef<[S]>, I: Iterator<Item = W>>(
+    x: Sequences<T>,
+    characters: Option<&CharacterOptions>,
+    words: impl FnOnce() -> I,
+) -> Result<Sequences<T>> {
+    let Some(CharacterOptions { vocabulary, .. }) = characters else { return Ok(x) };
+    let of = |(i, words): (usize, W)| {
+        let found = vocabulary.characters(words.as_ref());
+        found.map_err(|error| error.prefixed(&format!("texts[{i}], ")))
+    };
+    let characters: Vec<Vec<Vec<usize>>> = words().enumerate().map(of).collect::<Result<_>>()?;
+    x.with_characters(&characters, vocabulary.len())
 }
 
 /// Returns the tokens that a text never contains: the special tokens of the vocabulary and the unknown one,

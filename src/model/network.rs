@@ -1,8 +1,9 @@
 //! [`Network`]: the layers of every model.
 //!
 //! ```text
-//! tokens → embedding ┐
-//! values → scaler ───┴→ recurrent layers → dropout → linear head → outputs
+//! characters → encoder ┐
+//! tokens → embedding ──┤
+//! values → scaler ─────┴→ recurrent layers → dropout → linear head → outputs
 //! ```
 
 use std::borrow::Cow;
@@ -15,8 +16,9 @@ use crate::cell::Cell;
 use crate::data::Scaler;
 use crate::error::{Error, Result};
 use crate::float::Float;
-use crate::layer::{Dropout, Embedding, Layer, Linear};
-use crate::model::config::Config;
+use crate::layer::characters::CharacterTape;
+use crate::layer::{CharacterEncoder, Dropout, Embedding, Features, Layer, Linear};
+use crate::model::config::{CharacterOptions, Config};
 use crate::sequence::{Recurrent, State, Stream, Tape};
 use crate::sequences::{Input, Sequences};
 
@@ -24,6 +26,8 @@ use crate::sequences::{Input, Sequences};
 #[derive(Clone, Debug)]
 pub(super) struct Network<C: Cell> {
     pub(super) embedding: Option<Embedding<C::Elem>>,
+    /// The encoder of characters; none without an embedding.
+    pub(super) characters: Option<CharacterEncoder<C::Elem>>,
     pub(super) recurrent: Recurrent<C>,
     pub(super) head: Linear<C::Elem>,
     dropout: f64,
@@ -36,13 +40,21 @@ impl<T: Float, C: Cell<Elem = T>> Network<C> {
     pub(super) fn new<E>(config: &Config<C, E>, outputs: usize, rng: &mut dyn Rng) -> Result<Self> {
         let tokens = config.input_size;
         let embedding = config.embedding_dim.map(|width| Embedding::new(tokens, width, rng));
+        let characters = config.characters.as_ref().map(|characters| {
+            let CharacterOptions { vocabulary, embedding_dim, encoding } = characters;
+            CharacterEncoder::new(vocabulary.len(), *embedding_dim, *encoding, rng)
+                .map_err(|error| error.prefixed("characters, "))
+        });
+        let characters = characters.transpose()?;
         let mut layers = config.recurrent.clone();
-        layers.input_size = config.embedding_dim.unwrap_or(tokens);
+        layers.input_size = config.embedding_dim.unwrap_or(tokens)
+            + characters.as_ref().map_or(0, CharacterEncoder::output_size);
         let recurrent = layers.build(rng)?;
         let head = Linear::new(recurrent.output_size(), outputs, rng)?;
         let scaler = config.scaler.clone().map(Arc::new);
         let dropout = config.dropout;
-        Ok(Self { embedding: embedding.transpose()?, recurrent, head, dropout, scaler })
+        let embedding = embedding.transpose()?;
+        Ok(Self { embedding, characters, recurrent, head, dropout, scaler })
     }
 
     pub(super) fn directions(&self) -> usize {
@@ -52,13 +64,32 @@ impl<T: Float, C: Cell<Elem = T>> Network<C> {
     /// Returns the embedded or scaled `x`, the input of the recurrent layers.
     fn prepare_input<'x>(&self, x: &'x Sequences<T>) -> Result<Cow<'x, Sequences<T>>> {
         match (&self.embedding, &self.scaler) {
-            (Some(embedding), _) => embedding.forward(x).map(Cow::Owned),
+            (Some(embedding), _) => {
+                let embedded = embedding.forward(x)?;
+                match &self.characters {
+                    None => Ok(Cow::Owned(embedded)),
+                    Some(encoder) => embedded.concat(&encoder.forward(x)?).map(Cow::Owned),
+                }
+            }
             (None, Some(_)) if x.tokens().is_some() => {
                 Err(Error::argument("x", "values: tokens are not scaled", "tokens"))
             }
             (None, Some(scaler)) => x.with_values(scaler.transform(x.values())?).map(Cow::Owned),
             (None, None) => Ok(Cow::Borrowed(x)),
         }
+    }
+
+    /// Returns the same for training, with the tape of the encoder of characters.
+    fn prepare_train<'x>(
+        &self,
+        x: &'x Sequences<T>,
+        rng: &mut dyn Rng,
+    ) -> Result<(Cow<'x, Sequences<T>>, Option<CharacterTape<T>>)> {
+        let (Some(embedding), Some(encoder)) = (&self.embedding, &self.characters) else {
+            return Ok((self.prepare_input(x)?, None));
+        };
+        let (encoded, tape) = encoder.forward_train(x, rng)?;
+        Ok((Cow::Owned(embedding.forward(x)?.concat(&encoded)?), Some(tape)))
     }
 
     /// Returns the output of the recurrent layers at each step, [time, batch, hidden].
@@ -76,22 +107,31 @@ impl<T: Float, C: Cell<Elem = T>> Network<C> {
         x: &Sequences<T>,
         initial: Option<&State<T>>,
         rng: &mut dyn Rng,
-    ) -> Result<(Sequences<T>, Tape<T>)> {
-        let (h, _, tape) =
-            self.recurrent.forward_train(self.prepare_input(x)?.as_ref(), initial, rng)?;
-        Ok((h, tape))
+    ) -> Result<(Sequences<T>, HiddenTape<T>)> {
+        let (input, characters) = self.prepare_train(x, rng)?;
+        let (h, _, layers) = self.recurrent.forward_train(input.as_ref(), initial, rng)?;
+        Ok((h, HiddenTape { layers, characters }))
     }
 
-    /// Adds the gradients of the embedding and the recurrent layers to `grad`. Returns the gradient with
+    /// Adds the gradients of the embedding, the encoder and the recurrent layers to `grad`. Returns the gradient with
     /// respect to the initial state.
     pub(super) fn hidden_backward(
         &self,
         x: &Sequences<T>,
-        tape: Tape<T>,
+        tape: HiddenTape<T>,
         d_h: &Sequences<T>,
         grad: &mut Self,
     ) -> Result<State<T>> {
-        let (d_x, d_initial) = self.recurrent.backward(tape, d_h, None, &mut grad.recurrent)?;
+        let HiddenTape { layers, characters } = tape;
+        let (mut d_x, d_initial) =
+            self.recurrent.backward(layers, d_h, None, &mut grad.recurrent)?;
+        if let (Some(encoder), Some(grad), Some(tape)) =
+            (&self.characters, &mut grad.characters, characters)
+        {
+            let (d_embedded, d_encoded) = d_x.split(d_x.features() - encoder.output_size())?;
+            encoder.backward(tape, &d_encoded, grad)?;
+            d_x = d_embedded;
+        }
         if let (Some(embedding), Some(grad)) = (&self.embedding, &mut grad.embedding) {
             embedding.add_gradient(x, &d_x, grad)?;
         }
@@ -141,8 +181,19 @@ impl<T: Float, C: Cell<Elem = T>> Network<C> {
 
     /// Returns a stream of `batch` sequences.
     pub(super) fn stream(&self, batch: usize) -> Result<NetworkStream<'_, C>> {
+        if self.characters.is_some() {
+            let expected = "none: a stream reads tokens without their characters";
+            return Err(Error::argument("characters", expected, "some"));
+        }
         Ok(NetworkStream { network: self, stream: self.recurrent.stream(batch)? })
     }
+}
+
+/// What the recurrent layers and the encoder of characters keep for the backward pass.
+#[derive(Debug)]
+pub(super) struct HiddenTape<T: Float> {
+    layers: Tape<T>,
+    characters: Option<CharacterTape<T>>,
 }
 
 /// Returns the gradient with respect to the input of dropout, from `d`, that with respect to its output.
@@ -195,4 +246,4 @@ impl<T: Float, C: Cell<Elem = T>> NetworkStream<'_, C> {
     }
 }
 
-crate::arrays!([T: Float, C: Cell<Elem = T>] Network<C>: T { embedding, recurrent, head });
+crate::arrays!([T: Float, C: Cell<Elem = T>] Network<C>: T { embedding, characters, recurrent, head });

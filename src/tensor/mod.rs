@@ -16,6 +16,7 @@
 //! | `cross_entropy` | the cross-entropy of a row with its gradient |
 //! | `attention` | the sums of attention over the rows of one memory |
 //! | `top` | ln Σ eˣ of a row, and its largest values |
+//! | `chain` | forward–backward over a chain of tags |
 //! | `update` | elementwise updates of parameters: the arithmetic of optimisers |
 //! | `threads` | the number of threads of a computation, and fork-join |
 //! | `random` | dropout masks |
@@ -34,6 +35,7 @@ pub mod rows;
 
 pub(crate) mod aligned;
 pub(crate) mod attention;
+pub(crate) mod chain;
 pub(crate) mod cross_entropy;
 mod dispatch;
 mod kernel;

@@ -18,5 +18,6 @@ mod common {
     pub(crate) mod distance;
     pub(crate) mod fixture;
     pub(crate) mod random;
+    #[allow(dead_code, reason = "not every program uses folders")]
     pub(crate) mod temporary;
 }

@@ -23,17 +23,27 @@ pub struct PrecisionRecallF1 {
 }
 
 impl PrecisionRecallF1 {
-    fn new(correct: usize, predicted: usize, actual: usize) -> Self {
+    /// Returns the figures of the numbers of correct, predicted and actual samples.
+    pub(super) fn new(correct: usize, predicted: usize, actual: usize) -> Self {
         Self {
             precision: ratio(correct as f64, predicted as f64),
             recall: ratio(correct as f64, actual as f64),
             f1: ratio(2.0 * correct as f64, (predicted + actual) as f64),
         }
     }
+
+    /// Returns the means of figures with weights, 0 without weight.
+    pub(super) fn mean(of: impl Iterator<Item = (Self, f64)> + Clone) -> Self {
+        let total = of.clone().map(|(_, weight)| weight).sum();
+        let mean = |figure: fn(&Self) -> f64| {
+            ratio(of.clone().map(|(all, weight)| weight * figure(&all)).sum(), total)
+        };
+        Self { precision: mean(|c| c.precision), recall: mean(|c| c.recall), f1: mean(|c| c.f1) }
+    }
 }
 
 /// Returns a ratio of counts, 0 if both are 0.
-fn ratio(part: f64, of: f64) -> f64 {
+pub(super) fn ratio(part: f64, of: f64) -> f64 {
     if of == 0.0 { 0.0 } else { part / of }
 }
 
@@ -155,14 +165,7 @@ impl ClassificationMetrics {
         let counts = classes.into_iter().map(|class| self.counts(class)).filter(occurs);
         let of: Vec<PrecisionRecallF1> =
             counts.map(|(c, p, a)| PrecisionRecallF1::new(c, p, a)).collect();
-        let mean = |of_class: fn(&PrecisionRecallF1) -> f64| {
-            ratio(of.iter().map(of_class).sum(), of.len() as f64)
-        };
-        PrecisionRecallF1 {
-            precision: mean(|c| c.precision),
-            recall: mean(|c| c.recall),
-            f1: mean(|c| c.f1),
-        }
+        PrecisionRecallF1::mean(of.iter().map(|of_class| (*of_class, 1.0)))
     }
 
     /// Returns precision, recall and F1 of the pooled counts of `classes`. Each sample has the same

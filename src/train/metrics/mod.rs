@@ -27,6 +27,7 @@
 //! |---|---|
 //! | `classification` | [`ClassificationMetrics`], [`PrecisionRecallF1`] |
 //! | `regression` | [`RegressionMetrics`], [`seasonal_error`] |
+//! | `spans` | [`SpanMetrics`]: entities as spans of steps, from tags; [`SpanMode`] |
 //! | `perplexity` | [`Perplexity`] |
 //! | [`text`] | [`ErrorRate`], [`BleuScore`], [`ChrfScore`], [`ExactMatch`] |
 //! | `mean` | the mean of means over batches |
@@ -36,6 +37,7 @@ mod mean;
 mod perplexity;
 mod regression;
 pub mod text;
+mod spans;
 
 pub use classification::{ClassificationMetrics, PrecisionRecallF1};
 pub(crate) use mean::Mean;
@@ -45,3 +47,4 @@ pub use text::{
     Alignment, Bleu, BleuScore, BleuSmoothing, BleuTokenizer, Chrf, ChrfScore, Edit, ErrorRate,
     ExactMatch,
 };
+pub use spans::{Span, SpanMetrics, SpanMode, spans_of};
