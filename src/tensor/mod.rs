@@ -14,6 +14,8 @@
 //! | `activation` | sigmoid, tanh, relu, exp: vectorised, with documented error bounds |
 //! | `reduce` | column sums, softmax, norms and normalisation in a fixed order |
 //! | `cross_entropy` | the cross-entropy of a row with its gradient |
+//! | `extended` | vectors of numbers with an exponent of any size |
+//! | `ctc` | the lattice of alignments of CTC: forward and backward variables |
 //! | `update` | elementwise updates of parameters: the arithmetic of optimisers |
 //! | `threads` | the number of threads of a computation, and fork-join |
 //! | `random` | dropout masks |
@@ -32,7 +34,9 @@ pub mod rows;
 
 pub(crate) mod aligned;
 pub(crate) mod cross_entropy;
+pub(crate) mod ctc;
 mod dispatch;
+mod extended;
 mod kernel;
 mod outer;
 mod pack;
