@@ -17,6 +17,7 @@ use crate::sequences::{Input, Sequences};
 /// | `Array1<T>` | several numbers for the sequence | `Array2<T>` [batch, numbers] |
 /// | `Vec<usize>` | the class of each step | `Array2<usize>` [time, batch], 0 in the padding |
 /// | `Array2<T>` | the numbers of each step [time, numbers] | [`Sequences`] [time, batch, numbers] |
+/// | [`Labels`](super::Labels) | labels of unknown times, fewer than steps | `Vec<Vec<usize>>` |
 /// | `(A, B)` | two targets, or a target and its weight | a pair of batches |
 ///
 /// Implement it for targets of another kind, for example the tokens of a sequence that is shorter than

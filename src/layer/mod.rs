@@ -43,6 +43,7 @@
 //! | `embedding` | [`Embedding`]: a learned row for each token |
 //! | `layer_norm` | [`LayerNorm`]: mean 0 and variance 1 over the features |
 //! | `conv1d` | [`Conv1d`]: a convolution over time |
+//! | `stack_frames` | [`StackFrames`]: several steps joined to one |
 //! | `activation` | [`Activation`]: tanh, sigmoid or relu |
 //! | `dropout` | [`Dropout`]; [`VariationalDropout`]: the same mask at every step |
 //! | `pooling` | [`TimePooling`]: one vector for each sequence |
@@ -64,6 +65,7 @@ pub mod merge;
 pub mod non_crossing;
 pub mod pooling;
 mod recurrent;
+pub mod stack_frames;
 mod steps;
 mod traits;
 pub mod weight_drop;
@@ -78,5 +80,6 @@ pub use linear::Linear;
 pub use merge::{Add, Concat, Features};
 pub use non_crossing::NonCrossing;
 pub use pooling::{Pooling, TimePooling};
+pub use stack_frames::StackFrames;
 pub use traits::Layer;
 pub use weight_drop::WeightDrop;

@@ -6,6 +6,7 @@
 //! | `classifier` | [`SequenceClassifier`] | many to one | a class for each sequence |
 //! | `regressor` | [`SequenceRegressor`] | many to one | numbers for each sequence |
 //! | `tagger` | [`SequenceTagger`] | many to many | a class for each step |
+//! | `transcriber` | [`SequenceTranscriber`] | many to fewer | labels without times |
 //! | `generator` | [`SequenceGenerator`] | one to many | a text, with or without a condition vector |
 //! | `forecaster` | [`Forecaster`] | many to one or many | the steps after a window of a series |
 //!
@@ -37,6 +38,7 @@ mod regressor;
 mod scored;
 mod sizes;
 mod tagger;
+mod transcriber;
 
 use ndarray::{Array2, ArrayView2};
 
@@ -58,6 +60,7 @@ pub use generator::SequenceGenerator;
 pub use regressor::{RegressorStream, SequenceRegressor};
 pub use scored::{MeanLoss, PairLoss, PairScore, Scored, WeightedScore};
 pub use tagger::{SequenceTagger, TaggerStream};
+pub use transcriber::{SequenceTranscriber, TranscriberStream};
 
 /// Returns the softmax of each row.
 fn probabilities_of<T: Float>(mut logits: Array2<T>) -> Array2<T> {

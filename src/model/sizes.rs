@@ -26,7 +26,9 @@ fn least(config: &Value, cell: &str, held: u64) -> u128 {
     let directions = 1 + u128::from(recurrent["bidirectional"] == true);
     let tokens = number(&config["input_size"]);
     let embedding = config["embedding_dim"].as_u64().map(u128::from);
-    let mut input = embedding.unwrap_or(tokens);
+    let own = &config["own"];
+    let joined = own["frames"]["frames"].as_u64().map_or(1, u128::from);
+    let mut input = embedding.unwrap_or(tokens).saturating_mul(joined);
     let mut least = embedding.map_or(0, |width| tokens.saturating_mul(width));
     let mut add = |a: u128, b: u128| least = least.saturating_add(a.saturating_mul(b));
     for width in widths.iter().cycle().take(layers as usize).map(number) {
@@ -39,7 +41,6 @@ fn least(config: &Value, cell: &str, held: u64) -> u128 {
         add(directions.saturating_mul(width), input.saturating_add(output));
         input = directions.saturating_mul(output);
     }
-    let own = &config["own"];
     let steps = own["steps"].as_u64().map_or(1, u128::from);
     add(number(&config["output_size"]).saturating_mul(steps), input);
     add(number(&own["condition_size"]), number(widths.first().unwrap_or(&Value::Null)));

@@ -1,4 +1,4 @@
-//! Metrics of classification, regression and language models. Each is a [`Score`](crate::train::Score).
+//! Metrics of classification, regression, language models and transcription. Each is a [`Score`](crate::train::Score).
 //!
 //! ```text
 //! precision = correct / predicted  recall = correct / actual     F1 = 2·precision·recall / (precision + recall)
@@ -15,6 +15,7 @@
 //! | a mean over no samples: loss, accuracy, RMSE, perplexity, … | NaN |
 //! | precision without predictions of the class, recall without samples of it, F1 without either | 0 |
 //! | the macro average | over the classes that occur as truth or prediction; 0 if there is none |
+//! | the label error rate without labels | NaN |
 //! | a NaN logit | an error |
 //! | a NaN forecast, target or loss | NaN |
 //! | MAPE with a target of 0 | infinite, unless the forecast is 0 too, which is an error of 0 |
@@ -25,14 +26,17 @@
 //! | `classification` | [`ClassificationMetrics`], [`PrecisionRecallF1`] |
 //! | `regression` | [`RegressionMetrics`], [`seasonal_error`] |
 //! | `perplexity` | [`Perplexity`] |
+//! | `transcription` | [`TranscriptionMetrics`] |
 //! | `mean` | the mean of means over batches |
 
 mod classification;
 mod mean;
 mod perplexity;
 mod regression;
+mod transcription;
 
 pub use classification::{ClassificationMetrics, PrecisionRecallF1};
 pub(crate) use mean::Mean;
 pub use perplexity::Perplexity;
 pub use regression::{RegressionMetrics, seasonal_error};
+pub use transcription::TranscriptionMetrics;
