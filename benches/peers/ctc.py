@@ -19,7 +19,8 @@ from safetensors.numpy import load_file, save_file
 from run import SETTLE, Worker
 
 HERE = Path(__file__).resolve().parent
-TOLERANCE = 1e-5  # of the largest value
+# Of the largest value. PyTorch sums in f32, in log space, and its gradients have three digits.
+TOLERANCE = {"ours": 1e-5, "torch": 2e-3}
 TURN = 0.3  # the seconds of a worker's turn
 
 
@@ -60,7 +61,7 @@ def load(worker, file, wanted, folder):
     got = load_file(out)
     for name, want in wanted.items():
         error = np.max(np.abs(got[name] - want)) / np.max(np.abs(want))
-        if not error <= TOLERANCE:
+        if not error <= TOLERANCE[worker.name]:
             sys.exit(f"{worker.name}: {name}: error {error:.2e} of its largest value")
 
 

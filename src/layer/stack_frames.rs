@@ -148,12 +148,7 @@ impl<T: Float> Layer<Sequences<T>> for StackFrames<T> {
         Ok((self.forward(x)?, x.clone()))
     }
 
-    fn backward(
-        &self,
-        x: Sequences<T>,
-        d_y: &Sequences<T>,
-        _: &mut Self,
-    ) -> Result<Sequences<T>> {
+    fn backward(&self, x: Sequences<T>, d_y: &Sequences<T>, _: &mut Self) -> Result<Sequences<T>> {
         self.frames.unstack(&x, d_y)
     }
 }

@@ -13,7 +13,7 @@
 //! alignments keep their precision whatever the logits; a class whose logit is more than 10¹² below the
 //! largest of its step has probability 0.
 
-use ndarray::{Array1, Array3};
+use ndarray::{Array1, Array3, Axis};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result, check_indices, check_shape};
@@ -141,7 +141,9 @@ impl Ctc {
             match (needed_steps(labels) <= length, self.zero_infinity) {
                 (false, false) => Err(too_long(b, labels, length)),
                 (false, true) => Ok(0.0),
-                (true, _) if self.divide_by_length => Ok(1.0 / (batch * labels.len().max(1) as f64)),
+                (true, _) if self.divide_by_length => {
+                    Ok(1.0 / (batch * labels.len().max(1) as f64))
+                }
                 (true, _) => Ok(1.0 / batch),
             }
         };
@@ -155,12 +157,18 @@ impl Ctc {
         match *outcome {
             Ok(loss) if loss.is_finite() => Ok(loss),
             Ok(_) if self.zero_infinity => Ok(0.0),
-            Ok(value) => {
-                Err(Error::NonFinite { name: format!("loss of labels[{b}]"), index: index(0, 0), value })
-            }
+            Ok(value) => Err(Error::NonFinite {
+                name: format!("loss of labels[{b}]"),
+                index: index(0, 0),
+                value,
+            }),
             Err((t, k)) => {
                 let value = logits.values()[[t, b, k]].as_f64();
-                Err(Error::NonFinite { name: format!("logits[{t}, {b}, {k}]"), index: index(t, k), value })
+                Err(Error::NonFinite {
+                    name: format!("logits[{t}, {b}, {k}]"),
+                    index: index(t, k),
+                    value,
+                })
             }
         }
     }
@@ -217,11 +225,7 @@ impl<T: Float> Loss<Sequences<T>> for Ctc {
     /// If there is no list of labels for each sequence; a label is the blank or no class; the labels of a
     /// sequence have no alignment, without [`zero_infinity`](Self::zero_infinity); or a logit is NaN or
     /// ∞, or all of a step are −∞.
-    fn loss(
-        &self,
-        logits: &Sequences<T>,
-        labels: &Vec<Vec<usize>>,
-    ) -> Result<(f64, Sequences<T>)> {
+    fn loss(&self, logits: &Sequences<T>, labels: &Vec<Vec<usize>>) -> Result<(f64, Sequences<T>)> {
         let factors = self.factors(logits, labels)?;
         let mut outcomes = vec![Ok(0.0); labels.len()];
         let mut gradient = Array3::zeros(logits.dim());
@@ -231,7 +235,7 @@ impl<T: Float> Loss<Sequences<T>> for Ctc {
         for (b, outcome) in outcomes.iter().enumerate() {
             mean += factors[b] * self.outcome(logits, b, outcome)?;
             if outcome.is_ok_and(|loss| !loss.is_finite()) {
-                gradient.index_axis_mut(ndarray::Axis(1), b).fill(T::zero());
+                gradient.index_axis_mut(Axis(1), b).fill(T::zero());
             }
         }
         finite::<T, _>(mean, logits.with_values(gradient)?)

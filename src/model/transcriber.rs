@@ -3,13 +3,13 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use ndarray::{Array2, ArrayView2, Axis, concatenate};
+use ndarray::{Array2, ArrayView1, ArrayView2, Axis, concatenate};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::cell::{Cell, LstmCell};
 use crate::decode::ctc::{Alignment, Greedy, PrefixBeam, align, greedy};
-use crate::error::{Result, check_shape};
+use crate::error::{Result, check_indices, check_shape};
 use crate::float::Float;
 use crate::layer::Linear;
 use crate::layer::stack_frames::Frames;
@@ -159,10 +159,8 @@ impl<T: Float, C: Cell<Elem = T>> SequenceTranscriber<C> {
     /// As [`transcribe`](Self::transcribe); also if `width` is zero.
     pub fn transcribe_beam(&self, x: &Sequences<T>, width: usize) -> Result<Vec<Vec<usize>>> {
         let best = self.beam(width)?.decode(&self.logits(x)?)?;
-        let labels = |of_sequence: Vec<_>| {
-            of_sequence.into_iter().next().map_or(Vec::new(), |best: crate::decode::ctc::Transcript| best.labels)
-        };
-        Ok(best.into_iter().map(labels).collect())
+        // One transcript of each sequence: without a scorer there always is one.
+        Ok(best.into_iter().flatten().map(|best| best.labels).collect())
     }
 
     /// Returns a prefix beam search with the blank of this model. It decodes the
@@ -350,7 +348,7 @@ impl<T: Float, C: Cell<Elem = T>> TranscriberStream<'_, C> {
             }
             Input::Tokens(tokens) => {
                 check_shape("tokens", "batch", &[batch], &[tokens.len()])?;
-                crate::error::check_indices("tokens", tokens, self.input_size, "input_size")?;
+                check_indices("tokens", tokens, self.input_size, "input_size")?;
             }
         }
         let Frames { frames, stride } = self.frames;
@@ -361,7 +359,7 @@ impl<T: Float, C: Cell<Elem = T>> TranscriberStream<'_, C> {
         let features = match self.stream.features(x)? {
             Input::Dense(features) => features.into_owned(),
             Input::Tokens(tokens) => {
-                let tokens = ndarray::ArrayView1::from(tokens).insert_axis(Axis(0)).to_owned();
+                let tokens = ArrayView1::from(tokens).insert_axis(Axis(0)).to_owned();
                 one_hot_values(&tokens, self.input_size).index_axis_move(Axis(0), 0)
             }
         };
@@ -370,7 +368,7 @@ impl<T: Float, C: Cell<Elem = T>> TranscriberStream<'_, C> {
         }
         self.recent.push_back(features);
         self.read += 1;
-        if self.read < frames || (self.read - frames) % stride != 0 {
+        if self.read < frames || !(self.read - frames).is_multiple_of(stride) {
             return Ok(None);
         }
         let parts: Vec<ArrayView2<'_, T>> = self.recent.iter().map(|part| part.view()).collect();

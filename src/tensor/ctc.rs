@@ -356,7 +356,8 @@ impl<'a> Lattice<'a> {
         }
         let largest = largest.reduce_max();
         if refused.reduce_max() > 0.0 || largest == f64::NEG_INFINITY {
-            return Err(values.iter().position(|x| !(*x < f64::INFINITY)).unwrap_or(0));
+            let refused = |x: &f64| x.is_nan() || *x == f64::INFINITY;
+            return Err(values.iter().position(refused).unwrap_or(0));
         }
         let mut sum = splat(0.0);
         for l in lanes(simd, values.len()) {

@@ -126,4 +126,3 @@ pub(super) fn sum(a: (f64, f64), b: (f64, f64)) -> (f64, f64) {
     let part = |(m, of): (f64, f64)| m * (of - e).max(-BIAS).exp2();
     (part(a) + part(b), e)
 }
-

@@ -82,7 +82,13 @@ fn in_log_space(x: &Array2<f64>, labels: &[usize], blank: usize) -> (f64, Array2
         for s in 0..cells.len() {
             let before = |back: usize| if s >= back { alpha[[t - 1, s - back]] } else { none };
             let sum = match t {
-                0 => if s < 2 { 0.0 } else { none },
+                0 => {
+                    if s < 2 {
+                        0.0
+                    } else {
+                        none
+                    }
+                }
                 _ => log_sum([before(0), before(1), if skips(s) { before(2) } else { none }]),
             };
             alpha[[t, s]] = sum + y[[t, cells[s]]];
@@ -167,7 +173,9 @@ fn an_empty_sequence_spells_no_labels_with_certainty() {
 fn logits_of_any_size_give_the_values_of_log_space() {
     let mut rng = ChaCha8Rng::seed_from_u64(3);
     for size in [1.0, 30.0, 1e4, 1e9, 1e11] {
-        for (time, count, classes) in [(5, 2, 3), (17, 7, 4), (200, 30, 30), (700, 3, 5), (150, 74, 9)] {
+        for (time, count, classes) in
+            [(5, 2, 3), (17, 7, 4), (200, 30, 30), (700, 3, 5), (150, 74, 9)]
+        {
             let x = Array2::from_shape_simple_fn((time, classes), || rng.random_range(-size..size));
             let labels = random_labels(count, classes, 1, &mut rng);
             let (expected, gradient) = in_log_space(&x, &labels, 1);
@@ -218,7 +226,8 @@ fn gradients_match_finite_differences_for_every_option() {
                 let report = check.run(&x, &gradient, |x| Ok(ctc.loss(x, &labels)?.0)).unwrap();
                 assert!(report.relative_error <= 1e-6, "{report}");
                 let (_, gradient) = Sum(ctc).loss(&x, &labels).unwrap();
-                let report = check.run(&x, &gradient, |x| Ok(Sum(ctc).loss(x, &labels)?.0)).unwrap();
+                let report =
+                    check.run(&x, &gradient, |x| Ok(Sum(ctc).loss(x, &labels)?.0)).unwrap();
                 assert!(report.relative_error <= 1e-6, "sum: {report}");
             }
         }
@@ -252,7 +261,9 @@ fn all_reductions_are_those_of_pytorch() {
         let losses: Array1<f64> = fixture.get(&format!("{name}.none.loss"));
         assert!(distance(&ctc.losses(&x, &labels).unwrap(), &losses) < 1e-12);
         let sum = Sum(ctc.divide_by_length(false)).loss(&x, &labels).unwrap();
-        for (reduction, (loss, gradient)) in [("mean", ctc.loss(&x, &labels).unwrap()), ("sum", sum)] {
+        for (reduction, (loss, gradient)) in
+            [("mean", ctc.loss(&x, &labels).unwrap()), ("sum", sum)]
+        {
             let expected = fixture.get::<ndarray::Ix0>(&format!("{name}.{reduction}.loss"));
             assert!((loss - expected.into_scalar()).abs() < 1e-12, "{name} {reduction}");
             let expected: Array3<f64> = fixture.get(&format!("{name}.{reduction}.gradient"));
@@ -352,7 +363,10 @@ fn a_batch_of_targets_that_do_not_fit_has_no_loss_with_zero_infinity() {
     let labels = vec![vec![1, 1], vec![1, 2, 2]];
     let ctc = Ctc::new(0).zero_infinity();
     let (loss, gradient) = ctc.loss(&x, &labels).unwrap();
-    assert_eq!((loss, gradient), (0.0, Sequences::new(Array3::zeros((3, 2, 3)), vec![2, 3]).unwrap()));
+    assert_eq!(
+        (loss, gradient),
+        (0.0, Sequences::new(Array3::zeros((3, 2, 3)), vec![2, 3]).unwrap())
+    );
     assert_eq!(ctc.count(&x, &labels).unwrap(), 2.0);
     assert_eq!(ctc.losses(&x, &labels).unwrap(), ndarray::array![0.0, 0.0]);
 }

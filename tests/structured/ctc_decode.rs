@@ -83,7 +83,8 @@ fn a_narrow_beam_never_exceeds_the_true_probability_and_finds_clear_labels() {
         let found = &beam.decode(&x).unwrap()[0];
         assert_eq!(found[0].labels, labels);
         for transcript in found {
-            let exact = -Ctc::new(0).losses(&x, &[transcript.labels.clone()]).unwrap()[0];
+            let exact =
+                -Ctc::new(0).losses(&x, std::slice::from_ref(&transcript.labels)).unwrap()[0];
             assert!(transcript.log_probability <= exact + 1e-9);
         }
         assert!(found.is_sorted_by(|a, b| a.score >= b.score));
@@ -166,7 +167,11 @@ fn a_lexicon_allows_its_words_alone() {
     impl PrefixScorer for Lexicon<'_> {
         fn extend(&mut self, prefix: &[usize], label: usize) -> f64 {
             let longer = [prefix, &[label]].concat();
-            if self.0.iter().any(|word| word.starts_with(&longer)) { 0.0 } else { f64::NEG_INFINITY }
+            if self.0.iter().any(|word| word.starts_with(&longer)) {
+                0.0
+            } else {
+                f64::NEG_INFINITY
+            }
         }
         fn finish(&mut self, labels: &[usize]) -> f64 {
             if self.0.contains(&labels) { 0.0 } else { f64::NEG_INFINITY }
@@ -203,8 +208,9 @@ fn the_alignment_is_the_likeliest_path_that_spells_the_labels() {
             let y = log_softmax(&x);
             for (labels, _) in enumerated(&x, blank) {
                 let got = &align(&one(&x), std::slice::from_ref(&labels), blank).unwrap()[0];
-                let of_path =
-                    |path: &Vec<usize>| path.iter().enumerate().map(|(t, &k)| y[[t, k]]).sum::<f64>();
+                let of_path = |path: &Vec<usize>| {
+                    path.iter().enumerate().map(|(t, &k)| y[[t, k]]).sum::<f64>()
+                };
                 let spelling = paths(time, classes).into_iter();
                 let spelling = spelling.filter(|path| spelled(path, blank) == labels);
                 let best = spelling.map(|path| of_path(&path)).fold(f64::NEG_INFINITY, f64::max);

@@ -38,9 +38,13 @@ fn batch() -> (Sequences<f64>, Vec<Vec<usize>>) {
 #[test]
 fn windows_are_joined_frames() {
     let x = Sequences::new(random((7, 3, 2), 1), vec![7, 2, 5]).unwrap();
-    for (frames, stride, lengths) in
-        [(1, 1, [7, 2, 5]), (3, 1, [5, 0, 3]), (2, 2, [3, 1, 2]), (1, 3, [3, 1, 2]), (2, 4, [2, 1, 1])]
-    {
+    for (frames, stride, lengths) in [
+        (1, 1, [7, 2, 5]),
+        (3, 1, [5, 0, 3]),
+        (2, 2, [3, 1, 2]),
+        (1, 3, [3, 1, 2]),
+        (2, 4, [2, 1, 1]),
+    ] {
         let y = StackFrames::new(frames, stride).unwrap().forward(&x).unwrap();
         assert_eq!((y.lengths(), y.features()), (&lengths[..], 2 * frames));
         for (b, &length) in lengths.iter().enumerate() {
@@ -87,9 +91,8 @@ fn check<M: Model<Elem = f64, Batch = (Sequences<f64>, Vec<Vec<usize>>)>>(
 ) {
     let mut grad = model.zeros_like();
     model.loss_and_grad(batch, &mut grad, &mut rng()).unwrap();
-    let report = GradientCheck::default().run(model, &grad, |model| {
-        model.loss_and_grad(batch, &mut model.zeros_like(), &mut rng())
-    });
+    let report = GradientCheck::default()
+        .run(model, &grad, |model| model.loss_and_grad(batch, &mut model.zeros_like(), &mut rng()));
     let report = report.unwrap();
     assert!(report.relative_error <= 1e-6, "{report}");
 }
@@ -108,7 +111,8 @@ fn gradients_of_whole_models_match_finite_differences() {
     let tokens = [vec![0, 4, 4, 1, 2, 3, 0], vec![3, 1, 2, 2], vec![1, 0, 1, 1, 4]];
     let tokens = Sequences::one_hot_from_list(&tokens, 5).unwrap();
     for embedding in [None, Some(3)] {
-        let builder = SequenceTranscriber::<RnnCell<f64>>::builder(5, 3).hidden_size(4).frames(2, 1);
+        let builder =
+            SequenceTranscriber::<RnnCell<f64>>::builder(5, 3).hidden_size(4).frames(2, 1);
         let builder = match embedding {
             Some(width) => builder.embedding_dim(width),
             None => builder,
@@ -130,8 +134,10 @@ fn padding_and_the_other_sequences_do_not_change_a_bit() {
         let logits = model.logits(&x).unwrap();
         assert_eq!(bits(&logits), bits(&model.logits(&filled).unwrap()));
         let (mut grad, mut again) = (model.zeros_like(), model.zeros_like());
-        let labels: Vec<Vec<usize>> = labels.into_iter().map(|l| l.into_iter().take(1).collect()).collect();
-        let loss = model.loss_and_grad(&(x.clone(), labels.clone()), &mut grad, &mut rng()).unwrap();
+        let labels: Vec<Vec<usize>> =
+            labels.into_iter().map(|l| l.into_iter().take(1).collect()).collect();
+        let loss =
+            model.loss_and_grad(&(x.clone(), labels.clone()), &mut grad, &mut rng()).unwrap();
         let same = model.loss_and_grad(&(filled, labels), &mut again, &mut rng()).unwrap();
         assert_eq!((loss.to_bits(), bits(&grad)), (same.to_bits(), bits(&again)));
         for (b, &length) in x.lengths().iter().enumerate() {
@@ -173,7 +179,10 @@ fn a_stream_gives_the_bits_and_labels_of_the_whole_recording_after_every_frame()
             assert_eq!(model.transcribe(&whole).unwrap(), so_far);
             if let Some(logits) = silent.step_logits(frame).unwrap() {
                 let all = model.logits(&whole).unwrap();
-                assert_eq!(bits(&logits), bits(&all.values().index_axis(Axis(0), windows).to_owned()));
+                assert_eq!(
+                    bits(&logits),
+                    bits(&all.values().index_axis(Axis(0), windows).to_owned())
+                );
                 windows += 1;
             }
         }
@@ -257,7 +266,9 @@ fn blurred_symbols_are_learned_to_an_error_of_one_percent() {
     beam.iter().zip(&labels).for_each(|(found, labels)| score.add(found, labels));
     assert!(score.label_error_rate() <= 0.1);
     let alignments = model.align(&x, &labels).unwrap();
-    assert!(alignments.iter().zip(&labels).all(|(found, labels)| found.steps.len() == labels.len()));
+    assert!(
+        alignments.iter().zip(&labels).all(|(found, labels)| found.steps.len() == labels.len())
+    );
 }
 
 #[test]
@@ -358,7 +369,10 @@ fn bad_options_and_input_are_refused_and_named() {
     let expected = format!("labels[2]: expected {most}, got 2 labels that need 2");
     assert_eq!(error.unwrap_err().to_string(), expected);
     let error = model.transcribe_labels(&x).unwrap_err().to_string();
-    assert_eq!(error, "labels: expected the names of the classes, given to the model's builder, got none");
+    assert_eq!(
+        error,
+        "labels: expected the names of the classes, given to the model's builder, got none"
+    );
     assert!(model.beam(0).is_err());
 
     let mut stream = model.stream(2).unwrap();

@@ -20,7 +20,8 @@ pub fn greedy<T: Float>(logits: &Sequences<T>, blank: usize) -> Result<Vec<Vec<u
     let of_sequence = |(b, &length): (usize, &usize)| {
         let (mut decoder, mut labels) = (Greedy::new(blank), Vec::new());
         for t in 0..length {
-            let step = decoder.read(row(logits, t, b)).map_err(|k| not_finite(logits, (t, b, k)))?;
+            let step =
+                decoder.read(row(logits, t, b)).map_err(|k| not_finite(logits, (t, b, k)))?;
             labels.extend(step);
         }
         Ok(labels)

@@ -264,8 +264,10 @@ impl PrefixSearch {
         }
         for (entry, children) in self.beam.iter().zip(&children) {
             let Node { label: last, score, .. } = self.nodes[entry.node];
-            let (total, prefix) = (entry.total(), scorer.is_some().then(|| self.labels(entry.node)));
-            for (label, y) in y.iter().enumerate().filter(|(label, _)| *label != self.options.blank) {
+            let (total, prefix) =
+                (entry.total(), scorer.is_some().then(|| self.labels(entry.node)));
+            for (label, y) in y.iter().enumerate().filter(|(label, _)| *label != self.options.blank)
+            {
                 let log_p = y + if label == last { entry.blank } else { total };
                 if log_p == f64::NEG_INFINITY {
                     continue;
@@ -282,7 +284,11 @@ impl PrefixSearch {
                 let from = Entry { node: entry.node, blank: f64::NEG_INFINITY, label: log_p };
                 let rank = log_p + score + added;
                 if rank > f64::NEG_INFINITY {
-                    candidates.push(Candidate { rank, from, extension: Some((label, score + added)) });
+                    candidates.push(Candidate {
+                        rank,
+                        from,
+                        extension: Some((label, score + added)),
+                    });
                 }
             }
         }
