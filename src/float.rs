@@ -108,10 +108,12 @@ impl Float for f32 {
         &table.f32
     }
 
+    #[inline]
     fn from_f64(value: f64) -> Self {
         value as f32
     }
 
+    #[inline]
     fn as_f64(self) -> f64 {
         f64::from(self)
     }
@@ -149,10 +151,12 @@ impl Float for f64 {
         &table.f64
     }
 
+    #[inline]
     fn from_f64(value: f64) -> Self {
         value
     }
 
+    #[inline]
     fn as_f64(self) -> f64 {
         self
     }

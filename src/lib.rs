@@ -99,16 +99,20 @@ pub mod prelude {
     };
     #[cfg(feature = "csv")]
     pub use crate::data::Table;
-    pub use crate::data::{Dataset, Scaler, Source, Texts, Unit, Vocabulary, Windows, split};
+    pub use crate::data::{
+        Dataset, Labels, Scaler, Source, Texts, Unit, Vocabulary, Windows, split,
+    };
     pub use crate::decode::{Sampling, argmax};
     pub use crate::layer::{
         Activation, Branches, Concat, Dropout, Embedding, Heads, Layer, LayerNorm, Linear, Pooling,
         Residual, TimePooling,
     };
-    pub use crate::loss::{BceWithLogits, CrossEntropy, Huber, Loss, Mae, Mse, Quantile, Weighted};
+    pub use crate::loss::{
+        BceWithLogits, CrossEntropy, Ctc, Huber, Loss, Mae, Mse, Quantile, Weighted,
+    };
     pub use crate::model::{
         BuiltInCell, Composed, Forecaster, SequenceClassifier, SequenceGenerator,
-        SequenceRegressor, SequenceTagger,
+        SequenceRegressor, SequenceTagger, SequenceTranscriber,
     };
     pub use crate::optim::{Adam, AdamW, Optimizer, Sgd};
     #[cfg(feature = "progress")]

@@ -17,6 +17,7 @@ use crate::sequences::{Input, Sequences};
 /// | `Array1<T>` | several numbers for the sequence | `Array2<T>` [batch, numbers] |
 /// | `Vec<usize>` | the class of each step | `Array2<usize>` [time, batch], 0 in the padding |
 /// | `Array2<T>` | the numbers of each step [time, numbers] | [`Sequences`] [time, batch, numbers] |
+/// | [`Labels`](super::Labels) | labels of unknown times, fewer than steps | `Vec<Vec<usize>>` |
 /// | `(A, B)` | two targets, or a target and its weight | a pair of batches |
 ///
 /// Implement it for targets of another kind, for example the tokens of a sequence that is shorter than
@@ -165,23 +166,6 @@ impl<T: Float> Target for Array2<T> {
 
     fn check_finite(&self) -> Result<()> {
         check_steps(OF_TARGET, self.view(), &[])
-    }
-}
-
-/// The labels of a sequence, any number of them: the target of a translation or a transcription. A batch
-/// is one list for each sequence.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Labels(pub Vec<usize>);
-
-impl Target for Labels {
-    type Batch = Vec<Vec<usize>>;
-
-    fn steps(&self) -> Option<usize> {
-        None
-    }
-
-    fn stack(targets: &[&Self], _: usize) -> Result<Self::Batch> {
-        Ok(targets.iter().map(|target| target.0.clone()).collect())
     }
 }
 

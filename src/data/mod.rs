@@ -5,6 +5,7 @@
 //! | `source` | [`Source`]: indexed samples from which batches are made |
 //! | `columns` | checks of the names of features |
 //! | `dataset` | [`Dataset`]: sequences in memory, each with a [`Target`] |
+//! | `labels` | [`Labels`]: a target of its own length |
 //! | `texts` | [`Texts`]: training texts of a generator |
 //! | `windows` | [`Windows`]: windows of a time series, each with the rows that follow |
 //! | `batches` | [`Batches`]: the order of the samples in an epoch |
@@ -26,6 +27,7 @@ mod dataset;
 #[cfg(feature = "csv")]
 mod dates;
 pub mod imputer;
+mod labels;
 #[cfg(feature = "csv")]
 mod lines;
 #[cfg(feature = "npy")]
@@ -45,8 +47,9 @@ pub mod vocabulary;
 pub mod windows;
 
 pub use batches::Batches;
-pub use dataset::{Dataset, Labels, Target};
+pub use dataset::{Dataset, Target};
 pub use imputer::Imputer;
+pub use labels::Labels;
 #[cfg(feature = "npy")]
 pub use npy::read_npy;
 #[cfg(feature = "csv")]

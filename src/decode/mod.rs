@@ -2,6 +2,7 @@
 //!
 //! | file | contents |
 //! |---|---|
+//! | `ctc` | labels without times: greedy, prefix beam search, alignment |
 //! | `sampling` | [`Sampling`]: greedy, or random with a temperature, top-k and top-p |
 //! | `beam` | [`BeamSearch`]: the likeliest token sequences of a [`Decoder`] |
 //! | `generate` | texts that are drawn token by token |
@@ -9,6 +10,7 @@
 
 pub mod beam;
 mod generate;
+pub mod ctc;
 pub mod sampling;
 mod search;
 

@@ -44,6 +44,7 @@
 //! | `characters` | [`CharacterEncoder`]: tokens by their characters |
 //! | `layer_norm` | [`LayerNorm`]: mean 0 and variance 1 over the features |
 //! | `conv1d` | [`Conv1d`]: a convolution over time |
+//! | `stack_frames` | [`StackFrames`]: several steps joined to one |
 //! | `activation` | [`Activation`]: tanh, sigmoid or relu |
 //! | `dropout` | [`Dropout`]; [`VariationalDropout`]: the same mask at every step |
 //! | `attention` | [`Attention`]: a weighted mean of the rows of a memory, for each query |
@@ -72,6 +73,7 @@ pub mod merge;
 pub mod non_crossing;
 pub mod pooling;
 mod recurrent;
+pub mod stack_frames;
 mod steps;
 mod traits;
 pub mod weight_drop;
@@ -92,5 +94,6 @@ pub use linear::Linear;
 pub use merge::{Add, Concat, Features};
 pub use non_crossing::NonCrossing;
 pub use pooling::{Pooling, TimePooling};
+pub use stack_frames::StackFrames;
 pub use traits::Layer;
 pub use weight_drop::WeightDrop;

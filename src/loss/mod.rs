@@ -16,6 +16,7 @@
 //! | `cross_entropy` | [`CrossEntropy`]: one class of several |
 //! | `soft_cross_entropy` | [`SoftCrossEntropy`]: probabilities of classes as targets |
 //! | `kl_divergence` | [`KlDivergence`]: a whole distribution over classes |
+//! | `ctc` | [`Ctc`]: labels of unknown times, fewer than steps |
 //! | `bce` | [`BceWithLogits`]: labels 0 or 1, from logits |
 //! | `sum` | [`Sum`]: any of them with the sum in place of the mean |
 //! | `sample_weighted` | [`SampleWeighted`]: any of them with weights of samples or steps |
@@ -23,6 +24,7 @@
 
 pub mod bce;
 pub mod cross_entropy;
+pub mod ctc;
 pub mod huber;
 pub mod kl_divergence;
 pub mod mae;
@@ -37,6 +39,7 @@ mod weighted;
 
 pub use bce::BceWithLogits;
 pub use cross_entropy::CrossEntropy;
+pub use ctc::Ctc;
 pub use huber::Huber;
 pub use kl_divergence::KlDivergence;
 pub use mae::Mae;

@@ -296,6 +296,7 @@ impl<M: Shape> ModelBuilder<M> {
     /// | classifier | logits [batch, classes] | the class of each sequence |
     /// | tagger | logits [time, batch, classes] | the class of each step, [time, batch] |
     /// | regressor | numbers [batch, outputs · levels] | numbers [batch, outputs] |
+    /// | transcriber | logits [time, batch, classes] | labels without times; the loss is a [`Ctc`](crate::loss::Ctc) |
     /// | forecaster | forecasts [batch, horizon · targets · levels] | numbers [batch, horizon · targets] |
     pub fn loss<N>(self, loss: N) -> ModelBuilder<M::With>
     where

@@ -6,6 +6,7 @@
 //! | `classifier` | [`SequenceClassifier`] | many to one | a class for each sequence |
 //! | `regressor` | [`SequenceRegressor`] | many to one | numbers for each sequence |
 //! | `tagger` | [`SequenceTagger`] | many to many | a class for each step |
+//! | `transcriber` | [`SequenceTranscriber`] | many to fewer | labels without times |
 //! | `generator` | [`SequenceGenerator`] | one to many | a text, with or without a condition vector |
 //! | `seq2seq` | [`Seq2Seq`] | many to many, unaligned | a sequence of another length |
 //! | `forecaster` | [`Forecaster`] | many to one or many | the steps after a window of a series |
@@ -39,6 +40,7 @@ mod scored;
 pub mod seq2seq;
 mod sizes;
 mod tagger;
+mod transcriber;
 
 use ndarray::{Array2, ArrayView2};
 
@@ -63,6 +65,7 @@ pub use scored::{MeanLoss, PairLoss, PairScore, Scored, WeightedScore};
 pub use seq2seq::{AttentionPlace, Bridge, ScheduledSampling, Seq2Seq, Seq2SeqDecoder};
 pub use tagger::{SequenceTagger, TaggerStream};
 pub use tagger::{Head, SequenceTagger, TaggerStream};
+pub use transcriber::{SequenceTranscriber, TranscriberStream};
 
 /// Returns the softmax of each row.
 fn probabilities_of<T: Float>(mut logits: Array2<T>) -> Array2<T> {

@@ -3,20 +3,21 @@
 //! ```text
 //! characters → encoder ┐
 //! tokens → embedding ──┤
-//! values → scaler ─────┴→ recurrent layers → dropout → linear head → outputs
+//! values → scaler ─────┴→ joined frames → recurrent layers → dropout → linear head → outputs
 //! ```
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use ndarray::{Array, ArrayView1, ArrayView2, Axis, Dimension};
+use ndarray::{Array, ArrayView1, ArrayView2, Axis, CowArray, Dimension, Ix2};
 use rand::Rng;
 
 use crate::cell::Cell;
 use crate::data::Scaler;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, check_size};
 use crate::float::Float;
 use crate::layer::characters::CharacterTape;
+use crate::layer::stack_frames::Frames;
 use crate::layer::{CharacterEncoder, Dropout, Embedding, Features, Layer, Linear};
 use crate::model::config::{CharacterOptions, Config};
 use crate::sequence::{Recurrent, State, Stream, Tape};
@@ -33,11 +34,23 @@ pub(super) struct Network<C: Cell> {
     dropout: f64,
     /// The scaler of the inputs; none also where they are scaled already.
     pub(super) scaler: Option<Arc<Scaler>>,
+    /// How the frames of the input are joined; none leaves them as they are.
+    pub(super) frames: Option<Frames>,
 }
 
 impl<T: Float, C: Cell<Elem = T>> Network<C> {
     /// Creates a network whose head has `outputs` values.
     pub(super) fn new<E>(config: &Config<C, E>, outputs: usize, rng: &mut dyn Rng) -> Result<Self> {
+        Self::with_frames(config, outputs, None, rng)
+    }
+
+    /// Creates the same for joined frames.
+    pub(super) fn with_frames<E>(
+        config: &Config<C, E>,
+        outputs: usize,
+        frames: Option<Frames>,
+        rng: &mut dyn Rng,
+    ) -> Result<Self> {
         let tokens = config.input_size;
         let embedding = config.embedding_dim.map(|width| Embedding::new(tokens, width, rng));
         let characters = config.characters.as_ref().map(|characters| {
@@ -47,22 +60,33 @@ impl<T: Float, C: Cell<Elem = T>> Network<C> {
         });
         let characters = characters.transpose()?;
         let mut layers = config.recurrent.clone();
-        layers.input_size = config.embedding_dim.unwrap_or(tokens)
-            + characters.as_ref().map_or(0, CharacterEncoder::output_size);
+        let of_characters = characters.as_ref().map_or(0, CharacterEncoder::output_size);
+        let joined = frames.unwrap_or_default().frames;
+        let sizes = [joined, config.embedding_dim.unwrap_or(tokens) + of_characters];
+        layers.input_size = check_size("frames × features", &sizes)?;
         let recurrent = layers.build(rng)?;
         let head = Linear::new(recurrent.output_size(), outputs, rng)?;
         let scaler = config.scaler.clone().map(Arc::new);
         let dropout = config.dropout;
         let embedding = embedding.transpose()?;
-        Ok(Self { embedding, characters, recurrent, head, dropout, scaler })
+        Ok(Self { embedding, characters, recurrent, head, dropout, scaler, frames })
     }
 
     pub(super) fn directions(&self) -> usize {
         1 + usize::from(self.recurrent.bidirectional())
     }
 
-    /// Returns the embedded or scaled `x`, the input of the recurrent layers.
+    /// Returns the embedded or scaled `x` with its frames joined, the input of the recurrent layers.
     fn prepare_input<'x>(&self, x: &'x Sequences<T>) -> Result<Cow<'x, Sequences<T>>> {
+        let x = self.features(x)?;
+        match self.frames {
+            Some(frames) => frames.stack(x.as_ref()).map(Cow::Owned),
+            None => Ok(x),
+        }
+    }
+
+    /// Returns the embedded or scaled `x`.
+    fn features<'x>(&self, x: &'x Sequences<T>) -> Result<Cow<'x, Sequences<T>>> {
         match (&self.embedding, &self.scaler) {
             (Some(embedding), _) => {
                 let embedded = embedding.forward(x)?;
@@ -133,7 +157,13 @@ impl<T: Float, C: Cell<Elem = T>> Network<C> {
             d_x = d_embedded;
         }
         if let (Some(embedding), Some(grad)) = (&self.embedding, &mut grad.embedding) {
-            embedding.add_gradient(x, &d_x, grad)?;
+            match self.frames {
+                Some(frames) => {
+                    let features = self.features(x)?;
+                    embedding.add_gradient(x, &frames.unstack(features.as_ref(), &d_x)?, grad)?;
+                }
+                None => embedding.add_gradient(x, &d_x, grad)?,
+            }
         }
         Ok(d_initial)
     }
@@ -220,22 +250,34 @@ pub(super) type Step<'x, T> = Input<ArrayView2<'x, T>, &'x [usize]>;
 impl<T: Float, C: Cell<Elem = T>> NetworkStream<'_, C> {
     /// Returns the output of the last recurrent layer after the step, [batch, hidden].
     pub(super) fn step(&mut self, x: Step<'_, T>) -> Result<ArrayView2<'_, T>> {
+        match self.features(x)? {
+            Input::Dense(x) => self.stream.step(x.view()),
+            Input::Tokens(tokens) => self.stream.step_tokens(tokens),
+        }
+    }
+
+    /// Returns the embedded or scaled values of the step, [batch, features], or its tokens if they are not
+    /// embedded.
+    pub(super) fn features<'x>(
+        &self,
+        x: Step<'x, T>,
+    ) -> Result<Input<CowArray<'x, T, Ix2>, &'x [usize]>> {
         match (x, &self.network.embedding) {
             (Input::Dense(_), Some(_)) => {
                 Err(Error::argument("x_t", "tokens (step_tokens)", "values"))
             }
-            (Input::Dense(x), None) => match &self.network.scaler {
-                Some(scaler) => self.stream.step(scaler.transform(&x)?.view()),
-                None => self.stream.step(x),
-            },
+            (Input::Dense(x), None) => Ok(Input::Dense(match &self.network.scaler {
+                Some(scaler) => scaler.transform(&x)?.into(),
+                None => x.into(),
+            })),
             (Input::Tokens(_), None) if self.network.scaler.is_some() => {
                 Err(Error::argument("x_t", "values (step): tokens are not scaled", "tokens"))
             }
-            (Input::Tokens(tokens), None) => self.stream.step_tokens(tokens),
+            (Input::Tokens(tokens), None) => Ok(Input::Tokens(tokens)),
             (Input::Tokens(tokens), Some(embedding)) => {
                 let step = ArrayView1::from(tokens).insert_axis(Axis(0));
                 let x = embedding.rows_of(step, &vec![1; tokens.len()])?;
-                self.stream.step(x.values().index_axis(Axis(0), 0))
+                Ok(Input::Dense(x.into_values().index_axis_move(Axis(0), 0).into()))
             }
         }
     }

@@ -26,7 +26,9 @@ fn least(config: &Value, cell: &str, held: u64) -> u128 {
     let directions = 1 + u128::from(recurrent["bidirectional"] == true);
     let tokens = number(&config["input_size"]);
     let embedding = config["embedding_dim"].as_u64().map(u128::from);
-    let mut input = embedding.unwrap_or(tokens);
+    let own = &config["own"];
+    let joined = own["frames"]["frames"].as_u64().map_or(1, u128::from);
+    let mut input = embedding.unwrap_or(tokens).saturating_mul(joined);
     let mut least = embedding.map_or(0, |width| tokens.saturating_mul(width));
     let mut add = |a: u128, b: u128| least = least.saturating_add(a.saturating_mul(b));
     // W_ih has a row for each hidden unit. The other weights of a user's cell are unknown.
@@ -35,7 +37,6 @@ fn least(config: &Value, cell: &str, held: u64) -> u128 {
         Some(output) => number(output),
         None => width,
     };
-    let own = &config["own"];
     let layers = if own["encoder"] == false { 0 } else { layers as usize };
     for width in widths.iter().cycle().take(layers).map(number) {
         let output = output_of(width);

@@ -106,6 +106,18 @@ pub fn exp_nonpositive<S: Simd, V: SimdFloat<S, Element: Float>>(x: V) -> V {
     zero_if_tiny(x, scale.mul_add(p, scale))
 }
 
+/// Returns m and n of e^x = m·2ⁿ for finite x ≤ 0, of any size: ⅓ < m ≤ 1, and n is an integer.
+#[inline(always)]
+pub(crate) fn exp_split<S: Simd, V: SimdFloat<S, Element: Float>>(x: V) -> (V, V) {
+    let n = (x * splat(x, std::f64::consts::LOG2_E)).ceil();
+    let mut r = x;
+    for part in V::Element::LN_2_PARTS {
+        r = n.mul_add(splat(x, -part), r);
+    }
+    // r is the difference of two numbers near x, so of a huge x it has no digit that is certain.
+    (exp_nonpositive(r.max(splat(x, -1.0))), n)
+}
+
 /// Returns σ(x) = 1 / (1 + e^−x) of each lane.
 #[inline(always)]
 pub fn sigmoid<S: Simd, V: SimdFloat<S, Element: Float>>(x: V) -> V {

@@ -17,6 +17,8 @@
 //! | `attention` | the sums of attention over the rows of one memory |
 //! | `top` | ln Σ eˣ of a row, and its largest values |
 //! | `chain` | forward–backward over a chain of tags |
+//! | `extended` | vectors of numbers with an exponent of any size |
+//! | `ctc` | the lattice of alignments of CTC: forward and backward variables |
 //! | `update` | elementwise updates of parameters: the arithmetic of optimisers |
 //! | `threads` | the number of threads of a computation, and fork-join |
 //! | `random` | dropout masks |
@@ -37,7 +39,9 @@ pub(crate) mod aligned;
 pub(crate) mod attention;
 pub(crate) mod chain;
 pub(crate) mod cross_entropy;
+pub(crate) mod ctc;
 mod dispatch;
+mod extended;
 mod kernel;
 mod outer;
 mod pack;

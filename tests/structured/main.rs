@@ -8,9 +8,11 @@ mod beam;
 mod characters;
 mod crf;
 mod ctc;
+mod ctc_decode;
 mod seq2seq;
 mod spans;
 mod text_metrics;
+mod transcriber;
 
 #[path = "../common"]
 mod common {

@@ -1,4 +1,5 @@
 //! Metrics of classification, regression, language models and text. Each is a [`Score`](crate::train::Score).
+//! Metrics of classification, regression, language models and transcription. Each is a [`Score`](crate::train::Score).
 //!
 //! ```text
 //! precision = correct / predicted  recall = correct / actual     F1 = 2·precision·recall / (precision + recall)
@@ -15,6 +16,7 @@
 //! | a mean over no samples: loss, accuracy, RMSE, perplexity, … | NaN |
 //! | precision without predictions of the class, recall without samples of it, F1 without either | 0 |
 //! | the macro average | over the classes that occur as truth or prediction; 0 if there is none |
+//! | the label error rate without labels | NaN |
 //! | a NaN logit | an error |
 //! | a NaN forecast, target or loss | NaN |
 //! | MAPE with a target of 0 | infinite, unless the forecast is 0 too, which is an error of 0 |
@@ -30,6 +32,7 @@
 //! | `spans` | [`SpanMetrics`]: entities as spans of steps, from tags; [`SpanMode`] |
 //! | `perplexity` | [`Perplexity`] |
 //! | [`text`] | [`ErrorRate`], [`BleuScore`], [`ChrfScore`], [`ExactMatch`] |
+//! | `transcription` | [`TranscriptionMetrics`] |
 //! | `mean` | the mean of means over batches |
 
 mod classification;
@@ -38,6 +41,7 @@ mod perplexity;
 mod regression;
 pub mod text;
 mod spans;
+mod transcription;
 
 pub use classification::{ClassificationMetrics, PrecisionRecallF1};
 pub(crate) use mean::Mean;
@@ -48,3 +52,4 @@ pub use text::{
     ExactMatch,
 };
 pub use spans::{Span, SpanMetrics, SpanMode, spans_of};
+pub use transcription::TranscriptionMetrics;

@@ -1,0 +1,102 @@
+//! [`TranscriptionMetrics`]: errors in lists of labels.
+
+use std::fmt::{self, Display};
+
+use crate::train::Score;
+use crate::train::metrics::Mean;
+
+/// The errors of predicted lists of labels against the true ones. The rates are NaN without labels or
+/// sequences.
+///
+/// The label error rate is the number of substitutions, insertions and deletions that turn the predicted
+/// lists into the true ones, at least, divided by the number of true labels.
+///
+/// ```
+/// use recurrent::train::metrics::TranscriptionMetrics;
+///
+/// let mut score = TranscriptionMetrics::default();
+/// score.add(&[1, 2, 2, 4], &[1, 2, 3, 4, 5]); // 3 for 2, and 5 is missing
+/// score.add(&[7], &[7]);
+/// assert_eq!(score.label_error_rate(), 2.0 / 6.0);
+/// assert_eq!(score.exact_match(), 0.5);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct TranscriptionMetrics {
+    loss: Mean,
+    errors: usize,
+    labels: usize,
+    exact: usize,
+    sequences: usize,
+}
+
+impl TranscriptionMetrics {
+    /// Adds a predicted list of labels and the true one.
+    pub fn add(&mut self, predicted: &[usize], labels: &[usize]) {
+        let errors = distance(predicted, labels);
+        self.errors += errors;
+        self.labels += labels.len();
+        self.exact += usize::from(errors == 0);
+        self.sequences += 1;
+    }
+
+    /// Adds a mean loss over terms of this sum of weights.
+    pub(crate) fn add_weighted_loss(&mut self, loss: f64, weight: f64) {
+        self.loss.add(loss, weight);
+    }
+
+    /// Returns the number of errors over the number of labels.
+    pub fn label_error_rate(&self) -> f64 {
+        self.errors as f64 / self.labels as f64
+    }
+
+    /// Returns the share of the sequences without an error.
+    pub fn exact_match(&self) -> f64 {
+        self.exact as f64 / self.sequences as f64
+    }
+}
+
+/// Returns the least number of substitutions, insertions and deletions that turn `a` into `b`
+/// (Levenshtein, 1966).
+fn distance(a: &[usize], b: &[usize]) -> usize {
+    // The distances from a part of `a` to all beginnings of `b`.
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, label) in a.iter().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for j in 0..b.len() {
+            let change = diagonal + usize::from(*label != b[j]);
+            diagonal = row[j + 1];
+            row[j + 1] = change.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+impl Score for TranscriptionMetrics {
+    /// Returns the mean of the added losses, or the label error rate if none was added.
+    fn loss(&self) -> f64 {
+        self.loss.get().unwrap_or(self.label_error_rate())
+    }
+
+    fn metrics(&self) -> Vec<(&'static str, f64)> {
+        let loss = self.loss.get().map(|loss| ("loss", loss));
+        let rates =
+            [("label_error_rate", self.label_error_rate()), ("exact_match", self.exact_match())];
+        loss.into_iter().chain(rates).collect()
+    }
+
+    fn merge(&mut self, other: Self) {
+        self.loss.merge(other.loss);
+        self.errors += other.errors;
+        self.labels += other.labels;
+        self.exact += other.exact;
+        self.sequences += other.sequences;
+    }
+}
+
+impl Display for TranscriptionMetrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.loss.show(f)?;
+        let (rate, exact) = (self.label_error_rate(), self.exact_match());
+        write!(f, "label error rate {rate:.4}, exact {exact:.4}")
+    }
+}
