@@ -30,6 +30,8 @@ pub struct Config<C: Cell, E> {
     pub(super) embedding_dim: Option<usize>,
     pub(super) dropout: f64,
     pub(super) pooling: Pooling,
+    #[serde(default)]
+    pub(super) non_crossing: bool,
     pub(super) recurrent: sequence::RecurrentBuilder<C>,
     pub(super) vocabulary: Option<Vocabulary>,
     pub(super) labels: Option<Vec<String>>,
@@ -47,6 +49,7 @@ impl<C: Cell, E> Config<C, E> {
             embedding_dim: self.embedding_dim,
             dropout: self.dropout,
             pooling: self.pooling,
+            non_crossing: self.non_crossing,
             recurrent: self.recurrent,
             vocabulary: self.vocabulary,
             labels: self.labels,
@@ -103,10 +106,13 @@ pub(super) const ONE: &str = "one";
 
 /// Returns a description of the options that a checkpoint compares.
 pub(super) fn options<M: Shape>(model: &M) -> String {
-    let Config { dropout, pooling, recurrent, columns, own, .. } = model.config();
+    let Config { dropout, pooling, non_crossing, recurrent, columns, own, .. } = model.config();
     let columns = columns.as_ref().map_or(String::new(), |names| format!(", columns: {names:?}"));
+    let order = if *non_crossing { ", non_crossing" } else { "" };
     let recurrent = recurrent.describe();
-    format!("dropout: {dropout}, {pooling:?}, {own:?}, recurrent: {{ {recurrent} }}{columns}")
+    format!(
+        "dropout: {dropout}, {pooling:?}, {own:?}, recurrent: {{ {recurrent} }}{columns}{order}"
+    )
 }
 
 /// A kind of model that [`ModelBuilder`] builds and files hold. Sealed: only this module implements it.
@@ -153,6 +159,7 @@ impl<M: Shape> ModelBuilder<M> {
                 embedding_dim: None,
                 dropout: 0.0,
                 pooling: Pooling::Last,
+                non_crossing: false,
                 recurrent: sequence::Recurrent::builder(input_size, 64),
                 vocabulary: None,
                 labels: None,

@@ -21,7 +21,9 @@
 //! | `network` | the layers of every model: embedding, recurrent layers, dropout, head |
 //! | `pooled` | a network with one output for each sequence |
 //! | `built_in` | [`BuiltInCell`]: a cell that is chosen at run time, or read from a file |
-//! | `scored` | [`Scored`]: the losses that models train by, and their scores |
+//! | `quantiles` | quantiles that do not cross, an option of builders |
+//! | `scored` | [`Scored`]: the losses that models train by |
+//! | `scores` | [`MeanLoss`], [`WeightedScore`], [`PairScore`]: their scores |
 //! | `sizes` | the least number of weights of a configuration in a file |
 //! | `composed` | [`Composed`]: any layer and any loss as a model |
 
@@ -33,8 +35,10 @@ mod forecaster;
 mod generator;
 mod network;
 mod pooled;
+mod quantiles;
 mod regressor;
 mod scored;
+mod scores;
 mod sizes;
 mod tagger;
 
@@ -56,7 +60,8 @@ pub use config::ModelBuilder;
 pub use forecaster::{Forecaster, ForecasterStream};
 pub use generator::SequenceGenerator;
 pub use regressor::{RegressorStream, SequenceRegressor};
-pub use scored::{MeanLoss, PairLoss, PairScore, Scored, WeightedScore};
+pub use scored::Scored;
+pub use scores::{MeanLoss, PairLoss, PairScore, WeightedScore};
 pub use tagger::{SequenceTagger, TaggerStream};
 
 /// Returns the softmax of each row.

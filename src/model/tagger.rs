@@ -184,7 +184,7 @@ where
     type Own = Objective<L>;
 
     fn assemble(config: Config<C, Objective<L>>, rng: &mut dyn Rng) -> Result<Self> {
-        config.own.check()?;
+        config.own.check(config.output_size)?;
         let network = Network::new(&config, config.output_size, rng)?;
         Ok(Self { config: Arc::new(config), network })
     }
