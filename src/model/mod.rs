@@ -17,7 +17,8 @@
 //!
 //! | file | contents |
 //! |---|---|
-//! | `config` | [`ModelBuilder`], files of models |
+//! | `config` | [`ModelBuilder`] |
+//! | `file` | files of models |
 //! | `network` | the layers of every model: embedding, recurrent layers, dropout, head |
 //! | `pooled` | a network with one output for each sequence |
 //! | `built_in` | [`BuiltInCell`]: a cell that is chosen at run time, or read from a file |
@@ -31,6 +32,7 @@ mod built_in;
 mod classifier;
 mod composed;
 mod config;
+mod file;
 mod forecaster;
 mod generator;
 mod network;
