@@ -54,10 +54,32 @@ use crate::float::Float;
 /// # Ok::<(), recurrent::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Stored")]
 pub struct Imputer {
     means: Vec<f64>,
     forward_fill: bool,
     add_indicator: bool,
+}
+
+/// The serialised form of [`Imputer`], whose means are not checked yet.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stored {
+    means: Vec<f64>,
+    forward_fill: bool,
+    add_indicator: bool,
+}
+
+impl TryFrom<Stored> for Imputer {
+    type Error = Error;
+
+    fn try_from(Stored { means, forward_fill, add_indicator }: Stored) -> Result<Self> {
+        check_size("means", &[means.len()])?;
+        match means.iter().position(|mean| !mean.is_finite()) {
+            Some(j) => Err(Error::argument(format!("means[{j}]"), "a finite value", means[j])),
+            None => Ok(Self { means, forward_fill, add_indicator }),
+        }
+    }
 }
 
 impl Imputer {

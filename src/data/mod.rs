@@ -15,13 +15,16 @@
 //! | `times` | [`TimeSteps`]: checks the times of the rows of a series |
 //! | `vocabulary` | [`Vocabulary`]: maps characters or words to numbers and back |
 //! | `table` | `Table`: the cells of a CSV or similar file (feature `csv`, on by default) |
+//! | `classes` | the classes of its rows or sequences |
 //! | `reader` | `TableReader`: reads such a file |
 //! | `quotes` | finds mistakes in the quotes of such a file |
 //! | `lines` | counts the lines of such a file |
 //! | `dates` | parses the dates of such a file |
-//! | `npy` | `read_npy`: reads an array of NumPy's (feature `npy`) |
+//! | `npy` | `read_npy`: reads an array of NumPy's |
 
 mod batches;
+#[cfg(feature = "csv")]
+mod classes;
 pub(crate) mod columns;
 mod dataset;
 #[cfg(feature = "csv")]
@@ -30,7 +33,6 @@ pub mod imputer;
 mod labels;
 #[cfg(feature = "csv")]
 mod lines;
-#[cfg(feature = "npy")]
 mod npy;
 #[cfg(feature = "csv")]
 mod quotes;
@@ -50,7 +52,6 @@ pub use batches::Batches;
 pub use dataset::{Dataset, Target};
 pub use imputer::Imputer;
 pub use labels::Labels;
-#[cfg(feature = "npy")]
 pub use npy::read_npy;
 #[cfg(feature = "csv")]
 pub use reader::TableReader;

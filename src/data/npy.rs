@@ -1,4 +1,4 @@
-//! [`read_npy`]: reads an array in NumPy's `.npy` format. Needs the feature `npy`.
+//! [`read_npy`]: reads an array in NumPy's `.npy` format.
 //!
 //! A file is a magic string, a version, the length of the header, the header and the elements. The header is
 //! the text of a Python dictionary with the keys `descr`, `fortran_order` and `shape`. Source: the

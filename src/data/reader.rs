@@ -1,10 +1,18 @@
 //! [`TableReader`]: reads delimited text files, such as CSV.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use crate::data::lines::Lines;
 use crate::data::{Table, columns, quotes};
 use crate::error::{Error, Result};
+
+/// The greatest number of bytes of a line, 64 MiB.
+const MAX_LINE: usize = 1 << 26;
+
+/// The number of bytes that are read before they are checked.
+const CHUNK: u64 = 1 << 22;
 
 /// A reader of delimited files; made by [`Table::reader`].
 ///
@@ -56,7 +64,7 @@ impl TableReader {
     /// [`Error::Io`] if the file cannot be read.
     ///
     /// [`Error::Parse`] if there are no names or a name is repeated, a row has more or fewer cells than
-    /// there are names, or the text is not UTF-8. With quoting, also if a quote is not closed, or text
+    /// there are names, a line has more than 64 MiB, or the text is not UTF-8. With quoting, also if a quote is not closed, or text
     /// follows a closing quote.
     ///
     /// [`Error::Argument`] if the delimiter is a quote, a line break or not ASCII.
@@ -67,8 +75,7 @@ impl TableReader {
             let got = format!("{:?}", char::from(delimiter));
             return Err(Error::argument("delimiter", expected, got));
         }
-        let bytes =
-            std::fs::read(path).map_err(|source| Error::Io { path: path.to_owned(), source })?;
+        let bytes = contents(path)?;
         let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
         std::str::from_utf8(text).map_err(|error| {
             let line = Lines::new(text).of(error.valid_up_to());
@@ -114,6 +121,32 @@ impl TableReader {
         }
         Ok(rows)
     }
+}
+
+/// Returns the bytes of the file `path`. Stops early at bytes that are not UTF-8, which [`TableReader::read`]
+/// refuses. Fails at a line that is longer than [`MAX_LINE`]: a device such as `/dev/zero` never ends.
+fn contents(path: &Path) -> Result<Vec<u8>> {
+    let failed = |source| Error::Io { path: path.to_owned(), source };
+    let mut file = File::open(path).map_err(failed)?;
+    let room = file.metadata().map_or(0, |about| about.len().min(MAX_LINE as u64));
+    let mut bytes = Vec::with_capacity(room as usize);
+    // The bytes that are known to be UTF-8, and the start of the last line.
+    let (mut valid, mut line) = (0, 0);
+    while (&mut file).take(CHUNK).read_to_end(&mut bytes).map_err(failed)? > 0 {
+        match std::str::from_utf8(&bytes[valid..]) {
+            Ok(_) => valid = bytes.len(),
+            Err(error) if error.error_len().is_none() => valid += error.valid_up_to(),
+            Err(_) => break,
+        }
+        let end = bytes[line..].iter().rposition(|byte| b"\r\n".contains(byte));
+        line += end.map_or(0, |end| end + 1);
+        if bytes.len() - line > MAX_LINE {
+            let (line, size) = (Lines::new(&bytes).of(line), bytes.len() - line);
+            let expected = format!("a line of at most {MAX_LINE} bytes");
+            return Err(bad_line(path, line, &expected, &format!("{size} bytes without an end")));
+        }
+    }
+    Ok(bytes)
 }
 
 fn bad_line(path: &Path, line: u64, expected: &str, got: &str) -> Error {

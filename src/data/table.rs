@@ -10,7 +10,7 @@ use std::str::FromStr;
 use ndarray::{Array2, Axis, Slice};
 
 use crate::data::reader::TableReader;
-use crate::data::{TimeSteps, columns, dates};
+use crate::data::{TimeSteps, dates};
 use crate::error::{Error, Result, check_size};
 use crate::float::Float;
 
@@ -43,7 +43,7 @@ pub struct Table {
     names: Vec<String>,
     /// The index of each name.
     places: HashMap<String, usize>,
-    rows: Vec<Vec<String>>,
+    pub(super) rows: Vec<Vec<String>>,
     /// The line of the file on which each row begins, from 1.
     lines: Vec<u64>,
 }
@@ -301,108 +301,8 @@ impl Table {
         Ok(groups.map(|rows| values.slice_axis(Axis(0), Slice::from(rows)).to_owned()).collect())
     }
 
-    /// Returns the class of each sequence, and the names of the classes.
-    ///
-    /// The sequences are the [`groups`](Self::groups) of `by`: neighbouring rows with equal text in
-    /// `by` are one sequence. [`classes`](Self::classes) takes each row as a sample of its own.
-    ///
-    /// The names are the texts in `column`, sorted alphabetically, each once. A class is an index into
-    /// them.
-    ///
-    /// # Errors
-    /// Those of [`groups`](Self::groups); [`Error::Parse`] if a cell of `column` is empty or changes
-    /// within a sequence.
-    pub fn labels(&self, by: &str, column: &str) -> Result<(Vec<usize>, Vec<String>)> {
-        let names = self.class_names(column)?;
-        Ok((self.labels_as(by, column, &names)?, names))
-    }
-
-    /// Returns the class of each sequence as an index into `names`: those that
-    /// [`labels`](Self::labels) returned for another file, or a model's.
-    ///
-    /// The sequences are the [`groups`](Self::groups) of `by`.
-    ///
-    /// # Errors
-    /// Those of [`groups`](Self::groups); if one of `names` is repeated; [`Error::Parse`] if a cell of
-    /// `column` is empty, is not one of `names` or changes within a sequence.
-    pub fn labels_as<S: AsRef<str>>(
-        &self,
-        by: &str,
-        column: &str,
-        names: &[S],
-    ) -> Result<Vec<usize>> {
-        let (place, groups, classes) =
-            (self.place(column)?, self.groups(by)?, Classes::new(names)?);
-        let class = |rows: Range<usize>| {
-            let name = &self.rows[rows.start][place];
-            if let Some(row) = rows.clone().find(|&row| self.rows[row][place] != *name) {
-                return Err(self.bad_cell(row, place, format!("{name:?}, as the sequence began")));
-            }
-            self.class(rows.start, place, &classes)
-        };
-        groups.into_iter().map(class).collect()
-    }
-
-    /// Returns the class of each row, and the names of the classes.
-    ///
-    /// It is for files in which each row is a sample of its own. [`labels`](Self::labels) returns one
-    /// class for several rows.
-    ///
-    /// The names are the texts in `column`, sorted alphabetically, each once. A class is an index into
-    /// them.
-    ///
-    /// ```
-    /// # let path = std::env::temp_dir().join(format!("recurrent-doc-classes-{}.tsv", std::process::id()));
-    /// # std::fs::write(&path, "text\tmood\nI \"like\" it\tgood\n\"Not me\tbad\nSo do I\tgood\n").unwrap();
-    /// use recurrent::data::Table;
-    ///
-    /// let table = Table::reader().delimiter(b'\t').read(&path)?; // a row for each review
-    /// let texts: Vec<String> = table.column("text")?;
-    /// let (classes, names) = table.classes("mood")?;
-    /// assert_eq!((&texts[1][..], &classes[..]), ("\"Not me", &[1, 0, 1][..]));
-    /// assert_eq!(names, ["bad", "good"]);
-    /// assert_eq!(table.classes_as("mood", &["good", "bad"])?, [0, 1, 0]);
-    /// # std::fs::remove_file(&path).ok();
-    /// # Ok::<(), recurrent::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    /// If there is no such column; [`Error::Parse`] if a cell of it is empty.
-    pub fn classes(&self, column: &str) -> Result<(Vec<usize>, Vec<String>)> {
-        let names = self.class_names(column)?;
-        Ok((self.classes_as(column, &names)?, names))
-    }
-
-    /// Returns the class of each row as an index into `names`: those that [`classes`](Self::classes)
-    /// returned for another file, or a model's.
-    ///
-    /// # Errors
-    /// If there is no such column or one of `names` is repeated; [`Error::Parse`] if a cell of the column
-    /// is empty or is not one of `names`.
-    pub fn classes_as<S: AsRef<str>>(&self, column: &str, names: &[S]) -> Result<Vec<usize>> {
-        let (place, classes) = (self.place(column)?, Classes::new(names)?);
-        (0..self.rows()).map(|row| self.class(row, place, &classes)).collect()
-    }
-
-    /// Returns the texts of a column, each once, in alphabetical order, without the empty one.
-    fn class_names(&self, column: &str) -> Result<Vec<String>> {
-        let mut names: Vec<String> = self.column(column)?;
-        names.retain(|name| !name.is_empty());
-        names.sort_unstable();
-        names.dedup();
-        Ok(names)
-    }
-
-    fn class(&self, row: usize, place: usize, classes: &Classes<'_>) -> Result<usize> {
-        let name = &self.rows[row][place];
-        if name.is_empty() {
-            return Err(self.bad_cell(row, place, "the name of a class"));
-        }
-        let class = classes.numbers.get(&name[..]).copied();
-        class.ok_or_else(|| self.bad_cell(row, place, format!("one of {:?}", classes.names)))
-    }
-
-    fn place(&self, column: &str) -> Result<usize> {
+    /// Returns the index of the column of this name.
+    pub(super) fn place(&self, column: &str) -> Result<usize> {
         let place = self.places.get(column).copied();
         let expected = || {
             let hint =
@@ -424,7 +324,7 @@ impl Table {
         }
     }
 
-    fn bad_cell(&self, row: usize, place: usize, expected: impl Display) -> Error {
+    pub(super) fn bad_cell(&self, row: usize, place: usize, expected: impl Display) -> Error {
         Error::Parse {
             path: self.path.clone(),
             line: self.lines[row],
@@ -444,19 +344,4 @@ fn is_finite(value: &dyn Any) -> bool {
 /// Returns whether a cell is the number NaN.
 fn is_nan(cell: &str) -> bool {
     cell.parse().is_ok_and(f64::is_nan)
-}
-
-/// The names of classes and their numbers.
-struct Classes<'a> {
-    names: Vec<&'a str>,
-    numbers: HashMap<&'a str, usize>,
-}
-
-impl<'a> Classes<'a> {
-    fn new<S: AsRef<str>>(names: &'a [S]) -> Result<Self> {
-        columns::check_unique("names", names)?;
-        let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
-        let numbers = names.iter().copied().zip(0..).collect();
-        Ok(Self { names, numbers })
-    }
 }

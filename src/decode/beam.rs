@@ -11,9 +11,9 @@
 //!       = n                  LengthPenalty::Mean
 //! ```
 //!
-//! The `width` likeliest continuations include those by the end token, which are hypotheses of the result
-//! and leave the beam. The next continuations take their places. A token that is forbidden has
-//! probability zero; the probabilities of the others are not renormalised.
+//! A continuation by the end token is complete if it is among the `width` likeliest. The `width` likeliest
+//! other continuations stay in the beam. A token that is forbidden has probability zero, and the
+//! probabilities of the others are not renormalised.
 //!
 //! Wu's length penalty: Wu et al., *Google's Neural Machine Translation System*, 2016.
 //!
@@ -333,10 +333,16 @@ impl<'m> BeamSearch<'m> {
     /// Fails unless the options fit each other and `vocabulary` tokens.
     pub(super) fn check(&self, vocabulary: usize) -> Result<()> {
         check_indices("suppress_tokens", &self.suppress_tokens, vocabulary, "vocabulary")?;
-        if let Some(end) = self.end {
-            check_indices("end", &[end], vocabulary, "vocabulary")?;
-        } else if self.min_length > 0 {
-            return Err(Error::argument("min_length", "0: there is no end token", self.min_length));
+        match self.end {
+            Some(end) if end >= vocabulary => {
+                let expected = format!("less than {vocabulary} (vocabulary)");
+                return Err(Error::argument("end", expected, end));
+            }
+            None if self.min_length > 0 => {
+                let expected = "0: there is no end token";
+                return Err(Error::argument("min_length", expected, self.min_length));
+            }
+            _ => {}
         }
         if self.min_length > self.max_length {
             let expected = format!("at most {} (max_length)", self.max_length);

@@ -53,31 +53,37 @@ pub(crate) fn write<S: Serialize>(about: &S) -> Result<String, String> {
 
 /// Returns the description in `text`. Fails as [`Format::read`].
 pub(crate) fn read<S: Serialize + DeserializeOwned>(text: &str) -> Result<S, String> {
-    let (json, format) = json_and_format(text)?;
+    let (json, format) = Description::parse(text)?.parts()?;
     format.read(json)
 }
 
-/// Returns the kind of model that `text` describes, and its cell, if it names them.
-pub(crate) fn kind(text: &str) -> (Option<String>, Option<String>) {
-    let json: Value = serde_json::from_str(text).unwrap_or_default();
-    let named = |key: &str| Some(json.get(key)?.as_str()?.to_owned());
-    (named("model"), named("cell"))
-}
+/// The description of a model, parsed once.
+pub(crate) struct Description(Value);
 
-/// Returns a description of which a part is for [`Format::read`]. That part may name the option by which a
-/// later version differs.
-pub(crate) fn read_outer<S: Serialize + DeserializeOwned>(
-    text: &str,
-) -> Result<(S, Format), String> {
-    let (json, format) = json_and_format(text)?;
-    Ok((format.parse(json)?, format))
-}
+impl Description {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        serde_json::from_str(text).map(Self).map_err(|error| error.to_string())
+    }
 
-fn json_and_format(text: &str) -> Result<(Value, Format), String> {
-    let mut json: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
-    let version = json.as_object_mut().and_then(|json| json.remove(KEY)?.as_u64());
-    let version = version.filter(|&version| version > 0);
-    Ok((json, Format(version.ok_or_else(|| format!("no version of the {KEY}"))?)))
+    /// Returns the kind of the model and its cell, as far as they are named.
+    pub(crate) fn kind(&self) -> (Option<&str>, Option<&str>) {
+        let named = |key: &str| self.0.get(key)?.as_str();
+        (named("model"), named("cell"))
+    }
+
+    /// Returns a description of which a part is for [`Format::read`]. That part may name the option by
+    /// which a later version differs.
+    pub(crate) fn read_outer<S: Serialize + DeserializeOwned>(self) -> Result<(S, Format), String> {
+        let (json, format) = self.parts()?;
+        Ok((format.parse(json)?, format))
+    }
+
+    fn parts(self) -> Result<(Value, Format), String> {
+        let Self(mut json) = self;
+        let version = json.as_object_mut().and_then(|json| json.remove(KEY)?.as_u64());
+        let version = version.filter(|&version| version > 0);
+        Ok((json, Format(version.ok_or_else(|| format!("no version of the {KEY}"))?)))
+    }
 }
 
 fn json_of<S: Serialize>(value: &S) -> Result<Value, String> {

@@ -64,7 +64,11 @@ impl<T: Float> Embedding<T> {
     pub fn from_weight(weight: Array2<T>) -> Result<Self> {
         check_size("weight [num_embeddings, embedding_dim]", weight.shape())?;
         weight.check_finite()?;
-        Ok(Self { weight, padding_index: None, frozen: false })
+        Ok(Self {
+            weight: weight.as_standard_layout().into_owned(),
+            padding_index: None,
+            frozen: false,
+        })
     }
 
     /// Marks `token` as padding: its row is zero and receives no gradient (PyTorch's `padding_idx`).

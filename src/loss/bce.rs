@@ -63,6 +63,14 @@ impl BceWithLogits {
         Ok(self)
     }
 
+    /// Fails unless the weights, if there are any, are of `features`.
+    pub(crate) fn check_features(&self, features: usize) -> Result<()> {
+        match self.positive_weight.len() {
+            0 => Ok(()),
+            weights => check_shape("positive_weight", "features", &[features], &[weights]),
+        }
+    }
+
     fn at(&self, feature: usize, x: f64, y: f64) -> (f64, f64) {
         let weight = self.positive_weight.get(feature).copied().unwrap_or(1.0);
         let (e, factor) = ((-x.abs()).exp(), 1.0 + (weight - 1.0) * y);
@@ -73,10 +81,7 @@ impl BceWithLogits {
 
 impl<P: Batch> Rows<P> for BceWithLogits {
     fn check(&self, logits: &P, target: &P) -> Result<()> {
-        let (features, weights) = (logits.values().dim().2, self.positive_weight.len());
-        if weights > 0 {
-            check_shape("positive_weight", "features", &[features], &[weights])?;
-        }
+        self.check_features(logits.values().dim().2)?;
         check_pair(logits, target)
     }
 

@@ -113,7 +113,7 @@ impl CrossEntropy {
         let (axes, shape) = (P::AXES.trim_end_matches(", features"), logits.shape());
         check_shape("classes", axes, &shape[..shape.len() - 1], &P::shape_of(classes))?;
         let (time, batch, width) = logits.values().dim();
-        check_class_weights(self.class_weights.as_deref(), width)?;
+        self.check_classes(width)?;
         let places = (0..time).flat_map(|t| (0..batch).map(move |b| (t, b)));
         let counted = |(t, b)| {
             let class = logits.has_step(t, b).then(|| P::class(classes, t, b));
@@ -143,6 +143,11 @@ impl CrossEntropy {
             return Ok(total);
         }
         Err(Error::argument("class_weights", "a finite sum over the rows", total))
+    }
+
+    /// Fails unless the class weights, if there are any, are of `classes`.
+    pub(crate) fn check_classes(&self, classes: usize) -> Result<()> {
+        check_class_weights(self.class_weights.as_deref(), classes)
     }
 
     fn weight(&self, class: usize) -> f64 {

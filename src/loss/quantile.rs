@@ -63,6 +63,14 @@ impl Quantile {
         Err(Error::argument("levels", "levels between 0 and 1", format!("{levels:?}")))
     }
 
+    /// Fails unless each level is greater than the one before it.
+    pub(crate) fn check_ascending(&self) -> Result<()> {
+        if self.levels.is_sorted_by(|a, b| a < b) {
+            return Ok(());
+        }
+        Err(Error::argument("levels", "ascending levels", format!("{:?}", self.levels)))
+    }
+
     /// Returns the levels.
     pub fn levels(&self) -> &[f64] {
         &self.levels

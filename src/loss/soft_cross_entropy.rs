@@ -83,6 +83,11 @@ impl SoftCrossEntropy {
         self.class_weights = Some(checked_weights(weights)?);
         Ok(self)
     }
+
+    /// Fails unless the class weights, if there are any, are of `classes`.
+    pub(crate) fn check_classes(&self, classes: usize) -> Result<()> {
+        check_class_weights(self.class_weights.as_deref(), classes)
+    }
 }
 
 impl<P: Batch> Rows<P> for SoftCrossEntropy {
@@ -91,7 +96,7 @@ impl<P: Batch> Rows<P> for SoftCrossEntropy {
     }
 
     fn check(&self, logits: &P, target: &P) -> Result<()> {
-        check_class_weights(self.class_weights.as_deref(), logits.values().dim().2)?;
+        self.check_classes(logits.values().dim().2)?;
         check_pair(logits, target)
     }
 

@@ -211,8 +211,8 @@ where
     type Own = Objective<L>;
 
     fn assemble(config: Config<C, Objective<L>>, rng: &mut dyn Rng) -> Result<Self> {
-        config.own.check()?;
-        let body = Pooled::new(&config, config.output_size, rng)?;
+        config.own.check(config.output_size)?;
+        let body = Pooled::new(&config, config.output_size, None, rng)?;
         Ok(Self { config: Arc::new(config), body })
     }
 

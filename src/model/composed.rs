@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::io::{Reader, Writer, about};
 use crate::layer::Layer;
-use crate::model::config::{check_kind, format_error};
+use crate::model::file::{described, format_error, no_model};
 use crate::model::model_calls;
 use crate::model::{Scored, counted};
 use crate::train::Model;
@@ -113,10 +113,9 @@ impl<X, L: Layer<X>, C: Scored<L::Output>> Composed<X, L, C> {
         let path = path.as_ref();
         let refuse = |problem: String| format_error(path, problem);
         let file = Reader::open(path)?;
-        let about = file.about().ok_or_else(|| refuse("weights alone".to_owned()))?;
-        check_kind(path, about, NAME, None)?;
-        let (about, format): (About<serde_json::Value>, _) = about::read_outer(about)
-            .map_err(|error| refuse(format!("not the description of a model ({error})")))?;
+        let about = described(path, &file, NAME, None)?;
+        let (about, format): (About<serde_json::Value>, _) =
+            about.read_outer().map_err(|error| no_model(path, error))?;
         let mut model = build(&format.read(about.config).map_err(refuse)?)?;
         if about.loss != model.loss.name() {
             return Err(Error::argument("loss", model.loss.name(), about.loss));

@@ -1,20 +1,15 @@
-//! [`ModelBuilder`]: the sizes and options of a model; files of models.
+//! [`ModelBuilder`]: the sizes and options of a model.
 
 use std::fmt::Debug;
-use std::path::Path;
 
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
-use serde::de::DeserializeOwned;
+use rand::Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::arrays::Arrays;
 use crate::cell::Cell;
 use crate::data::{Scaler, Vocabulary, columns};
 use crate::error::{Error, Result, check_shape, check_size};
-use crate::io::{Reader, Writer, about};
 use crate::layer::{CharacterEncoding, Pooling};
-use crate::model::{built_in, sizes};
 use crate::sequence;
 
 /// The configuration of a model, which its file keeps beside the weights. `E` has the options of one kind
@@ -30,6 +25,8 @@ pub struct Config<C: Cell, E> {
     pub(super) embedding_dim: Option<usize>,
     pub(super) dropout: f64,
     pub(super) pooling: Pooling,
+    #[serde(default)]
+    pub(super) non_crossing: bool,
     pub(super) recurrent: sequence::RecurrentBuilder<C>,
     pub(super) vocabulary: Option<Vocabulary>,
     pub(super) labels: Option<Vec<String>>,
@@ -57,6 +54,7 @@ impl<C: Cell, E> Config<C, E> {
             embedding_dim: self.embedding_dim,
             dropout: self.dropout,
             pooling: self.pooling,
+            non_crossing: self.non_crossing,
             recurrent: self.recurrent,
             vocabulary: self.vocabulary,
             labels: self.labels,
@@ -119,15 +117,17 @@ pub(super) const ONE: &str = "one";
 
 /// Returns a description of the options that a checkpoint compares.
 pub(super) fn options<M: Shape>(model: &M) -> String {
-    let Config { dropout, pooling, recurrent, columns, characters, own, .. } = model.config();
+    let config = model.config();
+    let Config { dropout, pooling, recurrent, columns, characters, own, .. } = config;
     let characters = characters.as_ref().map_or(String::new(), |characters| {
         let CharacterOptions { embedding_dim, encoding, .. } = characters;
         format!(", characters: {embedding_dim}, {encoding:?}")
     });
     let columns = columns.as_ref().map_or(String::new(), |names| format!(", columns: {names:?}"));
+    let order = if config.non_crossing { ", non_crossing" } else { "" };
     let recurrent = recurrent.describe();
     format!(
-        "dropout: {dropout}, {pooling:?}, {own:?}, recurrent: {{ {recurrent} }}{columns}{characters}"
+        "dropout: {dropout}, {pooling:?}, {own:?}, recurrent: {{ {recurrent} }}{columns}{characters}{order}"
     )
 }
 
@@ -175,6 +175,7 @@ impl<M: Shape> ModelBuilder<M> {
                 embedding_dim: None,
                 dropout: 0.0,
                 pooling: Pooling::Last,
+                non_crossing: false,
                 recurrent: sequence::Recurrent::builder(input_size, 64),
                 vocabulary: None,
                 labels: None,
@@ -365,70 +366,6 @@ macro_rules! with_loss {
 }
 pub(super) use with_loss;
 
-/// The description of the model in a file.
-#[derive(Serialize, Deserialize)]
-struct About {
-    model: String,
-    cell: String,
-    config: serde_json::Value,
-}
-
-/// Writes the configuration and the weights of `model` to the file `path`.
-pub(super) fn save<M: Shape<Cell: Cell<Options: Serialize>, Own: Serialize>>(
-    model: &M,
-    path: &Path,
-) -> Result<()> {
-    let refuse = |error: serde_json::Error| format_error(path, error.to_string());
-    let config = serde_json::to_value(model.config()).map_err(refuse)?;
-    let (config, cell) = built_in::to_file::<M::Cell>(config);
-    let about = About { model: M::NAME.to_owned(), cell, config };
-    let about = about::write(&about).map_err(|problem| format_error(path, problem))?;
-    Writer::default().arrays("", model).about(about).write(path)
-}
-
-/// Reads a model from the file `path`.
-pub(super) fn load<M>(path: &Path) -> Result<M>
-where
-    M: Shape<Cell: Cell<Options: Serialize + DeserializeOwned>, Own: Serialize + DeserializeOwned>,
-{
-    let refuse = |problem: String| format_error(path, problem);
-    let file = Reader::open(path)?;
-    let about = file.about().ok_or_else(|| refuse("weights alone".to_owned()))?;
-    check_kind(path, about, M::NAME, Some(M::Cell::NAME))?;
-    let (about, format): (About, _) = about::read_outer(about)
-        .map_err(|error| refuse(format!("not the description of a model ({error})")))?;
-    if !built_in::loads::<M::Cell>(&about.cell) {
-        let expected = format!("a {} of {} cells", M::NAME, M::Cell::NAME);
-        let got = format!("a {} of {} cells", about.model, about.cell);
-        return Err(Error::argument(path.display().to_string(), expected, got));
-    }
-    sizes::check(&about.config, &about.cell, file.count()?).map_err(refuse)?;
-    let config = built_in::from_file::<M::Cell>(about.config, &about.cell);
-    let config: Config<M::Cell, M::Own> = format.read(config).map_err(refuse)?;
-    config.check()?;
-    // All weights drawn here are replaced.
-    let mut model = M::assemble(config, &mut ChaCha8Rng::seed_from_u64(0))?;
-    file.arrays("", &mut model)?;
-    Ok(model)
-}
-
-/// Fails if the description `about` of the file `path` is that of another kind of model than `expected`,
-/// which has the cell `of`.
-pub(super) fn check_kind(path: &Path, about: &str, expected: &str, of: Option<&str>) -> Result<()> {
-    let (kind, cell) = about::kind(about);
-    let Some(kind) = kind.filter(|kind| kind != expected) else { return Ok(()) };
-    let named = |kind: &str, cell: Option<&str>| match cell {
-        Some(cell) => format!("a {kind} of {cell} cells"),
-        None => format!("a {kind}"),
-    };
-    let (expected, got) = (named(expected, of), named(&kind, cell.as_deref()));
-    Err(Error::argument(path.display().to_string(), expected, got))
-}
-
-pub(super) fn format_error(path: &Path, problem: String) -> Error {
-    Error::Format { path: path.to_owned(), format: "model", problem }
-}
-
 /// Implements the methods that all models share, and [`Arrays`] by the fields `$body`, without a prefix, and
 /// `$more`. `$loss` is the parameter of the loss with its bounds, `$own` the parameter alone, `$network`
 /// the path of the network.
@@ -492,7 +429,7 @@ macro_rules! shape_calls {
                 C::Options: serde::Serialize,
                 $($own: serde::Serialize,)?
             {
-                $crate::model::config::save(self, path.as_ref())
+                $crate::model::file::save(self, path.as_ref())
             }
 
             /// Reads a model from the file `path`. A model of
@@ -506,7 +443,7 @@ macro_rules! shape_calls {
                 C::Options: serde::Serialize + serde::de::DeserializeOwned,
                 $($own: serde::Serialize + serde::de::DeserializeOwned,)?
             {
-                $crate::model::config::load(path.as_ref())
+                $crate::model::file::load(path.as_ref())
             }
         }
 

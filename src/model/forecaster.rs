@@ -15,13 +15,15 @@ use crate::model::config::{Config, ModelBuilder, ONE, Shape, refuse, shape_calls
 use crate::model::model_calls;
 use crate::model::network::Step;
 use crate::model::pooled::{Pooled, PooledStream};
+use crate::model::quantiles::WithQuantiles;
 use crate::model::scored::{Objective, Scored};
 use crate::model::{check_batch, counted};
 use crate::sequences::Sequences;
 use crate::train::Model;
 
 /// A model that forecasts the next steps of a time series from a window of its past. With the loss
-/// [`Quantile`](crate::loss::Quantile) it forecasts quantiles.
+/// [`Quantile`](crate::loss::Quantile) it forecasts quantiles, which are ascending with
+/// [`non_crossing`](ModelBuilder::non_crossing).
 ///
 /// ```text
 /// scale → recurrent layers → last step → dropout → linear → scale back
@@ -107,6 +109,14 @@ impl<T: Float, C: Cell<Elem = T>> Forecaster<C> {
         builder.config.columns = windows.column_names().map(<[String]>::to_vec);
         builder
     }
+}
+
+impl<T, C, L> WithQuantiles for Forecaster<C, L>
+where
+    T: Float,
+    C: Cell<Elem = T>,
+    L: Scored<Array2<T>, Target = Array2<T>>,
+{
 }
 
 impl<T, C, L> Forecaster<C, L>
@@ -296,19 +306,20 @@ where
 
     fn assemble(config: Config<C, ForecasterConfig<L>>, rng: &mut dyn Rng) -> Result<Self> {
         let ForecasterConfig { steps, targets, objective } = &config.own;
-        objective.check()?;
         refuse("embedding_dim", config.embedding_dim, "a series has values")?;
         refuse("vocabulary", config.vocabulary.as_ref().map(|_| ONE), "a series has values")?;
         check_indices("targets", targets, config.input_size, "features")?;
         let levels = objective.loss.predictions();
         check_size("horizon · targets · levels", &[*steps, targets.len(), levels])?;
+        objective.check(steps * targets.len())?;
         let of_output = |&target: &usize| std::iter::repeat_n(target, levels);
         let columns: Vec<usize> = targets.iter().flat_map(of_output).collect();
         let scalers = match &config.scaler {
             Some(scaler) => Some(Arc::new([scaler.columns(targets)?, scaler.columns(&columns)?])),
             None => None,
         };
-        let body = Pooled::new(&config, steps * columns.len(), rng)?;
+        let order = config.order(&objective.loss, steps * targets.len())?;
+        let body = Pooled::new(&config, steps * columns.len(), order, rng)?;
         Ok(Self { config: Arc::new(config), scalers, body })
     }
 

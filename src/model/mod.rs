@@ -19,11 +19,14 @@
 //!
 //! | file | contents |
 //! |---|---|
-//! | `config` | [`ModelBuilder`], files of models |
+//! | `config` | [`ModelBuilder`] |
+//! | `file` | files of models |
 //! | `network` | the layers of every model: embedding, recurrent layers, dropout, head |
 //! | `pooled` | a network with one output for each sequence |
 //! | `built_in` | [`BuiltInCell`]: a cell that is chosen at run time, or read from a file |
-//! | `scored` | [`Scored`]: the losses that models train by, and their scores |
+//! | `quantiles` | quantiles that do not cross, an option of builders |
+//! | `scored` | [`Scored`]: the losses that models train by |
+//! | `scores` | [`MeanLoss`], [`WeightedScore`], [`PairScore`]: their scores |
 //! | `sizes` | the least number of weights of a configuration in a file |
 //! | `composed` | [`Composed`]: any layer and any loss as a model |
 
@@ -31,13 +34,16 @@ mod built_in;
 mod classifier;
 mod composed;
 mod config;
+mod file;
 mod forecaster;
 mod generator;
 mod network;
 mod pooled;
+mod quantiles;
 mod regressor;
 mod scored;
 pub mod seq2seq;
+mod scores;
 mod sizes;
 mod tagger;
 mod transcriber;
@@ -61,9 +67,9 @@ pub use config::ModelBuilder;
 pub use forecaster::{Forecaster, ForecasterStream};
 pub use generator::SequenceGenerator;
 pub use regressor::{RegressorStream, SequenceRegressor};
-pub use scored::{MeanLoss, PairLoss, PairScore, Scored, WeightedScore};
 pub use seq2seq::{AttentionPlace, Bridge, ScheduledSampling, Seq2Seq, Seq2SeqDecoder};
-pub use tagger::{SequenceTagger, TaggerStream};
+pub use scored::Scored;
+pub use scores::{MeanLoss, PairLoss, PairScore, WeightedScore};
 pub use tagger::{Head, SequenceTagger, TaggerStream};
 pub use transcriber::{SequenceTranscriber, TranscriberStream};
 

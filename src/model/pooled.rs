@@ -1,13 +1,13 @@
 //! [`Pooled`]: a network with one output for each sequence, from its pooled steps.
 
-use ndarray::Array2;
+use ndarray::{Array2, ArrayView2};
 use rand::Rng;
 
 use crate::cell::Cell;
 use crate::error::Result;
 use crate::float::Float;
-use crate::layer::TimePooling;
 use crate::layer::pooling::Running;
+use crate::layer::{NonCrossing, TimePooling};
 use crate::model::config::Config;
 use crate::model::network::{Network, NetworkStream, Step, mask_gradient};
 use crate::sequences::Sequences;
@@ -17,20 +17,36 @@ use crate::sequences::Sequences;
 pub(super) struct Pooled<C: Cell> {
     pub(super) network: Network<C>,
     pooling: TimePooling<C::Elem>,
+    /// What the outputs of the head pass through, if they are quantiles that do not cross.
+    order: Option<NonCrossing<C::Elem>>,
 }
 
 impl<T: Float, C: Cell<Elem = T>> Pooled<C> {
-    pub(super) fn new<E>(config: &Config<C, E>, outputs: usize, rng: &mut dyn Rng) -> Result<Self> {
+    pub(super) fn new<E>(
+        config: &Config<C, E>,
+        outputs: usize,
+        order: Option<NonCrossing<T>>,
+        rng: &mut dyn Rng,
+    ) -> Result<Self> {
         let network = Network::new(config, outputs, rng)?;
         let (features, directions) = (network.recurrent.output_size(), network.directions());
         let pooling = TimePooling::new(config.pooling, features, directions, rng)?;
-        Ok(Self { network, pooling })
+        Ok(Self { network, pooling, order })
     }
 
-    /// Returns the head's outputs, [batch, outputs].
+    /// Returns the outputs of the pooled steps, [batch, outputs].
+    fn head(&self, pooled: ArrayView2<'_, T>) -> Result<Array2<T>> {
+        let outputs = self.network.head.forward_rows(pooled)?;
+        match &self.order {
+            Some(order) => order.forward_rows(outputs.view()),
+            None => Ok(outputs),
+        }
+    }
+
+    /// Returns the outputs, [batch, outputs].
     pub(super) fn outputs(&self, x: &Sequences<T>) -> Result<Array2<T>> {
         let pooled = self.pooling.pool(&self.network.hidden(x, None)?)?;
-        self.network.head.forward_rows(pooled.view())
+        self.head(pooled.view())
     }
 
     /// Returns the value of `loss` for the outputs. Adds the gradients of all weights to `grad`.
@@ -41,11 +57,18 @@ impl<T: Float, C: Cell<Elem = T>> Pooled<C> {
         grad: &mut Self,
         rng: &mut dyn Rng,
     ) -> Result<f64> {
-        let Self { network, pooling } = self;
+        let Self { network, pooling, order } = self;
         let (h, tape) = network.hidden_train(x, None, rng)?;
         let mut pooled = pooling.pool(&h)?;
         let mask = network.apply_dropout(&mut pooled, rng)?;
-        let (loss, d_outputs) = loss(&network.head.forward_rows(pooled.view())?)?;
+        let unordered = network.head.forward_rows(pooled.view())?;
+        let (loss, d_outputs) = match order {
+            None => loss(&unordered)?,
+            Some(order) => {
+                let (loss, d) = loss(&order.forward_rows(unordered.view())?)?;
+                (loss, order.backward_rows(unordered.view(), d.view(), &mut { *order })?)
+            }
+        };
         let d =
             network.head.backward_rows(pooled.view(), d_outputs.view(), &mut grad.network.head)?;
         let d_h = pooling.gradient_at(&h, &mask_gradient(d, mask), &mut grad.pooling)?;
@@ -71,7 +94,7 @@ impl<T: Float, C: Cell<Elem = T>> PooledStream<'_, C> {
     pub(super) fn step(&mut self, x: Step<'_, T>) -> Result<Array2<T>> {
         let h = self.stream.step(x)?;
         self.pool.add(&self.model.pooling, h, |_| true);
-        self.model.network.head.forward_rows(self.pool.value().view())
+        self.model.head(self.pool.value().view())
     }
 
     pub(super) fn fork(&self) -> Self {

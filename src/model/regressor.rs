@@ -13,6 +13,7 @@ use crate::model::config::{Config, ModelBuilder, Shape, WithPooling, shape_calls
 use crate::model::model_calls;
 use crate::model::network::Step;
 use crate::model::pooled::{Pooled, PooledStream};
+use crate::model::quantiles::WithQuantiles;
 use crate::model::scored::{Objective, Scored};
 use crate::model::{check_batch, counted};
 use crate::sequences::Sequences;
@@ -24,7 +25,8 @@ use crate::train::Model;
 /// embedding → recurrent layers → pooling over time → dropout → linear
 /// ```
 ///
-/// With a [`Quantile`](crate::loss::Quantile) loss of k levels, output i·k + j is level j of number i.
+/// With a [`Quantile`](crate::loss::Quantile) loss of k levels, output i·k + j is level j of number i. With
+/// [`non_crossing`](ModelBuilder::non_crossing) they are ascending.
 ///
 /// ```
 /// use ndarray::Array2;
@@ -60,6 +62,14 @@ shape_calls!(
 with_loss!(SequenceRegressor, Array2<T> => Array2<T>, loss, |_, objective| objective);
 
 impl<T, C, L> WithPooling for SequenceRegressor<C, L>
+where
+    T: Float,
+    C: Cell<Elem = T>,
+    L: Scored<Array2<T>, Target = Array2<T>>,
+{
+}
+
+impl<T, C, L> WithQuantiles for SequenceRegressor<C, L>
 where
     T: Float,
     C: Cell<Elem = T>,
@@ -141,8 +151,10 @@ where
     type Own = Objective<L>;
 
     fn assemble(config: Config<C, Objective<L>>, rng: &mut dyn Rng) -> Result<Self> {
-        config.own.check()?;
-        let body = Pooled::new(&config, config.output_size * config.own.loss.predictions(), rng)?;
+        config.own.check(config.output_size)?;
+        let outputs = config.output_size * config.own.loss.predictions();
+        let order = config.order(&config.own.loss, config.output_size)?;
+        let body = Pooled::new(&config, outputs, order, rng)?;
         Ok(Self { config: Arc::new(config), body })
     }
 

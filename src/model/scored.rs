@@ -1,6 +1,6 @@
 //! [`Scored`]: losses whose predictions have a score; [`Objective`]: a loss in a model's file.
 
-use std::fmt::{self, Debug, Display, Formatter};
+use std::fmt::Debug;
 
 use ndarray::Axis;
 use serde::{Deserialize, Serialize};
@@ -11,8 +11,9 @@ use crate::loss::{
     Batch, BceWithLogits, CrossEntropy, Huber, KlDivergence, Logits, Loss, Mae, Mse, Quantile,
     RowLoss, SampleWeighted, SampleWeights, SoftCrossEntropy, Sum, Weighted,
 };
+use crate::model::scores::{MeanLoss, PairScore, WeightedScore};
 use crate::train::Score;
-use crate::train::metrics::{ClassificationMetrics, Mean, RegressionMetrics};
+use crate::train::metrics::{ClassificationMetrics, RegressionMetrics};
 
 /// A loss that the models of this module can train by, with the metrics of their predictions.
 ///
@@ -90,6 +91,41 @@ pub trait Scored<P>: Loss<P> + Clone + Debug + Send + Sync {
     fn point(&self) -> usize {
         0
     }
+
+    /// Fails if the loss has options for another number of features than `outputs`, that of predictions. A
+    /// builder calls it, so that a wrong number of class weights is no error of the first training step.
+    fn check_outputs(&self, outputs: usize) -> Result<()> {
+        let _ = outputs;
+        Ok(())
+    }
+
+    /// Fails unless the predictions of each number are quantiles in ascending order, which
+    /// [`non_crossing`](crate::model::ModelBuilder::non_crossing) needs.
+    fn check_ascending(&self) -> Result<()> {
+        let expected = "false: only quantiles can cross";
+        Err(Error::argument("non_crossing", expected, true))
+    }
+}
+
+/// The methods of [`Scored`] that a loss takes from the loss `$inner` that it contains.
+macro_rules! as_inner {
+    ($self:ident => $inner:expr) => {
+        fn predictions(&$self) -> usize {
+            $inner.predictions()
+        }
+
+        fn point(&$self) -> usize {
+            $inner.point()
+        }
+
+        fn check_outputs(&$self, outputs: usize) -> Result<()> {
+            $inner.check_outputs(outputs)
+        }
+
+        fn check_ascending(&$self) -> Result<()> {
+            $inner.check_ascending()
+        }
+    };
 }
 
 /// Adds the point forecasts and targets of all steps that are no padding to `score`.
@@ -145,12 +181,16 @@ scored_numbers! {
             let levels = self.levels().iter().map(from_middle).enumerate();
             levels.min_by(|a, b| a.1.total_cmp(&b.1)).expect("at least one level").0
         }
+
+        fn check_ascending(&self) -> Result<()> {
+            self.check_ascending()
+        }
     }
 }
 
 /// Implements [`Scored`] for losses whose value is the only metric.
 macro_rules! scored_by_loss {
-    ($($loss:ty, $name:literal)+) => {$(
+    ($($loss:ty, $name:literal { $($more:tt)* })+) => {$(
         impl<P: Batch> Scored<P> for $loss {
             type Score = MeanLoss;
 
@@ -162,14 +202,24 @@ macro_rules! scored_by_loss {
                 score.add_weighted(loss, self.count(predicted, target)?);
                 Ok(())
             }
+
+            $($more)*
         }
     )+};
 }
 
 scored_by_loss! {
-    BceWithLogits, "bce_with_logits"
-    KlDivergence, "kl_divergence"
-    SoftCrossEntropy, "soft_cross_entropy"
+    BceWithLogits, "bce_with_logits" {
+        fn check_outputs(&self, outputs: usize) -> Result<()> {
+            self.check_features(outputs)
+        }
+    }
+    KlDivergence, "kl_divergence" {}
+    SoftCrossEntropy, "soft_cross_entropy" {
+        fn check_outputs(&self, outputs: usize) -> Result<()> {
+            self.check_classes(outputs)
+        }
+    }
 }
 
 impl<P: Logits> Scored<P> for CrossEntropy {
@@ -204,6 +254,10 @@ impl<P: Logits> Scored<P> for CrossEntropy {
         score.add_weighted_loss(loss, count);
         Ok(())
     }
+
+    fn check_outputs(&self, outputs: usize) -> Result<()> {
+        self.check_classes(outputs)
+    }
 }
 
 /// The loss of the score is the mean, not the sum, so that it is that of any division into batches.
@@ -226,13 +280,7 @@ impl<P: crate::arrays::Arrays, L: Scored<P>> Scored<P> for Sum<L> {
         self.0.score(mean, predicted, target, score)
     }
 
-    fn predictions(&self) -> usize {
-        self.0.predictions()
-    }
-
-    fn point(&self) -> usize {
-        self.0.point()
-    }
+    as_inner!(self => self.0);
 }
 
 /// The metrics of the predictions do not depend on the weights, but the loss of the score does.
@@ -261,13 +309,7 @@ where
         Ok(())
     }
 
-    fn predictions(&self) -> usize {
-        self.inner().predictions()
-    }
-
-    fn point(&self) -> usize {
-        self.inner().point()
-    }
+    as_inner!(self => self.inner());
 }
 
 impl<T, P, Q, A, B> Scored<(P, Q)> for Weighted<A, B>
@@ -306,157 +348,6 @@ where
     }
 }
 
-/// The mean loss alone.
-///
-/// ```
-/// use recurrent::model::MeanLoss;
-///
-/// let mut score = MeanLoss::default();
-/// score.add(1.0, 3); // the mean over 3 samples
-/// score.add(5.0, 1);
-/// assert_eq!(score.mean(), 2.0);
-/// assert!(MeanLoss::default().mean().is_nan());
-/// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct MeanLoss {
-    mean: Mean,
-}
-
-impl MeanLoss {
-    /// Adds the mean `loss` of `count` samples.
-    pub fn add(&mut self, loss: f64, count: usize) {
-        self.add_weighted(loss, count as f64);
-    }
-
-    /// Adds the mean `loss` of samples with weights, whose sum is the [`count`](Loss::count) of the loss.
-    pub fn add_weighted(&mut self, loss: f64, weight: f64) {
-        self.mean.add(loss, weight);
-    }
-
-    /// Returns the mean over all samples, NaN without samples.
-    pub fn mean(&self) -> f64 {
-        self.mean.value()
-    }
-}
-
-impl Score for MeanLoss {
-    fn loss(&self) -> f64 {
-        self.mean()
-    }
-
-    fn metrics(&self) -> Vec<(&'static str, f64)> {
-        vec![("loss", self.mean())]
-    }
-
-    fn merge(&mut self, other: Self) {
-        self.mean.merge(other.mean);
-    }
-}
-
-impl Display for MeanLoss {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "loss {:.4}", self.mean())
-    }
-}
-
-/// The mean of a loss with weights of samples, and the metrics of the predictions without them.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct WeightedScore<S> {
-    /// The weighted mean loss.
-    pub total: MeanLoss,
-    /// The metrics, without regard to the weights.
-    pub metrics: S,
-}
-
-impl<S: Score> Score for WeightedScore<S> {
-    fn loss(&self) -> f64 {
-        self.total.mean()
-    }
-
-    fn metrics(&self) -> Vec<(&'static str, f64)> {
-        let others = self.metrics.metrics().into_iter().filter(|(name, _)| *name != "loss");
-        [("loss", self.loss())].into_iter().chain(others).collect()
-    }
-
-    fn merge(&mut self, other: Self) {
-        self.total.merge(other.total);
-        self.metrics.merge(other.metrics);
-    }
-}
-
-/// The weighted sum of the mean losses of both parts of a pair of predictions.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct PairLoss {
-    weights: (f64, f64),
-    means: (Mean, Mean),
-}
-
-impl PairLoss {
-    /// Adds the mean losses of both parts, each with its weight in the sum and its count.
-    fn add(&mut self, first: (f64, f64, f64), second: (f64, f64, f64)) {
-        self.weights = (first.0, second.0);
-        self.means.0.add(first.1, first.2);
-        self.means.1.add(second.1, second.2);
-    }
-
-    fn merge(&mut self, other: Self) {
-        if self.weights == (0.0, 0.0) {
-            self.weights = other.weights;
-        }
-        self.means.0.merge(other.means.0);
-        self.means.1.merge(other.means.1);
-    }
-
-    /// Returns the loss over all samples, that of one batch of them. It is NaN without samples. A part
-    /// without samples adds nothing.
-    pub fn mean(&self) -> f64 {
-        match (self.means.0.get(), self.means.1.get()) {
-            (None, None) => f64::NAN,
-            (first, second) => {
-                let (a, b) = self.weights;
-                a * first.unwrap_or(0.0) + b * second.unwrap_or(0.0)
-            }
-        }
-    }
-}
-
-/// The scores of both parts of a pair of predictions, and their weighted loss.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct PairScore<A, B> {
-    /// The weighted loss over all samples.
-    pub total: PairLoss,
-    /// The score of the first part.
-    pub first: A,
-    /// The score of the second part.
-    pub second: B,
-}
-
-impl<A: Score, B: Score> Score for PairScore<A, B> {
-    fn loss(&self) -> f64 {
-        self.total.mean()
-    }
-
-    /// Returns the weighted loss, the metrics of the first part and those of the second, without their own
-    /// losses.
-    fn metrics(&self) -> Vec<(&'static str, f64)> {
-        let parts = self.first.metrics().into_iter().chain(self.second.metrics());
-        let parts = parts.filter(|(name, _)| *name != "loss");
-        [("loss", self.loss())].into_iter().chain(parts).collect()
-    }
-
-    fn merge(&mut self, other: Self) {
-        self.total.merge(other.total);
-        self.first.merge(other.first);
-        self.second.merge(other.second);
-    }
-}
-
-impl<A: Score + Display, B: Score + Display> Display for PairScore<A, B> {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "loss {:.4} ({}; {})", self.loss(), self.first, self.second)
-    }
-}
-
 /// A loss with its name, as in a model's configuration.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Objective<L> {
@@ -472,14 +363,15 @@ impl<L> Objective<L> {
         Self { name: loss.name(), loss }
     }
 
-    /// Fails if the configuration was read from a file that names another loss.
-    pub(super) fn check<P>(&self) -> Result<()>
+    /// Fails if the configuration was read from a file that names another loss, or the loss does not fit
+    /// `numbers` of a prediction, each with [`predictions`](Scored::predictions) outputs.
+    pub(super) fn check<P>(&self, numbers: usize) -> Result<()>
     where
         L: Scored<P>,
     {
-        if self.name == self.loss.name() {
-            return Ok(());
+        if self.name != self.loss.name() {
+            return Err(Error::argument("loss", self.loss.name(), &self.name));
         }
-        Err(Error::argument("loss", self.loss.name(), &self.name))
+        self.loss.check_outputs(numbers.saturating_mul(self.loss.predictions()))
     }
 }

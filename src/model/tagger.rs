@@ -48,13 +48,13 @@ pub struct TaggerOptions<L> {
 }
 
 impl<L> TaggerOptions<L> {
-    /// Fails if an option does not fit the others or the configuration was read from a file that names
-    /// another loss.
-    fn check<P>(&self) -> Result<()>
+    /// Fails if an option does not fit the others or the number of `classes`, or the configuration was read
+    /// from a file that names another loss.
+    fn check<P>(&self, classes: usize) -> Result<()>
     where
         L: Scored<P>,
     {
-        self.objective.check()?;
+        self.objective.check(classes)?;
         if self.head == Head::Softmax {
             let set = self.constraints.as_ref().map(|_| "some");
             return refuse("constraints", set, "only Head::Crf keeps them");
@@ -436,7 +436,7 @@ where
     type Own = TaggerOptions<L>;
 
     fn assemble(config: Config<C, TaggerOptions<L>>, rng: &mut dyn Rng) -> Result<Self> {
-        config.own.check()?;
+        config.own.check(config.output_size)?;
         let network = Network::new(&config, config.output_size, rng)?;
         let crf = match config.own.head {
             Head::Softmax => None,

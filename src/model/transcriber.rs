@@ -259,7 +259,7 @@ impl<T: Float, C: Cell<Elem = T>> Shape for SequenceTranscriber<C> {
 
     fn assemble(config: Config<C, TranscriberConfig>, rng: &mut dyn Rng) -> Result<Self> {
         let TranscriberConfig { objective, frames } = &config.own;
-        objective.check::<Sequences<T>>()?;
+        objective.check::<Sequences<T>>(config.output_size)?;
         frames.check()?;
         check_blank(objective.loss.blank(), config.output_size)?;
         let joined = (*frames != Frames::default()).then_some(*frames);

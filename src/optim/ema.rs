@@ -76,8 +76,22 @@ impl<A> Ema<A> {
     }
 
     /// Sets the average, for example from a file.
-    pub fn restore(&mut self, average: Option<A>) {
+    ///
+    /// # Errors
+    /// If `average` has other names or shapes than the average has so far, or holds a value that is not
+    /// finite (the error names it). The average is unchanged then.
+    pub fn restore<T: Float>(&mut self, average: Option<A>) -> Result<()>
+    where
+        A: Arrays<Elem = T>,
+    {
+        if let Some(average) = &average {
+            if let Some(before) = &self.average {
+                check_same_structure("average", before, average)?;
+            }
+            average.check_finite()?;
+        }
         self.average = average;
+        Ok(())
     }
 }
 

@@ -17,7 +17,8 @@ use crate::optim::{Optimizer, OptimizerState, check_decays, in_range, representa
 ///
 /// In a pattern `*` matches any text. If several patterns match an array, the first one is used: of those
 /// of [`rate`](Self::rate) and [`frozen`](Self::frozen) for its learning rate, and of those of
-/// [`weight_decay`](Self::weight_decay) for its weight decay.
+/// [`weight_decay`](Self::weight_decay) for its weight decay. A step fails if a pattern matches no array, or
+/// only such arrays as earlier patterns match.
 ///
 /// ```
 /// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
@@ -97,19 +98,29 @@ impl<O> Groups<O> {
     }
 }
 
-/// Returns the value of the first pattern that matches each array. Fails if a pattern matches none.
+/// Returns the value of the first pattern that matches each array. Fails if a pattern matches none, or none
+/// that an earlier pattern leaves.
 fn by_pattern(patterns: &[(String, f64)], names: &[&str]) -> Result<Vec<Option<f64>>> {
-    for (pattern, _) in patterns {
-        if !names.iter().any(|name| matches(pattern, name)) {
+    let mut first = vec![None; names.len()];
+    for (i, (pattern, _)) in patterns.iter().enumerate() {
+        let matched = |place: &usize| matches(pattern, names[*place]);
+        let places: Vec<usize> = (0..names.len()).filter(matched).collect();
+        let free: Vec<usize> = places.iter().copied().filter(|&p| first[p].is_none()).collect();
+        if let (true, Some(&place)) = (free.is_empty(), places.first()) {
+            let (earlier, _) = &patterns[first[place].unwrap_or(i)];
+            let expected = format!(
+                "one that matches an array that no earlier pattern does, such as {earlier:?} for {}",
+                names[place]
+            );
+            return Err(Error::argument("pattern", expected, pattern));
+        }
+        if free.is_empty() {
             let expected = format!("a pattern that matches one of {names:?}");
             return Err(Error::argument("pattern", expected, pattern));
         }
+        free.into_iter().for_each(|place| first[place] = Some(i));
     }
-    let value = |name: &&str| {
-        let found = patterns.iter().find(|(pattern, _)| matches(pattern, name));
-        found.map(|(_, value)| *value)
-    };
-    Ok(names.iter().map(value).collect())
+    Ok(first.into_iter().map(|first| first.map(|i| patterns[i].1)).collect())
 }
 
 /// The factor of the learning rate and the weight decay of each array.

@@ -11,7 +11,7 @@ use crate::data::columns::check_same;
 use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::memory::Reserve;
-use crate::optim::{Ema, clip_global_norm, clip_value};
+use crate::optim::{Ema, clip_global_norm, clip_global_norm_of_type, clip_value};
 use crate::train::course::Step;
 use crate::train::locate::locate;
 use crate::train::resume::State;
@@ -32,8 +32,9 @@ impl<T: Float, M: Model<Elem = T>> Trainer<'_, M> {
     /// the cause is a value that is not finite, the error names its sample, step and feature, as far as
     /// the [source](Source::check_finite) can tell them.
     ///
-    /// Other errors if an option is out of range, a source is empty, the features of a source have other
-    /// names than the model's, the validation fails, or the checkpoint cannot be written or belongs to
+    /// Other errors if an option is out of range, options exclude each other, a source is empty, the
+    /// features of a source have other names than the model's, a value of `valid` is not finite (before the
+    /// first step), the validation fails, or the checkpoint cannot be written or belongs to
     /// another training.
     pub fn fit(
         self,
@@ -71,6 +72,7 @@ impl<T: Float, M: Model<Elem = T>> Trainer<'_, M> {
         let described = (&self.optimizer.options(), &model.options());
         let samples = (train.len(), valid.map(|valid| valid.len()));
         let settings = self.course.settings(described, samples, every)?;
+        valid.map_or(Ok(()), |valid| check_finite(model, valid))?;
         let lengths: Vec<usize> = (0..train.len()).map(|i| train.length(i)).collect();
         let most = self.course.options.accumulate;
         let mut state = State::new(model.zeros_like(), most, self.course.options.ema)?;
@@ -165,8 +167,8 @@ impl<T: Float, M: Model<Elem = T>> Trainer<'_, M> {
         if let Some(limit) = options.clip_value {
             clip_value(grad, limit)?;
         }
-        if let Some(max_norm) = options.clip_norm {
-            clip_global_norm(grad, max_norm)?;
+        if let Some((max_norm, norm_type)) = options.clip_norm {
+            clip_global_norm_of_type(grad, max_norm, norm_type)?;
         }
         self.optimizer.step(model, grad)?;
         if let Some(average) = &mut state.average {
@@ -196,6 +198,19 @@ impl<T: Float, M: Model<Elem = T>> Trainer<'_, M> {
         }
         Ok(self.course.call_epoch())
     }
+}
+
+/// Fails at the first value of `valid` that is not finite and cannot be evaluated. A value that does not
+/// count, such as that of an ignored step, is no error.
+fn check_finite<M: Model>(model: &M, valid: &dyn Source<M::Batch>) -> Result<()> {
+    for sample in 0..valid.len() {
+        let Err(found) = valid.check_finite(sample) else { continue };
+        let mut score = M::Score::default();
+        if model.score_batch(&valid.batch(&[sample])?, &mut score).is_err() {
+            return Err(found.prefixed(&format!("valid: sample {sample}, ")));
+        }
+    }
+    Ok(())
 }
 
 /// Returns the norm of a gradient, NaN or infinite if the gradient is.

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
-use crate::error::{Result, check_count};
+use crate::error::{Error, Result, check_count};
 use crate::optim::Optimizer;
 use crate::optim::schedule::Schedule;
 use crate::train::Model;
@@ -20,12 +20,15 @@ pub(super) struct Options {
     pub(super) bucketed: usize,
     pub(super) seed: u64,
     pub(super) accumulate: usize,
-    pub(super) clip_norm: Option<f64>,
+    /// The greatest norm, and the order of the norm.
+    pub(super) clip_norm: Option<(f64, f64)>,
     pub(super) clip_value: Option<f64>,
     pub(super) patience: Option<usize>,
     pub(super) ema: Option<f64>,
     /// The initial learning rate, which the factors of a schedule multiply.
     pub(super) first_rate: f64,
+    /// Two options that were set and exclude each other.
+    pub(super) conflict: Option<[&'static str; 2]>,
 }
 
 impl Options {
@@ -41,17 +44,22 @@ impl Options {
             patience: None,
             ema: None,
             first_rate,
+            conflict: None,
         }
     }
 
-    /// Fails unless every option is in range.
+    /// Fails unless every option is in range and none excludes another.
     pub(super) fn check(
         &self,
         samples: usize,
         valid: Option<usize>,
         every: Option<usize>,
     ) -> Result<()> {
+        if let Some([one, other]) = self.conflict {
+            return Err(Error::argument(one, format!("none beside {other}"), "both"));
+        }
         for (argument, count) in [
+            ("epochs", self.epochs),
             ("train: samples", samples),
             ("valid: samples", valid.unwrap_or(1)),
             ("batch_size", self.batch_size),
@@ -68,12 +76,18 @@ impl Options {
     /// Returns the settings that a checkpoint compares. `described` are those of the optimiser and the
     /// schedule.
     pub(super) fn settings(&self, samples: usize, described: &[(&str, &dyn Debug)]) -> Settings {
+        // The description of a norm of type 2 is that of earlier checkpoints.
+        let euclidean = self.clip_norm.map(|(max_norm, _)| max_norm);
+        let clip_norm: &dyn Debug = match &self.clip_norm {
+            Some((_, norm_type)) if *norm_type != 2.0 => &self.clip_norm,
+            _ => &euclidean,
+        };
         let own: [(&str, &dyn Debug); 10] = [
             ("seed", &self.seed),
             ("batch_size", &self.batch_size),
             ("bucketed", &self.bucketed),
             ("accumulate", &self.accumulate),
-            ("clip_norm", &self.clip_norm),
+            ("clip_norm", clip_norm),
             ("clip_value", &self.clip_value),
             ("early_stopping", &self.patience),
             ("ema", &self.ema),
@@ -106,7 +120,7 @@ impl<'a, M: Model> Trainer<'a, M> {
         }
     }
 
-    /// Sets the number of epochs, the passes over all samples. Default: 10.
+    /// Sets the number of epochs, the passes over all samples, at least 1. Default: 10.
     pub fn epochs(mut self, epochs: usize) -> Self {
         self.course.options.epochs = epochs;
         self
@@ -143,8 +157,15 @@ impl<'a, M: Model> Trainer<'a, M> {
     }
 
     /// Limits the global norm of the gradient ([`clip_global_norm`](crate::optim::clip_global_norm)).
-    pub fn clip_norm(mut self, max_norm: f64) -> Self {
-        self.course.options.clip_norm = Some(max_norm);
+    pub fn clip_norm(self, max_norm: f64) -> Self {
+        self.clip_norm_of_type(max_norm, 2.0)
+    }
+
+    /// Limits the global p-norm of the gradient, where p = `norm_type`
+    /// ([`clip_global_norm_of_type`](crate::optim::clip_global_norm_of_type)). It replaces the limit of
+    /// [`clip_norm`](Self::clip_norm), the norm of type 2.
+    pub fn clip_norm_of_type(mut self, max_norm: f64, norm_type: f64) -> Self {
+        self.course.options.clip_norm = Some((max_norm, norm_type));
         self
     }
 
@@ -173,15 +194,23 @@ impl<'a, M: Model> Trainer<'a, M> {
 
     /// Multiplies the initial learning rate by the factor of `schedule` for the epoch.
     /// [`Schedule::observe`] receives the validation loss, or the training loss without validation.
-    pub fn schedule(mut self, schedule: impl Schedule + Send + 'a) -> Self {
-        self.course.schedule = Some((Box::new(schedule), false));
-        self
+    ///
+    /// [`fit`](Self::fit) fails if [`schedule_by_step`](Self::schedule_by_step) is set too.
+    pub fn schedule(self, schedule: impl Schedule + Send + 'a) -> Self {
+        self.set_schedule(Box::new(schedule), false)
     }
 
     /// Multiplies the initial learning rate by the factor of `schedule` for the optimiser step, for
     /// schedules such as [`OneCycle`](crate::optim::schedule::OneCycle).
-    pub fn schedule_by_step(mut self, schedule: impl Schedule + Send + 'a) -> Self {
-        self.course.schedule = Some((Box::new(schedule), true));
+    pub fn schedule_by_step(self, schedule: impl Schedule + Send + 'a) -> Self {
+        self.set_schedule(Box::new(schedule), true)
+    }
+
+    fn set_schedule(mut self, schedule: Box<dyn Schedule + Send + 'a>, by_step: bool) -> Self {
+        if self.course.schedule.as_ref().is_some_and(|(_, other)| *other != by_step) {
+            self.course.options.conflict = Some(["schedule", "schedule_by_step"]);
+        }
+        self.course.schedule = Some((schedule, by_step));
         self
     }
 
@@ -197,14 +226,22 @@ impl<'a, M: Model> Trainer<'a, M> {
     ///
     /// The settings, [`Model::options`] and the number of samples must be those of the file. The samples
     /// themselves are not compared.
-    pub fn checkpoint(mut self, path: impl Into<PathBuf>) -> Self {
-        self.checkpoint = Some(Checkpoint { path: path.into(), every: None });
-        self
+    pub fn checkpoint(self, path: impl Into<PathBuf>) -> Self {
+        self.set_checkpoint(Checkpoint { path: path.into(), every: None })
     }
 
-    /// Writes a [`checkpoint`](Self::checkpoint) also after every `steps` optimiser steps.
-    pub fn checkpoint_every(mut self, steps: usize, path: impl Into<PathBuf>) -> Self {
-        self.checkpoint = Some(Checkpoint { path: path.into(), every: Some(steps) });
+    /// Writes a [`checkpoint`](Self::checkpoint) also after every `steps` optimiser steps. It takes the place
+    /// of `checkpoint`: [`fit`](Self::fit) fails if both are set.
+    pub fn checkpoint_every(self, steps: usize, path: impl Into<PathBuf>) -> Self {
+        self.set_checkpoint(Checkpoint { path: path.into(), every: Some(steps) })
+    }
+
+    fn set_checkpoint(mut self, checkpoint: Checkpoint) -> Self {
+        let other = self.checkpoint.as_ref();
+        if other.is_some_and(|other| other.every.is_some() != checkpoint.every.is_some()) {
+            self.course.options.conflict = Some(["checkpoint", "checkpoint_every"]);
+        }
+        self.checkpoint = Some(checkpoint);
         self
     }
 

@@ -151,12 +151,12 @@ impl<T: Float, M: Model<Elem = T>> Trainer<'_, M> {
         let moments = (0..run.moments).map(|i| read(&file, &format!("moment{i}."), &*model));
         let moments = moments.collect::<Result<_>>()?;
         self.optimizer.restore(OptimizerState { scalars: numbers(&run.optimizer), moments })?;
+        if let Some(ema) = &mut state.average {
+            ema.restore(average)?;
+        }
         let flow = self.course.resume(run)?;
         *model = weights;
         state.best = best;
-        if let Some(ema) = &mut state.average {
-            ema.restore(average);
-        }
         Ok(flow)
     }
 }

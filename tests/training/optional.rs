@@ -1,4 +1,4 @@
-//! Tests of features that are off by default: NumPy arrays and curves.
+//! Tests of NumPy arrays, and of curves, a feature that is off by default.
 
 use ndarray::{Array1, Array2, Array3, array};
 use rand::SeedableRng;

@@ -29,9 +29,9 @@ use crate::float::Float;
 use crate::layer::linear::PackedLinear;
 use crate::layer::{Attention, AttentionMemory, Dropout, Embedding, Layer, Linear};
 use crate::loss::{CrossEntropy, Loss};
-use crate::model::config::{self, Config, ModelBuilder, Shape, refuse};
+use crate::model::config::{Config, ModelBuilder, Shape, refuse};
 use crate::model::network::mask_gradient;
-use crate::model::{check_batch, classes_of, counted, encoded, model_calls};
+use crate::model::{check_batch, classes_of, counted, encoded, file, model_calls};
 use crate::sequence::RecurrentBuilder;
 use crate::sequences::Sequences;
 use crate::tensor::Init;
@@ -155,7 +155,7 @@ impl<T: Float, C: Cell<Elem = T>> Seq2Seq<C> {
     /// If the model has no vocabulary, a text is empty, or a text contains a token that is not in a
     /// vocabulary without an unknown token.
     pub fn encode_texts<S: AsRef<str>>(&self, texts: &[S]) -> Result<Sequences<T>> {
-        encoded(self.vocabulary(), texts)
+        encoded(self.vocabulary(), None, texts)
     }
 
     /// Writes the weights, the configuration and the vocabularies to one file, as [`io::save`](crate::io::save)
@@ -167,7 +167,7 @@ impl<T: Float, C: Cell<Elem = T>> Seq2Seq<C> {
     where
         C::Options: Serialize,
     {
-        config::save(self, path.as_ref())
+        file::save(self, path.as_ref())
     }
 
     /// Reads a model from the file `path`. A model of [`BuiltInCell`](crate::model::BuiltInCell) reads a file
@@ -180,7 +180,7 @@ impl<T: Float, C: Cell<Elem = T>> Seq2Seq<C> {
     where
         C::Options: Serialize + DeserializeOwned,
     {
-        config::load(path.as_ref())
+        file::load(path.as_ref())
     }
 
     /// Returns the embedding of the target tokens.
