@@ -31,11 +31,20 @@ const STEPS: &[(usize, usize, usize)] = &[
     (32, 256, 1024),
     (64, 512, 2048),
     (128, 128, 512),
+    // The head of a vocabulary, forward and backward.
+    (1280, 192, 4000),
+    (1280, 4000, 192),
 ];
 
 /// Time × batch, and the rows and columns of the weight.
-const GRADIENTS: &[(usize, usize, usize)] =
-    &[(100, 128, 32), (100, 512, 128), (3200, 256, 64), (3200, 1024, 256), (3200, 2048, 512)];
+const GRADIENTS: &[(usize, usize, usize)] = &[
+    (100, 128, 32),
+    (100, 512, 128),
+    (3200, 256, 64),
+    (3200, 1024, 256),
+    (3200, 2048, 512),
+    (1280, 4000, 192),
+];
 
 fn random<T: Float>(shape: (usize, usize)) -> Array2<T> {
     let mut rng = ChaCha8Rng::seed_from_u64(1);

@@ -1,7 +1,7 @@
 //! The time of a training step of encoder-decoders with attention, and of a beam search with one.
 //! `benches/peers/seq2seq.py` runs it beside PyTorch.
 //!
-//!     cargo bench -p recurrent-benches --bench seq2seq -- [ROUNDS]
+//!     cargo bench -p recurrent-benches --bench seq2seq -- [ROUNDS] [CASE]
 
 use std::time::Instant;
 
@@ -49,7 +49,11 @@ fn time(name: &str, rounds: usize, mut call: impl FnMut() -> Result<()>) -> Resu
 }
 
 fn main() -> Result<()> {
-    let rounds = std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(5);
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let rounds = arguments.iter().find_map(|argument| argument.parse().ok()).unwrap_or(5);
+    let case = |name: &str| {
+        arguments.iter().all(|a| a.parse::<usize>().is_ok() || a == "--bench" || a == name)
+    };
     let sources = Sequences::one_hot_from_list(&tokens(BATCH, TIME), TOKENS)?;
     // The model adds the end token.
     let batch = (sources, tokens(BATCH, TIME - 1));
@@ -59,6 +63,9 @@ fn main() -> Result<()> {
         ("feeding", AttentionScore::General, false, true),
         ("additive", additive, true, false),
     ] {
+        if !case(name) {
+            continue;
+        }
         let mut model = model(attention, before, feeding)?;
         let (mut adam, mut rng) = (Adam::new(1e-3)?, ChaCha8Rng::seed_from_u64(3));
         let mut grad = model.zeros_like();
@@ -67,6 +74,9 @@ fn main() -> Result<()> {
             model.loss_and_grad(&batch, &mut grad, &mut rng)?;
             adam.step(&mut model, &grad)
         })?;
+    }
+    if !case("beam") {
+        return Ok(());
     }
     // Without an end, every hypothesis gets the greatest length.
     let model = model(AttentionScore::General, false, true)?;

@@ -9,8 +9,8 @@
 //! | `search` | the steps of a beam search |
 
 pub mod beam;
-mod generate;
 pub mod ctc;
+mod generate;
 pub mod sampling;
 mod search;
 

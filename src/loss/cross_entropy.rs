@@ -17,13 +17,15 @@
 use ndarray::{Array2, Array3, ArrayView2};
 use serde::{Deserialize, Serialize};
 
+use crate::arrays::Arrays;
 use crate::error::{Error, Result, check_shape};
 use crate::float::Float;
 use crate::loss::reduce::{self, Place, finite, weight_at};
 use crate::loss::{Batch, Logits, Loss, RowLoss};
+use crate::sequences::Sequences;
 use crate::tensor::aligned::padded;
 use crate::tensor::cross_entropy::cross_entropy;
-use crate::tensor::{Aligned, Level};
+use crate::tensor::{Aligned, Level, threads};
 
 /// The mean cross entropy of logits; see the [module](self).
 ///
@@ -207,8 +209,9 @@ impl<P: Logits> Loss<P> for CrossEntropy {
 impl<P: Logits> RowLoss<P> for CrossEntropy {
     fn losses(&self, logits: &P, classes: &P::Classes) -> Result<P::Losses> {
         let (time, batch, width) = logits.values().dim();
-        let classes = self.counted(logits, classes)?;
-        let losses = Sweep::new(self, width, 1.0).rows(logits, &classes, None)?.0;
+        let rows = weighted_rows(self.counted(logits, classes)?, logits, None);
+        let mut values = values_of(logits);
+        let losses = Sweep::new(self, width, 1.0).rows(&mut values, &rows)?;
         let losses = Array2::from_shape_vec((time, batch), losses);
         Ok(P::losses(losses.expect("a loss for each row")))
     }
@@ -224,7 +227,8 @@ impl<P: Logits> RowLoss<P> for CrossEntropy {
         if total == 0.0 {
             return Ok((0.0, logits.with_gradient(Array3::zeros(dim))?));
         }
-        let (losses, gradient) = Sweep::new(self, dim.2, total).rows(logits, &classes, weights)?;
+        let (mut gradient, rows) = (values_of(logits), weighted_rows(classes, logits, weights));
+        let losses = Sweep::new(self, dim.2, total).rows(&mut gradient, &rows)?;
         let gradient = Array3::from_shape_vec(dim, gradient).expect("a value for each logit");
         finite::<P::Elem, _>(losses.iter().sum(), logits.with_gradient(gradient)?)
     }
@@ -236,6 +240,46 @@ impl<P: Logits> RowLoss<P> for CrossEntropy {
         weights: Option<ArrayView2<'_, f64>>,
     ) -> Result<f64> {
         self.total(logits, &self.counted(logits, classes)?, weights)
+    }
+}
+
+/// The smallest number of rows that a thread computes.
+const MIN_ROWS: usize = 16;
+
+/// Returns the rows with their weights.
+fn weighted_rows<P: Batch>(
+    rows: Vec<Row>,
+    logits: &P,
+    weights: Option<ArrayView2<'_, f64>>,
+) -> Vec<(Row, f64)> {
+    rows.into_iter().map(|row| (row, weight_at(logits, weights, row.t, row.b))).collect()
+}
+
+/// Returns a copy of the logits, row by row.
+fn values_of<P: Batch>(logits: &P) -> Vec<P::Elem> {
+    let values = logits.values();
+    let values = values.as_standard_layout();
+    values.as_slice().expect("an array in standard layout").to_vec()
+}
+
+impl CrossEntropy {
+    /// Returns the loss and its count, and replaces `logits` by their gradient.
+    pub(crate) fn in_place<T: Float>(
+        &self,
+        logits: Sequences<T>,
+        classes: &Array2<usize>,
+    ) -> Result<(f64, f64, Sequences<T>)> {
+        let rows = self.counted(&logits, classes)?;
+        let (total, dim) = (self.total(&logits, &rows, None)?, logits.dim());
+        if total == 0.0 {
+            return Ok((0.0, 0.0, logits.zeros_like()));
+        }
+        let rows = weighted_rows(rows, &logits, None);
+        let mut gradient = logits;
+        let values = gradient.values_mut().as_slice_mut().expect("an array in standard layout");
+        let losses = Sweep::new(self, dim.2, total).rows(values, &rows)?;
+        let (loss, gradient) = finite::<T, _>(losses.iter().sum(), gradient)?;
+        Ok((loss, total, gradient))
     }
 }
 
@@ -263,45 +307,50 @@ impl<'a, T: Float> Sweep<'a, T> {
         Self { loss, width, total, soft, soft_sum }
     }
 
-    /// Returns the loss of each row, and the gradient of their sum. A row without a class or with weight
-    /// zero is left out.
-    fn rows<P: Batch<Elem = T>>(
-        &self,
-        logits: &P,
-        classes: &[Row],
-        weights: Option<ArrayView2<'_, f64>>,
-    ) -> Result<(Vec<f64>, Vec<T>)> {
-        let values = logits.values();
-        let values = values.as_standard_layout();
-        let values = values.as_slice().expect("rows in standard layout");
+    /// Returns the loss of each row, and replaces the logits `values` by the gradient of their sum. A row
+    /// without a class or with weight zero is left out. Threads split the rows.
+    fn rows(&self, values: &mut [T], rows: &[(Row, f64)]) -> Result<Vec<f64>> {
+        let mut losses = vec![0.0; rows.len()];
+        let parts = threads::parts(rows.len(), MIN_ROWS, values.len() * threads::COPY_WORK);
+        self.part(values, &mut losses, rows, parts);
+        match losses.iter().position(|loss| !loss.is_finite()) {
+            None => Ok(losses),
+            Some(r) => {
+                let (name, index) = ("loss".to_owned(), r * self.width);
+                Err(Error::NonFinite { name, index, value: losses[r] })
+            }
+        }
+    }
+
+    /// Computes the given rows on `parts` threads.
+    fn part(&self, values: &mut [T], losses: &mut [f64], rows: &[(Row, f64)], parts: usize) {
+        if parts > 1 {
+            let middle = rows.len() * (parts / 2) / parts;
+            let (head, tail) = values.split_at_mut(middle * self.width);
+            let (first, last) = losses.split_at_mut(middle);
+            return threads::join(
+                || self.part(head, first, &rows[..middle], parts / 2),
+                || self.part(tail, last, &rows[middle..], parts - parts / 2),
+            );
+        }
         let (level, width) = (Level::new(), self.width);
-        let mut gradient = Vec::with_capacity(values.len());
-        let mut losses = Vec::with_capacity(classes.len());
         let mut row = Aligned::stale(padded::<T>(width));
-        for (r, &Row { t, b, class }) in classes.iter().enumerate() {
-            let weight = weight_at(logits, weights, t, b);
+        let all = rows.iter().zip(losses).zip(values.chunks_exact_mut(width));
+        for ((&(Row { class, .. }, weight), loss), values) in all {
             let hard = class.map_or(0.0, |y| self.hard(y));
             match class {
                 Some(y) if weight > 0.0 && hard + self.soft_sum > 0.0 => {
                     // The logit −∞ has probability zero.
-                    row[..width].copy_from_slice(&values[r * width..][..width]);
+                    row[..width].copy_from_slice(values);
                     row[width..].fill(T::neg_infinity());
                     let soft = self.soft.as_deref().map(|soft| (soft, self.soft_sum));
-                    let loss = weight * cross_entropy(level, &mut row, (y, hard), soft);
-                    if !loss.is_finite() {
-                        return Err(Place::new(t, b).non_finite(logits, 0, loss));
-                    }
-                    losses.push(loss);
+                    *loss = weight * cross_entropy(level, &mut row, (y, hard), soft);
                     let weight = T::from_f64(weight);
-                    gradient.extend(row[..width].iter().map(|&d| d * weight));
+                    values.iter_mut().zip(row.iter()).for_each(|(to, &d)| *to = d * weight);
                 }
-                _ => {
-                    losses.push(0.0);
-                    gradient.resize(gradient.len() + width, T::zero());
-                }
+                _ => values.fill(T::zero()),
             }
         }
-        Ok((losses, gradient))
     }
 
     /// Returns (1 − ε)·w_y / Σ w_y.

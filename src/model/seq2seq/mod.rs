@@ -13,6 +13,7 @@ mod encoder;
 mod options;
 mod search;
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -31,7 +32,7 @@ use crate::layer::{Attention, AttentionMemory, Dropout, Embedding, Layer, Linear
 use crate::loss::{CrossEntropy, Loss};
 use crate::model::config::{Config, ModelBuilder, Shape, refuse};
 use crate::model::network::mask_gradient;
-use crate::model::{check_batch, classes_of, counted, encoded, file, model_calls};
+use crate::model::{check_batch, classes_of, encoded, file, model_calls};
 use crate::sequence::RecurrentBuilder;
 use crate::sequences::Sequences;
 use crate::tensor::Init;
@@ -102,13 +103,13 @@ pub struct Seq2Seq<C: Cell = LstmCell<f32>> {
 }
 crate::arrays!([T: Float, C: Cell<Elem = T>] Seq2Seq<C>: T { encoder, .. bridge, decoder, head });
 
-/// The last linear layer. Without a weight of its own, its weight is that of the target embedding.
+/// The last linear layer, or the bias alone, if its weight is that of the target embedding.
 #[derive(Clone, Debug)]
 struct Head<T> {
-    weight: Option<Array2<T>>,
-    bias: Array1<T>,
+    linear: Option<Linear<T>>,
+    tied_bias: Option<Array1<T>>,
 }
-crate::arrays!(Head { weight: array, bias: array });
+crate::arrays!(Head { ..linear, "bias" => tied_bias });
 
 /// Input tokens [time, batch], target tokens of the same shape, and the lengths.
 type Pairs = (Array2<usize>, Array2<usize>, Vec<usize>);
@@ -195,16 +196,25 @@ impl<T: Float, C: Cell<Elem = T>> Seq2Seq<C> {
         self.decoder.embedding.as_mut().or(shared).expect("one of the two, as built")
     }
 
-    /// Returns the weight of the head, [tokens, hidden].
-    fn head_weight(&self) -> ArrayView2<'_, T> {
-        match &self.head.weight {
-            Some(weight) => weight.view(),
-            None => self.target_embedding().weight(),
+    /// Returns the head as a layer.
+    fn head(&self) -> Cow<'_, Linear<T>> {
+        match &self.head.linear {
+            Some(linear) => Cow::Borrowed(linear),
+            None => {
+                let weight = self.target_embedding().weight().to_owned();
+                Cow::Owned(Linear::of(weight, self.head.tied_bias.clone()))
+            }
         }
     }
 
     fn packed_head(&self) -> PackedLinear<'_, T> {
-        PackedLinear::new(self.head_weight(), Some(&self.head.bias))
+        match &self.head.linear {
+            Some(linear) => linear.packed(),
+            None => {
+                let weight = self.target_embedding().weight();
+                PackedLinear::new(weight, self.head.tied_bias.as_ref())
+            }
+        }
     }
 
     /// Returns the inputs and targets of the decoder, which are `targets` after the start token and before
@@ -308,7 +318,7 @@ impl<T: Float, C: Cell<Elem = T>> Model for Seq2Seq<C> {
             Ok(())
         })?;
 
-        let (head, mut d_head) = self.linear_head();
+        let head = self.head();
         let mut dropped = readouts;
         let mask = match self.config.dropout {
             0.0 => None,
@@ -318,12 +328,18 @@ impl<T: Float, C: Cell<Elem = T>> Model for Seq2Seq<C> {
             *dropped.values_mut() *= mask;
         }
         let logits: Sequences<T> = head.forward(&dropped)?;
-        let mut weight = 0.0;
         let loss = CrossEntropy::default().label_smoothing(self.config.own.label_smoothing)?;
-        let (loss, d_logits) = counted(&loss, (&logits, &y), &mut weight)?;
-        let d_readouts = head.backward_sequences(&dropped, &d_logits, &mut d_head)?;
+        let (loss, weight, d_logits) = loss.in_place(logits, &y)?;
+        let d_readouts = match &mut grad.head.linear {
+            Some(grad) => head.backward_sequences(&dropped, &d_logits, grad)?,
+            None => {
+                let mut d_head = head.zeros_like();
+                let d_readouts = head.backward_sequences(&dropped, &d_logits, &mut d_head)?;
+                grad.add_tied_head(&d_head);
+                d_readouts
+            }
+        };
         let d_readouts = mask_gradient(d_readouts.into_values(), mask);
-        self.add_head_gradient(&d_head, grad);
 
         let d = steps.backward(&d_readouts, &mut grad.decoder)?;
         let tokens = Sequences::one_hot(inputs.view(), self.config.output_size, lengths)?;
@@ -343,7 +359,7 @@ impl<T: Float, C: Cell<Elem = T>> Model for Seq2Seq<C> {
         let (mut inputs, y, lengths) = self.pairs(targets)?;
         let (mut steps, _) = self.inference(source)?;
         let readouts = self.run(&mut steps, (&mut inputs, &lengths), |_, _, _| Ok(()))?;
-        let logits: Sequences<T> = self.linear_head().0.forward(&readouts)?;
+        let logits: Sequences<T> = self.head().forward(&readouts)?;
         let (loss, _) = CrossEntropy::default().loss(&logits, &y)?;
         score.add(loss, readouts.steps());
         Ok(())
@@ -351,22 +367,12 @@ impl<T: Float, C: Cell<Elem = T>> Model for Seq2Seq<C> {
 }
 
 impl<T: Float, C: Cell<Elem = T>> Seq2Seq<C> {
-    /// Returns the head as a layer, and a zero gradient of it.
-    fn linear_head(&self) -> (Linear<T>, Linear<T>) {
-        let head = Linear::of(self.head_weight().to_owned(), Some(self.head.bias.clone()));
-        let zeros = head.zeros_like();
-        (head, zeros)
-    }
-
-    /// Adds the gradient of the head to `grad`.
-    fn add_head_gradient(&self, d_head: &Linear<T>, grad: &mut Self) {
-        if let Some(bias) = d_head.bias() {
-            grad.head.bias += bias;
+    /// Adds the gradient of a head whose weight is that of the target embedding to this gradient.
+    fn add_tied_head(&mut self, d_head: &Linear<T>) {
+        if let (Some(bias), Some(d_bias)) = (&mut self.head.tied_bias, d_head.bias()) {
+            *bias += d_bias;
         }
-        match &mut grad.head.weight {
-            Some(weight) => *weight += &d_head.weight(),
-            None => grad.target_embedding_mut().add_weight_gradient(d_head.weight()),
-        }
+        self.target_embedding_mut().add_weight_gradient(d_head.weight());
     }
 
     /// Begins decoding of `source` in inference. Returns the memory's time too.
@@ -416,10 +422,11 @@ impl<C: Cell> Shape for Seq2Seq<C> {
         let decoder =
             DecoderLayers { embedding, recurrent, attention, combine, before, input_feeding };
         let head = Linear::new(hidden, targets, rng)?;
-        let bias = head.bias().cloned().expect("a layer with bias");
-        let weight = (!own.tied_output).then(|| head.weight().to_owned());
         let bridge = BridgeLayer::new(own.bridge, &encoder, memory, &decoder.recurrent, rng)?;
-        let head = Head { weight, bias };
+        let head = match own.tied_output {
+            true => Head { tied_bias: head.bias().cloned(), linear: None },
+            false => Head { linear: Some(head), tied_bias: None },
+        };
         Ok(Self { config: Arc::new(config), encoder, bridge, decoder, head, step: 0 })
     }
 

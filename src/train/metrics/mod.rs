@@ -39,17 +39,17 @@ mod classification;
 mod mean;
 mod perplexity;
 mod regression;
-pub mod text;
 mod spans;
+pub mod text;
 mod transcription;
 
 pub use classification::{ClassificationMetrics, PrecisionRecallF1};
 pub(crate) use mean::Mean;
 pub use perplexity::Perplexity;
 pub use regression::{RegressionMetrics, seasonal_error};
+pub use spans::{Span, SpanMetrics, SpanMode, spans_of};
 pub use text::{
     Alignment, Bleu, BleuScore, BleuSmoothing, BleuTokenizer, Chrf, ChrfScore, Edit, ErrorRate,
     ExactMatch,
 };
-pub use spans::{Span, SpanMetrics, SpanMode, spans_of};
 pub use transcription::TranscriptionMetrics;
