@@ -388,22 +388,18 @@ impl<T: Float> Sequences<T> {
         Ok(())
     }
 
-    /// Returns the given steps, with the part of each sequence's length that falls into them.
+    /// Returns the given steps, with the part of each sequence's length that falls into them, without
+    /// characters.
     pub(crate) fn part(&self, steps: Range<usize>) -> Result<Self> {
         let lengths = self.lengths.iter();
         let lengths = lengths.map(|&length| length.min(steps.end).saturating_sub(steps.start));
         let (lengths, steps) = (lengths.collect(), Slice::from(steps));
-        let mut part = match self.tokens() {
+        match self.tokens() {
             Some(tokens) => {
                 Self::one_hot(tokens.slice_axis(Axis(0), steps), self.features(), lengths)
             }
             None => Self::new(self.values().slice_axis(Axis(0), steps).to_owned(), lengths),
-        }?;
-        part.characters = self.characters.as_ref().map(|all| {
-            let words = all.words.slice_axis(Axis(0), steps).to_owned();
-            Arc::new(Characters { words, vocabulary_size: all.vocabulary_size })
-        });
-        Ok(part)
+        }
     }
 
     /// Returns the values [time, batch, features].

@@ -103,19 +103,6 @@ impl<T: Float, C: Cell<Elem = T>> Network<C> {
         }
     }
 
-    /// Returns the same for training, with the tape of the encoder of characters.
-    fn prepare_train<'x>(
-        &self,
-        x: &'x Sequences<T>,
-        rng: &mut dyn Rng,
-    ) -> Result<(Cow<'x, Sequences<T>>, Option<CharacterTape<T>>)> {
-        let (Some(embedding), Some(encoder)) = (&self.embedding, &self.characters) else {
-            return Ok((self.prepare_input(x)?, None));
-        };
-        let (encoded, tape) = encoder.forward_train(x, rng)?;
-        Ok((Cow::Owned(embedding.forward(x)?.concat(&encoded)?), Some(tape)))
-    }
-
     /// Returns the output of the recurrent layers at each step, [time, batch, hidden].
     pub(super) fn hidden(
         &self,
@@ -132,7 +119,13 @@ impl<T: Float, C: Cell<Elem = T>> Network<C> {
         initial: Option<&State<T>>,
         rng: &mut dyn Rng,
     ) -> Result<(Sequences<T>, HiddenTape<T>)> {
-        let (input, characters) = self.prepare_train(x, rng)?;
+        let (input, characters) = match (&self.embedding, &self.characters) {
+            (Some(embedding), Some(encoder)) => {
+                let (encoded, tape) = encoder.forward_train(x, rng)?;
+                (Cow::Owned(embedding.forward(x)?.concat(&encoded)?), Some(tape))
+            }
+            _ => (self.prepare_input(x)?, None),
+        };
         let (h, _, layers) = self.recurrent.forward_train(input.as_ref(), initial, rng)?;
         Ok((h, HiddenTape { layers, characters }))
     }

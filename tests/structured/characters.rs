@@ -16,6 +16,7 @@ use recurrent::{Arrays, Lstm, Result, Sequences};
 
 use crate::common::bits::bits;
 use crate::common::distance::distance;
+use crate::common::random::random;
 use crate::common::temporary::File;
 
 type Tagger = SequenceTagger<LstmCell<f64>>;
@@ -112,8 +113,7 @@ fn gradients_agree_with_finite_differences() {
         let x = words();
         let (y, tape) = layer.forward_train(&x, &mut rng(4)).unwrap();
         assert_eq!(y, layer.forward(&x).unwrap());
-        let weights =
-            Array3::from_shape_fn(y.values().dim(), |(t, b, j)| ((t + 2 * b + j) as f64).sin());
+        let weights = random(y.values().dim(), 5);
         let mut grad = layer.zeros_like();
         layer.backward(tape, &y.with_values(weights.clone()).unwrap(), &mut grad).unwrap();
         let loss = |layer: &(Heads<Embedding<f64>, CharacterEncoder<f64>>, Concat<f64>)| {
@@ -135,7 +135,7 @@ fn batching_and_padding_change_no_bit() {
         for (b, text) in letters().iter().enumerate() {
             let tokens = vec![0; text.len()];
             let one = Sequences::one_hot_from_list(&[tokens], 5).unwrap();
-            let one = one.with_characters(&[text.clone()], 7).unwrap();
+            let one = one.with_characters(std::slice::from_ref(text), 7).unwrap();
             let part = all.values().index_axis(Axis(1), b).slice(s![..text.len(), ..]).to_owned();
             let alone = encoder.forward(&one).unwrap().into_values();
             assert_eq!(bits(&alone.index_axis(Axis(1), 0).to_owned()), bits(&part));

@@ -6,10 +6,11 @@ use rand_chacha::ChaCha8Rng;
 use recurrent::cell::{GruCell, GruOptions, LstmCell, LstmOptions, Reset};
 use recurrent::data::{Scaler, Unit, Vocabulary, WindowBatch, Windows};
 use recurrent::decode::Sampling;
-use recurrent::layer::Pooling;
+use recurrent::layer::crf::Constraints;
+use recurrent::layer::{CharacterEncoding, Pooling};
 use recurrent::loss::{CrossEntropy, Huber, Mae};
 use recurrent::model::{
-    Forecaster, ModelBuilder, SequenceClassifier, SequenceGenerator, SequenceRegressor,
+    Forecaster, Head, ModelBuilder, SequenceClassifier, SequenceGenerator, SequenceRegressor,
     SequenceTagger,
 };
 use recurrent::tensor::Init;
@@ -273,6 +274,19 @@ fn every_option_of_a_regressor_acts_or_is_refused() {
     assert_ne!(step(&mae, &batch).unwrap(), step(&huber, &batch).unwrap());
 }
 
+const CONV: CharacterEncoding = CharacterEncoding::Conv { out_channels: 2, kernel_size: 2 };
+
+fn letters() -> Vocabulary {
+    Vocabulary::builder(Unit::Character).fixed(&["a", "b", "c"]).unwrap()
+}
+
+/// Forbids that a class follows itself.
+fn apart(classes: usize) -> Constraints {
+    let all = || vec![true; classes].into();
+    let pairs = Array2::from_shape_fn((classes, classes), |(i, j)| i != j);
+    Constraints::new(all(), all(), pairs).unwrap()
+}
+
 #[test]
 fn every_option_of_a_tagger_acts_or_is_refused() {
     let result = |builder: ModelBuilder<Tagger>| {
@@ -290,8 +304,39 @@ fn every_option_of_a_tagger_acts_or_is_refused() {
         ("columns", true, |b| b.columns(&["x", "y", "z"])),
         ("vocabulary", true, |b| b.vocabulary(words(3))),
         ("embedding of values", false, |b| b.embedding_dim(4)),
+        ("head", true, |b| b.head(Head::Crf)),
+        ("constraints of a softmax", false, |b| b.constraints(apart(2))),
+        ("characters of values", false, |b| b.characters(letters(), 2, CONV)),
     ];
     enumerate("tagger", base, changes, result);
+    let smooth = || CrossEntropy::default().label_smoothing(0.1).unwrap();
+    let with_loss = |loss| base().head(Head::Crf).loss(loss).build(&mut rng());
+    assert!(with_loss(CrossEntropy::default()).is_ok());
+    for loss in [smooth(), CrossEntropy::default().ignore_index(1)] {
+        assert!(with_loss(loss).is_err());
+    }
+    let changes: Vec<Change<ModelBuilder<Tagger>>> = vec![
+        ("constraints", true, |b| b.constraints(apart(2))),
+        ("constraints of three classes", false, |b| b.constraints(apart(3))),
+        ("head", true, |b| b.head(Head::Softmax)),
+        ("dropout", true, |b| b.dropout(0.5)),
+    ];
+    enumerate("tagger with a CRF", || base().head(Head::Crf), changes, result);
+    let spelled = |builder: ModelBuilder<Tagger>| {
+        let model = builder.build(&mut rng())?;
+        let x = tokens();
+        let words: Vec<Vec<Vec<usize>>> =
+            x.lengths().iter().map(|&length| vec![vec![1, 2]; length]).collect();
+        let x = x.with_characters(&words, 3)?;
+        let classes = Array2::from_shape_fn((5, 3), |(t, b)| (t + b) % 2);
+        step(&model, &(x, classes))
+    };
+    let changes: Vec<Change<ModelBuilder<Tagger>>> = vec![
+        ("characters", true, |b| b.characters(letters(), 2, CONV)),
+        ("characters of no width", false, |b| b.characters(letters(), 0, CONV)),
+        ("characters of words", false, |b| b.characters(words(3), 2, CONV)),
+    ];
+    enumerate("tagger of words", || base().embedding_dim(4), changes, spelled);
 }
 
 #[test]

@@ -122,7 +122,7 @@ impl TryFrom<Stored> for Constraints {
 }
 
 impl Constraints {
-    /// Creates constraints from tables of what is allowed: `start` [tags] and `end` [tags], whether a tag may
+    /// Creates constraints from tables of what is allowed: `start` and `end`, `[tags]`, whether a tag may
     /// start and end a sequence, and `transitions` [tags, tags], whether the tag of the column may follow
     /// that of the row.
     ///

@@ -153,12 +153,12 @@ impl<T: Float> Crf<T> {
         self.constraints.as_deref()
     }
 
-    /// Returns the score of each tag at the start of a sequence, [tags].
+    /// Returns the score of each tag at the start of a sequence, `[tags]`.
     pub fn start_transitions(&self) -> ArrayView1<'_, T> {
         self.start_transitions.view()
     }
 
-    /// Returns the score of each tag at the end of a sequence, [tags].
+    /// Returns the score of each tag at the end of a sequence, `[tags]`.
     pub fn end_transitions(&self) -> ArrayView1<'_, T> {
         self.end_transitions.view()
     }
@@ -192,7 +192,7 @@ impl<T: Float> Crf<T> {
         self.reduced(&losses(self, emissions, tags)?.1, emissions)
     }
 
-    /// Returns the negative log-likelihood of each sequence, [batch], 0 for one without a step.
+    /// Returns the negative log-likelihood of each sequence, `[batch]`, 0 for one without a step.
     ///
     /// # Errors
     /// As [`loss_and_grad`](Self::loss_and_grad).
@@ -212,7 +212,7 @@ impl<T: Float> Crf<T> {
         count as f64
     }
 
-    /// Returns ln Z of each sequence, [batch], 0 for one without a step.
+    /// Returns ln Z of each sequence, `[batch]`, 0 for one without a step.
     ///
     /// # Errors
     /// If `emissions` does not fit, an emission or a score is not finite, or all paths of a sequence are
