@@ -48,7 +48,7 @@ use crate::tensor::ctc::{Alignments, Outcome, align_all};
 /// use recurrent::loss::{Ctc, Loss};
 ///
 /// // One sequence of 2 steps, 3 classes, of which 0 is the blank. Each has probability ⅓.
-/// let logits = Sequences::full(array![[[0.0, 0.0, 0.0]], [[0.0, 0.0, 0.0]]])?;
+/// let logits = Sequences::full(array![[[0.0_f64, 0.0, 0.0]], [[0.0, 0.0, 0.0]]])?;
 /// // Three alignments spell the label 2: (2, 2), (blank, 2) and (2, blank).
 /// let (loss, d_logits) = Ctc::new(0).loss(&logits, &vec![vec![2]])?;
 /// assert!((loss - 3_f64.ln()).abs() < 1e-12);

@@ -312,6 +312,20 @@ fn a_model_comes_back_from_its_file() {
 }
 
 #[test]
+fn a_file_whose_windows_need_more_weights_than_it_has_is_refused() {
+    let name = format!("recurrent-transcriber-windows-{}", std::process::id());
+    let path = std::env::temp_dir().join(name);
+    model(10, 1).save(&path).unwrap();
+    let mut bytes = std::fs::read(&path).unwrap();
+    let at = bytes.windows(4).position(|part| part == b":10,").unwrap();
+    bytes[at..at + 4].copy_from_slice(b":99,");
+    std::fs::write(&path, bytes).unwrap();
+    let error = Transcriber::load(&path).unwrap_err().to_string();
+    std::fs::remove_file(&path).unwrap();
+    assert!(error.contains("its sizes need at least"), "{error}");
+}
+
+#[test]
 fn a_stream_of_logits_feeds_a_prefix_search() {
     let model = model(2, 2);
     let x = random((10, 1, 3), 5);

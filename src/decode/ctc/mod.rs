@@ -12,8 +12,8 @@
 //! use recurrent::decode::ctc::{PrefixBeam, align, greedy};
 //!
 //! // One sequence of 2 steps: blank 0.6 and label 1 0.4, twice.
-//! let step = [0.6_f64.ln(), 0.4_f64.ln()];
-//! let logits = Sequences::full(array![[step], [step]])?;
+//! let (blank, one) = (0.6_f64.ln(), 0.4_f64.ln());
+//! let logits = Sequences::full(array![[[blank, one]], [[blank, one]]])?;
 //! assert_eq!(greedy(&logits, 0)?, [[0_usize; 0]]); // blank blank has 0.36, the most of one alignment
 //!
 //! // Three alignments spell the label 1, 0.64 together.
