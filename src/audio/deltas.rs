@@ -48,7 +48,7 @@ impl Deltas {
     /// # Errors
     /// If the width is out of range.
     pub fn regression(width: usize) -> Result<Self> {
-        if !(3..=1001).contains(&width) || width % 2 == 0 {
+        if !(3..=1001).contains(&width) || width.is_multiple_of(2) {
             return Err(Error::argument("width", "an odd number from 3 to 1001", width));
         }
         Ok(Self { half: width / 2, order: 1, is_fitted: false })
