@@ -24,6 +24,16 @@ use crate::error::{Error, Result};
 /// | [`order`](Self::order) | 1 | 1, or 2 for slopes of slopes as well |
 ///
 /// torchaudio's width is 5 by default, and librosa's 9.
+///
+/// ```
+/// use recurrent::audio::{Deltas, Features, Padding, Spectrum, Stft};
+///
+/// let stft = Stft::new(1)?.padding(Padding::None); // each frame is one sample
+/// let frames = Features::spectrogram(stft, Spectrum::Magnitude);
+/// let slopes = frames.deltas(Deltas::regression(3)?)?.apply(&[1.0, 3.0, 5.0, 7.0])?;
+/// assert_eq!(slopes.column(1).to_vec(), [1.0, 2.0, 2.0, 1.0]);
+/// # Ok::<(), recurrent::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deltas {
     /// N.
@@ -38,7 +48,7 @@ impl Deltas {
     /// # Errors
     /// If the width is out of range.
     pub fn regression(width: usize) -> Result<Self> {
-        if !(3..=1001).contains(&width) || width % 2 == 0 {
+        if !(3..=1001).contains(&width) || width.is_multiple_of(2) {
             return Err(Error::argument("width", "an odd number from 3 to 1001", width));
         }
         Ok(Self { half: width / 2, order: 1, is_fitted: false })

@@ -204,6 +204,17 @@ impl Features {
 /// A frame is returned when the samples that it depends on have arrived. That is when its last sample has, or
 /// later: with reflected padding the first frames need `n_fft / 2 + 1` samples, slopes need frames that
 /// follow, and stacks all their frames.
+///
+/// ```
+/// use recurrent::audio::{Features, Spectrum, Stft};
+///
+/// let features = Features::spectrogram(Stft::new(4)?.hop_length(2)?, Spectrum::Power);
+/// let mut stream = features.stream()?;
+/// let counts = [&[0.1; 2][..], &[0.2; 5], &[]].map(|piece| stream.push(piece).map(|f| f.nrows()));
+/// let counts: Vec<usize> = counts.into_iter().collect::<Result<_, _>>()?;
+/// assert_eq!((counts, stream.finish()?.nrows()), (vec![0, 3, 0], 1));
+/// # Ok::<(), recurrent::Error>(())
+/// ```
 pub struct FeatureStream {
     features: Features,
     framer: Framer,

@@ -19,6 +19,18 @@ use crate::error::{Error, Result};
 /// | [`mean_only`](Self::mean_only) | false | |
 /// | ε [`eps`](Self::eps) | 1e-5 | finite, greater than 0 |
 /// | d `decay` of [`running`](Self::running) | | 0 < d ≤ 1 |
+///
+/// ```
+/// use recurrent::audio::{Features, Normalisation, Padding, Spectrum, Stft};
+///
+/// let stft = Stft::new(1)?.padding(Padding::None); // each frame is one sample
+/// let frames = Features::spectrogram(stft, Spectrum::Magnitude);
+/// let over_all = frames.clone().normalise(Normalisation::recording().mean_only());
+/// assert_eq!(over_all.apply(&[1.0, 3.0, 5.0])?.column(0).to_vec(), [-2.0, 0.0, 2.0]);
+/// let so_far = frames.normalise(Normalisation::running(1.0)?.mean_only());
+/// assert_eq!(so_far.apply(&[1.0, 3.0, 5.0])?.column(0).to_vec(), [0.0, 1.0, 2.0]);
+/// # Ok::<(), recurrent::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Normalisation {
     /// `None` means over the recording.

@@ -60,6 +60,16 @@ pub enum Spectrum {
 /// | [`hop_length`](Self::hop_length) | `n_fft / 4`, at least 1 | at least 1 |
 /// | [`window`](Self::window) | `Hann` | |
 /// | [`padding`](Self::padding) | `Reflect` | |
+///
+/// ```
+/// use recurrent::audio::{Features, Padding, Spectrum, Stft};
+///
+/// let stft = Stft::new(8)?.hop_length(4)?.padding(Padding::None);
+/// let spectra = Features::spectrogram(stft, Spectrum::Magnitude).apply(&[1.0; 12])?;
+/// assert_eq!(spectra.dim(), (2, 5)); // [frames, frequencies]
+/// assert!((spectra[[0, 0]] - 4.0).abs() < 1e-6); // the sum of the window
+/// # Ok::<(), recurrent::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stft {
     pub(super) n_fft: usize,

@@ -12,10 +12,15 @@ use crate::error::{Error, Result};
 ///
 /// An integer of b bits is divided by 2ᵇ⁻¹, which gives values from −1 to 1. Floats are taken as they are.
 ///
-/// ```no_run
+/// ```
 /// use recurrent::audio::Wav;
 ///
-/// let samples = Wav::read("speech.wav")?.expect_sample_rate(16_000)?.mix_down();
+/// # let path = std::env::temp_dir().join(format!("recurrent-wav-{}.wav", std::process::id()));
+/// # let header = b"RIFF\x28\0\0\0WAVEfmt \x10\0\0\0\x01\0\x01\0\x80\x3e\0\0\0\x7d\0\0\x02\0\x10\0data\x04\0\0\0";
+/// # std::fs::write(&path, [&header[..], &[0, 64, 0, 0]].concat()).unwrap();
+/// let wav = Wav::read(&path)?.expect_sample_rate(16_000)?;
+/// assert_eq!((wav.channels(), wav.mix_down()), (1, vec![0.5, 0.0]));
+/// # std::fs::remove_file(&path).unwrap();
 /// # Ok::<(), recurrent::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq)]

@@ -16,16 +16,31 @@ use std::ops::Range;
 
 /// One step of an [`Alignment`], with the indices of its tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
 pub enum Edit {
     /// A token that both have.
-    Equal { hypothesis: usize, reference: usize },
+    Equal {
+        /// The index in the hypothesis.
+        hypothesis: usize,
+        /// The index in the reference.
+        reference: usize,
+    },
     /// A token of the hypothesis in place of another of the reference.
-    Substitution { hypothesis: usize, reference: usize },
+    Substitution {
+        /// The index in the hypothesis.
+        hypothesis: usize,
+        /// The index in the reference.
+        reference: usize,
+    },
     /// A token of the reference that the hypothesis lacks.
-    Deletion { reference: usize },
+    Deletion {
+        /// The index in the reference.
+        reference: usize,
+    },
     /// A token of the hypothesis that the reference lacks.
-    Insertion { hypothesis: usize },
+    Insertion {
+        /// The index in the hypothesis.
+        hypothesis: usize,
+    },
 }
 
 /// The fewest edits that turn a reference into a hypothesis, from start to end. The [module](self) states

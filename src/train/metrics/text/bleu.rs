@@ -192,6 +192,17 @@ fn most(references: &[Vec<String>], n: usize) -> Counts<'_, String> {
 /// The BLEU score of one sentence, or of several after [`merge`](Score::merge).
 ///
 /// A score without sentences is NaN; it takes the options of the first that is merged into it, and keeps them.
+///
+/// ```
+/// use recurrent::train::Score;
+/// use recurrent::train::metrics::{Bleu, BleuScore};
+///
+/// let (bleu, mut total) = (Bleu::default().lowercase(true), BleuScore::default());
+/// total.merge(bleu.sentence("A b c d", &["a b c d"])?);
+/// total.merge(bleu.sentence("e", &["f"])?);
+/// assert_eq!((total.counts(), total.totals()), (&[4, 3, 2, 1][..], &[5, 3, 2, 1][..]));
+/// # Ok::<(), recurrent::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct BleuScore {
     options: Bleu,

@@ -217,6 +217,17 @@ struct Matches {
 /// The chrF score of one sentence, or of several after [`merge`](Score::merge).
 ///
 /// A score without sentences is NaN; it takes the options of the first that is merged into it, and keeps them.
+///
+/// ```
+/// use recurrent::train::Score;
+/// use recurrent::train::metrics::{Chrf, ChrfScore};
+///
+/// let mut total = ChrfScore::default();
+/// assert!(total.chrf().is_nan());
+/// total.merge(Chrf::default().sentence("surely", &["surely"])?);
+/// assert!((total.chrf() - 100.0).abs() < 1e-9);
+/// # Ok::<(), recurrent::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ChrfScore {
     options: Chrf,
