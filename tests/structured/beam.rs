@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use recurrent::decode::{BeamSearch, Decoder, Hypothesis, LengthPenalty, argmax};
-use recurrent::{Error, Float, Result};
+use recurrent::{Float, Result};
 
 mod generator;
 mod refused;
