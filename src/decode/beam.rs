@@ -254,7 +254,7 @@ impl<'m> BeamSearch<'m> {
     /// sequence, the tokens of the hypothesis so far, and whether each token is allowed: at first all are.
     /// A token that is set to false is not chosen.
     ///
-    /// A hypothesis without an allowed token is dropped. If it was the last of its sequence,
+    /// Several threads may call it at once. A hypothesis without an allowed token is dropped. If it was the last of its sequence,
     /// [`search`](Self::search) fails.
     ///
     /// ```

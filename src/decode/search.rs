@@ -8,6 +8,7 @@ use crate::decode::{BeamSearch, Decoder, Hypothesis};
 use crate::error::{Error, Result, check_count, check_shape, check_size};
 use crate::float::{Float, per_float};
 use crate::tensor::aligned::padded;
+use crate::tensor::threads::{self, COPY_WORK};
 use crate::tensor::top::{log_sum_exp, top_k};
 use crate::tensor::{Aligned, Level};
 
@@ -30,20 +31,25 @@ fn search_all<T: Float>(
     let vocabulary = check_size("logits [rows, vocabulary]", logits.shape())? / logits.nrows();
     options.check(vocabulary)?;
     let longest = options.length_penalty.at(options.max_length);
-    let mut step = Step { options, longest, index: 0, sequence: 0, row: Row::new(vocabulary) };
-    let mut beams: Vec<Beams> = first_tokens.iter().map(|_| Beams::new()).collect();
+    let mut step = Step { options, longest, index: 0 };
+    let mut beams: Vec<Beams> = (0..first_tokens.len()).map(Beams::new).collect();
     let mut rows = first_tokens.len();
     loop {
         check_shape("logits", "rows, vocabulary", &[rows, vocabulary], logits.shape())?;
-        let mut first = 0;
+        let parts = threads::parts(beams.len(), 1, rows * vocabulary * COPY_WORK);
+        let length = beams.len().div_ceil(parts);
+        threads::for_chunks(&mut beams, length, parts, &|_, beams| {
+            let mut row = Row::new(vocabulary);
+            for beams in beams {
+                beams.next = beams.advance(&step, &mut row, &logits);
+            }
+        });
         let (mut parents, mut tokens) = (Vec::new(), Vec::new());
-        for (sequence, beams) in beams.iter_mut().enumerate() {
-            step.sequence = sequence;
-            let count = beams.open.len();
-            let next = beams.advance(&mut step, &logits, first)?;
-            parents.extend(next.iter().map(|next| first + next.beam));
+        for beams in &mut beams {
+            let next = std::mem::replace(&mut beams.next, Ok(Vec::new()))?;
+            parents.extend(next.iter().map(|next| beams.first + next.beam));
+            beams.first = tokens.len();
             tokens.extend(next.iter().map(|next| next.token));
-            first += count;
         }
         if tokens.is_empty() {
             return Ok(beams.into_iter().map(|beams| beams.complete).collect());
@@ -58,14 +64,12 @@ fn search_all<T: Float>(
 }
 
 /// What the sequences have in common at a step.
-struct Step<'a, 'm, T: Float> {
+struct Step<'a, 'm> {
     options: &'a BeamSearch<'m>,
     /// The length penalty of the greatest length.
     longest: f64,
     /// The number of steps before this one.
     index: usize,
-    sequence: usize,
-    row: Row<T>,
 }
 
 /// The logits of one hypothesis, padded by −∞, and memory.
@@ -146,31 +150,36 @@ impl Continuation {
 
 /// The hypotheses of one sequence.
 struct Beams {
+    sequence: usize,
+    /// The row of the first open hypothesis.
+    first: usize,
     /// From the likeliest to the least likely.
     open: Vec<Open>,
     /// The best that are complete, from the highest score to the lowest.
     complete: Vec<Hypothesis>,
+    /// The result of [`advance`](Self::advance).
+    next: Result<Vec<Continuation>>,
 }
 
 impl Beams {
-    fn new() -> Self {
+    fn new(sequence: usize) -> Self {
         let start = Open { tokens: Vec::new(), log_probability: 0.0 };
-        Self { open: vec![start], complete: Vec::new() }
+        let (open, complete, next) = (vec![start], Vec::new(), Ok(Vec::new()));
+        Self { sequence, first: sequence, open, complete, next }
     }
 
-    /// Continues the open hypotheses by one token. Their logits begin at row `first` of `logits`. Returns
-    /// the continuations that stay open.
+    /// Continues the open hypotheses by one token, and returns the continuations that stay open.
     fn advance<T: Float>(
         &mut self,
-        step: &mut Step<'_, '_, T>,
+        step: &Step<'_, '_>,
+        row: &mut Row<T>,
         logits: &Array2<T>,
-        first: usize,
     ) -> Result<Vec<Continuation>> {
         if self.open.is_empty() {
             return Ok(Vec::new());
         }
         let options = step.options;
-        let mut next = self.continuations(step, logits, first)?;
+        let mut next = self.continuations(step, row, logits)?;
         let mut place = 0;
         next.retain(|c| {
             place += 1;
@@ -196,7 +205,7 @@ impl Beams {
         }
         if self.open.is_empty() && self.complete.is_empty() {
             let expected = "at least one finite value of a token that is allowed";
-            let argument = format!("logits of step {} of sequence {}", step.index, step.sequence);
+            let argument = format!("logits of step {} of sequence {}", step.index, self.sequence);
             return Err(Error::argument(argument, expected, "none"));
         }
         if self.is_settled(step) {
@@ -210,23 +219,23 @@ impl Beams {
     /// open: each hypothesis has at most one that ends.
     fn continuations<T: Float>(
         &self,
-        step: &mut Step<'_, '_, T>,
+        step: &Step<'_, '_>,
+        row: &mut Row<T>,
         logits: &Array2<T>,
-        first: usize,
     ) -> Result<Vec<Continuation>> {
-        let (options, row) = (step.options, &mut step.row);
+        let options = step.options;
         let mut all = Vec::new();
         for (beam, open) in self.open.iter().enumerate() {
-            let logits = logits.row(first + beam);
+            let logits = logits.row(self.first + beam);
             let Some((largest, log_sum)) = row.load(logits).map_err(|token| {
-                let (index, sequence) = (step.index, step.sequence);
+                let (index, sequence) = (step.index, self.sequence);
                 let name = format!("logits of step {index} of sequence {sequence}, beam {beam}");
                 Error::NonFinite { name, index: token, value: logits[token].as_f64() }
             })?
             else {
                 continue;
             };
-            row.forbid(options, step.sequence, &open.tokens);
+            row.forbid(options, self.sequence, &open.tokens);
             top_k(row.level, &row.logits, options.width.saturating_add(1), &mut row.best);
             for (rank, &(logit, token)) in row.best.iter().enumerate() {
                 // Both differences are at most 0, so the sum never increases.
@@ -247,9 +256,9 @@ impl Beams {
     }
 
     /// Adds a complete hypothesis to the best ones, behind those of the same score.
-    fn complete<T: Float>(
+    fn complete(
         &mut self,
-        step: &Step<'_, '_, T>,
+        step: &Step<'_, '_>,
         tokens: Vec<usize>,
         log_probability: f64,
         ended: bool,
@@ -262,7 +271,7 @@ impl Beams {
     }
 
     /// Returns whether no open hypothesis can enter the best ones.
-    fn is_settled<T: Float>(&self, step: &Step<'_, '_, T>) -> bool {
+    fn is_settled(&self, step: &Step<'_, '_>) -> bool {
         let options = step.options;
         let (likeliest, last) = (self.open.first(), self.complete.get(options.n_best - 1));
         options.early_stopping

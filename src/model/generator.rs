@@ -16,7 +16,7 @@ use crate::layer::linear::PackedLinear;
 use crate::loss::{CrossEntropy, Loss};
 use crate::model::config::{Config, ModelBuilder, ONE, Shape, options, refuse, shape_calls};
 use crate::model::network::{Network, NetworkStream, Step};
-use crate::model::{counted, model_calls, reserved_tokens};
+use crate::model::{model_calls, reserved_tokens};
 use crate::sequence::State;
 use crate::sequences::Sequences;
 use crate::train::Model;
@@ -374,8 +374,11 @@ impl<T: Float, C: Cell<Elem = T>> Model for SequenceGenerator<C> {
         let condition = condition.as_ref().map(|vectors| vectors.view());
         let initial = self.initial(condition, x.batch())?;
         let mut weight = 0.0;
-        let loss =
-            |logits: &Sequences<T>| counted(&CrossEntropy::default(), (logits, &y), &mut weight);
+        let loss = |logits: Sequences<T>| {
+            let (loss, count, d_logits) = CrossEntropy::default().in_place(logits, &y)?;
+            weight = count;
+            Ok((loss, d_logits))
+        };
         let (loss, d_initial) =
             self.network.loss_and_grad(&x, initial.as_ref(), loss, &mut grad.network, rng)?;
         if let (Some(linear), Some(vectors), Some(grad)) =

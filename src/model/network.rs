@@ -190,13 +190,13 @@ impl<T: Float, C: Cell<Elem = T>> Network<C> {
         &self,
         x: &Sequences<T>,
         initial: Option<&State<T>>,
-        loss: impl FnOnce(&Sequences<T>) -> Result<(f64, Sequences<T>)>,
+        loss: impl FnOnce(Sequences<T>) -> Result<(f64, Sequences<T>)>,
         grad: &mut Self,
         rng: &mut dyn Rng,
     ) -> Result<(f64, State<T>)> {
         let (mut h, tape) = self.hidden_train(x, initial, rng)?;
         let mask = self.apply_dropout(h.values_mut(), rng)?;
-        let (loss, d_outputs) = loss(&self.head.forward(&h)?)?;
+        let (loss, d_outputs) = loss(self.head.forward(&h)?)?;
         let d_h = self.head.backward_sequences(&h, &d_outputs, &mut grad.head)?;
         let d_h = h.with_values(mask_gradient(d_h.into_values(), mask))?;
         Ok((loss, self.hidden_backward(x, tape, &d_h, grad)?))

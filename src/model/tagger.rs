@@ -396,12 +396,12 @@ where
         let mut weight = 0.0;
         let Body { network, crf } = &self.body;
         let crf = crf.as_ref().zip(grad.body.crf.as_mut());
-        let loss = |logits: &Sequences<T>| match crf {
+        let loss = |logits: Sequences<T>| match crf {
             Some((crf, grad)) => {
-                weight = crf.count(logits);
-                crf.loss_and_grad(logits, classes, grad)
+                weight = crf.count(&logits);
+                crf.loss_and_grad(&logits, classes, grad)
             }
-            None => counted(self.loss(), (logits, classes), &mut weight),
+            None => counted(self.loss(), (&logits, classes), &mut weight),
         };
         let (loss, _) = network.loss_and_grad(x, None, loss, &mut grad.body.network, rng)?;
         Ok((loss, Some(weight)))

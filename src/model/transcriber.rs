@@ -236,7 +236,7 @@ impl<T: Float, C: Cell<Elem = T>> Model for SequenceTranscriber<C> {
         rng: &mut dyn Rng,
     ) -> Result<(f64, Option<f64>)> {
         let mut weight = 0.0;
-        let loss = |logits: &Sequences<T>| counted(self.loss(), (logits, labels), &mut weight);
+        let loss = |logits: Sequences<T>| counted(self.loss(), (&logits, labels), &mut weight);
         let (loss, _) = self.network.loss_and_grad(x, None, loss, &mut grad.network, rng)?;
         Ok((loss, Some(weight)))
     }

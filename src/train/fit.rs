@@ -200,17 +200,26 @@ impl<T: Float, M: Model<Elem = T>> Trainer<'_, M> {
     }
 }
 
-/// Fails at the first value of `valid` that is not finite and cannot be evaluated. A value that does not
-/// count, such as that of an ignored step, is no error.
+/// Fails at the first value of `valid` that is not finite, unless nothing of its sample counts, or it is the
+/// NaN of a step that does not count. Gates make a finite loss of an infinity.
 fn check_finite<M: Model>(model: &M, valid: &dyn Source<M::Batch>) -> Result<()> {
     for sample in 0..valid.len() {
         let Err(found) = valid.check_finite(sample) else { continue };
         let mut score = M::Score::default();
-        if model.score_batch(&valid.batch(&[sample])?, &mut score).is_err() {
+        let scored = model.score_batch(&valid.batch(&[sample])?, &mut score);
+        if scored.is_err() || (is_infinite(&found) && !score.loss().is_nan()) {
             return Err(found.prefixed(&format!("valid: sample {sample}, ")));
         }
     }
     Ok(())
+}
+
+/// Returns whether the error is about a value that is infinite.
+fn is_infinite(error: &Error) -> bool {
+    match error {
+        Error::Argument { got, .. } => got.parse::<f64>().is_ok_and(f64::is_infinite),
+        _ => false,
+    }
 }
 
 /// Returns the norm of a gradient, NaN or infinite if the gradient is.

@@ -3,7 +3,8 @@
 use ndarray::{Array1, Array2, Array3, array};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use recurrent::layer::{Layer, Linear};
+use recurrent::layer::{Embedding, Layer, Linear};
+use recurrent::optim::Sgd;
 use recurrent::{Arrays, Error, Lstm, Sequences};
 
 use crate::common::bits::bits;
@@ -84,4 +85,19 @@ fn a_linear_layer_has_the_given_weight_and_bias() {
     assert!(matches!(&bad, Error::NonFinite { name, index: 1, .. } if name == "bias"), "{bad}");
     let bad = refused(array![[0.0, f64::INFINITY]], None);
     assert!(matches!(&bad, Error::NonFinite { name, index: 1, .. } if name == "weight"), "{bad}");
+}
+
+#[test]
+fn an_embedding_of_weights_in_another_layout_trains_as_any_other() {
+    let columns = Array2::from_shape_fn((2, 5), |(j, i)| (10 * i + j) as f64).reversed_axes();
+    let mut embedding = Embedding::from_weight(columns.clone()).unwrap();
+    assert_eq!(embedding.weight(), columns.view());
+    let mut same = Embedding::from_weight(columns.as_standard_layout().into_owned()).unwrap();
+    for embedding in [&mut embedding, &mut same] {
+        let mut grad = embedding.zeros_like();
+        grad.fill(0.5);
+        Sgd::new(1.0).unwrap().step(embedding, &grad).unwrap();
+    }
+    assert_eq!(bits(&embedding), bits(&same));
+    assert_eq!(embedding.weight()[[3, 1]], 30.5);
 }

@@ -4,6 +4,9 @@ use ndarray::{Array2, array, s};
 use proptest::prelude::*;
 use recurrent::data::{Imputer, Table};
 use recurrent::{Error, Result};
+use serde::de::value::{Error as ValueError, MapDeserializer, SeqDeserializer};
+use serde::de::{Deserialize, Deserializer, IntoDeserializer, Visitor};
+use serde::forward_to_deserialize_any;
 
 const NAN: f64 = f64::NAN;
 
@@ -110,4 +113,62 @@ fn missing_cells_of_a_table_are_errors_unless_they_are_asked_for() {
         .collect();
     assert_eq!(shown, [[1.0, -1.0, -1.0, -1.0], [-1.0, 4.0, -1.0, -1.0]]);
     assert!(table.values_with_missing::<f64>(&["z"], &[]).is_err());
+}
+
+#[test]
+fn an_imputer_is_read_as_it_was_written_and_only_with_means_that_it_could_have() {
+    let train = array![[1.0, 2.0, NAN], [NAN, 4.0, 6.0]];
+    let imputer = Imputer::mean(&[train.view()]).unwrap().forward_fill(true);
+    let text = serde_json::to_string(&imputer).unwrap();
+    assert_eq!(serde_json::from_str::<Imputer>(&text).unwrap(), imputer);
+    let read = |means: &str, more: &str| {
+        let text =
+            format!("{{\"means\":[{means}],\"forward_fill\":true,\"add_indicator\":false{more}}}");
+        serde_json::from_str::<Imputer>(&text).map_err(|error| error.to_string())
+    };
+    assert_eq!(read("1.0,3.0,6.0", "").unwrap(), imputer);
+    assert!(read("", "").unwrap_err().starts_with("means: expected at least 1, got 0"));
+    assert!(read("1.0,null", "").is_err());
+    assert!(read("1.0", ",\"median\":true").unwrap_err().contains("median"));
+    // A format that can hold infinities.
+    let value = |means: Vec<f64>| {
+        let fields = [("means", Means(means)), ("forward_fill", Off), ("add_indicator", Off)];
+        Imputer::deserialize(MapDeserializer::<_, ValueError>::new(fields.into_iter()))
+    };
+    assert!(value(vec![0.5]).is_ok());
+    for bad in [f64::INFINITY, NAN] {
+        let error = value(vec![0.5, bad]).unwrap_err().to_string();
+        assert_eq!(error, format!("means[1]: expected a finite value, got {bad}"));
+    }
+}
+
+/// A field of an imputer in a format of its own.
+enum Field {
+    Means(Vec<f64>),
+    Off,
+}
+use Field::{Means, Off};
+
+impl<'de> IntoDeserializer<'de, ValueError> for Field {
+    type Deserializer = Self;
+
+    fn into_deserializer(self) -> Self {
+        self
+    }
+}
+
+impl<'de> Deserializer<'de> for Field {
+    type Error = ValueError;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
+        match self {
+            Means(means) => visitor.visit_seq(SeqDeserializer::new(means.into_iter())),
+            Off => visitor.visit_bool(false),
+        }
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 u8 u16 u32 u64 f32 f64 char str string bytes byte_buf option unit
+        unit_struct newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
+    }
 }

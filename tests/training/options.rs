@@ -8,7 +8,7 @@ use recurrent::data::{Scaler, Unit, Vocabulary, WindowBatch, Windows};
 use recurrent::decode::Sampling;
 use recurrent::layer::crf::Constraints;
 use recurrent::layer::{CharacterEncoding, Pooling};
-use recurrent::loss::{CrossEntropy, Huber, Mae};
+use recurrent::loss::{BceWithLogits, CrossEntropy, Huber, Mae, Quantile, SoftCrossEntropy, Sum};
 use recurrent::model::{
     Forecaster, Head, ModelBuilder, SequenceClassifier, SequenceGenerator, SequenceRegressor,
     SequenceTagger,
@@ -217,7 +217,52 @@ fn every_option_of_a_classifier_acts_or_is_refused() {
         assert_ne!(step(&with(loss).unwrap(), &batch).unwrap(), plain);
     }
     let three = CrossEntropy::default().class_weights(vec![1.0, 2.0, 3.0]).unwrap();
-    assert!(step(&with(three).unwrap(), &batch).is_err());
+    let expected = "class_weights: expected [2] (classes), got [3]";
+    assert_eq!(says(with(three.clone())), expected);
+    assert_eq!(says(base().loss(Sum(three.clone())).build(&mut rng())), expected);
+    let tagger = Tagger::builder(3, 2).loss(three);
+    assert_eq!(says(tagger.build(&mut rng())), expected);
+    let soft = SoftCrossEntropy::default().class_weights(vec![1.0]).unwrap();
+    let error = says(Regressor::builder(3, 2).loss(soft).build(&mut rng()));
+    assert_eq!(error, expected.replace('3', "1"));
+    let rare = BceWithLogits::default().positive_weight(vec![1.0; 3]).unwrap();
+    let error = says(Regressor::builder(3, 2).loss(rare.clone()).build(&mut rng()));
+    assert_eq!(error, "positive_weight: expected [2] (features), got [3]");
+}
+
+#[test]
+fn quantiles_that_do_not_cross_are_an_option_of_models_of_quantiles_alone() {
+    let quantiles = |levels: &[f64]| Quantile::new(levels.to_vec()).unwrap();
+    let base = || Regressor::builder(3, 2).hidden_size(5);
+    let y = Array2::from_shape_fn((3, 2), |(b, j)| (b + 2 * j) as f64);
+    let result = |loss, cross: bool| {
+        let model = base().loss(loss).non_crossing(!cross).build(&mut rng())?;
+        step(&model, &(values(), y.clone()))
+    };
+    let levels = [0.1, 0.5, 0.9];
+    assert_ne!(
+        result(quantiles(&levels), true).unwrap(),
+        result(quantiles(&levels), false).unwrap()
+    );
+    for levels in [[0.5, 0.1, 0.9], [0.1, 0.5, 0.5]] {
+        assert!(result(quantiles(&levels), true).is_ok());
+        let error = says(result(quantiles(&levels), false));
+        assert!(error.starts_with("levels: expected ascending levels"), "{error}");
+    }
+    let expected = "non_crossing: expected false: only quantiles can cross, got true";
+    assert_eq!(says(base().non_crossing(true).build(&mut rng())), expected);
+    let builder = base().loss(quantiles(&levels)).non_crossing(true).loss(Mae);
+    assert_eq!(says(builder.build(&mut rng())), expected);
+    assert!(base().non_crossing(true).loss(Sum(quantiles(&levels))).build(&mut rng()).is_ok());
+    let windows = Windows::new(5, 2).unwrap();
+    let error = says(Series::builder(3, &windows).non_crossing(true).build(&mut rng()));
+    assert_eq!(error, expected);
+    // A checkpoint tells them apart.
+    let described = |cross: bool| {
+        let builder = base().loss(quantiles(&levels)).non_crossing(!cross);
+        builder.build(&mut rng()).unwrap().options()
+    };
+    assert_ne!(described(true), described(false));
 }
 
 #[test]

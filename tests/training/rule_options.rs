@@ -157,14 +157,30 @@ fn vectors_are_free_of_weight_decay_unless_a_pattern_names_them() {
 }
 
 #[test]
-fn the_first_of_several_patterns_is_used_and_one_that_matches_nothing_is_refused() {
+fn the_first_of_several_patterns_is_used_and_one_without_an_effect_is_refused() {
     let groups = || Groups::new(Sgd::new(0.5).unwrap().weight_decay(0.5).unwrap());
-    let twice = groups().weight_decay("*", 0.0).unwrap().weight_decay("0.*", 1.0).unwrap();
-    assert_eq!(after(twice), [4.0; 3]);
     let twice = groups().weight_decay("0.*", 1.0).unwrap().weight_decay("*", 0.0).unwrap();
     assert_eq!(after(twice), [2.0, 4.0, 4.0]);
-    let twice = groups().frozen("1.*").rate("*", 2.0).unwrap().frozen("0.*");
+    let twice = groups().frozen("1.*").rate("*", 2.0).unwrap();
     assert_eq!(after(twice), [2.0, 4.0, 2.0]);
+    // Rates and weight decays are apart.
+    let both = groups().rate("*", 2.0).unwrap().weight_decay("0.*", 0.0).unwrap();
+    assert_eq!(after(both), [4.0, 2.0, 2.0]);
+    for mut shadowed in [
+        groups().weight_decay("*", 0.0).unwrap().weight_decay("0.*", 1.0).unwrap(),
+        groups().frozen("1.*").rate("*", 2.0).unwrap().frozen("0.*"),
+        groups().rate("0.*", 2.0).unwrap().frozen("1.*").frozen("2.*").rate("*", 3.0).unwrap(),
+        groups().frozen("0.*").frozen("0.*"),
+    ] {
+        let mut theta = mixed(4.0);
+        let error = shadowed.step(&mut theta, &mixed(0.0)).unwrap_err().to_string();
+        assert!(
+            error.starts_with("pattern: expected one that matches an array that no"),
+            "{error}"
+        );
+        assert!(error.ends_with("got 0.*") || error.ends_with("got *"), "{error}");
+        assert_eq!(theta, mixed(4.0));
+    }
     for pattern in ["", "value", "3.*", "0.value ", "weight"] {
         let mut theta = mixed(4.0);
         for mut lost in [groups().weight_decay(pattern, 0.1).unwrap(), groups().frozen(pattern)] {

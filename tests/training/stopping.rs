@@ -240,6 +240,7 @@ fn zero_of_an_option_is_refused_by_name() {
         let error = trainer.fit(&mut Number::new(9.0), &data(), None).unwrap_err().to_string();
         assert_eq!(error, format!("{name}: expected at least 1, got 0"));
     };
+    refused(trainer(0), "epochs");
     refused(trainer(1).batch_size(0), "batch_size");
     refused(trainer(1).bucketed(0), "bucketed");
     refused(trainer(1).accumulate(0), "accumulate");

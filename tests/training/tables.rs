@@ -194,3 +194,24 @@ fn a_file_of_many_columns_is_read_in_linear_time() {
     let values = table.values::<f32>(&names).unwrap();
     assert_eq!((values.dim(), values.sum()), ((1, 200_000), 200_000.0));
 }
+
+/// A line of more than 64 MiB, and a device that never ends.
+#[test]
+fn a_line_without_an_end_is_an_error() {
+    let expected = "a line of at most 67108864 bytes";
+    let mut text = b"x\n1\n".to_vec();
+    text.resize(text.len() + (1 << 26) + 1, b'7');
+    let (line, says, got) = refused(&Table::reader(), "endless.csv", &text);
+    assert_eq!((line, &says[..]), (3, expected));
+    assert_eq!(got, "67108865 bytes without an end");
+    text.pop();
+    text[4 + (1 << 25)] = b'\n';
+    let (line, ..) = refused(&Table::reader(), "long.csv", [&text[..], b"\n1,2\n"].concat());
+    assert_eq!(line, 5, "the line that is no row");
+    if cfg!(unix) {
+        for (device, what) in [("/dev/zero", expected), ("/dev/urandom", "UTF-8")] {
+            let (line, says, _) = parts(Table::read(device).unwrap_err());
+            assert!(line >= 1 && says == what, "{device}: {says}");
+        }
+    }
+}
