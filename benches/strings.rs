@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use recurrent::decode::Sampling;
 use recurrent::layer::AttentionScore;
 use recurrent::model::{AttentionPlace, Seq2Seq};
-use recurrent::optim::{Adam, Optimizer, clip_global_norm};
+use recurrent::optim::{Adam, clip_global_norm};
 use recurrent::train::Model;
 use recurrent::{Arrays, GruCell, Result, Sequences};
 
