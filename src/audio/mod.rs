@@ -52,14 +52,14 @@
 //! | `stack` | frames joined to longer ones |
 //! | `normalise` | [`Normalisation`]: over the recording, or over the frames so far |
 
-mod deltas;
+pub mod deltas;
 mod features;
 mod frames;
-mod mel;
-mod normalise;
+pub mod mel;
+pub mod normalise;
 mod stack;
 mod stage;
-mod stft;
+pub mod stft;
 mod wav;
 
 pub use deltas::Deltas;

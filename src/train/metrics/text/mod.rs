@@ -37,10 +37,10 @@
 
 use crate::error::{Error, Result, check_shape};
 
-mod alignment;
-mod bleu;
-mod chrf;
-mod error_rate;
+pub mod alignment;
+pub mod bleu;
+pub mod chrf;
+pub mod error_rate;
 mod exact_match;
 mod ngrams;
 mod tokenizer;
