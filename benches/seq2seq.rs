@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use recurrent::decode::BeamSearch;
 use recurrent::layer::AttentionScore;
 use recurrent::model::{AttentionPlace, Seq2Seq};
-use recurrent::optim::{Adam, Optimizer};
+use recurrent::optim::Adam;
 use recurrent::train::Model;
 use recurrent::{Arrays, LstmCell, Result, Sequences};
 

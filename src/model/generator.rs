@@ -16,6 +16,7 @@ use crate::layer::linear::PackedLinear;
 use crate::loss::{CrossEntropy, Loss};
 use crate::model::config::{Config, ModelBuilder, ONE, Shape, options, refuse, shape_calls};
 use crate::model::network::{Network, NetworkStream, Step};
+use crate::model::states::{filled, side_by_side};
 use crate::model::{model_calls, reserved_tokens};
 use crate::sequence::State;
 use crate::sequences::Sequences;
@@ -295,7 +296,7 @@ impl<T: Float, C: Cell<Elem = T>> SequenceGenerator<C> {
                     vectors.shape(),
                 )?;
                 let values = linear.forward_rows(vectors)?;
-                Ok(Some(self.network.recurrent.zero_state(batch)?.filled(&values)))
+                Ok(Some(filled(self.network.recurrent.zero_state(batch)?, &values)))
             }
             (linear, given) => {
                 let shown = |has: bool| if has { "a vector for each text" } else { "none" };
@@ -384,7 +385,7 @@ impl<T: Float, C: Cell<Elem = T>> Model for SequenceGenerator<C> {
         if let (Some(linear), Some(vectors), Some(grad)) =
             (&self.condition.condition, condition, &mut grad.condition.condition)
         {
-            linear.backward_rows(vectors, d_initial.side_by_side().view(), grad)?;
+            linear.backward_rows(vectors, side_by_side(&d_initial).view(), grad)?;
         }
         Ok((loss, Some(weight)))
     }
@@ -432,7 +433,7 @@ impl<C: Cell> Shape for SequenceGenerator<C> {
             None => None,
             Some(size) => {
                 check_size("condition_size", &[size])?;
-                let width = network.recurrent.zero_state(1)?.side_by_side().ncols();
+                let width = side_by_side(&network.recurrent.zero_state(1)?).ncols();
                 Some(Linear::new(size, width, rng)?)
             }
         };

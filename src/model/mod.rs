@@ -27,6 +27,7 @@
 //! | `quantiles` | quantiles that do not cross, an option of builders |
 //! | `scored` | [`Scored`]: the losses that models train by |
 //! | `scores` | [`MeanLoss`], [`WeightedScore`], [`PairScore`]: their scores |
+//! | `states` | the states of all layers as rows |
 //! | `sizes` | the least number of weights of a configuration in a file |
 //! | `composed` | [`Composed`]: any layer and any loss as a model |
 
@@ -45,6 +46,7 @@ mod scored;
 mod scores;
 pub mod seq2seq;
 mod sizes;
+mod states;
 mod tagger;
 mod transcriber;
 

@@ -37,13 +37,13 @@ pub struct RecurrentBuilder<C: Cell> {
     hidden_sizes: Vec<usize>,
     /// The number of layers, if it was set.
     num_layers: Option<usize>,
-    bidirectional: bool,
+    pub(crate) bidirectional: bool,
     bias: bool,
     /// The probability of dropout, if it was set.
     pub(crate) dropout: Option<f64>,
     #[serde(default)]
     recurrent_dropout: f64,
-    residual: bool,
+    pub(crate) residual: bool,
     zoneout: Option<Vec<f64>>,
     pub(crate) learned_initial_state: bool,
     weight_ih: Option<Init>,
@@ -101,11 +101,6 @@ impl<T: Float, C: Cell<Elem = T>> RecurrentBuilder<C> {
     pub(crate) fn hidden_size(self, hidden_size: usize) -> Self {
         let count = self.num_layers.or(Some(self.layers()).filter(|&count| count > 1));
         Self { num_layers: count, ..self.hidden_sizes(&[hidden_size]) }
-    }
-
-    /// Returns whether each layer computes both directions of time.
-    pub(crate) fn is_bidirectional(&self) -> bool {
-        self.bidirectional
     }
 
     /// Returns the number of layers.

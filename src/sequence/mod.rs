@@ -91,7 +91,6 @@ pub use recurrent::{
     CoupledLstm, Gru, LayerNormLstm, Lstm, PeepholeLstm, ProjectedLstm, Recurrent, Rnn,
 };
 pub use state::State;
-pub(crate) use state::check_rows;
 pub use step_gradients::StepGradients;
 pub use stream::Stream;
 pub use tape::{Recompute, Tape};

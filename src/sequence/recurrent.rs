@@ -102,11 +102,6 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
         self.cells.len() / self.directions
     }
 
-    /// Returns whether the last layer adds its input to its state.
-    pub(crate) fn last_is_residual(&self) -> bool {
-        self.residual && self.num_layers() > 1
-    }
-
     /// Returns whether each layer computes both directions of time.
     pub fn bidirectional(&self) -> bool {
         self.directions == 2

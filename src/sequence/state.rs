@@ -232,29 +232,6 @@ impl<T: Float> State<T> {
         self.map(|values| values.sum_axis(Axis(0)).insert_axis(Axis(0)))
     }
 
-    /// Returns the number of directions of each layer.
-    pub(crate) fn directions(&self) -> usize {
-        self.directions
-    }
-
-    /// Returns all states side by side, layer by layer: [batch, sum of the widths].
-    pub(crate) fn side_by_side(&self) -> Array2<T> {
-        let parts: Vec<_> = self.parts.iter().flatten().map(|part| part.view()).collect();
-        ndarray::concatenate(Axis(1), &parts).expect("states of one batch")
-    }
-
-    /// Returns these states with their values taken from `values`, the inverse of
-    /// [`side_by_side`](Self::side_by_side).
-    pub(crate) fn filled(mut self, values: &Array2<T>) -> Self {
-        let mut rest = values.view();
-        for part in self.parts.iter_mut().flatten() {
-            let (here, after) = rest.split_at(Axis(1), part.ncols());
-            part.assign(&here);
-            rest = after;
-        }
-        self
-    }
-
     fn map(&self, f: impl Fn(&Array2<T>) -> Array2<T>) -> Self {
         let parts = self.parts.iter().map(|part| part.iter().map(&f).collect()).collect();
         Self { parts, ..*self }

@@ -11,7 +11,7 @@ use recurrent::loss::{CrossEntropy, Loss};
 use recurrent::model::{
     AttentionPlace, Bridge, BuiltInCell, ModelBuilder, ScheduledSampling, Seq2Seq,
 };
-use recurrent::optim::{Adam, Optimizer, Sgd};
+use recurrent::optim::{Adam, Sgd};
 use recurrent::train::{Model, Trainer};
 use recurrent::{Arrays, GruCell, LstmCell, RnnCell, Sequences, cell};
 

@@ -3,12 +3,11 @@
 use ndarray::{Array2, ArrayView2};
 
 use crate::arrays::check_same_structure;
-use crate::error::{Error, Result, check_shape};
+use crate::error::{Error, Result, check_indices, check_shape, check_size};
 use crate::float::Float;
 use crate::layer::attention::walk::{Walk, WalkBack};
 use crate::layer::linear_steps::LinearSteps;
 use crate::layer::{Attention, AttentionMemory, MemoryGradient};
-use crate::sequence::check_rows;
 
 /// Attention of one query of each sequence after another, in which a query may depend on the contexts before,
 /// as in a decoder. The weights of the projection of queries are packed once.
@@ -131,7 +130,8 @@ impl<'m, T: Float> AttentionStream<'m, T> {
         if self.train {
             return Err(Error::argument("stream", "one of inference", "one of training"));
         }
-        check_rows(rows, self.walk.rows())?;
+        check_size("rows", &[rows.len()])?;
+        check_indices("rows", rows, self.walk.rows(), "batch")?;
         self.walk.select(rows);
         Ok(())
     }

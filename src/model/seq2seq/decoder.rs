@@ -33,6 +33,8 @@ pub(super) struct DecoderLayers<C: Cell> {
     pub(super) combine: Option<Linear<C::Elem>>,
     pub(super) before: bool,
     pub(super) input_feeding: bool,
+    /// Whether the last recurrent layer adds its input to its state.
+    pub(super) residual: bool,
 }
 crate::arrays!([T: Float, C: Cell<Elem = T>] DecoderLayers<C>: T {
     embedding, recurrent, attention, combine
@@ -218,7 +220,7 @@ impl<'m, T: Float, C: Cell<Elem = T>> Steps<'m, C> {
             }
         }
         let (mut initial, memory) = back.finish(grad)?;
-        if !self.layers.recurrent.last_is_residual() {
+        if !self.layers.residual {
             let last = initial.parts_mut().last_mut().and_then(|states| states.first_mut());
             last.into_iter().for_each(|h| *h += &d_output);
         }

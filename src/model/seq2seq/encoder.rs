@@ -13,6 +13,7 @@ use crate::float::Float;
 use crate::layer::{Embedding, Layer, Linear, Pooling, TimePooling};
 use crate::model::config::Config;
 use crate::model::seq2seq::options::{Bridge, Seq2SeqConfig};
+use crate::model::states::{filled, side_by_side};
 use crate::sequence::{Recurrent, State, Tape};
 use crate::sequences::Sequences;
 
@@ -43,7 +44,7 @@ impl<T: Float, C: Cell<Elem = T>> Encoder<C> {
         layers.input_size = config.embedding_dim.unwrap_or(config.input_size);
         let recurrent = match config.own.encoder {
             true => Some(layers.build(rng)?),
-            false if layers.is_bidirectional() => {
+            false if layers.bidirectional => {
                 let expected = "false: a decoder reads its own tokens, and there is no encoder";
                 return Err(Error::argument("bidirectional", expected, true));
             }
@@ -145,8 +146,8 @@ impl<T: Float> BridgeLayer<T> {
                 None
             }
             (Bridge::Linear | Bridge::Same, _) => {
-                let width = finals.as_ref().map_or(memory, |finals| finals.side_by_side().ncols());
-                Some(Linear::new(width, initial.side_by_side().ncols(), rng)?)
+                let width = finals.as_ref().map_or(memory, |finals| side_by_side(finals).ncols());
+                Some(Linear::new(width, side_by_side(&initial).ncols(), rng)?)
             }
         };
         Ok(Self { kind, bridge })
@@ -162,7 +163,7 @@ impl<T: Float> BridgeLayer<T> {
         match (self.kind, &self.bridge, &encoded.final_states) {
             (Bridge::Same, _, Some(finals)) => joined(finals, &zeros),
             (_, Some(linear), _) => {
-                Ok(zeros.filled(&linear.forward_rows(summary(encoded)?.view())?))
+                Ok(filled(zeros, &linear.forward_rows(summary(encoded)?.view())?))
             }
             _ => Ok(zeros),
         }
@@ -186,10 +187,10 @@ impl<T: Float> BridgeLayer<T> {
         match (self.kind, &self.bridge, &mut grad.bridge, &mut d_final) {
             (Bridge::Same, _, _, Some(d_final)) => separate(&d_initial, d_final),
             (_, Some(linear), Some(grad), d_final) => {
-                let d = d_initial.side_by_side();
+                let d = side_by_side(&d_initial);
                 let d = linear.backward_rows(summary(&encoded)?.view(), d.view(), grad)?;
                 match d_final {
-                    Some(d_final) => *d_final = zeros(d_final).filled(&d),
+                    Some(d_final) => *d_final = filled(zeros(d_final), &d),
                     None => *d_memory.values_mut() += mean_gradient(&encoded, d)?.values(),
                 }
             }
@@ -202,7 +203,7 @@ impl<T: Float> BridgeLayer<T> {
 /// Returns the input of the bridge's linear layer, [batch, width]: the final states, or the mean row.
 fn summary<T: Float>(encoded: &Encoded<'_, T>) -> Result<Array2<T>> {
     match &encoded.final_states {
-        Some(finals) => Ok(finals.side_by_side()),
+        Some(finals) => Ok(side_by_side(finals)),
         None => mean_pooling(encoded)?.pool(&encoded.memory),
     }
 }
@@ -221,7 +222,7 @@ fn mean_pooling<T: Float>(encoded: &Encoded<'_, T>) -> Result<TimePooling<T>> {
 
 /// Returns the final states of an encoder as states like `initial`, those of two directions joined.
 fn joined<T: Float>(finals: &State<T>, initial: &State<T>) -> Result<State<T>> {
-    let directions = finals.directions();
+    let directions = finals.parts().len() / initial.parts().len();
     let mut states = initial.zeros(finals.batch());
     let widths = |state: &State<T>, directions: usize| -> Vec<Vec<usize>> {
         let layers = state.parts().chunks(directions);
@@ -248,7 +249,7 @@ fn joined<T: Float>(finals: &State<T>, initial: &State<T>) -> Result<State<T>> {
 
 /// Sets `finals` to the gradients of [`joined`] states.
 fn separate<T: Float>(d: &State<T>, finals: &mut State<T>) {
-    let directions = finals.directions();
+    let directions = finals.parts().len() / d.parts().len();
     for (from, layer) in d.parts().iter().zip(finals.parts_mut().chunks_mut(directions)) {
         for (s, from) in from.iter().enumerate() {
             let mut rest = from.view();

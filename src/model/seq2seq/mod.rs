@@ -412,6 +412,7 @@ impl<C: Cell> Shape for Seq2Seq<C> {
         let fed = if own.input_feeding { hidden } else { 0 };
         let mut recurrent = recurrent;
         recurrent.input_size = width + fed + context;
+        let residual = recurrent.residual;
         let recurrent = recurrent.build(rng)?;
         let combine = |_: &_| {
             let init = Init::Uniform(1.0 / ((memory + hidden) as f64).sqrt());
@@ -419,8 +420,15 @@ impl<C: Cell> Shape for Seq2Seq<C> {
         };
         let combine = attention.as_ref().map(combine).transpose()?;
         let input_feeding = own.input_feeding;
-        let decoder =
-            DecoderLayers { embedding, recurrent, attention, combine, before, input_feeding };
+        let decoder = DecoderLayers {
+            embedding,
+            recurrent,
+            attention,
+            combine,
+            before,
+            input_feeding,
+            residual,
+        };
         let head = Linear::new(hidden, targets, rng)?;
         let bridge = BridgeLayer::new(own.bridge, &encoder, memory, &decoder.recurrent, rng)?;
         let head = match own.tied_output {

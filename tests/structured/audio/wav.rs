@@ -6,11 +6,7 @@ use proptest::prelude::*;
 use recurrent::Error;
 use recurrent::audio::Wav;
 
-// Not all of its helpers are needed here.
-#[allow(dead_code)]
-#[path = "../../common/temporary.rs"]
-mod temporary;
-use temporary::{File, Folder};
+use crate::common::temporary::{File, Folder};
 
 const INTEGER: u16 = 1;
 const FLOAT: u16 = 3;
