@@ -154,6 +154,11 @@ impl<T: Float> Linear<T> {
         PackedLinear::new(self.weight.view(), self.bias.as_ref())
     }
 
+    /// Returns the layer from d_y to d_x, with its weight packed for many calls.
+    pub(crate) fn packed_backward(&self) -> PackedLinear<'_, T> {
+        PackedLinear::new(self.weight.t(), None)
+    }
+
     /// Returns d_x [rows, input] from `d_y` [rows, output] at `x` [rows, input]. Adds dW and db to
     /// `grad`.
     pub(crate) fn backward_rows(
@@ -215,9 +220,14 @@ impl<'m, T: Float> PackedLinear<'m, T> {
         check_shape("x", "rows, input", &[x.nrows(), input], x.shape())?;
         let mut y = Array2::zeros((x.nrows(), output));
         let x = x.as_standard_layout();
-        let rows = Rows::new(slice(&x), input);
-        product_of_rows(rows, &self.weight, Accumulate::bias(self.bias), slice_mut(&mut y));
+        self.forward_into(slice(&x), slice_mut(&mut y));
         Ok(y)
+    }
+
+    /// Sets `y`, rows of the output, to the products of `x`, as many rows of the input.
+    pub(crate) fn forward_into(&self, x: &[T], y: &mut [T]) {
+        let rows = Rows::new(x, self.weight.k());
+        product_of_rows(rows, &self.weight, Accumulate::bias(self.bias), y);
     }
 }
 
@@ -226,7 +236,7 @@ crate::arrays!(Linear { weight: array, bias: array });
 
 per_float! {
     /// Computes `y = start + x · weight` for contiguous `x`. Threads split the rows.
-    pub(super) fn product_of_rows<'a, T>(
+    fn product_of_rows<'a, T>(
         x: Rows<'_, T>,
         weight: &Packed<T>,
         start: Accumulate<'_, T>,
@@ -256,6 +266,6 @@ fn slice<'a, T>(rows: &'a CowArray<'_, T, Ix2>) -> &'a [T] {
     rows.as_slice().expect("rows in standard layout")
 }
 
-pub(super) fn slice_mut<T>(rows: &mut Array2<T>) -> &mut [T] {
+fn slice_mut<T>(rows: &mut Array2<T>) -> &mut [T] {
     rows.as_slice_mut().expect("new rows are in standard layout")
 }

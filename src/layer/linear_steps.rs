@@ -5,8 +5,8 @@ use ndarray::{Array2, ArrayView2};
 use crate::error::Result;
 use crate::float::Float;
 use crate::layer::Linear;
-use crate::layer::linear::{PackedLinear, product_of_rows, slice_mut};
-use crate::tensor::{Accumulate, Level, Packed, RowRefs, Rows};
+use crate::layer::linear::PackedLinear;
+use crate::tensor::{RowRefs, Rows};
 
 /// A linear layer on the steps of a walk, [rows, features] each. All results equal, bit for bit, those of the
 /// layer on the steps one below the other.
@@ -14,7 +14,7 @@ pub(crate) struct LinearSteps<'m, T: Float> {
     linear: &'m Linear<T>,
     packed: PackedLinear<'m, T>,
     /// The weight for the backward pass, packed at its first step.
-    transposed: Option<Packed<T>>,
+    backward: Option<PackedLinear<'m, T>>,
     /// The input of each step of training, and the gradients of the outputs from the last step on.
     x: Vec<Array2<T>>,
     d_y: Vec<Array2<T>>,
@@ -23,7 +23,7 @@ pub(crate) struct LinearSteps<'m, T: Float> {
 impl<'m, T: Float> LinearSteps<'m, T> {
     pub(crate) fn new(linear: &'m Linear<T>) -> Self {
         let packed = linear.packed();
-        Self { linear, packed, transposed: None, x: Vec::new(), d_y: Vec::new() }
+        Self { linear, packed, backward: None, x: Vec::new(), d_y: Vec::new() }
     }
 
     /// Returns y [rows, output] of `x` [rows, input].
@@ -39,13 +39,11 @@ impl<'m, T: Float> LinearSteps<'m, T> {
     }
 
     /// Returns d_x [rows, input] from `d_y` [rows, output] of the last step that is left.
-    pub(crate) fn step_back(&mut self, d_y: Array2<T>) -> Array2<T> {
-        let pack = || Packed::new(Level::new(), self.linear.weight());
-        let weight = self.transposed.get_or_insert_with(pack);
-        let mut d_x = Array2::zeros((d_y.nrows(), self.linear.input_size()));
-        product_of_rows(Rows::of(&d_y), weight, Accumulate::Zero, slice_mut(&mut d_x));
+    pub(crate) fn step_back(&mut self, d_y: Array2<T>) -> Result<Array2<T>> {
+        let backward = self.backward.get_or_insert_with(|| self.linear.packed_backward());
+        let d_x = backward.forward_rows(d_y.view())?;
         self.d_y.push(d_y);
-        d_x
+        Ok(d_x)
     }
 
     /// Adds the gradients of the parameters over all steps to `grad`.

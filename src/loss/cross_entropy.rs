@@ -17,12 +17,10 @@
 use ndarray::{Array2, Array3, ArrayView2};
 use serde::{Deserialize, Serialize};
 
-use crate::arrays::Arrays;
 use crate::error::{Error, Result, check_shape};
 use crate::float::Float;
 use crate::loss::reduce::{self, Place, finite, weight_at};
 use crate::loss::{Batch, Logits, Loss, RowLoss};
-use crate::sequences::Sequences;
 use crate::tensor::aligned::padded;
 use crate::tensor::cross_entropy::cross_entropy;
 use crate::tensor::{Aligned, Level, threads};
@@ -112,9 +110,19 @@ impl CrossEntropy {
 
     /// Returns all rows, in the order of time, each with its class.
     fn counted<P: Logits>(&self, logits: &P, classes: &P::Classes) -> Result<Vec<Row>> {
+        self.counted_of(logits, logits.values().dim().2, classes)
+    }
+
+    /// Returns the same for logits of `width` classes, whose rows are those of `logits`.
+    pub(super) fn counted_of<P: Logits>(
+        &self,
+        logits: &P,
+        width: usize,
+        classes: &P::Classes,
+    ) -> Result<Vec<Row>> {
         let (axes, shape) = (P::AXES.trim_end_matches(", features"), logits.shape());
         check_shape("classes", axes, &shape[..shape.len() - 1], &P::shape_of(classes))?;
-        let (time, batch, width) = logits.values().dim();
+        let (time, batch, _) = logits.values().dim();
         self.check_classes(width)?;
         let places = (0..time).flat_map(|t| (0..batch).map(move |b| (t, b)));
         let counted = |(t, b)| {
@@ -131,7 +139,7 @@ impl CrossEntropy {
     }
 
     /// Returns Σ w_y over the rows of `classes`, each multiplied by the weight of its row.
-    fn total<P: Batch>(
+    pub(super) fn total<P: Batch>(
         &self,
         logits: &P,
         classes: &[Row],
@@ -159,9 +167,9 @@ impl CrossEntropy {
 
 /// A row or step, and its class, or `None` if it is left out.
 #[derive(Clone, Copy)]
-struct Row {
-    t: usize,
-    b: usize,
+pub(super) struct Row {
+    pub(super) t: usize,
+    pub(super) b: usize,
     class: Option<usize>,
 }
 
@@ -262,29 +270,8 @@ fn values_of<P: Batch>(logits: &P) -> Vec<P::Elem> {
     values.as_slice().expect("an array in standard layout").to_vec()
 }
 
-impl CrossEntropy {
-    /// Returns the loss and its count, and replaces `logits` by their gradient.
-    pub(crate) fn in_place<T: Float>(
-        &self,
-        logits: Sequences<T>,
-        classes: &Array2<usize>,
-    ) -> Result<(f64, f64, Sequences<T>)> {
-        let rows = self.counted(&logits, classes)?;
-        let (total, dim) = (self.total(&logits, &rows, None)?, logits.dim());
-        if total == 0.0 {
-            return Ok((0.0, 0.0, logits.zeros_like()));
-        }
-        let rows = weighted_rows(rows, &logits, None);
-        let mut gradient = logits;
-        let values = gradient.values_mut().as_slice_mut().expect("an array in standard layout");
-        let losses = Sweep::new(self, dim.2, total).rows(values, &rows)?;
-        let (loss, gradient) = finite::<T, _>(losses.iter().sum(), gradient)?;
-        Ok((loss, total, gradient))
-    }
-}
-
 /// The values that all rows of one call share.
-struct Sweep<'a, T: Float> {
+pub(super) struct Sweep<'a, T: Float> {
     loss: &'a CrossEntropy,
     width: usize,
     total: f64,
@@ -295,7 +282,7 @@ struct Sweep<'a, T: Float> {
 }
 
 impl<'a, T: Float> Sweep<'a, T> {
-    fn new(loss: &'a CrossEntropy, width: usize, total: f64) -> Self {
+    pub(super) fn new(loss: &'a CrossEntropy, width: usize, total: f64) -> Self {
         let part = loss.label_smoothing / width as f64 / total;
         let weights = (0..width).map(|class| part * loss.weight(class));
         let soft = (part > 0.0).then(|| {
@@ -309,7 +296,7 @@ impl<'a, T: Float> Sweep<'a, T> {
 
     /// Returns the loss of each row, and replaces the logits `values` by the gradient of their sum. A row
     /// without a class or with weight zero is left out. Threads split the rows.
-    fn rows(&self, values: &mut [T], rows: &[(Row, f64)]) -> Result<Vec<f64>> {
+    pub(super) fn rows(&self, values: &mut [T], rows: &[(Row, f64)]) -> Result<Vec<f64>> {
         let mut losses = vec![0.0; rows.len()];
         let parts = threads::parts(rows.len(), MIN_ROWS, values.len() * threads::COPY_WORK);
         self.part(values, &mut losses, rows, parts);

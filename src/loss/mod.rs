@@ -14,6 +14,7 @@
 //! | `huber` | [`Huber`]: squared near zero, absolute far from it |
 //! | `quantile` | [`Quantile`]: pinball loss, for several quantiles at once |
 //! | `cross_entropy` | [`CrossEntropy`]: one class of several |
+//! | `linear_cross_entropy` | the cross entropy of a linear layer's outputs, without an array of all logits |
 //! | `soft_cross_entropy` | [`SoftCrossEntropy`]: probabilities of classes as targets |
 //! | `kl_divergence` | [`KlDivergence`]: a whole distribution over classes |
 //! | `ctc` | [`Ctc`]: labels of unknown times, fewer than steps |
@@ -27,6 +28,7 @@ pub mod cross_entropy;
 pub mod ctc;
 pub mod huber;
 pub mod kl_divergence;
+mod linear_cross_entropy;
 pub mod mae;
 pub mod mse;
 pub mod quantile;

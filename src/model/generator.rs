@@ -375,10 +375,10 @@ impl<T: Float, C: Cell<Elem = T>> Model for SequenceGenerator<C> {
         let condition = condition.as_ref().map(|vectors| vectors.view());
         let initial = self.initial(condition, x.batch())?;
         let mut weight = 0.0;
-        let loss = |logits: Sequences<T>| {
-            let (loss, count, d_logits) = CrossEntropy::default().in_place(logits, &y)?;
+        let loss = |head: &Linear<T>, h: &Sequences<T>, grad: &mut Linear<T>| {
+            let (loss, count, d_h) = CrossEntropy::default().of_linear(head, h, &y, grad)?;
             weight = count;
-            Ok((loss, d_logits))
+            Ok((loss, d_h))
         };
         let (loss, d_initial) =
             self.network.loss_and_grad(&x, initial.as_ref(), loss, &mut grad.network, rng)?;

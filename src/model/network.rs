@@ -184,20 +184,20 @@ impl<T: Float, C: Cell<Elem = T>> Network<C> {
         self.head.forward(&self.hidden(x, initial)?)
     }
 
-    /// Returns the value of `loss` for the outputs at each step, and the gradient with respect to the
-    /// initial state. Adds the gradients of all weights to `grad`.
+    /// Returns the value of `loss`, and the gradient with respect to the initial state. Adds the gradients of
+    /// all weights to `grad`. `loss` returns its gradient with respect to the input of the head, and adds
+    /// that of the head; [`of_outputs`] makes it from a loss of the head's outputs.
     pub(super) fn loss_and_grad(
         &self,
         x: &Sequences<T>,
         initial: Option<&State<T>>,
-        loss: impl FnOnce(Sequences<T>) -> Result<(f64, Sequences<T>)>,
+        loss: impl FnOnce(&Linear<T>, &Sequences<T>, &mut Linear<T>) -> Result<(f64, Sequences<T>)>,
         grad: &mut Self,
         rng: &mut dyn Rng,
     ) -> Result<(f64, State<T>)> {
         let (mut h, tape) = self.hidden_train(x, initial, rng)?;
         let mask = self.apply_dropout(h.values_mut(), rng)?;
-        let (loss, d_outputs) = loss(self.head.forward(&h)?)?;
-        let d_h = self.head.backward_sequences(&h, &d_outputs, &mut grad.head)?;
+        let (loss, d_h) = loss(&self.head, &h, &mut grad.head)?;
         let d_h = h.with_values(mask_gradient(d_h.into_values(), mask))?;
         Ok((loss, self.hidden_backward(x, tape, &d_h, grad)?))
     }
@@ -217,6 +217,16 @@ impl<T: Float, C: Cell<Elem = T>> Network<C> {
 pub(super) struct HiddenTape<T: Float> {
     layers: Tape<T>,
     characters: Option<CharacterTape<T>>,
+}
+
+/// Returns a loss of the input of a head from `loss`, one of its outputs at each step.
+pub(super) fn of_outputs<T: Float>(
+    loss: impl FnOnce(&Sequences<T>) -> Result<(f64, Sequences<T>)>,
+) -> impl FnOnce(&Linear<T>, &Sequences<T>, &mut Linear<T>) -> Result<(f64, Sequences<T>)> {
+    move |head, h, grad| {
+        let (loss, d_outputs) = loss(&head.forward(h)?)?;
+        Ok((loss, head.backward_sequences(h, &d_outputs, grad)?))
+    }
 }
 
 /// Returns the gradient with respect to the input of dropout, from `d`, that with respect to its output.

@@ -17,7 +17,7 @@ use crate::model::config::{
     CharacterOptions, Config, ModelBuilder, Shape, refuse, shape_calls, with_loss,
 };
 use crate::model::model_calls;
-use crate::model::network::{Network, NetworkStream, Step};
+use crate::model::network::{Network, NetworkStream, Step, of_outputs};
 use crate::model::scored::{Objective, Scored};
 use crate::model::{classes_of, counted, given, needed, probabilities_of, with_characters};
 use crate::sequences::Sequences;
@@ -396,13 +396,14 @@ where
         let mut weight = 0.0;
         let Body { network, crf } = &self.body;
         let crf = crf.as_ref().zip(grad.body.crf.as_mut());
-        let loss = |logits: Sequences<T>| match crf {
+        let loss = |logits: &Sequences<T>| match crf {
             Some((crf, grad)) => {
-                weight = crf.count(&logits);
-                crf.loss_and_grad(&logits, classes, grad)
+                weight = crf.count(logits);
+                crf.loss_and_grad(logits, classes, grad)
             }
-            None => counted(self.loss(), (&logits, classes), &mut weight),
+            None => counted(self.loss(), (logits, classes), &mut weight),
         };
+        let loss = of_outputs(loss);
         let (loss, _) = network.loss_and_grad(x, None, loss, &mut grad.body.network, rng)?;
         Ok((loss, Some(weight)))
     }

@@ -16,7 +16,7 @@ use crate::layer::stack_frames::Frames;
 use crate::loss::ctc::check_blank;
 use crate::loss::{Ctc, Loss};
 use crate::model::config::{Config, ModelBuilder, Shape, WithLoss, shape_calls};
-use crate::model::network::{Network, NetworkStream, Step};
+use crate::model::network::{Network, NetworkStream, Step, of_outputs};
 use crate::model::scored::{Objective, Scored};
 use crate::model::{counted, model_calls, needed};
 use crate::sequences::{Input, Sequences, one_hot_values};
@@ -236,7 +236,8 @@ impl<T: Float, C: Cell<Elem = T>> Model for SequenceTranscriber<C> {
         rng: &mut dyn Rng,
     ) -> Result<(f64, Option<f64>)> {
         let mut weight = 0.0;
-        let loss = |logits: Sequences<T>| counted(self.loss(), (&logits, labels), &mut weight);
+        let loss = |logits: &Sequences<T>| counted(self.loss(), (logits, labels), &mut weight);
+        let loss = of_outputs(loss);
         let (loss, _) = self.network.loss_and_grad(x, None, loss, &mut grad.network, rng)?;
         Ok((loss, Some(weight)))
     }

@@ -9,6 +9,7 @@ mod characters;
 mod crf;
 mod ctc;
 mod ctc_decode;
+mod large_vocabulary;
 mod seq2seq;
 mod spans;
 mod text_metrics;

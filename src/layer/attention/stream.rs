@@ -175,7 +175,7 @@ impl<T: Float> AttentionBackwardStream<'_, T> {
         let d_q = self.walk.step(self.attention, d_contexts, d_weights)?;
         let d_q = self.attention.scaled(d_q);
         Ok(match &mut self.query {
-            Some(query) => query.step_back(d_q),
+            Some(query) => query.step_back(d_q)?,
             None => d_q,
         })
     }

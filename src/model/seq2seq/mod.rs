@@ -327,16 +327,14 @@ impl<T: Float, C: Cell<Elem = T>> Model for Seq2Seq<C> {
         if let Some(mask) = &mask {
             *dropped.values_mut() *= mask;
         }
-        let logits: Sequences<T> = head.forward(&dropped)?;
         let loss = CrossEntropy::default().label_smoothing(self.config.own.label_smoothing)?;
-        let (loss, weight, d_logits) = loss.in_place(logits, &y)?;
-        let d_readouts = match &mut grad.head.linear {
-            Some(grad) => head.backward_sequences(&dropped, &d_logits, grad)?,
+        let (loss, weight, d_readouts) = match &mut grad.head.linear {
+            Some(grad) => loss.of_linear(&head, &dropped, &y, grad)?,
             None => {
                 let mut d_head = head.zeros_like();
-                let d_readouts = head.backward_sequences(&dropped, &d_logits, &mut d_head)?;
+                let found = loss.of_linear(&head, &dropped, &y, &mut d_head)?;
                 grad.add_tied_head(&d_head);
-                d_readouts
+                found
             }
         };
         let d_readouts = mask_gradient(d_readouts.into_values(), mask);
