@@ -7,7 +7,9 @@
 //!
 //! Names, layout and initial values are those of `torch.nn.Linear`.
 
-use ndarray::{Array1, Array2, ArrayView2, CowArray, Ix2};
+use std::ops::Range;
+
+use ndarray::{Array1, Array2, ArrayView2, Axis, CowArray, Ix2, Slice};
 use rand::Rng;
 
 use crate::arrays::{Arrays, check_same_structure};
@@ -174,8 +176,7 @@ impl<T: Float> Linear<T> {
         let (x, d_y) = (x.as_standard_layout(), d_y.as_standard_layout());
         let (x, d_y) = (Rows::new(slice(&x), x.ncols()), Rows::new(slice(&d_y), d_y.ncols()));
         let mut d_x = Array2::zeros((rows, self.input_size()));
-        let weight = Packed::new(Level::new(), self.weight.view());
-        product_of_rows(d_y, &weight, Accumulate::Zero, slice_mut(&mut d_x));
+        self.packed_backward().forward_into(d_y.contiguous(), slice_mut(&mut d_x));
         let (x, d_y) = (
             RowRefs::new(x.iter().collect(), x.width()),
             RowRefs::new(d_y.iter().collect(), d_y.width()),
@@ -201,24 +202,32 @@ impl<T: Float> Linear<T> {
     }
 }
 
-/// A layer whose weight is packed.
+/// The number of inputs whose weights are read from the second-level cache for all rows, before those of
+/// the next inputs.
+const INPUTS: usize = 512;
+
+/// A layer whose weight is packed, in blocks of [`INPUTS`] inputs.
 #[derive(Debug)]
 pub(crate) struct PackedLinear<'m, T: Float> {
-    weight: Packed<T>,
+    blocks: Vec<Packed<T>>,
+    input: usize,
+    output: usize,
     bias: Option<&'m Array1<T>>,
 }
 
 impl<'m, T: Float> PackedLinear<'m, T> {
     /// Packs `weight` [output, input].
     pub(crate) fn new(weight: ArrayView2<'_, T>, bias: Option<&'m Array1<T>>) -> Self {
-        Self { weight: Packed::new(Level::new(), weight.t()), bias }
+        let (output, input) = weight.dim();
+        let block = |columns| Packed::new(Level::new(), weight.slice_axis(Axis(1), columns).t());
+        let blocks = ranges(input).map(|inputs| block(Slice::from(inputs))).collect();
+        Self { blocks, input, output, bias }
     }
 
     /// Returns y [rows, output] of `x` [rows, input].
     pub(crate) fn forward_rows(&self, x: ArrayView2<'_, T>) -> Result<Array2<T>> {
-        let (input, output) = (self.weight.k(), self.weight.n());
-        check_shape("x", "rows, input", &[x.nrows(), input], x.shape())?;
-        let mut y = Array2::zeros((x.nrows(), output));
+        check_shape("x", "rows, input", &[x.nrows(), self.input], x.shape())?;
+        let mut y = Array2::zeros((x.nrows(), self.output));
         let x = x.as_standard_layout();
         self.forward_into(slice(&x), slice_mut(&mut y));
         Ok(y)
@@ -226,19 +235,24 @@ impl<'m, T: Float> PackedLinear<'m, T> {
 
     /// Sets `y`, rows of the output, to the products of `x`, as many rows of the input.
     pub(crate) fn forward_into(&self, x: &[T], y: &mut [T]) {
-        let rows = Rows::new(x, self.weight.k());
-        product_of_rows(rows, &self.weight, Accumulate::bias(self.bias), y);
+        product_of_rows(Rows::new(x, self.input), &self.blocks, Accumulate::bias(self.bias), y);
     }
+}
+
+/// Returns the blocks of `input` inputs.
+fn ranges(input: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..input).step_by(INPUTS).map(move |first| first..input.min(first + INPUTS))
 }
 
 row_layer!(Linear, input_size "input", output_size "output");
 crate::arrays!(Linear { weight: array, bias: array });
 
 per_float! {
-    /// Computes `y = start + x · weight` for contiguous `x`. Threads split the rows.
+    /// Computes `y = start + x · weight` for contiguous `x` and a weight in blocks of rows. Threads split the
+    /// rows of `x`.
     fn product_of_rows<'a, T>(
         x: Rows<'_, T>,
-        weight: &Packed<T>,
+        blocks: &[Packed<T>],
         start: Accumulate<'_, T>,
         y: &mut [T],
     ) = rows_by_weight;
@@ -246,19 +260,20 @@ per_float! {
 
 fn rows_by_weight<T: Float>(
     x: Rows<'_, T>,
-    weight: &Packed<T>,
+    blocks: &[Packed<T>],
     start: Accumulate<'_, T>,
     y: &mut [T],
 ) {
-    let output = weight.n();
-    let parts = threads::parts(x.count(), MIN_ROWS, x.count() * weight.k() * output);
-    if parts == 1 {
-        return product(x, weight, start, RowsMut::new(y, output));
-    }
+    let output = blocks[0].n();
+    let parts = threads::parts(x.count(), MIN_ROWS, x.count() * x.width() * output);
     let rows = x.count().div_ceil(parts);
     threads::for_chunks(y, rows * output, parts, &|i, y| {
         let x = x.range(i * rows..i * rows + y.len() / output);
-        product(x, weight, start, RowsMut::new(y, output));
+        let mut start = start;
+        for (inputs, weight) in ranges(x.width()).zip(blocks) {
+            product(x.columns(inputs), weight, start, RowsMut::new(y, output));
+            start = Accumulate::Output;
+        }
     });
 }
 

@@ -15,8 +15,10 @@ use crate::tensor::lanes::{Lanes, Vector};
 use crate::tensor::pack::Packed;
 use crate::tensor::rows::{Rows, RowsMut};
 
-/// The number of rows that are computed before the weights are read again.
+/// The number of rows that are computed before the weights are read again: few enough for the first-level
+/// cache if an epilogue reads them, else for the second-level cache.
 const BLOCK_ROWS: usize = 96;
+const BLOCK_ROWS_ALONE: usize = 288;
 /// The number of units that are computed before a call of the epilogue if there are few rows. It then
 /// runs while the next panels are loaded from memory.
 const EPILOGUE_UNITS: usize = 32;
@@ -118,9 +120,10 @@ impl<'a, T: Float> ProductTiles<'a, T> {
         let (count, weights) = (out.count(), sum.last.weights);
         debug_assert_eq!((sum.last.rows.count(), weights.n()), (count, out.width()));
         debug_assert_eq!(sum.last.rows.width(), weights.k());
+        let block = if epilogue.is_some() { BLOCK_ROWS } else { BLOCK_ROWS_ALONE };
         let mut rows = 0..0;
         while rows.end < count {
-            rows = rows.end..count.min(rows.end + BLOCK_ROWS);
+            rows = rows.end..count.min(rows.end + block);
             let parts = match epilogue {
                 Some(_) => rows.len().div_ceil(EPILOGUE_ROWS),
                 None => 1,
