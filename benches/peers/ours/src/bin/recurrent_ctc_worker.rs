@@ -19,9 +19,9 @@ impl Loaded {
         let whole = |name: &str| tensors[name].values.iter().map(|&x| x as usize);
         let lengths = whole("lengths").collect();
         let rows = (0..shape.1).map(|b| tensors["labels"].row(b).values);
-        let labels = rows.zip(whole("counts")).map(|(row, count)| {
-            row[..count].iter().map(|&label| label as usize).collect()
-        });
+        let labels = rows
+            .zip(whole("counts"))
+            .map(|(row, count)| row[..count].iter().map(|&label| label as usize).collect());
         let logits = Sequences::new(Array3::from_shape_vec(shape, values)?, lengths)?;
         Ok(Self { logits, labels: labels.collect() })
     }
