@@ -1,7 +1,7 @@
 //! The time of a training step of encoder-decoders with attention, and of a beam search with one.
 //! `benches/peers/seq2seq.py` runs it beside PyTorch.
 //!
-//!     cargo bench -p recurrent-benches --bench seq2seq -- [ROUNDS] [CASE]
+//!     cargo bench -p recurrent-benches --bench seq2seq -- [ROUNDS] [general | feeding | additive | beam]
 
 use std::time::Instant;
 

@@ -1,5 +1,5 @@
 //! Copies and reverses random strings of up to 20 letters by an encoder-decoder, with and without
-//! attention: the share of strings that are exact, after at most 3,000 steps of 64 strings.
+//! attention: the share of strings that are exact, after STEPS (by default 3,000) training steps of 64 strings.
 //!
 //!     cargo bench -p recurrent-benches --bench strings -- [STEPS]
 

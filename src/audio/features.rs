@@ -81,7 +81,8 @@ impl Features {
         Ok(self.with(Each::boxed(OfFrame::Mel(filters)), width))
     }
 
-    /// Takes a logarithm of each value.
+    /// Takes a logarithm of each value. It is meant for a spectrum, whose values are not negative; after other
+    /// stages, values that are not positive give the floor or NaN.
     ///
     /// # Errors
     /// If a number of `log` is out of range.

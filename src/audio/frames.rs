@@ -83,7 +83,7 @@ impl Framer {
 
     /// Calls `frame` with each frame that is complete.
     fn cut(&mut self, frame: &mut impl FnMut(&[f32])) {
-        while self.next + self.stft.n_fft <= self.start + self.buffer.len() {
+        while self.next.saturating_add(self.stft.n_fft) <= self.start + self.buffer.len() {
             let from = self.next - self.start;
             frame(&self.buffer[from..from + self.stft.n_fft]);
             self.next = self.next.saturating_add(self.stft.hop_length);

@@ -12,12 +12,12 @@
 use super::stage::{Next, Stage};
 use crate::error::{Error, Result};
 
-/// The mean and the variance that each feature is brought to. The [module](self) states the equations.
+/// A normalisation of each feature to mean 0 and variance 1. The [module](self) states the equations.
 ///
 /// | option | default | range |
 /// |---|---|---|
 /// | [`mean_only`](Self::mean_only) | false | |
-/// | ε [`eps`](Self::eps) | 1e-5 | finite, greater than 0 |
+/// | ε [`eps`](Self::eps) | 1e-5 | finite, greater than 0; not read with `mean_only` |
 /// | d `decay` of [`running`](Self::running) | | 0 < d ≤ 1 |
 ///
 /// ```
@@ -40,12 +40,12 @@ pub struct Normalisation {
 }
 
 impl Normalisation {
-    /// Normalises over all frames of a recording. It cannot be streamed.
+    /// Creates a normalisation over all frames of a recording. It cannot be streamed.
     pub fn recording() -> Self {
         Self { decay: None, mean_only: false, eps: 1e-5 }
     }
 
-    /// Normalises over the frames so far. The weight of a frame falls by the factor `decay` with each later
+    /// Creates a normalisation over the frames so far. The weight of a frame falls by the factor `decay` with each later
     /// frame; 1 weighs all alike.
     ///
     /// # Errors

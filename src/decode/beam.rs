@@ -65,9 +65,16 @@ pub trait Decoder {
     type Elem: Float;
 
     /// Feeds one token to each row and returns the logits of the next, [rows, vocabulary].
+    ///
+    /// # Errors
+    /// If there is not one token for each row, or one is too large. An error ends a search, which returns it.
     fn step(&mut self, tokens: &[usize]) -> Result<Array2<Self::Elem>>;
 
-    /// Keeps the given rows, in this order; a row may occur several times or never.
+    /// Keeps the given rows, in this order; a row may occur several times or never. A search does not call it
+    /// if all rows stay in their order.
+    ///
+    /// # Errors
+    /// If a row is not less than their number. An error ends a search, which returns it.
     fn select(&mut self, rows: &[usize]) -> Result<()>;
 }
 
@@ -307,7 +314,7 @@ impl<'m> BeamSearch<'m> {
     /// sequences if those of the decoder's rows do not. There are fewer than [`n_best`](Self::n_best) if
     /// there are no more that are allowed.
     ///
-    /// Afterwards the decoder is somewhere in the search; so also after an error.
+    /// After the search, or an error, the state of the decoder is unspecified.
     ///
     /// # Errors
     /// If there is no sequence, an option does not fit the vocabulary or another option, the logits have

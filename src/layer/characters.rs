@@ -203,7 +203,7 @@ impl<T: Float> CharacterEncoder<T> {
                 let grad = grad.conv.as_mut().expect("the same arrays, as was checked");
                 layer.backward(embedded, &d, grad)?
             }
-            _ => unreachable!("the tape is that of `forward_train`"),
+            _ => return Err(Error::argument("tape", "that of an encoder of this kind", "another")),
         };
         self.embedding.add_gradient(&characters, &d, &mut grad.embedding)
     }

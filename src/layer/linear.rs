@@ -266,7 +266,7 @@ fn rows_by_weight<T: Float>(
 ) {
     let output = blocks[0].n();
     let parts = threads::parts(x.count(), MIN_ROWS, x.count() * x.width() * output);
-    let rows = x.count().div_ceil(parts);
+    let rows = x.count().div_ceil(parts).max(1);
     threads::for_chunks(y, rows * output, parts, &|i, y| {
         let x = x.range(i * rows..i * rows + y.len() / output);
         let mut start = start;

@@ -113,7 +113,7 @@ pub struct StackFrames<T> {
 }
 
 impl<T: Float> StackFrames<T> {
-    /// Creates a layer that joins `frames` steps, from every `stride`-th step on.
+    /// Creates a layer that joins `frames` successive steps, beginning at every `stride`-th step.
     ///
     /// # Errors
     /// If one of them is zero.

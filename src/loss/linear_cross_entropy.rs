@@ -23,7 +23,8 @@ impl CrossEntropy {
     /// [`Layer`](crate::layer::Layer). After an error, `grad` is of no use.
     ///
     /// # Errors
-    /// As both.
+    /// If `h`, `classes` or `grad` does not fit `head`, a class is not less than the outputs of `head`, the class
+    /// weights do not fit, or a loss is not finite.
     pub(crate) fn of_linear<T: Float>(
         &self,
         head: &Linear<T>,

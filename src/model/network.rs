@@ -191,7 +191,7 @@ impl<T: Float, C: Cell<Elem = T>> Network<C> {
         &self,
         x: &Sequences<T>,
         initial: Option<&State<T>>,
-        loss: impl FnOnce(&Linear<T>, &Sequences<T>, &mut Linear<T>) -> Result<(f64, Sequences<T>)>,
+        loss: impl FnOnce(&Linear<T>, &Sequences<T>, &mut Linear<T>) -> ValueAndGradient<T>,
         grad: &mut Self,
         rng: &mut dyn Rng,
     ) -> Result<(f64, State<T>)> {
@@ -219,10 +219,13 @@ pub(super) struct HiddenTape<T: Float> {
     characters: Option<CharacterTape<T>>,
 }
 
+/// The value of a loss, with its gradient.
+type ValueAndGradient<T> = Result<(f64, Sequences<T>)>;
+
 /// Returns a loss of the input of a head from `loss`, one of its outputs at each step.
 pub(super) fn of_outputs<T: Float>(
-    loss: impl FnOnce(&Sequences<T>) -> Result<(f64, Sequences<T>)>,
-) -> impl FnOnce(&Linear<T>, &Sequences<T>, &mut Linear<T>) -> Result<(f64, Sequences<T>)> {
+    loss: impl FnOnce(&Sequences<T>) -> ValueAndGradient<T>,
+) -> impl FnOnce(&Linear<T>, &Sequences<T>, &mut Linear<T>) -> ValueAndGradient<T> {
     move |head, h, grad| {
         let (loss, d_outputs) = loss(&head.forward(h)?)?;
         Ok((loss, head.backward_sequences(h, &d_outputs, grad)?))

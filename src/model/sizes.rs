@@ -49,9 +49,16 @@ fn least(config: &Value, cell: &str, held: u64) -> u128 {
         let width = width.unwrap_or_else(|| number(widths.first().unwrap_or(&Value::Null)));
         add(width, output_of(width));
         add(number(&own["decoder_num_layers"]), 1);
+        for kind in ["additive", "location"] {
+            let score = &own["attention"][kind];
+            let size = number(&score["size"]);
+            add(size, output_of(width).saturating_add(1));
+            add(number(&score["filters"]), number(&score["kernel_size"]).saturating_add(size));
+        }
         let shared = own["shared_embedding"] == true;
         let target = if shared { 0 } else { number(&own["target_embedding_dim"]) };
-        add(number(&config["output_size"]), target.max(1));
+        let head = if own["tied_output"] == false { output_of(width) } else { 0 };
+        add(number(&config["output_size"]), target.saturating_add(head).max(1));
         return least;
     }
     let steps = own["steps"].as_u64().map_or(1, u128::from);

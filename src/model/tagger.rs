@@ -6,9 +6,10 @@ use ndarray::{Array2, ArrayView2, Axis};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
+use crate::arrays::check_same_structure;
 use crate::cell::{Cell, LstmCell};
 use crate::data::{Source, Vocabulary};
-use crate::error::{Error, Result, check_indices};
+use crate::error::{Error, Result, check_indices, check_shape};
 use crate::float::Float;
 use crate::layer::crf::{Constraints, Crf, Reduction};
 use crate::layer::{CharacterEncoding, Linear};
@@ -340,7 +341,7 @@ where
     ///
     /// # Errors
     /// If the model has no [`labels`](ModelBuilder::labels), a label is no tag of `mode`, `batch_size` is
-    /// zero, a class is too large, or the source or [`predict`](Self::predict) fails.
+    /// zero, classes have another shape or are too large, or the source or [`predict`](Self::predict) fails.
     pub fn evaluate_spans(
         &self,
         source: &dyn Source<(Sequences<T>, Array2<usize>)>,
@@ -350,6 +351,7 @@ where
         let labels = needed(self.config.labels.as_ref())?;
         let mut score = SpanMetrics::new(mode);
         predict(source, batch_size, |(x, classes)| {
+            check_shape("classes", "time, batch", &[x.time(), x.batch()], classes.shape())?;
             for (b, predicted) in self.predict_labels(x)?.into_iter().enumerate() {
                 let actual: Vec<usize> =
                     classes.column(b).iter().take(predicted.len()).copied().collect();
@@ -395,6 +397,7 @@ where
     ) -> Result<(f64, Option<f64>)> {
         let mut weight = 0.0;
         let Body { network, crf } = &self.body;
+        check_same_structure("grad", &self.body, &grad.body)?;
         let crf = crf.as_ref().zip(grad.body.crf.as_mut());
         let loss = |logits: &Sequences<T>| match crf {
             Some((crf, grad)) => {

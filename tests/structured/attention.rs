@@ -158,7 +158,7 @@ fn keys_and_values_may_differ_and_weights_have_gradients() {
         let queries = random((3, 2, 3), 3);
         let (of_contexts, of_weights) = (random((3, 2, 3), 4), random((3, 2, 4), 5));
         let memory = attention.memory_of(&keys, &values).unwrap();
-        let mut stream = attention.training_stream(memory);
+        let mut stream = attention.training_stream(memory).unwrap();
         queries.outer_iter().for_each(|q| _ = stream.step(q).unwrap());
         let mut backward = stream.backward().unwrap();
         let mut d_queries = Array3::zeros(queries.dim());
@@ -174,7 +174,7 @@ fn keys_and_values_may_differ_and_weights_have_gradients() {
         let report = GradientCheck::default()
             .run(&(attention, (keys, (values, queries))), &analytic, |point| {
                 let (attention, (keys, (values, queries))) = point;
-                let mut stream = attention.stream(attention.memory_of(keys, values)?);
+                let mut stream = attention.stream(attention.memory_of(keys, values)?)?;
                 let mut loss = 0.0;
                 for (t, q) in queries.outer_iter().enumerate() {
                     loss += (stream.step(q)? * of_contexts.index_axis(Axis(0), t)).sum();
@@ -201,8 +201,8 @@ fn a_stream_of_queries_equals_whole_sequences() {
         let (d_queries, d_memory) = attention.backward(tape, &d_y, &mut grad).unwrap();
 
         let memory = attention.memory(&pair.1).unwrap();
-        let mut inference = attention.stream(memory.clone());
-        let mut stream = attention.training_stream(memory);
+        let mut inference = attention.stream(memory.clone()).unwrap();
+        let mut stream = attention.training_stream(memory).unwrap();
         for (q, context) in pair.0.values().outer_iter().zip(contexts.values().outer_iter()) {
             assert_eq!(bits(&stream.step(q).unwrap()), bits(&context.to_owned()));
             assert_eq!(bits(&inference.step(q).unwrap()), bits(&context.to_owned()));
@@ -227,7 +227,7 @@ fn a_selected_row_keeps_its_memory_and_its_weights() {
         let memory = sequences(attention.memory_size(), &[2, 5], 1);
         let q = random((2, 2, 3), 2);
         let all = |rows: &[usize]| -> Result<Array2<f64>> {
-            let mut stream = attention.stream(attention.memory(&memory)?);
+            let mut stream = attention.stream(attention.memory(&memory)?)?;
             stream.step(q.index_axis(Axis(0), 0))?;
             stream.select(rows)?;
             stream.step(q.index_axis(Axis(0), 1).select(Axis(0), rows).view())
@@ -316,11 +316,14 @@ fn wrong_arguments_are_named() {
     assert!(wrong(&sequences(3, &[2], 1), &memory).starts_with("queries"));
     assert!(wrong(&queries, &sequences(3, &[2, 2], 1)).starts_with("memory"));
 
-    let mut stream = attention.stream(attention.memory(&memory).unwrap());
+    let other = Attention::<f64>::new(AttentionScore::General, 5, 4, &mut rng()).unwrap();
+    let error = attention.stream(other.memory(&memory).unwrap()).unwrap_err().to_string();
+    assert_eq!(error, "memory: expected [4, 3] (values, keys), got [4, 5]");
+    let mut stream = attention.stream(attention.memory(&memory).unwrap()).unwrap();
     assert!(stream.step(Array2::zeros((3, 3)).view()).is_err());
     assert!(stream.select(&[2]).is_err());
     assert!(stream.backward().is_err());
-    let mut stream = attention.training_stream(attention.memory(&memory).unwrap());
+    let mut stream = attention.training_stream(attention.memory(&memory).unwrap()).unwrap();
     stream.step(Array2::zeros((2, 3)).view()).unwrap();
     assert!(stream.select(&[0]).is_err());
     let mut backward = stream.backward().unwrap();
@@ -339,7 +342,7 @@ fn scaled_dot_attention_is_that_of_pytorch() {
     let (lengths, queries) = ([4, 1, 6], of("q", &[4, 4, 4]));
     let attention = Attention::new(AttentionScore::ScaledDot, 5, 5, &mut rng()).unwrap();
     let memory = attention.memory_of(&of("k", &lengths), &of("v", &lengths)).unwrap();
-    let mut stream = attention.training_stream(memory);
+    let mut stream = attention.training_stream(memory).unwrap();
     let (y, d_y) = (of("y", &[4, 4, 4]), of("d_y", &[4, 4, 4]));
     for (q, y) in queries.values().outer_iter().zip(y.values().outer_iter()) {
         let error = (stream.step(q).unwrap() - y).mapv(f64::abs);

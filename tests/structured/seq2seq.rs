@@ -90,7 +90,9 @@ fn gradients_are_those_of_finite_differences_for_all_bridges_and_layers() {
     for bridge in [Bridge::Same, Bridge::Linear, Bridge::Zeros] {
         let name = format!("{bridge:?}");
         let gru = || on_tokens::<GruCell<f64>>().bridge(bridge);
-        check(&name, gru(), &token_batch());
+        if bridge != Bridge::Zeros {
+            check(&name, gru(), &token_batch());
+        }
         check(&name, gru().num_layers(2).attention(general), &token_batch());
         check(
             &format!("{name}, both directions"),
@@ -338,7 +340,17 @@ fn wrong_options_and_arguments_are_named() {
         (Seq2Seq::builder(7, 6, 1, 1), "end: expected another token"),
         (model().input_feeding(true), "input_feeding"),
         (model().attention_place(AttentionPlace::Before), "attention_place"),
-        (model().without_encoder().bridge(Bridge::Zeros), "without_encoder"),
+        (model().bridge(Bridge::Zeros), "bridge: expected attention"),
+        (model().without_encoder().bridge(Bridge::Zeros), "bridge: expected attention"),
+        (model().bridge(Bridge::Same).decoder_num_layers(2), "bridge"),
+        (
+            model().bridge(Bridge::Same).num_layers(2).decoder_num_layers(1).decoder_hidden_size(8),
+            "bridge",
+        ),
+        (
+            model().without_encoder().recurrent(|r| r.learned_initial_state(true)),
+            "learned_initial_state",
+        ),
         (model().without_encoder().bridge(Bridge::Same), "bridge"),
         (model().without_encoder().bidirectional(true), "bidirectional"),
         (model().bridge(Bridge::Same).decoder_hidden_size(5), "bridge"),
@@ -349,8 +361,8 @@ fn wrong_options_and_arguments_are_named() {
         (model().label_smoothing(1.5), "label_smoothing"),
         (model().suppress_tokens(&[8]), "suppress_tokens"),
         (model().labels(&["a"; 6]), "labels"),
-        (model().decoder_num_layers(0), "num_layers"),
-        (model().decoder_hidden_size(0), "hidden_size"),
+        (model().decoder_num_layers(0), "decoder_num_layers"),
+        (model().decoder_hidden_size(0), "decoder_hidden_size"),
         (model().attention(AttentionScore::Dot).decoder_hidden_size(5), "memory_size"),
     ] {
         let error = fails(builder);

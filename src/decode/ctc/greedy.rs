@@ -57,8 +57,11 @@ impl Greedy {
     /// Reads the logits of the next step, and returns the label that begins there, if one does.
     ///
     /// # Errors
-    /// If a logit is NaN or there is none; the decoder is then as before.
+    /// If the blank is no class or a logit is NaN; the decoder is then as before.
     pub fn step<T: Float>(&mut self, logits: ArrayView1<'_, T>) -> Result<Option<usize>> {
+        if !logits.is_empty() {
+            check_blank(self.blank, logits.len())?;
+        }
         self.read(logits).map_err(|k| match logits.get(k) {
             Some(x) => Error::NonFinite { name: "logits".to_owned(), index: k, value: x.as_f64() },
             None => Error::argument("logits", "at least one class", 0),

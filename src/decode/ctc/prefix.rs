@@ -18,7 +18,7 @@ use std::collections::HashMap;
 use ndarray::ArrayView1;
 
 use crate::decode::ctc::{log_add, log_softmax, not_finite, row};
-use crate::error::{Error, Result, check_count};
+use crate::error::{Error, Result, check_count, check_shape};
 use crate::float::Float;
 use crate::loss::ctc::check_blank;
 use crate::sequences::Sequences;
@@ -198,6 +198,8 @@ struct Candidate {
 #[derive(Clone, Debug)]
 pub struct PrefixSearch {
     options: PrefixBeam,
+    /// The number of logits of a step; none before the first.
+    classes: Option<usize>,
     nodes: Vec<Node>,
     children: HashMap<(usize, usize), usize>,
     /// From the best to the worst.
@@ -209,25 +211,29 @@ impl PrefixSearch {
     pub fn new(options: PrefixBeam) -> Self {
         let root = Node { parent: NONE, label: NONE, score: 0.0 };
         let beam = vec![Entry { node: 0, blank: 0.0, label: f64::NEG_INFINITY }];
-        Self { options, nodes: vec![root], children: HashMap::new(), beam }
+        Self { options, classes: None, nodes: vec![root], children: HashMap::new(), beam }
     }
 
     /// Reads the logits of the next step.
     ///
     /// # Errors
-    /// If the blank is no class, a logit is NaN or ∞, all are −∞, or a score is NaN or ∞. The search is then
-    /// as before.
+    /// If the blank is no class, there are other classes than before, a logit is NaN or ∞, all are −∞, or a
+    /// score is NaN or ∞. The search is then as before.
     pub fn step<T: Float>(
         &mut self,
         logits: ArrayView1<'_, T>,
         mut scorer: Option<&mut dyn PrefixScorer>,
     ) -> Result<()> {
         check_blank(self.options.blank, logits.len())?;
+        let classes = self.classes.unwrap_or(logits.len());
+        check_shape("logits", "classes", &[classes], &[logits.len()])?;
         let y = log_softmax(logits).map_err(|index| {
             let value = logits[index].as_f64();
             Error::NonFinite { name: "logits".to_owned(), index, value }
         })?;
-        self.advance(&y, &mut scorer)
+        self.advance(&y, &mut scorer)?;
+        self.classes = Some(classes);
+        Ok(())
     }
 
     /// Returns the best transcripts of the steps so far, the best first.

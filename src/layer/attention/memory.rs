@@ -14,7 +14,7 @@ use crate::tensor::Rows;
 pub struct AttentionMemory<T> {
     /// The values, [batch, time, memory], zero in the padding.
     pub(super) values: Array3<T>,
-    /// The rows that the keys are computed of, if they are others than the values.
+    /// The rows from which the keys are computed, if they are not the values.
     key_rows: Option<Array3<T>>,
     /// The keys, if they are computed.
     keys: Option<Array3<T>>,
@@ -24,9 +24,9 @@ pub struct AttentionMemory<T> {
 /// The gradient with respect to a memory.
 #[derive(Clone, Debug)]
 pub struct MemoryGradient<T> {
-    /// That of the rows of the keys, if they are others than the values.
+    /// The gradient of the rows given as keys to [`Attention::memory_of`]; none for [`Attention::memory`].
     pub keys: Option<Sequences<T>>,
-    /// That of the values. It includes that of the keys which are computed of them.
+    /// The gradient of the values. If there are no rows for the keys, it includes the gradient through them.
     pub values: Sequences<T>,
 }
 

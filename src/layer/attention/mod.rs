@@ -53,9 +53,9 @@ pub use stream::{AttentionBackwardStream, AttentionStream};
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum AttentionScore {
-    /// The scalar product. Query and memory have one width.
+    /// The scalar product. Query and memory must have the same width.
     Dot,
-    /// The scalar product divided by the square root of the width. Query and memory have one width.
+    /// The scalar product divided by the square root of the width. Query and memory must have the same width.
     ScaledDot,
     /// The scalar product with W_k m.
     General,

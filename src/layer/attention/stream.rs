@@ -7,7 +7,7 @@ use crate::error::{Error, Result, check_indices, check_shape, check_size};
 use crate::float::Float;
 use crate::layer::attention::walk::{Walk, WalkBack};
 use crate::layer::linear_steps::LinearSteps;
-use crate::layer::{Attention, AttentionMemory, MemoryGradient};
+use crate::layer::{Attention, AttentionMemory, Linear, MemoryGradient};
 
 /// Attention of one query of each sequence after another, in which a query may depend on the contexts before,
 /// as in a decoder. The weights of the projection of queries are packed once.
@@ -26,7 +26,7 @@ use crate::layer::{Attention, AttentionMemory, MemoryGradient};
 /// let attention = Attention::<f32>::new(AttentionScore::General, 4, 6, &mut rng)?;
 /// let memory = Sequences::full(Array3::ones((5, 2, 6)))?; // [time, batch, memory]
 ///
-/// let mut stream = attention.training_stream(attention.memory(&memory)?);
+/// let mut stream = attention.training_stream(attention.memory(&memory)?)?;
 /// let context = stream.step(Array2::ones((2, 4)).view())?; // [batch, memory]
 /// assert_eq!(stream.weights().dim(), (2, 5)); // [batch, memory time]
 ///
@@ -69,18 +69,31 @@ impl<T: Float> std::fmt::Debug for AttentionBackwardStream<'_, T> {
 
 impl<T: Float> Attention<T> {
     /// Returns a stream of queries to `memory`, for inference.
-    pub fn stream(&self, memory: AttentionMemory<T>) -> AttentionStream<'_, T> {
+    ///
+    /// # Errors
+    /// If `memory` is that of attention with other sizes.
+    pub fn stream(&self, memory: AttentionMemory<T>) -> Result<AttentionStream<'_, T>> {
         self.new_stream(memory, false)
     }
 
     /// Returns a stream of queries to `memory` that stores its steps for a backward pass.
-    pub fn training_stream(&self, memory: AttentionMemory<T>) -> AttentionStream<'_, T> {
+    ///
+    /// # Errors
+    /// As [`stream`](Self::stream).
+    pub fn training_stream(&self, memory: AttentionMemory<T>) -> Result<AttentionStream<'_, T>> {
         self.new_stream(memory, true)
     }
 
-    fn new_stream(&self, memory: AttentionMemory<T>, train: bool) -> AttentionStream<'_, T> {
+    fn new_stream(
+        &self,
+        memory: AttentionMemory<T>,
+        train: bool,
+    ) -> Result<AttentionStream<'_, T>> {
+        let key = self.query.as_ref().map_or(self.query_size(), Linear::output_size);
+        let widths = [memory.values.dim().2, memory.keys().dim().2];
+        check_shape("memory", "values, keys", &[self.memory_size(), key], &widths)?;
         let query = self.query.as_ref().map(LinearSteps::new);
-        AttentionStream { attention: self, query, walk: Walk::new(memory, train), train }
+        Ok(AttentionStream { attention: self, query, walk: Walk::new(memory, train), train })
     }
 }
 

@@ -97,7 +97,8 @@ impl<T: Float, C: Cell<Elem = T>> DecoderLayers<C> {
         let mut stream = self.recurrent.stream(initial.batch())?;
         stream.restore(initial)?;
         let attention = self.attention.as_ref().zip(memory);
-        let attention = attention.map(|(attention, memory)| attention.stream(memory));
+        let attention =
+            attention.map(|(attention, memory)| attention.stream(memory)).transpose()?;
         Ok(self.steps(Layers::Inference(stream), attention, initial.batch()))
     }
 
@@ -111,6 +112,7 @@ impl<T: Float, C: Cell<Elem = T>> DecoderLayers<C> {
         let stream = self.recurrent.training_stream(initial.batch(), Some(initial), rng)?;
         let attention = self.attention.as_ref().zip(memory);
         let attention = attention.map(|(attention, memory)| attention.training_stream(memory));
+        let attention = attention.transpose()?;
         Ok(self.steps(Layers::Training(stream), attention, initial.batch()))
     }
 

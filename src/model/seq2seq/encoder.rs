@@ -48,6 +48,10 @@ impl<T: Float, C: Cell<Elem = T>> Encoder<C> {
                 let expected = "false: a decoder reads its own tokens, and there is no encoder";
                 return Err(Error::argument("bidirectional", expected, true));
             }
+            false if layers.learned_initial_state => {
+                let expected = "false: the bridge determines the decoder's initial states";
+                return Err(Error::argument("learned_initial_state", expected, true));
+            }
             false => None,
         };
         let scaler = config.scaler.clone().map(Arc::new);
@@ -220,9 +224,14 @@ fn mean_pooling<T: Float>(encoded: &Encoded<'_, T>) -> Result<TimePooling<T>> {
     TimePooling::new(Pooling::Mean, encoded.memory.features(), 1, &mut rng)
 }
 
+/// Returns the number of directions of each layer.
+fn directions_of<T: Float>(state: &State<T>) -> usize {
+    1 + usize::from(state.part(state.state_names()[0], 0, true).is_ok())
+}
+
 /// Returns the final states of an encoder as states like `initial`, those of two directions joined.
 fn joined<T: Float>(finals: &State<T>, initial: &State<T>) -> Result<State<T>> {
-    let directions = finals.parts().len() / initial.parts().len();
+    let directions = directions_of(finals);
     let mut states = initial.zeros(finals.batch());
     let widths = |state: &State<T>, directions: usize| -> Vec<Vec<usize>> {
         let layers = state.parts().chunks(directions);
@@ -249,7 +258,7 @@ fn joined<T: Float>(finals: &State<T>, initial: &State<T>) -> Result<State<T>> {
 
 /// Sets `finals` to the gradients of [`joined`] states.
 fn separate<T: Float>(d: &State<T>, finals: &mut State<T>) {
-    let directions = finals.parts().len() / d.parts().len();
+    let directions = directions_of(finals);
     for (from, layer) in d.parts().iter().zip(finals.parts_mut().chunks_mut(directions)) {
         for (s, from) in from.iter().enumerate() {
             let mut rest = from.view();

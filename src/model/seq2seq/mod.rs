@@ -308,9 +308,12 @@ impl<T: Float, C: Cell<Elem = T>> Model for Seq2Seq<C> {
         let schedule = self.config.own.scheduled_sampling;
         let own =
             schedule.map(|schedule| (1.0 - schedule.probability(self.step), self.packed_head()));
-        let readouts = self.run(&mut steps, (&mut inputs, &lengths), |_, readouts, tokens| {
+        let readouts = self.run(&mut steps, (&mut inputs, &lengths), |t, readouts, tokens| {
             let Some((p, head)) = own.as_ref().filter(|(p, _)| *p > 0.0) else { return Ok(()) };
-            for (token, likeliest) in tokens.iter_mut().zip(self.likeliest(head, readouts)?) {
+            let likeliest = self.likeliest(head, readouts);
+            let likeliest =
+                likeliest.map_err(|error| error.prefixed(&format!("step {}, ", t - 1)))?;
+            for (token, likeliest) in tokens.iter_mut().zip(likeliest) {
                 if rng.random::<f64>() < *p {
                     *token = likeliest;
                 }
@@ -394,7 +397,8 @@ impl<C: Cell> Shape for Seq2Seq<C> {
         CrossEntropy::default().label_smoothing(own.label_smoothing)?;
         refuse("labels", config.labels.as_ref().map(Vec::len), "targets are tokens")?;
         let encoder = Encoder::new(&config, rng)?;
-        let recurrent = decoder_layers(&config);
+        let mut recurrent = decoder_layers(&config);
+        recurrent.input_size = 1; // only the width of its output is needed
         let hidden = recurrent.clone().build(rng)?.output_size();
         let width = own.target_embedding_dim.or(config.embedding_dim).unwrap_or(hidden);
         check_embedding(&config, width, hidden)?;
@@ -408,7 +412,6 @@ impl<C: Cell> Shape for Seq2Seq<C> {
         let before = own.attention_place == AttentionPlace::Before;
         let context = if before { memory } else { 0 };
         let fed = if own.input_feeding { hidden } else { 0 };
-        let mut recurrent = recurrent;
         recurrent.input_size = width + fed + context;
         let residual = recurrent.residual;
         let recurrent = recurrent.build(rng)?;

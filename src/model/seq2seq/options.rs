@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cell::Cell;
 use crate::data::Vocabulary;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, check_shape, check_size};
 use crate::float::Float;
 use crate::layer::AttentionScore;
 use crate::model::Seq2Seq;
@@ -15,8 +15,8 @@ use crate::model::config::ModelBuilder;
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Bridge {
-    /// The final states of the encoder, layer by layer. Those of two directions are joined, so the decoder is
-    /// then twice as wide as the encoder.
+    /// The final states of the encoder, layer by layer. Both must have as many layers. Those of two directions
+    /// are joined, so the decoder must then be twice as wide as the encoder.
     Same,
     /// An affine function of all final states of the encoder, side by side. Without an encoder, of the mean
     /// row of the memory.
@@ -39,12 +39,12 @@ pub enum AttentionPlace {
     After,
 }
 
-/// The probability that a step of training reads the correct token instead of the model's own, over the
-/// steps i of training.
+/// The probability that a step of the decoder reads the correct token instead of the model's own, after i
+/// steps of the optimiser.
 ///
 /// | schedule | probability |
 /// |---|---|
-/// | `Linear { from, to, steps }` | from `from` to `to`, then constant |
+/// | `Linear { from, to, steps }` | from + (to − from)·min(i / steps, 1) |
 /// | `Exponential { factor }` | factorⁱ |
 /// | `InverseSigmoid { k }` | k / (k + e^(i/k)) |
 ///
@@ -70,7 +70,7 @@ pub enum ScheduledSampling {
     },
     /// A sigmoid that falls.
     InverseSigmoid {
-        /// The steps after which it falls, at least 1.
+        /// The speed of the fall, at least 1. The probability is about 1/2 after k·ln k steps.
         k: f64,
     },
 }
@@ -153,6 +153,13 @@ impl Seq2SeqConfig {
 
     /// Fails if an option is outside its range or has no effect. `targets` is the number of target tokens.
     pub(super) fn check(&self, targets: usize) -> Result<()> {
+        for (name, size) in [
+            ("target_embedding_dim", self.target_embedding_dim),
+            ("decoder_hidden_size", self.decoder_hidden_size),
+            ("decoder_num_layers", self.decoder_num_layers),
+        ] {
+            check_size(name, &[size.unwrap_or(1)])?;
+        }
         for (name, token) in [("start", self.start), ("end", self.end)] {
             if token >= targets {
                 let expected = format!("less than {targets} (target_vocabulary_size)");
@@ -163,21 +170,20 @@ impl Seq2SeqConfig {
             return Err(Error::argument("end", "another token than start", self.end));
         }
         if let Some(vocabulary) = &self.target_vocabulary {
-            crate::error::check_shape(
-                "target_vocabulary",
-                "output",
-                &[targets],
-                &[vocabulary.len()],
-            )?;
+            check_shape("target_vocabulary", "output", &[targets], &[vocabulary.len()])?;
         }
         if self.attention.is_none() {
             let set = [
                 ("input_feeding", self.input_feeding),
                 ("attention_place", self.attention_place != AttentionPlace::default()),
-                ("without_encoder", !self.encoder && self.bridge == Bridge::Zeros),
+                ("bridge", self.bridge == Bridge::Zeros),
             ];
             if let Some((name, _)) = set.into_iter().find(|(_, set)| *set) {
-                return Err(Error::argument(name, "attention, which it acts on", "none"));
+                return Err(Error::argument(
+                    name,
+                    "attention: without it the source is not read",
+                    "none",
+                ));
             }
         }
         if !self.encoder && self.bridge == Bridge::Same {
@@ -195,20 +201,21 @@ impl<T: Float, C: Cell<Elem = T>> ModelBuilder<Seq2Seq<C>> {
     }
 
     /// Sets the width of the embedding of the target tokens. Default: that of the source tokens, or
-    /// `hidden_size` of sources that are values.
+    /// the width of the decoder for sources that are values.
     pub fn target_embedding_dim(mut self, width: usize) -> Self {
         self.config.own.target_embedding_dim = Some(width);
         self
     }
 
-    /// Sets whether source and target tokens have one embedding. Both vocabularies have one size then.
+    /// Sets whether source and target tokens have one embedding. Both
+    /// vocabularies must then have one size.
     pub fn shared_embedding(mut self, shared: bool) -> Self {
         self.config.own.shared_embedding = shared;
         self
     }
 
     /// Sets whether the weight of the head is that of the embedding of the target tokens (Press and Wolf,
-    /// 2017). The decoder is then as wide as this embedding.
+    /// 2017). The decoder must then be as wide as this embedding.
     pub fn tied_output(mut self, tied: bool) -> Self {
         self.config.own.tied_output = tied;
         self
@@ -266,14 +273,17 @@ impl<T: Float, C: Cell<Elem = T>> ModelBuilder<Seq2Seq<C>> {
 
     /// Sets scheduled sampling: a step of training reads the model's own likeliest token instead of the
     /// correct one, with a probability that depends on the number of training steps. No gradient flows
-    /// through the choice.
+    /// through the choice. A training loop of your own calls
+    /// [`Model::begin_step`](crate::train::Model::begin_step) before each step;
+    /// [`Trainer`](crate::train::Trainer) does so.
     pub fn scheduled_sampling(mut self, schedule: ScheduledSampling) -> Self {
         self.config.own.scheduled_sampling = Some(schedule);
         self
     }
 
-    /// Sets further tokens that are never decoded. The special and the unknown token of the target
-    /// vocabulary, and the start token, never are.
+    /// Sets further tokens that are never decoded. The start token, the unknown token and the special tokens
+    /// of the target vocabulary never are, except the end token. If `tokens` contains the end token, every
+    /// result has the greatest length.
     pub fn suppress_tokens(mut self, tokens: &[usize]) -> Self {
         self.config.own.suppress_tokens = tokens.to_vec();
         self

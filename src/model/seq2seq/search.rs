@@ -5,7 +5,7 @@ use rand::Rng;
 
 use crate::cell::Cell;
 use crate::decode::{BeamSearch, Decoder, Hypothesis, Sampling};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, check_shape};
 use crate::float::Float;
 use crate::layer::linear::PackedLinear;
 use crate::model::seq2seq::decoder::Steps;
@@ -31,6 +31,8 @@ impl<T: Float, C: Cell<Elem = T>> Decoder for Seq2SeqDecoder<'_, C> {
     type Elem = T;
 
     fn step(&mut self, tokens: &[usize]) -> Result<Array2<T>> {
+        let rows = self.steps.readout().nrows();
+        check_shape("tokens", "rows", &[rows], &[tokens.len()])?;
         let live = vec![true; tokens.len()];
         let step = ndarray::ArrayView1::from(tokens).insert_axis(Axis(0));
         let x = self.model.target_embedding().rows_of(step, &vec![1; tokens.len()])?;
