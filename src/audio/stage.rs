@@ -56,7 +56,7 @@ pub(super) struct Each {
     frame: Vec<f64>,
 }
 
-/// What [`Each`] computes from a frame.
+/// The function that [`Each`] computes of a frame.
 #[derive(Clone, Debug)]
 pub(super) enum OfFrame {
     /// The sums of a spectrum under filters.

@@ -27,7 +27,7 @@ pub enum Window {
     HannSymmetric,
 }
 
-/// What stands before and after the recording.
+/// The samples before and after the recording.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Padding {
@@ -41,7 +41,7 @@ pub enum Padding {
     None,
 }
 
-/// What is computed from X; the [module](self) states its equation.
+/// The function of X that is computed; the [module](self) states its equation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Spectrum {

@@ -26,7 +26,7 @@ use std::sync::Arc;
 
 use ndarray::Array2;
 
-use crate::decode::search;
+use crate::decode::{check_n_best, search};
 use crate::error::{Error, Result, check_count, check_indices};
 use crate::float::Float;
 
@@ -194,10 +194,7 @@ impl<'m> BeamSearch<'m> {
     /// # Errors
     /// If `count` is zero or greater than the width.
     pub fn n_best(mut self, count: usize) -> Result<Self> {
-        if !(1..=self.width).contains(&count) {
-            let expected = format!("1 to {} (width)", self.width);
-            return Err(Error::argument("n_best", expected, count));
-        }
+        check_n_best(count, self.width)?;
         self.n_best = count;
         Ok(self)
     }

@@ -63,7 +63,7 @@ fn search_all<T: Float>(
     }
 }
 
-/// What the sequences have in common at a step.
+/// The values that all sequences share at a step.
 struct Step<'a, 'm> {
     options: &'a BeamSearch<'m>,
     /// The length penalty of the greatest length.

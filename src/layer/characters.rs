@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::arrays::Arrays;
 use crate::cell::LstmCell;
 use crate::error::{Error, Result, check_shape, check_size};
-use crate::float::Float;
+use crate::float::{Float, per_float};
 use crate::layer::steps::check;
 use crate::layer::{Conv1d, Embedding, Layer, Pooling, TimePooling};
 use crate::sequence::{Recurrent, Tape};
@@ -98,6 +98,27 @@ struct WordTape<T: Float> {
     lstm: Option<Tape<T>>,
 }
 
+per_float! {
+    // Every model may have an encoder: its layers are compiled here, not in each program.
+    fn new_encoder<'a, T>(
+        sizes: (usize, usize),
+        kind: CharacterEncoding,
+        rng: &mut dyn Rng,
+    ) -> Result<CharacterEncoder<T>> = assemble;
+    /// Returns the encodings of all tokens, with the tape of a training if there is an `rng`.
+    fn encoded<'a, T>(
+        encoder: &CharacterEncoder<T>,
+        x: &Sequences<T>,
+        rng: Option<&mut dyn Rng>,
+    ) -> Result<(Sequences<T>, Option<WordTape<T>>)> = encode_all;
+    fn add_to_gradient<'a, T>(
+        encoder: &CharacterEncoder<T>,
+        tape: CharacterTape<T>,
+        d_y: &Sequences<T>,
+        grad: &mut CharacterEncoder<T>,
+    ) -> Result<()> = add_gradient;
+}
+
 impl<T: Float> CharacterEncoder<T> {
     /// Creates an encoder of `vocabulary_size` characters, each embedded as `embedding_dim` values.
     ///
@@ -109,22 +130,7 @@ impl<T: Float> CharacterEncoder<T> {
         kind: CharacterEncoding,
         rng: &mut dyn Rng,
     ) -> Result<Self> {
-        check_size("vocabulary_size", &[vocabulary_size])?;
-        check_size("embedding_dim", &[embedding_dim])?;
-        let embedding = Embedding::new(vocabulary_size, embedding_dim, rng)?;
-        Ok(match kind {
-            CharacterEncoding::Lstm { hidden_size } => {
-                let lstm = Recurrent::builder(embedding_dim, hidden_size).bidirectional(true);
-                let (lstm, features) = (lstm.build(rng)?, 2 * hidden_size);
-                let pooling = TimePooling::new(Pooling::Last, features, 2, rng)?;
-                Self { embedding, lstm: Some(lstm), conv: None, pooling, features }
-            }
-            CharacterEncoding::Conv { out_channels, kernel_size } => {
-                let conv = Conv1d::new(embedding_dim, out_channels, kernel_size, rng)?;
-                let pooling = TimePooling::new(Pooling::Max, out_channels, 1, rng)?;
-                Self { embedding, lstm: None, conv: Some(conv), pooling, features: out_channels }
-            }
-        })
+        new_encoder((vocabulary_size, embedding_dim), kind, rng)
     }
 
     /// Returns the number of values of an encoding.
@@ -209,6 +215,55 @@ impl<T: Float> CharacterEncoder<T> {
     }
 }
 
+fn assemble<T: Float>(
+    (vocabulary_size, embedding_dim): (usize, usize),
+    kind: CharacterEncoding,
+    rng: &mut dyn Rng,
+) -> Result<CharacterEncoder<T>> {
+    check_size("vocabulary_size", &[vocabulary_size])?;
+    check_size("embedding_dim", &[embedding_dim])?;
+    let embedding = Embedding::new(vocabulary_size, embedding_dim, rng)?;
+    Ok(match kind {
+        CharacterEncoding::Lstm { hidden_size } => {
+            let lstm = Recurrent::builder(embedding_dim, hidden_size).bidirectional(true);
+            let (lstm, features) = (lstm.build(rng)?, 2 * hidden_size);
+            let pooling = TimePooling::new(Pooling::Last, features, 2, rng)?;
+            CharacterEncoder { embedding, lstm: Some(lstm), conv: None, pooling, features }
+        }
+        CharacterEncoding::Conv { out_channels, kernel_size } => {
+            let conv = Conv1d::new(embedding_dim, out_channels, kernel_size, rng)?;
+            let pooling = TimePooling::new(Pooling::Max, out_channels, 1, rng)?;
+            CharacterEncoder {
+                embedding,
+                lstm: None,
+                conv: Some(conv),
+                pooling,
+                features: out_channels,
+            }
+        }
+    })
+}
+
+fn encode_all<T: Float>(
+    encoder: &CharacterEncoder<T>,
+    x: &Sequences<T>,
+    rng: Option<&mut dyn Rng>,
+) -> Result<(Sequences<T>, Option<WordTape<T>>)> {
+    let characters = encoder.characters_of(x)?;
+    let rows = characters.map(|characters| encoder.encode(characters, rng)).transpose()?;
+    let y = encoder.spread(x, rows.as_ref().map(|(rows, _)| rows))?;
+    Ok((y, rows.map(|(_, tape)| tape)))
+}
+
+fn add_gradient<T: Float>(
+    encoder: &CharacterEncoder<T>,
+    tape: CharacterTape<T>,
+    d_y: &Sequences<T>,
+    grad: &mut CharacterEncoder<T>,
+) -> Result<()> {
+    encoder.add_gradient(tape, d_y, grad)
+}
+
 /// Returns the places [t, b] of the tokens that have characters, in the order of time.
 fn places<T: Float>(x: &Sequences<T>) -> Vec<[usize; 2]> {
     let Some((words, _)) = x.characters() else { return Vec::new() };
@@ -222,9 +277,7 @@ impl<T: Float> Layer<Sequences<T>> for CharacterEncoder<T> {
     type Tape = CharacterTape<T>;
 
     fn forward(&self, x: &Sequences<T>) -> Result<Sequences<T>> {
-        let characters = self.characters_of(x)?;
-        let rows = characters.map(|characters| self.encode(characters, None)).transpose()?;
-        self.spread(x, rows.as_ref().map(|(rows, _)| rows))
+        Ok(encoded(self, x, None)?.0)
     }
 
     fn forward_train(
@@ -232,10 +285,8 @@ impl<T: Float> Layer<Sequences<T>> for CharacterEncoder<T> {
         x: &Sequences<T>,
         rng: &mut dyn Rng,
     ) -> Result<(Sequences<T>, CharacterTape<T>)> {
-        let characters = self.characters_of(x)?;
-        let rows = characters.map(|characters| self.encode(characters, Some(rng))).transpose()?;
-        let y = self.spread(x, rows.as_ref().map(|(rows, _)| rows))?;
-        Ok((y, CharacterTape { x: x.clone(), words: rows.map(|(_, tape)| tape) }))
+        let (y, words) = encoded(self, x, Some(rng))?;
+        Ok((y, CharacterTape { x: x.clone(), words }))
     }
 
     fn backward(
@@ -245,7 +296,7 @@ impl<T: Float> Layer<Sequences<T>> for CharacterEncoder<T> {
         grad: &mut Self,
     ) -> Result<Sequences<T>> {
         let zeros = tape.x.zeros_like();
-        self.add_gradient(tape, d_y, grad)?;
+        add_to_gradient(self, tape, d_y, grad)?;
         Ok(zeros)
     }
 }

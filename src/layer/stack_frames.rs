@@ -47,11 +47,16 @@ impl Frames {
         length.checked_sub(self.frames).map_or(0, |rest| rest / self.stride + 1)
     }
 
+    /// Returns the number of windows of each sequence.
+    fn lengths<T: Float>(self, x: &Sequences<T>) -> Vec<usize> {
+        x.lengths().iter().map(|&length| self.windows(length)).collect()
+    }
+
     /// Returns the windows of `x`, at least one step long as an array.
     pub(crate) fn stack<T: Float>(self, x: &Sequences<T>) -> Result<Sequences<T>> {
         let (time, batch, features) = x.dim();
         let width = check_size("frames × features", &[self.frames, features])?;
-        let lengths: Vec<usize> = x.lengths().iter().map(|&n| self.windows(n)).collect();
+        let lengths = self.lengths(x);
         let mut windows = Array3::zeros((self.windows(time).max(1), batch, width));
         for (t, mut window) in windows.outer_iter_mut().enumerate() {
             for (b, mut row) in window.rows_mut().into_iter().enumerate() {
@@ -66,14 +71,16 @@ impl Frames {
         Sequences::new(windows, lengths)
     }
 
-    /// Returns the gradient with respect to `x` from that with respect to its windows.
+    /// Returns the gradient with respect to sequences of the lengths of `x` and the given width, from that
+    /// with respect to their windows.
     pub(crate) fn unstack<T: Float>(
         self,
         x: &Sequences<T>,
+        features: usize,
         d_windows: &Sequences<T>,
     ) -> Result<Sequences<T>> {
-        let (time, batch, features) = x.dim();
-        let lengths: Vec<usize> = x.lengths().iter().map(|&n| self.windows(n)).collect();
+        let (time, batch, _) = x.dim();
+        let lengths = self.lengths(x);
         let sizes = [self.windows(time).max(1), batch, self.frames * features];
         d_windows.check("d_y", ("time, batch, frames × features", sizes), &lengths)?;
         let mut d = Array3::zeros((time, batch, features));
@@ -149,6 +156,6 @@ impl<T: Float> Layer<Sequences<T>> for StackFrames<T> {
     }
 
     fn backward(&self, x: Sequences<T>, d_y: &Sequences<T>, _: &mut Self) -> Result<Sequences<T>> {
-        self.frames.unstack(&x, d_y)
+        self.frames.unstack(&x, x.features(), d_y)
     }
 }

@@ -152,24 +152,15 @@ impl Ctc {
 
     /// Returns the loss of sequence `b`.
     fn outcome<T: Float>(&self, logits: &Sequences<T>, b: usize, outcome: &Outcome) -> Result<f64> {
-        let (_, batch, classes) = logits.dim();
-        let index = |t, k| (t * batch + b) * classes + k;
         match *outcome {
             Ok(loss) if loss.is_finite() => Ok(loss),
             Ok(_) if self.zero_infinity => Ok(0.0),
             Ok(value) => Err(Error::NonFinite {
                 name: format!("loss of labels[{b}]"),
-                index: index(0, 0),
+                index: b * logits.features(),
                 value,
             }),
-            Err((t, k)) => {
-                let value = logits.values()[[t, b, k]].as_f64();
-                Err(Error::NonFinite {
-                    name: format!("logits[{t}, {b}, {k}]"),
-                    index: index(t, k),
-                    value,
-                })
-            }
+            Err((t, k)) => Err(not_finite(logits, (t, b, k))),
         }
     }
 }
@@ -177,6 +168,16 @@ impl Ctc {
 /// Returns the number of steps that an alignment of `labels` needs at least.
 pub(crate) fn needed_steps(labels: &[usize]) -> usize {
     labels.len() + labels.windows(2).filter(|pair| pair[0] == pair[1]).count()
+}
+
+/// Returns the error about logit `k` of step `t` of sequence `b`.
+pub(crate) fn not_finite<T: Float>(
+    logits: &Sequences<T>,
+    (t, b, k): (usize, usize, usize),
+) -> Error {
+    let index = (t * logits.batch() + b) * logits.features() + k;
+    let value = logits.values()[[t, b, k]].as_f64();
+    Error::NonFinite { name: format!("logits[{t}, {b}, {k}]"), index, value }
 }
 
 /// Returns the error about labels of sequence `b` that need more steps than it has.

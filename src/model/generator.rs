@@ -17,7 +17,7 @@ use crate::loss::{CrossEntropy, Loss};
 use crate::model::config::{Config, ModelBuilder, ONE, Shape, options, refuse, shape_calls};
 use crate::model::network::{Network, NetworkStream, Step};
 use crate::model::states::{filled, side_by_side};
-use crate::model::{model_calls, reserved_tokens};
+use crate::model::{model_calls, suppressed_tokens};
 use crate::sequence::State;
 use crate::sequences::Sequences;
 use crate::train::Model;
@@ -276,8 +276,7 @@ impl<T: Float, C: Cell<Elem = T>> SequenceGenerator<C> {
     /// Returns the tokens that are never generated.
     fn suppressed(&self) -> Vec<usize> {
         let GeneratorConfig { start, end, suppress_tokens, .. } = &self.config.own;
-        let reserved = reserved_tokens(self.vocabulary(), *start, *end);
-        reserved.into_iter().chain(suppress_tokens.iter().copied()).collect()
+        suppressed_tokens(self.vocabulary(), (*start, *end), suppress_tokens)
     }
 
     /// Returns the initial states of texts, or `None` if they are zeros.

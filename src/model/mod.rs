@@ -158,16 +158,17 @@ fn with_characters<T: Float, S: AsRef<str>, W: AsRef<[S]>, I: Iterator<Item = W>
     x.with_characters(&characters, vocabulary.len())
 }
 
-/// Returns the tokens that a text never contains: the special tokens of the vocabulary and the unknown one,
-/// except the end token, and the start token.
-fn reserved_tokens(
+/// Returns the tokens that are never generated: the special tokens of the vocabulary and the unknown one,
+/// except the end token, the start token, and `more`.
+fn suppressed_tokens(
     vocabulary: Option<&Vocabulary>,
-    start: Option<usize>,
-    end: Option<usize>,
+    (start, end): (Option<usize>, Option<usize>),
+    more: &[usize],
 ) -> Vec<usize> {
     let special = 0..vocabulary.map_or(0, |words| words.special().len());
     let unknown = vocabulary.and_then(Vocabulary::unknown);
-    special.chain(start).chain(unknown).filter(|&token| Some(token) != end).collect()
+    let reserved = special.chain(start).chain(unknown).filter(|&token| Some(token) != end);
+    reserved.chain(more.iter().copied()).collect()
 }
 
 /// Implements [`loss_and_grad`](crate::train::Model::loss_and_grad) of a model by its weighted form. With the

@@ -31,7 +31,7 @@ pub(super) struct Network<C: Cell> {
     pub(super) characters: Option<CharacterEncoder<C::Elem>>,
     pub(super) recurrent: Recurrent<C>,
     pub(super) head: Linear<C::Elem>,
-    dropout: f64,
+    pub(super) dropout: f64,
     /// The scaler of the inputs; none also where they are scaled already.
     pub(super) scaler: Option<Arc<Scaler>>,
     /// How the frames of the input are joined; none leaves them as they are.
@@ -95,11 +95,7 @@ impl<T: Float, C: Cell<Elem = T>> Network<C> {
                     Some(encoder) => embedded.concat(&encoder.forward(x)?).map(Cow::Owned),
                 }
             }
-            (None, Some(_)) if x.tokens().is_some() => {
-                Err(Error::argument("x", "values: tokens are not scaled", "tokens"))
-            }
-            (None, Some(scaler)) => x.with_values(scaler.transform(x.values())?).map(Cow::Owned),
-            (None, None) => Ok(Cow::Borrowed(x)),
+            (None, scaler) => scaled("x", x, scaler.as_deref()),
         }
     }
 
@@ -130,8 +126,8 @@ impl<T: Float, C: Cell<Elem = T>> Network<C> {
         Ok((h, HiddenTape { layers, characters }))
     }
 
-    /// Adds the gradients of the embedding, the encoder and the recurrent layers to `grad`. Returns the gradient with
-    /// respect to the initial state.
+    /// Adds the gradients of the embedding, the encoder and the recurrent layers to `grad`. Returns the
+    /// gradient with respect to the initial state.
     pub(super) fn hidden_backward(
         &self,
         x: &Sequences<T>,
@@ -152,27 +148,13 @@ impl<T: Float, C: Cell<Elem = T>> Network<C> {
         if let (Some(embedding), Some(grad)) = (&self.embedding, &mut grad.embedding) {
             match self.frames {
                 Some(frames) => {
-                    let features = self.features(x)?;
-                    embedding.add_gradient(x, &frames.unstack(features.as_ref(), &d_x)?, grad)?;
+                    let features = embedding.embedding_dim();
+                    embedding.add_gradient(x, &frames.unstack(x, features, &d_x)?, grad)?;
                 }
                 None => embedding.add_gradient(x, &d_x, grad)?,
             }
         }
         Ok(d_initial)
-    }
-
-    /// Applies dropout to `h`, and returns its factors, if there is dropout.
-    pub(super) fn apply_dropout<D: Dimension>(
-        &self,
-        h: &mut Array<T, D>,
-        rng: &mut dyn Rng,
-    ) -> Result<Option<Array<T, D>>> {
-        if self.dropout == 0.0 {
-            return Ok(None);
-        }
-        let mask = Dropout::new(self.dropout)?.mask(h, rng);
-        *h *= &mask;
-        Ok(Some(mask))
     }
 
     /// Returns the head's outputs at each step, [time, batch, outputs].
@@ -196,7 +178,7 @@ impl<T: Float, C: Cell<Elem = T>> Network<C> {
         rng: &mut dyn Rng,
     ) -> Result<(f64, State<T>)> {
         let (mut h, tape) = self.hidden_train(x, initial, rng)?;
-        let mask = self.apply_dropout(h.values_mut(), rng)?;
+        let mask = apply_dropout(self.dropout, h.values_mut(), rng)?;
         let (loss, d_h) = loss(&self.head, &h, &mut grad.head)?;
         let d_h = h.with_values(mask_gradient(d_h.into_values(), mask))?;
         Ok((loss, self.hidden_backward(x, tape, &d_h, grad)?))
@@ -212,7 +194,7 @@ impl<T: Float, C: Cell<Elem = T>> Network<C> {
     }
 }
 
-/// What the recurrent layers and the encoder of characters keep for the backward pass.
+/// The tapes of the recurrent layers and of the encoder of characters.
 #[derive(Debug)]
 pub(super) struct HiddenTape<T: Float> {
     layers: Tape<T>,
@@ -230,6 +212,35 @@ pub(super) fn of_outputs<T: Float>(
         let (loss, d_outputs) = loss(&head.forward(h)?)?;
         Ok((loss, head.backward_sequences(h, &d_outputs, grad)?))
     }
+}
+
+/// Returns `x`, the argument of that name, scaled if there is a scaler.
+pub(super) fn scaled<'x, T: Float>(
+    argument: &'static str,
+    x: &'x Sequences<T>,
+    scaler: Option<&Scaler>,
+) -> Result<Cow<'x, Sequences<T>>> {
+    match scaler {
+        Some(_) if x.tokens().is_some() => {
+            Err(Error::argument(argument, "values: tokens are not scaled", "tokens"))
+        }
+        Some(scaler) => x.with_values(scaler.transform(x.values())?).map(Cow::Owned),
+        None => Ok(Cow::Borrowed(x)),
+    }
+}
+
+/// Applies dropout of probability `p` to `h`, and returns its factors, if there is dropout.
+pub(super) fn apply_dropout<T: Float, D: Dimension>(
+    p: f64,
+    h: &mut Array<T, D>,
+    rng: &mut dyn Rng,
+) -> Result<Option<Array<T, D>>> {
+    if p == 0.0 {
+        return Ok(None);
+    }
+    let mask = Dropout::new(p)?.mask(h, rng);
+    *h *= &mask;
+    Ok(Some(mask))
 }
 
 /// Returns the gradient with respect to the input of dropout, from `d`, that with respect to its output.

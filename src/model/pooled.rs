@@ -9,7 +9,7 @@ use crate::float::Float;
 use crate::layer::pooling::Running;
 use crate::layer::{NonCrossing, TimePooling};
 use crate::model::config::Config;
-use crate::model::network::{Network, NetworkStream, Step, mask_gradient};
+use crate::model::network::{Network, NetworkStream, Step, apply_dropout, mask_gradient};
 use crate::sequences::Sequences;
 
 /// A network with pooling before its head.
@@ -17,7 +17,7 @@ use crate::sequences::Sequences;
 pub(super) struct Pooled<C: Cell> {
     pub(super) network: Network<C>,
     pooling: TimePooling<C::Elem>,
-    /// What the outputs of the head pass through, if they are quantiles that do not cross.
+    /// The order of the outputs of the head, if they are quantiles that do not cross.
     order: Option<NonCrossing<C::Elem>>,
 }
 
@@ -60,7 +60,7 @@ impl<T: Float, C: Cell<Elem = T>> Pooled<C> {
         let Self { network, pooling, order } = self;
         let (h, tape) = network.hidden_train(x, None, rng)?;
         let mut pooled = pooling.pool(&h)?;
-        let mask = network.apply_dropout(&mut pooled, rng)?;
+        let mask = apply_dropout(network.dropout, &mut pooled, rng)?;
         let unordered = network.head.forward_rows(pooled.view())?;
         let (loss, d_outputs) = match order {
             None => loss(&unordered)?,

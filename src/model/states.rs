@@ -1,23 +1,45 @@
-//! The states of all layers as rows, the input and the output of a linear layer.
+//! Rows side by side, and the states of all layers as rows: the input and the output of a linear layer.
 
-use ndarray::{Array2, Axis};
+use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis};
 
 use crate::float::Float;
 use crate::sequence::State;
 
-/// Returns all states side by side, layer by layer: [batch, sum of the widths].
-pub(super) fn side_by_side<T: Float>(state: &State<T>) -> Array2<T> {
-    let parts: Vec<_> = state.parts().iter().flatten().map(|part| part.view()).collect();
-    ndarray::concatenate(Axis(1), &parts).expect("states of one batch")
+/// Returns the arrays [rows, width] side by side, in standard layout.
+pub(super) fn beside<T: Float>(parts: &[ArrayView2<'_, T>]) -> Array2<T> {
+    let rows = parts.first().map_or(0, |part| part.nrows());
+    let mut all = Array2::zeros((rows, parts.iter().map(|part| part.ncols()).sum()));
+    let mut rest = all.view_mut();
+    for part in parts {
+        let (mut here, after) = rest.split_at(Axis(1), part.ncols());
+        here.assign(part);
+        rest = after;
+    }
+    all
 }
 
-/// Returns `state` with its values taken from `values`, the inverse of [`side_by_side`].
-pub(super) fn filled<T: Float>(mut state: State<T>, values: &Array2<T>) -> State<T> {
-    let mut rest = values.view();
-    for part in state.parts_mut().iter_mut().flatten() {
+/// Copies the columns of `values` to `parts`, the inverse of [`beside`].
+pub(super) fn divide<'a, T: Float>(
+    values: ArrayView2<'_, T>,
+    parts: impl Iterator<Item = ArrayViewMut2<'a, T>>,
+) {
+    let mut rest = values;
+    for mut part in parts {
         let (here, after) = rest.split_at(Axis(1), part.ncols());
         part.assign(&here);
         rest = after;
     }
+}
+
+/// Returns all states side by side, layer by layer: [batch, sum of the widths].
+pub(super) fn side_by_side<T: Float>(state: &State<T>) -> Array2<T> {
+    let parts: Vec<_> = state.parts().iter().flatten().map(|part| part.view()).collect();
+    beside(&parts)
+}
+
+/// Returns `state` with its values taken from `values`, the inverse of [`side_by_side`].
+pub(super) fn filled<T: Float>(mut state: State<T>, values: &Array2<T>) -> State<T> {
+    let parts = state.parts_mut().iter_mut().flatten();
+    divide(values.view(), parts.map(|part| part.view_mut()));
     state
 }

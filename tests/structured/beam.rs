@@ -19,7 +19,7 @@ const STEPS: usize = 10;
 struct Markov<T> {
     /// For each sequence, [vocabulary · vocabulary, vocabulary].
     logits: Array3<T>,
-    /// What is added at each step, [steps, vocabulary].
+    /// The values that are added at each step, [steps, vocabulary].
     shifts: Array2<T>,
     /// The sequence and the token before the last of each row.
     rows: Vec<(usize, usize)>,

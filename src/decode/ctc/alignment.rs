@@ -4,10 +4,10 @@ use std::ops::Range;
 
 use ndarray::Array2;
 
-use crate::decode::ctc::{log_softmax, not_finite, row};
+use crate::decode::ctc::{log_softmax, row};
 use crate::error::{Error, Result};
 use crate::float::Float;
-use crate::loss::ctc::{check_labels, needed_steps, too_long};
+use crate::loss::ctc::{check_labels, needed_steps, not_finite, too_long};
 use crate::sequences::Sequences;
 
 /// The likeliest alignment of labels with the steps of a sequence.

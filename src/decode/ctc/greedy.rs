@@ -3,10 +3,10 @@
 use ndarray::ArrayView1;
 
 use crate::decode::argmax;
-use crate::decode::ctc::{not_finite, row};
+use crate::decode::ctc::row;
 use crate::error::{Error, Result};
 use crate::float::Float;
-use crate::loss::ctc::check_blank;
+use crate::loss::ctc::{check_blank, not_finite};
 use crate::sequences::Sequences;
 
 /// Returns the labels of each sequence that the likeliest class of each step spells: repeats are merged,

@@ -36,7 +36,6 @@ pub use alignment::{Alignment, align};
 pub use greedy::{Greedy, greedy};
 pub use prefix::{PrefixBeam, PrefixScorer, PrefixSearch, Transcript};
 
-use crate::error::Error;
 use crate::float::Float;
 use crate::sequences::Sequences;
 
@@ -57,13 +56,6 @@ fn log_softmax<T: Float>(logits: ArrayView1<'_, T>) -> Result<Vec<f64>, usize> {
     }
     let sum = logits.iter().map(|x| (x.as_f64() - largest).exp()).sum::<f64>();
     Ok(logits.iter().map(|x| x.as_f64() - largest - sum.ln()).collect())
-}
-
-/// Returns the error about logit `k` of step `t` of sequence `b`.
-fn not_finite<T: Float>(logits: &Sequences<T>, (t, b, k): (usize, usize, usize)) -> Error {
-    let index = (t * logits.batch() + b) * logits.features() + k;
-    let value = logits.values()[[t, b, k]].as_f64();
-    Error::NonFinite { name: format!("logits[{t}, {b}, {k}]"), index, value }
 }
 
 /// Returns ln(eᵃ + eᵇ).

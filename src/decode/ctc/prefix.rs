@@ -17,10 +17,11 @@ use std::collections::HashMap;
 
 use ndarray::ArrayView1;
 
-use crate::decode::ctc::{log_add, log_softmax, not_finite, row};
+use crate::decode::check_n_best;
+use crate::decode::ctc::{log_add, log_softmax, row};
 use crate::error::{Error, Result, check_count, check_shape};
 use crate::float::Float;
-use crate::loss::ctc::check_blank;
+use crate::loss::ctc::{check_blank, not_finite};
 use crate::sequences::Sequences;
 
 /// Scores of labels beside those of the logits, such as a lexicon or a language model.
@@ -101,9 +102,7 @@ impl PrefixBeam {
     /// # Errors
     /// Unless it is at least 1 and at most the width.
     pub fn n_best(mut self, n_best: usize) -> Result<Self> {
-        if !(1..=self.width).contains(&n_best) {
-            return Err(Error::argument("n_best", format!("1 to {} (width)", self.width), n_best));
-        }
+        check_n_best(n_best, self.width)?;
         self.n_best = n_best;
         Ok(self)
     }

@@ -1,6 +1,6 @@
 //! [`AttentionMemory`]: the rows that attention reads, with their keys.
 
-use ndarray::{Array2, Array3, Axis};
+use ndarray::{Array3, ArrayView2, Axis};
 
 use crate::error::{Error, Result, check_shape};
 use crate::float::Float;
@@ -80,10 +80,10 @@ fn batch_first<T: Float>(sequences: &Sequences<T>) -> Array3<T> {
 }
 
 /// Returns all rows of `values` [batch, time, features].
-fn flat<T: Float>(values: &Array3<T>) -> Array2<T> {
+fn flat<T: Float>(values: &Array3<T>) -> ArrayView2<'_, T> {
     let (batch, time, width) = values.dim();
     let rows = values.view().into_shape_with_order((batch * time, width));
-    rows.expect("an array in standard layout").to_owned()
+    rows.expect("an array in standard layout")
 }
 
 impl<T: Float> AttentionMemory<T> {
@@ -95,7 +95,7 @@ impl<T: Float> AttentionMemory<T> {
     ) -> Result<Self> {
         let (batch, time, _) = values.dim();
         let compute = |layer: &Linear<T>| {
-            let keys = layer.forward_rows(flat(key_rows.as_ref().unwrap_or(&values)).view())?;
+            let keys = layer.forward_rows(flat(key_rows.as_ref().unwrap_or(&values)))?;
             let shape = (batch, time, layer.output_size());
             Ok(keys.into_shape_with_order(shape).expect("a key for each row"))
         };
@@ -149,7 +149,7 @@ impl<T: Float> AttentionMemory<T> {
         let d_keys = match (d_keys, layer, grad) {
             (Some(d_keys), Some(layer), Some(grad)) => {
                 let rows = flat(self.key_rows.as_ref().unwrap_or(&self.values));
-                let d_rows = layer.backward_rows(rows.view(), flat(&d_keys).view(), grad)?;
+                let d_rows = layer.backward_rows(rows, flat(&d_keys), grad)?;
                 let shape = self.values.raw_dim();
                 Some(d_rows.into_shape_with_order(shape).expect("a gradient for each row"))
             }

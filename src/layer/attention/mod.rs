@@ -194,7 +194,7 @@ impl<T: Float> Attention<T> {
         queries: &Sequences<T>,
         memory: &Sequences<T>,
     ) -> Result<(Sequences<T>, Array3<T>)> {
-        let (contexts, walk) = self.walk(queries, memory)?;
+        let (contexts, walk) = self.walk(queries, memory, true)?;
         let mut weights = Array3::zeros((queries.batch(), queries.time(), memory.time()));
         for (t, step) in walk.steps().iter().enumerate() {
             weights.index_axis_mut(Axis(1), t).assign(&step.weights);
@@ -202,17 +202,18 @@ impl<T: Float> Attention<T> {
         Ok((contexts, weights))
     }
 
-    /// Returns the contexts of `queries`, and the walk over them.
+    /// Returns the contexts of `queries`, and the walk over them, which keeps its steps if `keep`.
     fn walk(
         &self,
         queries: &Sequences<T>,
         memory: &Sequences<T>,
+        keep: bool,
     ) -> Result<(Sequences<T>, Walk<T>)> {
         let axes = ("query time, batch, query", self.query_size);
         let sizes = [queries.time(), memory.batch(), axes.1];
         check_shape("queries", axes.0, &sizes, queries.values().shape())?;
         let projected = self.query.as_ref().map(|query| query.forward(queries)).transpose()?;
-        let mut walk = Walk::new(self.memory(memory)?, true);
+        let mut walk = Walk::new(self.memory(memory)?, keep);
         let mut contexts = Array3::zeros((queries.time(), queries.batch(), self.memory_size));
         let values = projected.as_ref().unwrap_or(queries).values();
         for (t, q) in values.outer_iter().enumerate() {
@@ -256,7 +257,7 @@ impl<T: Float> Layer<(Sequences<T>, Sequences<T>)> for Attention<T> {
     type Tape = AttentionTape<T>;
 
     fn forward(&self, (queries, memory): &(Sequences<T>, Sequences<T>)) -> Result<Sequences<T>> {
-        Ok(self.walk(queries, memory)?.0)
+        Ok(self.walk(queries, memory, false)?.0)
     }
 
     fn forward_train(
@@ -264,7 +265,7 @@ impl<T: Float> Layer<(Sequences<T>, Sequences<T>)> for Attention<T> {
         (queries, memory): &(Sequences<T>, Sequences<T>),
         _: &mut dyn Rng,
     ) -> Result<(Sequences<T>, AttentionTape<T>)> {
-        let (contexts, walk) = self.walk(queries, memory)?;
+        let (contexts, walk) = self.walk(queries, memory, true)?;
         Ok((contexts, AttentionTape { queries: queries.clone(), walk }))
     }
 

@@ -41,7 +41,6 @@ pub struct AttentionStream<'m, T: Float> {
     attention: &'m Attention<T>,
     query: Option<LinearSteps<'m, T>>,
     walk: Walk<T>,
-    train: bool,
 }
 
 /// The backward pass of an [`AttentionStream`], from its last step to its first. After [`step`](Self::step)
@@ -93,7 +92,7 @@ impl<T: Float> Attention<T> {
         let widths = [memory.values.dim().2, memory.keys().dim().2];
         check_shape("memory", "values, keys", &[self.memory_size(), key], &widths)?;
         let query = self.query.as_ref().map(LinearSteps::new);
-        Ok(AttentionStream { attention: self, query, walk: Walk::new(memory, train), train })
+        Ok(AttentionStream { attention: self, query, walk: Walk::new(memory, train) })
     }
 }
 
@@ -115,7 +114,7 @@ impl<'m, T: Float> AttentionStream<'m, T> {
         let expected = [self.walk.rows(), self.attention.query_size()];
         check_shape("queries", "batch, query", &expected, queries.shape())?;
         let q = match &mut self.query {
-            Some(query) if self.train => {
+            Some(query) if self.walk.is_training() => {
                 let mut queries = queries.as_standard_layout().into_owned();
                 // NaN of a row without a query would reach the gradient of the weight.
                 let mut rows = queries.outer_iter_mut().zip(&live);
@@ -140,7 +139,7 @@ impl<'m, T: Float> AttentionStream<'m, T> {
     /// # Errors
     /// If there is no row, one is not less than the number of sequences, or the stream is one of training.
     pub fn select(&mut self, rows: &[usize]) -> Result<()> {
-        if self.train {
+        if self.walk.is_training() {
             return Err(Error::argument("stream", "one of inference", "one of training"));
         }
         check_size("rows", &[rows.len()])?;
@@ -154,10 +153,10 @@ impl<'m, T: Float> AttentionStream<'m, T> {
     /// # Errors
     /// If the stream is one of inference.
     pub fn backward(self) -> Result<AttentionBackwardStream<'m, T>> {
-        if !self.train {
+        if !self.walk.is_training() {
             return Err(Error::argument("stream", "one of training", "one of inference"));
         }
-        let Self { attention, query, walk, .. } = self;
+        let Self { attention, query, walk } = self;
         let (rows, memory_time) = walk.weights().dim();
         let walk = WalkBack::new(attention, walk);
         Ok(AttentionBackwardStream { attention, query, walk, rows, memory_time })

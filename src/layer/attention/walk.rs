@@ -23,8 +23,9 @@ pub(super) struct Walk<T> {
     sequences: Vec<usize>,
     /// The weights of the last query of each row, [rows, memory time].
     weights: Array2<T>,
-    /// The steps, if they are stored for a backward pass.
-    steps: Option<Vec<Step<T>>>,
+    /// Whether the steps are stored for a backward pass.
+    train: bool,
+    steps: Vec<Step<T>>,
 }
 
 /// One query of each row.
@@ -41,11 +42,15 @@ impl<T: Float> Walk<T> {
     pub(super) fn new(memory: AttentionMemory<T>, train: bool) -> Self {
         let weights = Array2::zeros((memory.batch(), memory.time()));
         let sequences = (0..memory.batch()).collect();
-        Self { memory, sequences, weights, steps: train.then(Vec::new) }
+        Self { memory, sequences, weights, train, steps: Vec::new() }
     }
 
     pub(super) fn steps(&self) -> &[Step<T>] {
-        self.steps.as_deref().unwrap_or(&[])
+        &self.steps
+    }
+
+    pub(super) fn is_training(&self) -> bool {
+        self.train
     }
 
     pub(super) fn weights(&self) -> ArrayView2<'_, T> {
@@ -96,8 +101,8 @@ impl<T: Float> Walk<T> {
                 slice_mut(&mut contexts, row),
             );
         }
-        if let Some(steps) = &mut self.steps {
-            steps.push(Step { q, weights: weights.clone(), live });
+        if self.train {
+            self.steps.push(Step { q, weights: weights.clone(), live });
         }
         self.weights = weights;
         Ok(contexts)
@@ -123,7 +128,7 @@ impl<T: Float> WalkBack<T> {
     pub(super) fn new(attention: &Attention<T>, walk: Walk<T>) -> Self {
         let Walk { memory, weights, steps, .. } = walk;
         Self {
-            steps: steps.unwrap_or_default(),
+            steps,
             d_values: Array3::zeros(memory.values.raw_dim()),
             d_keys: (!memory.is_plain()).then(|| Array3::zeros(memory.keys().raw_dim())),
             d_score: attention.score.as_ref().map(|v| Array2::zeros(v.weight().raw_dim())),
@@ -138,7 +143,7 @@ impl<T: Float> WalkBack<T> {
         self.steps.len()
     }
 
-    /// Returns the gradient of the queries of the last step that is left, from that of its contexts, and of
+    /// Returns the gradient of the queries of the last step, of which one must be left, from that of its contexts, and of
     /// its weights if they were used elsewhere too.
     pub(super) fn step(
         &mut self,
@@ -146,9 +151,7 @@ impl<T: Float> WalkBack<T> {
         d_contexts: ArrayView2<'_, T>,
         d_weights: Option<ArrayView2<'_, T>>,
     ) -> Result<Array2<T>> {
-        let Some(Step { q, weights, live }) = self.steps.pop() else {
-            return Ok(Array2::zeros((0, 0)));
-        };
+        let Step { q, weights, live } = self.steps.pop().expect("a step that is left");
         let level = Level::new();
         let d_contexts = d_contexts.as_standard_layout();
         let mut d_q = Array2::zeros(q.raw_dim());

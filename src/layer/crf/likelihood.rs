@@ -13,7 +13,7 @@ use crate::tensor::{Aligned, Level, threads};
 /// The number of multiply-adds of a step per transition, with those of the exponentials.
 const STEP_WORK: usize = 4;
 
-/// What forward–backward returns for one sequence. Rows have `width` values, those past the tags zero.
+/// The result of forward–backward for one sequence. Rows have `width` values; those past the tags are zero.
 #[derive(Debug)]
 pub(super) struct Outcome<T: Float> {
     /// ln Z; 0 without a step.

@@ -51,7 +51,7 @@ pub use paths::Path;
 /// The bound of the initial scores.
 const INITIAL: f64 = 0.1;
 
-/// What the losses of the sequences of a batch become.
+/// The reduction of the losses of the sequences of a batch to one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]

@@ -17,6 +17,7 @@ use crate::layer::linear_steps::LinearSteps;
 use crate::layer::{
     Attention, AttentionBackwardStream, AttentionMemory, AttentionStream, Embedding, Linear,
 };
+use crate::model::states::beside;
 use crate::sequence::{BackwardStream, Recurrent, State, Stream, TrainingStream};
 use crate::sequences::Sequences;
 use crate::tensor::Level;
@@ -147,7 +148,8 @@ impl<'m, T: Float, C: Cell<Elem = T>> Steps<'m, C> {
         }
         let fed = self.layers.input_feeding.then(|| self.readout.view());
         let parts = [Some(embedded), fed, context.as_ref().map(|c| c.view())];
-        let h = self.recurrent.step(beside(parts.into_iter().flatten()).view())?;
+        let parts: Vec<ArrayView2<'_, T>> = parts.into_iter().flatten().collect();
+        let h = self.recurrent.step(beside(&parts).view())?;
         if let Some(attention) = self.attention.as_mut().filter(|_| !self.layers.before) {
             context = Some(attention.step_live(h.view(), live.to_vec())?);
         }
@@ -155,7 +157,7 @@ impl<'m, T: Float, C: Cell<Elem = T>> Steps<'m, C> {
         self.readout = match self.combine.as_mut().zip(context) {
             None => h,
             Some((combine, context)) => {
-                let both = beside([context.view(), h.view()].into_iter());
+                let both = beside(&[context.view(), h.view()]);
                 let mut sums =
                     if train { combine.step_train(both)? } else { combine.step(both.view())? };
                 tanh_slice(Level::new(), sums.as_slice_mut().expect("rows in standard layout"));
@@ -294,18 +296,4 @@ impl<T: Float, C: Cell<Elem = T>> Backward<'_, C> {
         };
         Ok((initial, memory))
     }
-}
-
-/// Returns the arrays [rows, width] side by side, in standard layout.
-fn beside<'a, T: Float>(parts: impl Iterator<Item = ArrayView2<'a, T>>) -> Array2<T> {
-    let parts: Vec<ArrayView2<'a, T>> = parts.collect();
-    let width = parts.iter().map(|part| part.ncols()).sum();
-    let mut all = Array2::zeros((parts[0].nrows(), width));
-    let mut rest = all.view_mut();
-    for part in parts {
-        let (mut here, after) = rest.split_at(Axis(1), part.ncols());
-        here.assign(&part);
-        rest = after;
-    }
-    all
 }

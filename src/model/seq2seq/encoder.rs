@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use ndarray::{Array2, Axis};
+use ndarray::Array2;
 use rand::Rng;
 
 use crate::cell::Cell;
@@ -12,8 +12,9 @@ use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::layer::{Embedding, Layer, Linear, Pooling, TimePooling};
 use crate::model::config::Config;
+use crate::model::network::scaled;
 use crate::model::seq2seq::options::{Bridge, Seq2SeqConfig};
-use crate::model::states::{filled, side_by_side};
+use crate::model::states::{beside, divide, filled, side_by_side};
 use crate::sequence::{Recurrent, State, Tape};
 use crate::sequences::Sequences;
 
@@ -68,40 +69,31 @@ impl<T: Float, C: Cell<Elem = T>> Encoder<C> {
     fn prepare<'x>(&self, source: &'x Sequences<T>) -> Result<Cow<'x, Sequences<T>>> {
         match (&self.embedding, &self.scaler) {
             (Some(embedding), _) => embedding.forward(source).map(Cow::Owned),
-            (None, Some(_)) if source.tokens().is_some() => {
-                Err(Error::argument("source", "values: tokens are not scaled", "tokens"))
-            }
-            (None, Some(scaler)) => {
-                source.with_values(scaler.transform(source.values())?).map(Cow::Owned)
-            }
-            (None, None) => Ok(Cow::Borrowed(source)),
+            (None, scaler) => scaled("source", source, scaler.as_deref()),
         }
     }
 
-    /// Encodes `source` for inference.
-    pub(super) fn forward<'x>(&self, source: &'x Sequences<T>) -> Result<Encoded<'x, T>> {
-        let memory = self.prepare(source)?;
-        let Some(recurrent) = &self.recurrent else {
-            return Ok(Encoded { source, memory, final_states: None, tape: None });
-        };
-        let (memory, states) = recurrent.forward(memory.as_ref(), None)?;
-        let memory = Cow::Owned(memory);
-        Ok(Encoded { source, memory, final_states: Some(states), tape: None })
-    }
-
-    /// Encodes `source` for training.
-    pub(super) fn forward_train<'x>(
+    /// Encodes `source`, for training if there is an `rng`.
+    pub(super) fn forward<'x>(
         &self,
         source: &'x Sequences<T>,
-        rng: &mut dyn Rng,
+        rng: Option<&mut dyn Rng>,
     ) -> Result<Encoded<'x, T>> {
-        let memory = self.prepare(source)?;
+        let input = self.prepare(source)?;
         let Some(recurrent) = &self.recurrent else {
-            return Ok(Encoded { source, memory, final_states: None, tape: None });
+            return Ok(Encoded { source, memory: input, final_states: None, tape: None });
         };
-        let (memory, states, tape) = recurrent.forward_train(memory.as_ref(), None, rng)?;
-        let memory = Cow::Owned(memory);
-        Ok(Encoded { source, memory, final_states: Some(states), tape: Some(tape) })
+        let (memory, states, tape) = match rng {
+            Some(rng) => {
+                let (memory, states, tape) = recurrent.forward_train(input.as_ref(), None, rng)?;
+                (memory, states, Some(tape))
+            }
+            None => {
+                let (memory, states) = recurrent.forward(input.as_ref(), None)?;
+                (memory, states, None)
+            }
+        };
+        Ok(Encoded { source, memory: Cow::Owned(memory), final_states: Some(states), tape })
     }
 
     /// Adds the gradients of the layers to `grad`, from those of the memory and of the final states.
@@ -245,12 +237,8 @@ fn joined<T: Float>(finals: &State<T>, initial: &State<T>) -> Result<State<T>> {
     }
     for (to, layer) in states.parts_mut().iter_mut().zip(finals.parts().chunks(directions)) {
         for (s, to) in to.iter_mut().enumerate() {
-            let mut rest = to.view_mut();
-            for part in layer {
-                let (mut here, after) = rest.split_at(Axis(1), part[s].ncols());
-                here.assign(&part[s]);
-                rest = after;
-            }
+            let parts: Vec<_> = layer.iter().map(|part| part[s].view()).collect();
+            to.assign(&beside(&parts));
         }
     }
     Ok(states)
@@ -261,12 +249,7 @@ fn separate<T: Float>(d: &State<T>, finals: &mut State<T>) {
     let directions = directions_of(finals);
     for (from, layer) in d.parts().iter().zip(finals.parts_mut().chunks_mut(directions)) {
         for (s, from) in from.iter().enumerate() {
-            let mut rest = from.view();
-            for part in layer.iter_mut() {
-                let (here, after) = rest.split_at(Axis(1), part[s].ncols());
-                part[s].assign(&here);
-                rest = after;
-            }
+            divide(from.view(), layer.iter_mut().map(|part| part[s].view_mut()));
         }
     }
 }

@@ -17,7 +17,7 @@ use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 
-use ndarray::{Array1, Array2, Array3, ArrayView2, Axis};
+use ndarray::{Array1, Array2, Array3, ArrayView1, ArrayView2, Axis};
 use rand::{Rng, RngExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -28,10 +28,10 @@ use crate::data::{Scaler, Vocabulary};
 use crate::error::{Error, Result, check_indices, check_size};
 use crate::float::Float;
 use crate::layer::linear::PackedLinear;
-use crate::layer::{Attention, AttentionMemory, Dropout, Embedding, Layer, Linear};
+use crate::layer::{Attention, AttentionMemory, Embedding, Layer, Linear};
 use crate::loss::{CrossEntropy, Loss};
 use crate::model::config::{Config, ModelBuilder, Shape, refuse};
-use crate::model::network::mask_gradient;
+use crate::model::network::{apply_dropout, mask_gradient};
 use crate::model::{check_batch, classes_of, encoded, file, model_calls};
 use crate::sequence::RecurrentBuilder;
 use crate::sequences::Sequences;
@@ -258,13 +258,22 @@ impl<T: Float, C: Cell<Elem = T>> Seq2Seq<C> {
             if t > 0 {
                 replace(t, steps.readout(), tokens)?;
             }
-            let tokens = inputs.row(t).insert_axis(Axis(0));
-            let embedded = self.target_embedding().rows_of(tokens, &vec![1; batch])?;
-            let live: Vec<bool> = lengths.iter().map(|&length| t < length).collect();
-            let readout = steps.step(embedded.values().index_axis(Axis(0), 0), &live)?;
+            let readout = self.feed(steps, inputs.row(t), &live_at(t, lengths))?;
             readouts.index_axis_mut(Axis(0), t).assign(&readout);
         }
         Sequences::new(readouts, lengths.to_vec())
+    }
+
+    /// Returns h̃ [rows, hidden] of a step that reads `tokens`, one for each row.
+    fn feed<'s>(
+        &self,
+        steps: &'s mut Steps<'_, C>,
+        tokens: ArrayView1<'_, usize>,
+        live: &[bool],
+    ) -> Result<ArrayView2<'s, T>> {
+        let (rows, step) = (tokens.len(), tokens.insert_axis(Axis(0)));
+        let embedded = self.target_embedding().rows_of(step, &vec![1; rows])?;
+        steps.step(embedded.values().index_axis(Axis(0), 0), live)
     }
 
     /// Returns the memory of the decoder's attention, if it has one.
@@ -300,7 +309,7 @@ impl<T: Float, C: Cell<Elem = T>> Model for Seq2Seq<C> {
     ) -> Result<(f64, Option<f64>)> {
         check_batch("targets", source, targets.len())?;
         let (mut inputs, y, lengths) = self.pairs(targets)?;
-        let encoded = self.encoder.forward_train(source, rng)?;
+        let encoded = self.encoder.forward(source, Some(rng))?;
         let initial = self.bridge.forward(&encoded, &self.decoder.recurrent)?;
         let memory = self.attended(encoded.memory.as_ref())?;
         let mut steps = self.decoder.training(&initial, memory, rng)?;
@@ -323,13 +332,7 @@ impl<T: Float, C: Cell<Elem = T>> Model for Seq2Seq<C> {
 
         let head = self.head();
         let mut dropped = readouts;
-        let mask = match self.config.dropout {
-            0.0 => None,
-            p => Some(Dropout::new(p)?.mask(dropped.values(), rng)),
-        };
-        if let Some(mask) = &mask {
-            *dropped.values_mut() *= mask;
-        }
+        let mask = apply_dropout(self.config.dropout, dropped.values_mut(), rng)?;
         let loss = CrossEntropy::default().label_smoothing(self.config.own.label_smoothing)?;
         let (loss, weight, d_readouts) = match &mut grad.head.linear {
             Some(grad) => loss.of_linear(&head, &dropped, &y, grad)?,
@@ -378,7 +381,7 @@ impl<T: Float, C: Cell<Elem = T>> Seq2Seq<C> {
 
     /// Begins decoding of `source` in inference. Returns the memory's time too.
     fn inference(&self, source: &Sequences<T>) -> Result<(Steps<'_, C>, usize)> {
-        let encoded = self.encoder.forward(source)?;
+        let encoded = self.encoder.forward(source, None)?;
         let initial = self.bridge.forward(&encoded, &self.decoder.recurrent)?;
         let memory = self.attended(encoded.memory.as_ref())?;
         Ok((self.decoder.inference(&initial, memory)?, encoded.memory.time()))
@@ -442,6 +445,11 @@ impl<C: Cell> Shape for Seq2Seq<C> {
     fn config(&self) -> &Config<C, Seq2SeqConfig> {
         &self.config
     }
+}
+
+/// Returns whether each sequence has step `t`.
+fn live_at(t: usize, lengths: &[usize]) -> Vec<bool> {
+    lengths.iter().map(|&length| t < length).collect()
 }
 
 /// Returns the options of the decoder's recurrent layers. The input's width is set later.

@@ -1,6 +1,6 @@
 //! Decoding of [`Seq2Seq`]: greedy, sampled and by beam search.
 
-use ndarray::{Array2, Array3, Axis};
+use ndarray::{Array2, Array3, ArrayView1, Axis};
 use rand::Rng;
 
 use crate::cell::Cell;
@@ -9,7 +9,8 @@ use crate::error::{Error, Result, check_shape};
 use crate::float::Float;
 use crate::layer::linear::PackedLinear;
 use crate::model::seq2seq::decoder::Steps;
-use crate::model::{Seq2Seq, check_batch, reserved_tokens};
+use crate::model::seq2seq::live_at;
+use crate::model::{Seq2Seq, check_batch, suppressed_tokens};
 use crate::sequences::Sequences;
 
 /// The decoder of a [`Seq2Seq`], step by step, created by [`Seq2Seq::decoder`]. Its outputs equal those of
@@ -33,10 +34,8 @@ impl<T: Float, C: Cell<Elem = T>> Decoder for Seq2SeqDecoder<'_, C> {
     fn step(&mut self, tokens: &[usize]) -> Result<Array2<T>> {
         let rows = self.steps.readout().nrows();
         check_shape("tokens", "rows", &[rows], &[tokens.len()])?;
-        let live = vec![true; tokens.len()];
-        let step = ndarray::ArrayView1::from(tokens).insert_axis(Axis(0));
-        let x = self.model.target_embedding().rows_of(step, &vec![1; tokens.len()])?;
-        let readout = self.steps.step(x.values().index_axis(Axis(0), 0), &live)?;
+        let live = vec![true; rows];
+        let readout = self.model.feed(&mut self.steps, ArrayView1::from(tokens), &live)?;
         self.head.forward_rows(readout)
     }
 
@@ -137,11 +136,7 @@ impl<T: Float, C: Cell<Elem = T>> Seq2Seq<C> {
         }
         let mut weights = Array3::zeros((targets.len(), inputs.nrows(), memory_time));
         for (t, tokens) in inputs.outer_iter().enumerate() {
-            let x = self
-                .target_embedding()
-                .rows_of(tokens.insert_axis(Axis(0)), &vec![1; targets.len()])?;
-            let live: Vec<bool> = lengths.iter().map(|&length| t < length).collect();
-            steps.step(x.values().index_axis(Axis(0), 0), &live)?;
+            self.feed(&mut steps, tokens, &live_at(t, &lengths))?;
             if let Some(of_step) = steps.weights() {
                 weights.index_axis_mut(Axis(1), t).assign(&of_step);
             }
@@ -152,7 +147,7 @@ impl<T: Float, C: Cell<Elem = T>> Seq2Seq<C> {
     /// Returns the tokens that are never decoded.
     fn suppressed(&self) -> Vec<usize> {
         let own = &self.config.own;
-        let tokens = reserved_tokens(self.target_vocabulary(), Some(own.start), Some(own.end));
-        tokens.into_iter().chain(own.suppress_tokens.iter().copied()).collect()
+        let markers = (Some(own.start), Some(own.end));
+        suppressed_tokens(self.target_vocabulary(), markers, &own.suppress_tokens)
     }
 }

@@ -3,10 +3,10 @@
 use std::fmt::{self, Display};
 
 use crate::train::Score;
-use crate::train::metrics::Mean;
+use crate::train::metrics::{ErrorRate, Mean};
 
-/// The errors of predicted lists of labels against the true ones. The rates are NaN without labels or
-/// sequences.
+/// The errors of predicted lists of labels against the true ones. Without sequences the
+/// rates are NaN. Without true labels the label error rate is NaN, or infinite if labels were predicted.
 ///
 /// The label error rate is the number of substitutions, insertions and deletions that turn the predicted
 /// lists into the true ones, at least, divided by the number of true labels.
@@ -23,8 +23,7 @@ use crate::train::metrics::Mean;
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct TranscriptionMetrics {
     loss: Mean,
-    errors: usize,
-    labels: usize,
+    errors: ErrorRate,
     exact: usize,
     sequences: usize,
 }
@@ -32,10 +31,8 @@ pub struct TranscriptionMetrics {
 impl TranscriptionMetrics {
     /// Adds a predicted list of labels and the true one.
     pub fn add(&mut self, predicted: &[usize], labels: &[usize]) {
-        let errors = distance(predicted, labels);
-        self.errors += errors;
-        self.labels += labels.len();
-        self.exact += usize::from(errors == 0);
+        self.errors.merge(ErrorRate::tokens(predicted, labels));
+        self.exact += usize::from(predicted == labels);
         self.sequences += 1;
     }
 
@@ -46,29 +43,13 @@ impl TranscriptionMetrics {
 
     /// Returns the number of errors over the number of labels.
     pub fn label_error_rate(&self) -> f64 {
-        self.errors as f64 / self.labels as f64
+        self.errors.rate()
     }
 
     /// Returns the share of the sequences without an error.
     pub fn exact_match(&self) -> f64 {
         self.exact as f64 / self.sequences as f64
     }
-}
-
-/// Returns the least number of substitutions, insertions and deletions that turn `a` into `b`
-/// (Levenshtein, 1966).
-fn distance(a: &[usize], b: &[usize]) -> usize {
-    // The distances from a part of `a` to all beginnings of `b`.
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, label) in a.iter().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for j in 0..b.len() {
-            let change = diagonal + usize::from(*label != b[j]);
-            diagonal = row[j + 1];
-            row[j + 1] = change.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }
 
 impl Score for TranscriptionMetrics {
@@ -86,8 +67,7 @@ impl Score for TranscriptionMetrics {
 
     fn merge(&mut self, other: Self) {
         self.loss.merge(other.loss);
-        self.errors += other.errors;
-        self.labels += other.labels;
+        self.errors.merge(other.errors);
         self.exact += other.exact;
         self.sequences += other.sequences;
     }

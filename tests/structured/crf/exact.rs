@@ -285,7 +285,7 @@ proptest! {
             prop_assert!(rules.may_start(path.tags[0]) && rules.may_end(path.tags[length - 1]));
             prop_assert!(path.tags.windows(2).all(|pair| rules.may_follow(pair[0], pair[1])));
         }
-        // What has probability is allowed, too.
+        // A tag with probability is allowed, too.
         for (t, step) in crf.marginals(&x).unwrap().values().outer_iter().enumerate() {
             let total: f64 = step.sum();
             prop_assert!((total - 1.0).abs() < 1e-9, "{total} at step {t}");
