@@ -1,4 +1,5 @@
 //! The command-line options that the examples share, and their error type.
+#![allow(dead_code, reason = "an example uses a part of it")]
 
 use std::path::PathBuf;
 
@@ -14,6 +15,10 @@ Options:
   --input FILE   apply the model of --load to the data in FILE
   --out DIR      the directory of plots, curves and checkpoints (default target/examples-out)
   --help         print this text";
+const DATA_OPTIONS: &str = "
+  --data DIR     the directory of the data sets (default: the environment variable RECURRENT_DATA).
+                 Without it, a small corpus is generated
+  --seeds N      train N models, from N successive seeds, and report means (default 1)";
 
 /// The parsed command line.
 pub(crate) struct Options {
@@ -24,12 +29,25 @@ pub(crate) struct Options {
     pub(crate) load: Option<PathBuf>,
     pub(crate) input: Option<PathBuf>,
     pub(crate) out: PathBuf,
+    /// The directory of the data sets.
+    pub(crate) data: Option<PathBuf>,
+    /// The number of models to train.
+    pub(crate) seeds: u64,
 }
 
 impl Options {
     /// Parses the command line of `example` and prints `about`. Returns `None` after `--help`, which
     /// prints the options too.
     pub(crate) fn parse(example: &str, about: &str) -> Result<Option<Self>, Failure> {
+        Self::parse_options(example, about, false)
+    }
+
+    /// Like `parse`, for an example that reads its data from a directory of the user.
+    pub(crate) fn parse_with_data(example: &str, about: &str) -> Result<Option<Self>, Failure> {
+        Self::parse_options(example, about, true)
+    }
+
+    fn parse_options(example: &str, about: &str, data: bool) -> Result<Option<Self>, Failure> {
         let mut options = Self {
             quick: false,
             seed: 1,
@@ -38,6 +56,8 @@ impl Options {
             load: None,
             input: None,
             out: PathBuf::from("target/examples-out"),
+            data: std::env::var_os("RECURRENT_DATA").filter(|_| data).map(PathBuf::from),
+            seeds: 1,
         };
         let mut parser = Parser::from_env();
         while let Some(argument) = parser.next()? {
@@ -55,8 +75,16 @@ impl Options {
                 Arg::Long("load") => options.load = Some(parser.value()?.into()),
                 Arg::Long("input") => options.input = Some(parser.value()?.into()),
                 Arg::Long("out") => options.out = parser.value()?.into(),
+                Arg::Long("data") if data => options.data = Some(parser.value()?.into()),
+                Arg::Long("seeds") if data => {
+                    options.seeds = parser.value()?.parse()?;
+                    if options.seeds == 0 {
+                        return Err(Failure::new("--seeds: expected at least 1, got 0"));
+                    }
+                }
                 Arg::Long("help") | Arg::Short('h') => {
-                    println!("{about}\n\nUsage: {example} [OPTIONS]\n\n{OPTIONS}");
+                    let more = if data { DATA_OPTIONS } else { "" };
+                    println!("{about}\n\nUsage: {example} [OPTIONS]\n\n{OPTIONS}{more}");
                     return Ok(None);
                 }
                 other => return Err(other.unexpected().into()),

@@ -1,0 +1,31 @@
+//! The data sets that are not part of the repository.
+
+use std::path::PathBuf;
+
+use super::options::Options;
+
+/// Returns the paths of `files` in the directory `folder` of the data directory. If one is missing, prints
+/// its name, the place of its publication and its format (`published`), and returns `None`: the example
+/// then generates a corpus.
+pub(crate) fn find<const N: usize>(
+    options: &Options,
+    folder: &str,
+    files: [&str; N],
+    published: &str,
+) -> Option<[PathBuf; N]> {
+    let Some(root) = &options.data else {
+        println!(
+            "No data directory (--data DIR or RECURRENT_DATA): {folder}/{} is needed.",
+            files[0]
+        );
+        println!("{published}\nThis run uses a small corpus that it generates.\n");
+        return None;
+    };
+    let paths = files.map(|file| root.join(folder).join(file));
+    if let Some(missing) = paths.iter().find(|path| !path.is_file()) {
+        println!("{} is missing.", missing.display());
+        println!("{published}\nThis run uses a small corpus that it generates.\n");
+        return None;
+    }
+    Some(paths)
+}
