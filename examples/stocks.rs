@@ -16,8 +16,8 @@ use recurrent::data::{Scaler, Table, Windows};
 use recurrent::loss::Quantile;
 use recurrent::model::Forecaster;
 use recurrent::optim::AdamW;
+use recurrent::train::Trainer;
 use recurrent::train::metrics::RegressionMetrics;
-use recurrent::train::{Model, Trainer};
 
 use common::corpus::find;
 use common::options::{Failure, Options};

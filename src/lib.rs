@@ -111,7 +111,7 @@ pub mod prelude {
         BceWithLogits, CrossEntropy, Ctc, Huber, Loss, Mae, Mse, Quantile, Weighted,
     };
     pub use crate::model::{
-        BuiltInCell, Composed, Forecaster, SequenceClassifier, SequenceGenerator,
+        BuiltInCell, Composed, Forecaster, Seq2Seq, SequenceClassifier, SequenceGenerator,
         SequenceRegressor, SequenceTagger, SequenceTranscriber,
     };
     pub use crate::optim::{Adam, AdamW, Optimizer, Sgd};
@@ -120,7 +120,13 @@ pub mod prelude {
     pub use crate::train::{Model, Trainer};
 }
 
-/// The programs of README.md, which are tested as documentation.
+/// The programs of README.md and of the lecture, which are tested as documentation.
 #[cfg(doctest)]
-#[doc = include_str!("../README.md")]
-struct Readme;
+mod documents {
+    #[doc = include_str!("../README.md")]
+    struct Readme;
+    #[doc = include_str!("../docs/lecture.md")]
+    struct Lecture;
+    #[doc = include_str!("../docs/lecture.ko.md")]
+    struct KoreanLecture;
+}

@@ -33,21 +33,37 @@ pub(crate) struct Options {
     pub(crate) data: Option<PathBuf>,
     /// The number of models to train.
     pub(crate) seeds: u64,
+    /// Whether the flag of the example is set.
+    pub(crate) flag: bool,
 }
 
 impl Options {
     /// Parses the command line of `example` and prints `about`. Returns `None` after `--help`, which
     /// prints the options too.
     pub(crate) fn parse(example: &str, about: &str) -> Result<Option<Self>, Failure> {
-        Self::parse_options(example, about, false)
+        Self::parse_options(example, about, false, None)
     }
 
     /// Like `parse`, for an example that reads its data from a directory of the user.
     pub(crate) fn parse_with_data(example: &str, about: &str) -> Result<Option<Self>, Failure> {
-        Self::parse_options(example, about, true)
+        Self::parse_options(example, about, true, None)
     }
 
-    fn parse_options(example: &str, about: &str, data: bool) -> Result<Option<Self>, Failure> {
+    /// Like `parse`, for an example with a flag of its own: its name and its description.
+    pub(crate) fn parse_with_flag(
+        example: &str,
+        about: &str,
+        flag: [&str; 2],
+    ) -> Result<Option<Self>, Failure> {
+        Self::parse_options(example, about, false, Some(flag))
+    }
+
+    fn parse_options(
+        example: &str,
+        about: &str,
+        data: bool,
+        flag: Option<[&str; 2]>,
+    ) -> Result<Option<Self>, Failure> {
         let mut options = Self {
             quick: false,
             seed: 1,
@@ -58,6 +74,7 @@ impl Options {
             out: PathBuf::from("target/examples-out"),
             data: std::env::var_os("RECURRENT_DATA").filter(|_| data).map(PathBuf::from),
             seeds: 1,
+            flag: false,
         };
         let mut parser = Parser::from_env();
         while let Some(argument) = parser.next()? {
@@ -82,9 +99,15 @@ impl Options {
                         return Err(Failure::new("--seeds: expected at least 1, got 0"));
                     }
                 }
+                Arg::Long(name) if flag.is_some_and(|[flag, _]| flag == name) => {
+                    options.flag = true;
+                }
                 Arg::Long("help") | Arg::Short('h') => {
                     let more = if data { DATA_OPTIONS } else { "" };
                     println!("{about}\n\nUsage: {example} [OPTIONS]\n\n{OPTIONS}{more}");
+                    if let Some([name, description]) = flag {
+                        println!("  --{name:<12} {description}");
+                    }
                     return Ok(None);
                 }
                 other => return Err(other.unexpected().into()),

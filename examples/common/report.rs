@@ -60,6 +60,12 @@ impl Report {
         self.rows.iter().find(|row| row.metric == metric).map_or(f64::NAN, Row::mean)
     }
 
+    /// Returns the baseline of `metric`, NaN without one.
+    pub(crate) fn baseline_of(&self, metric: &str) -> f64 {
+        let row = self.rows.iter().find(|row| row.metric == metric);
+        row.and_then(|row| row.baseline.as_ref()).map_or(f64::NAN, |(value, _)| *value)
+    }
+
     /// Prints the table and the last line, `result <example> <metric>=<mean> baseline=<value> …`.
     pub(crate) fn print(&self) {
         println!(

@@ -14,7 +14,9 @@ use recurrent::optim::Adam;
 use recurrent::train::{Model, Trainer};
 
 use common::options::{Failure, Options};
+use common::report::Report;
 use common::training::fit;
+use corpus::Language;
 use reader::{Reader, flow, gate, reader};
 
 mod corpus;
@@ -23,21 +25,25 @@ mod reader;
 #[path = "../common"]
 mod common {
     pub(crate) mod options;
+    pub(crate) mod pictures;
+    pub(crate) mod report;
     pub(crate) mod training;
 }
 
 const ABOUT: &str = "\
 vanishing_gradient: \"last week I travelled to Moscow, the buildings were lovely ... a friend called
 and asked where I was. I am in ____\". The answer is up to 80 words before the blank. An RNN, a GRU
-and two LSTMs learn the same sentences. Plots show the gradient at each word and the LSTM's gates.
+and two LSTMs learn the same sentences and are tested with up to 500 words between. Plots show the
+gradient at each word, the accuracy against the gap, the LSTM's gates, and its cell with fixed gates.
 --load FILE --input FILE reads a sentence of known words from a text file and prints the city that
 each network predicts.";
 
 /// The largest number of words after the city's name.
 const LONGEST: usize = 80;
-const GAPS: [usize; 4] = [10, 20, 40, LONGEST];
+/// The gaps of the test. Those beyond `LONGEST` are longer than in any sentence of the training.
+const GAPS: [usize; 7] = [10, 20, 40, LONGEST, 160, 320, 500];
 /// The accuracy of guessing.
-const CHANCE: f64 = 1.0 / corpus::CITIES.len() as f64;
+const CHANCE: f64 = 1.0 / corpus::CITIES as f64;
 const BATCH: usize = 32;
 const STEPS_PER_EPOCH: usize = 100;
 const TEST_SENTENCES: usize = 400;
@@ -51,6 +57,11 @@ pub(crate) struct Figures {
     pub(crate) flows: [Vec<f64>; 2],
 }
 
+/// Returns the language of the sentences.
+fn language(options: &Options) -> &'static Language {
+    if options.flag { &corpus::KOREAN } else { &corpus::ENGLISH }
+}
+
 /// Trains `reader`, or replaces it by `trained`, and measures it. Returns `None` if Ctrl-C ended the
 /// training.
 fn study<C: Cell<Elem = f32>>(
@@ -60,7 +71,7 @@ fn study<C: Cell<Elem = f32>>(
     options: &Options,
 ) -> Result<Option<Figures>, Failure> {
     let mut rng = ChaCha8Rng::seed_from_u64(options.seed.wrapping_add(1000));
-    let sentences = corpus::draw(64, LONGEST..=LONGEST, &mut rng)?;
+    let sentences = language(options).draw(64, LONGEST..=LONGEST, &mut rng)?;
     let before = flow(reader, &sentences, &mut rng)?.swap_remove(0).norms;
     match trained {
         Some(trained) => reader.clone_from(trained),
@@ -70,8 +81,10 @@ fn study<C: Cell<Elem = f32>>(
                 .batch_size(BATCH)
                 .clip_norm(1.0)
                 .seed(options.seed);
-            let lesson = corpus::Endless { count: BATCH * STEPS_PER_EPOCH, longest: LONGEST };
-            let file = format!("vanishing_gradient_{}", name.replace([' ', ','], "_"));
+            let (count, language) = (BATCH * STEPS_PER_EPOCH, language(options));
+            let lesson = corpus::Endless { language, count, longest: LONGEST };
+            let korean = if options.flag { "_korean" } else { "" };
+            let file = format!("vanishing_gradient{korean}_{}", name.replace([' ', ','], "_"));
             if !fit(options, &file, trainer, reader, &lesson, None)? {
                 return Ok(None);
             }
@@ -82,28 +95,40 @@ fn study<C: Cell<Elem = f32>>(
     let mut accuracies = Vec::new();
     for gap in GAPS {
         let mut score = Default::default();
-        reader.score_batch(&corpus::draw(TEST_SENTENCES, gap..=gap, &mut rng)?, &mut score)?;
+        let sentences = language(options).draw(TEST_SENTENCES, gap..=gap, &mut rng)?;
+        reader.score_batch(&sentences, &mut score)?;
         accuracies.push(score.accuracy());
     }
     Ok(Some(Figures { name, accuracies, flows: [before, after.norms] }))
 }
 
-fn lstm(forget_bias: f64, seed: u64) -> Result<Reader<LstmCell<f32>>, Failure> {
-    reader(LstmOptions { forget_bias: Some(forget_bias) }, seed)
+fn lstm(
+    language: &Language,
+    forget_bias: f64,
+    seed: u64,
+) -> Result<Reader<LstmCell<f32>>, Failure> {
+    reader(language, LstmOptions { forget_bias: Some(forget_bias) }, seed)
 }
 
 /// Returns the city that `reader` predicts for the sentence `text`.
-fn answer<C: Cell<Elem = f32>>(reader: &Reader<C>, text: &str) -> Result<&'static str, Failure> {
-    let (x, _) = corpus::told(text)?;
-    Ok(corpus::CITIES[reader.predict(&x)?[0]])
+fn answer<C: Cell<Elem = f32>>(
+    reader: &Reader<C>,
+    language: &'static Language,
+    text: &str,
+) -> Result<&'static str, Failure> {
+    let (x, _) = language.told(text)?;
+    Ok(language.cities[reader.predict(&x)?[0]])
 }
 
 fn main() -> Result<(), Failure> {
-    let Some(options) = Options::parse("vanishing_gradient", ABOUT)? else { return Ok(()) };
-    let seed = options.seed;
-    let rnn = reader::<RnnCell<f32>>(Default::default(), seed)?;
-    let gru = reader::<GruCell<f32>>(Default::default(), seed)?;
-    let mut readers = ((rnn, gru), (lstm(0.0, seed)?, lstm(1.0, seed)?));
+    let flag = ["korean", "sentences in Korean"];
+    let Some(options) = Options::parse_with_flag("vanishing_gradient", ABOUT, flag)? else {
+        return Ok(());
+    };
+    let (seed, language) = (options.seed, language(&options));
+    let rnn = reader::<RnnCell<f32>>(language, Default::default(), seed)?;
+    let gru = reader::<GruCell<f32>>(language, Default::default(), seed)?;
+    let mut readers = ((rnn, gru), (lstm(language, 0.0, seed)?, lstm(language, 1.0, seed)?));
     let loaded = match &options.load {
         Some(file) => {
             let mut loaded = readers.clone();
@@ -114,9 +139,11 @@ fn main() -> Result<(), Failure> {
     };
     let loaded = loaded.as_ref();
     if let (Some(input), Some(((rnn, gru), (plain, open)))) = (&options.input, loaded) {
-        let text = std::fs::read_to_string(input)?;
-        println!("RNN: {}, GRU: {}", answer(rnn, &text)?, answer(gru, &text)?);
-        println!("LSTM, forget bias 0: {}, 1: {}", answer(plain, &text)?, answer(open, &text)?);
+        let text = &std::fs::read_to_string(input)?;
+        println!("RNN: {}", answer(rnn, language, text)?);
+        println!("GRU: {}", answer(gru, language, text)?);
+        println!("LSTM, forget bias 0: {}", answer(plain, language, text)?);
+        println!("LSTM, forget bias 1: {}", answer(open, language, text)?);
         return Ok(());
     }
     let ((rnn, gru), (plain, open)) = &mut readers;
@@ -135,30 +162,29 @@ fn main() -> Result<(), Failure> {
     }
 
     println!("accuracy by the number of words after the city's name (chance {CHANCE}):");
-    println!("{:<22}{:>8}{:>8}{:>8}{:>8}", "", GAPS[0], GAPS[1], GAPS[2], GAPS[3]);
+    println!("{:<22}{}", "", GAPS.map(|gap| format!("{gap:>8}")).concat());
     for Figures { name, accuracies, .. } in &figures {
         let cells: String = accuracies.iter().map(|accuracy| format!("{accuracy:>8.3}")).collect();
         println!("{name:<22}{cells}");
     }
 
     std::fs::create_dir_all(&options.out)?;
-    let flow = options.out.join("gradient_flow.svg");
-    plots::flow(&flow, &figures)?;
-    let gates = options.out.join("lstm_gates.svg");
+    let korean = if options.flag { "_korean" } else { "" };
+    let file = |name: &str| options.out.join(format!("vanishing_gradient{korean}_{name}.svg"));
+    plots::flow(&file("flow"), &figures)?;
+    plots::accuracy(&file("accuracy"), &figures, &GAPS)?;
+    plots::cell_states(&file("cell"))?;
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let sentence = corpus::lecture(&mut rng)?;
+    let sentence = language.lecture(&mut rng)?;
     let [forget, input] = ["f", "i"].map(|name| gate(&readers.1.1, name, &sentence, &mut rng));
-    plots::gates(&gates, &corpus::words_of(&sentence), &forget?, &input?)?;
-    println!("plots: {}, {}", flow.display(), gates.display());
+    plots::gates(&file("gates"), &language.words_of(&sentence), &forget?, &input?)?;
 
-    let at_longest = |k: usize| figures[k].accuracies[GAPS.len() - 1];
-    println!(
-        "result vanishing_gradient lstm={:.4} rnn={:.4} gru={:.4} lstm_forget_bias_0={:.4} \
-         baseline={CHANCE:.4}",
-        at_longest(3),
-        at_longest(0),
-        at_longest(1),
-        at_longest(2)
-    );
-    Ok(())
+    let mut report = Report::new("vanishing_gradient", true);
+    for (metric, figures) in ["rnn", "gru", "lstm forget bias 0", "lstm"].iter().zip(&figures) {
+        let trained = GAPS.iter().position(|&gap| gap == LONGEST).unwrap_or(0);
+        report.add(metric, figures.accuracies[trained]);
+        report.baseline(metric, CHANCE, "guessing");
+    }
+    report.print();
+    report.require(&options, "lstm", 2.0 * CHANCE, false)
 }

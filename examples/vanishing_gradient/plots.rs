@@ -7,6 +7,8 @@ use plotters::prelude::*;
 
 use crate::Figures;
 use crate::common::options::Failure;
+use crate::common::pictures::{Curve, curves};
+use crate::reader::cell_state;
 
 const COLOURS: [RGBColor; 4] =
     [RGBColor(204, 51, 51), RGBColor(230, 145, 20), RGBColor(120, 150, 215), RGBColor(25, 70, 160)];
@@ -57,11 +59,42 @@ pub(crate) fn flow(file: &Path, figures: &[Figures]) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Plots the accuracy of each network against the number of words after the city's name.
+pub(crate) fn accuracy(file: &Path, figures: &[Figures], gaps: &[usize]) -> Result<(), Failure> {
+    let points = |figures: &Figures| {
+        let at = gaps.iter().map(|&gap| (gap as f64).log10());
+        at.zip(figures.accuracies.iter().copied()).collect()
+    };
+    let drawn: Vec<Curve<'_>> =
+        figures.iter().map(|f| Curve { name: f.name, points: points(f) }).collect();
+    let axes = ("log10 of the words between the city and the blank", "accuracy");
+    curves(file, "Is the city remembered?", axes, &drawn)
+}
+
+/// Plots the cell state of an LSTM with one unit under fixed gates i and f.
+pub(crate) fn cell_states(file: &Path) -> Result<(), Failure> {
+    let inputs: Vec<f32> = (0..12).map(|t| if t % 4 == 2 { 0.5 } else { 0.0 }).collect();
+    let gates = [
+        ("i = 1, f = 1: adds to what it keeps", [true, true]),
+        ("i = 0, f = 1: keeps, reads nothing", [false, true]),
+        ("i = 1, f = 0: only the last input", [true, false]),
+        ("i = 0, f = 0: empty", [false, false]),
+    ];
+    let mut drawn = Vec::new();
+    for (name, gates) in gates {
+        let states = cell_state(&inputs, gates)?.into_iter().enumerate();
+        let points = states.map(|(t, c)| ((t + 1) as f64, f64::from(c))).collect();
+        drawn.push(Curve { name, points });
+    }
+    let title = "Cell state c from c = 1; the input is 0.5 at steps 3, 7 and 11";
+    curves(file, title, ("step", "c"), &drawn)
+}
+
 /// Plots the forget and the input gates, both [time, 1, hidden], for a sentence of `words`. Each word is
 /// a column and each unit a row, in the order of the mean forget gate. Dark cells are open gates.
 pub(crate) fn gates(
     file: &Path,
-    words: &[&str],
+    words: &[String],
     forget: &Array3<f32>,
     input: &Array3<f32>,
 ) -> Result<(), Failure> {
@@ -104,7 +137,7 @@ pub(crate) fn gates(
             let (right, _) = chart.backend_coord(&(t + 1, 0));
             let origin = panel.get_base_pixel();
             let at = ((x + right) / 2 + 6 - origin.0, y + 6 - origin.1);
-            panel.draw(&Text::new(*word, at, style.clone()))?;
+            panel.draw(&Text::new(word.as_str(), at, style.clone()))?;
         }
     }
     area.present()?;

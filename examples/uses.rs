@@ -1,0 +1,241 @@
+//! All uses: runs the examples one after another and writes the README's table and docs/gallery.md.
+//!
+//! Every number in the table and in the gallery is from the last line that an example prints. The lines
+//! are kept in docs/uses.txt, so that one example can be run again without the others.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use lexopt::{Arg, Parser, ValueExt};
+
+use common::options::Failure;
+
+#[path = "common"]
+mod common {
+    pub(crate) mod options;
+}
+
+const ABOUT: &str = "\
+uses: runs the examples of all uses, and writes README.md's table and docs/gallery.md with their pictures.
+
+Usage: uses [OPTIONS] [EXAMPLE …]
+
+Options:
+  --all       run all examples, not only the named ones
+  --data DIR  the directory of the data sets (default: the environment variable RECURRENT_DATA)
+  --seeds N   the number of models of each example (default 3)
+  --quick     train briefly and write no document
+  --from DIR  read the output of each example from DIR/<example>.txt, and run none
+  --help      print this text";
+
+/// An example, its shape, its task, and its pictures with their captions.
+struct Use {
+    name: &'static str,
+    shape: &'static str,
+    task: &'static str,
+    pictures: &'static [(&'static str, &'static str)],
+}
+
+const USES: &[Use] = &[
+    Use {
+        name: "weather",
+        shape: "forecast",
+        task: "temperatures days and hours ahead, with intervals",
+        pictures: &[
+            ("weather_seattle", "Seattle's daily maximum, forecast the day before"),
+            ("weather_beijing", "Beijing's temperature, forecast an hour before"),
+        ],
+    },
+    Use {
+        name: "stocks",
+        shape: "forecast",
+        task: "the next close of a stock index, walk-forward",
+        pictures: &[("stocks_forecast", "Each day's close, and its forecast from the day before")],
+    },
+    Use {
+        name: "vanishing_gradient",
+        shape: "many to one",
+        task: "a word that is many words before the blank",
+        pictures: &[
+            ("vanishing_gradient_flow", "The norm of the gradient that reaches each word"),
+            ("vanishing_gradient_accuracy", "Accuracy against the distance of the answer"),
+            ("vanishing_gradient_cell", "The cell state of an LSTM under fixed gates"),
+            ("vanishing_gradient_gates", "The gates of a trained LSTM"),
+        ],
+    },
+];
+
+/// The last line of the last run of each example.
+type Outcomes = BTreeMap<String, String>;
+
+struct Plan {
+    names: Vec<String>,
+    data: Option<PathBuf>,
+    seeds: u64,
+    quick: bool,
+    /// The directory of the outputs of earlier runs.
+    from: Option<PathBuf>,
+}
+
+fn parse() -> Result<Option<Plan>, Failure> {
+    let mut plan = Plan { names: Vec::new(), data: None, seeds: 3, quick: false, from: None };
+    let (mut all, mut parser) = (false, Parser::from_env());
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Arg::Long("all") => all = true,
+            Arg::Long("data") => plan.data = Some(parser.value()?.into()),
+            Arg::Long("seeds") => plan.seeds = parser.value()?.parse()?,
+            Arg::Long("quick") => plan.quick = true,
+            Arg::Long("from") => plan.from = Some(parser.value()?.into()),
+            Arg::Value(name) => plan.names.push(name.string()?),
+            Arg::Long("help") | Arg::Short('h') => {
+                println!("{ABOUT}");
+                return Ok(None);
+            }
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    if all {
+        plan.names = USES.iter().map(|example| example.name.to_owned()).collect();
+    }
+    if plan.names.is_empty() {
+        let known: Vec<&str> = USES.iter().map(|example| example.name).collect();
+        return Err(Failure::new(format!("expected --all or names of {known:?}, got none")));
+    }
+    Ok(Some(plan))
+}
+
+fn known(name: &str) -> Result<&'static Use, Failure> {
+    let found = USES.iter().find(|example| example.name == name);
+    found.ok_or_else(|| Failure::new(format!("{name}: no such example")))
+}
+
+/// Runs an example and returns its output.
+fn run(example: &Use, plan: &Plan) -> Result<String, Failure> {
+    let mut command = Command::new(env!("CARGO"));
+    command.current_dir(env!("CARGO_MANIFEST_DIR"));
+    command.args(["run", "--quiet", "--release", "--example", example.name, "--"]);
+    // An example without a data set of its own has one network for each cell.
+    if example.name != "vanishing_gradient" {
+        command.args(["--seeds", &plan.seeds.to_string()]);
+        if let Some(data) = &plan.data {
+            command.arg("--data").arg(fs::canonicalize(data)?);
+        }
+    }
+    if plan.quick {
+        command.arg("--quick");
+    }
+    let output = command.stderr(Stdio::inherit()).output()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    print!("{text}");
+    if !output.status.success() {
+        return Err(Failure::new(format!("{}: {}", example.name, output.status)));
+    }
+    Ok(text)
+}
+
+fn read(file: &Path) -> Result<Outcomes, Failure> {
+    let mut outcomes = Outcomes::new();
+    for line in fs::read_to_string(file).unwrap_or_default().lines() {
+        let name = line.split_whitespace().nth(1).ok_or_else(|| {
+            Failure::new(format!("{}: expected a result, got {line}", file.display()))
+        })?;
+        outcomes.insert(name.to_owned(), line.to_owned());
+    }
+    Ok(outcomes)
+}
+
+/// Returns `metric value` and `baseline value` of a result line, in pairs, and the origin of the data.
+fn figures(result: &str) -> (Vec<(String, Option<String>)>, &str) {
+    let (mut figures, mut data) = (Vec::<(String, Option<String>)>::new(), "");
+    for (metric, value) in result.split_whitespace().filter_map(|field| field.split_once('=')) {
+        match metric {
+            "data" => data = value,
+            "baseline" => {
+                if let Some((_, baseline)) = figures.last_mut() {
+                    *baseline = Some(value.to_owned());
+                }
+            }
+            _ => figures.push((format!("{} {value}", metric.replace('_', " ")), None)),
+        }
+    }
+    (figures, data)
+}
+
+/// Returns the README's table.
+fn table(outcomes: &Outcomes) -> String {
+    let mut table =
+        "| example | shape | task | result (baseline) | data |\n|---|---|---|---|---|\n".to_owned();
+    for example in USES {
+        let Some(result) = outcomes.get(example.name) else { continue };
+        let (figures, data) = figures(result);
+        let cell = |(figure, baseline): (String, Option<String>)| {
+            figure + &baseline.map_or(String::new(), |baseline| format!(" ({baseline})"))
+        };
+        let figures: Vec<String> = figures.into_iter().map(cell).collect();
+        let Use { name, shape, task, .. } = example;
+        table += &format!("| `{name}` | {shape} | {task} | {} | {data} |\n", figures.join(", "));
+    }
+    table
+}
+
+/// Copies the pictures and returns the gallery.
+fn gallery(outcomes: &Outcomes, docs: &Path, out: &Path) -> Result<String, Failure> {
+    let mut gallery = "# Gallery\n\nPictures and results of the examples. Each line of results is the last line that the \
+                       example printed; `cargo run --release --example uses -- --all` makes this page.\n"
+        .to_owned();
+    fs::create_dir_all(docs.join("pictures"))?;
+    for example in USES {
+        let Some(result) = outcomes.get(example.name) else { continue };
+        let Use { name, shape, task, pictures } = example;
+        gallery += &format!("\n## {name}\n\n{shape}: {task}.\n\n```text\n{result}\n```\n");
+        for (picture, caption) in *pictures {
+            let picture = format!("{picture}.svg");
+            if out.join(&picture).is_file() {
+                fs::copy(out.join(&picture), docs.join("pictures").join(&picture))?;
+            }
+            gallery += &format!("\n{caption}:\n\n![{caption}](pictures/{picture})\n");
+        }
+    }
+    Ok(gallery)
+}
+
+/// Replaces the text between the two marks of `name` in `file`.
+fn replace(file: &Path, name: &str, text: &str) -> Result<(), Failure> {
+    let (begin, end) = (format!("<!-- {name}:begin -->\n"), format!("<!-- {name}:end -->"));
+    let old = fs::read_to_string(file)?;
+    let Some((before, (_, after))) =
+        old.split_once(&begin).and_then(|(before, rest)| Some((before, rest.split_once(&end)?)))
+    else {
+        return Err(Failure::new(format!("{}: expected {begin}", file.display())));
+    };
+    fs::write(file, format!("{before}{begin}{text}{end}{after}"))?;
+    Ok(())
+}
+
+fn main() -> Result<(), Failure> {
+    let Some(plan) = parse()? else { return Ok(()) };
+    let examples = plan.names.iter().map(|name| known(name)).collect::<Result<Vec<_>, _>>()?;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (docs, record) = (root.join("docs"), root.join("docs/uses.txt"));
+    let mut outcomes = read(&record)?;
+    for example in examples {
+        let output = match &plan.from {
+            Some(folder) => fs::read_to_string(folder.join(format!("{}.txt", example.name)))?,
+            None => run(example, &plan)?,
+        };
+        let last = output.lines().rfind(|line| line.starts_with("result "));
+        let last = last.ok_or_else(|| Failure::new(format!("{}: no result", example.name)))?;
+        outcomes.insert(example.name.to_owned(), last.to_owned());
+    }
+    if plan.quick {
+        return Ok(());
+    }
+    fs::write(&record, outcomes.values().map(|line| format!("{line}\n")).collect::<String>())?;
+    replace(&root.join("README.md"), "uses", &table(&outcomes))?;
+    let gallery = gallery(&outcomes, &docs, &root.join("target/examples-out"))?;
+    fs::write(docs.join("gallery.md"), gallery)?;
+    Ok(())
+}
