@@ -55,6 +55,12 @@ const USES: &[Use] = &[
         pictures: &[("stocks_forecast", "Each day's close, and its forecast from the day before")],
     },
     Use {
+        name: "music",
+        shape: "many to many",
+        task: "the next event of a chorale, and the chord of each",
+        pictures: &[("music_piece", "A new piece, event by event")],
+    },
+    Use {
         name: "vanishing_gradient",
         shape: "many to one",
         task: "a word that is many words before the blank",
