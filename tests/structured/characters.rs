@@ -6,10 +6,11 @@ use rand_chacha::ChaCha8Rng;
 use recurrent::cell::LstmCell;
 use recurrent::check::GradientCheck;
 use recurrent::data::{Dataset, Source, Unit, Vocabulary};
+use recurrent::layer::Pooling;
 use recurrent::layer::{
     CharacterEncoder, CharacterEncoding, Concat, Conv1d, Embedding, Heads, Layer,
 };
-use recurrent::model::{Head, ModelBuilder, SequenceTagger};
+use recurrent::model::{Head, ModelBuilder, SequenceClassifier, SequenceRegressor, SequenceTagger};
 use recurrent::optim::Adam;
 use recurrent::train::{Model, Trainer};
 use recurrent::{Arrays, Lstm, Result, Sequences};
@@ -292,7 +293,8 @@ fn dropout_of_the_input_that_cannot_act_is_refused() {
     assert_eq!(build(builder(KINDS[0]).input_dropout(1.0)), expected);
     let expected = "word_dropout: expected 0 ≤ p < 1, got -0.5";
     assert_eq!(build(builder(KINDS[0]).word_dropout(-0.5)), expected);
-    let expected = "word_dropout: expected 0 without a vocabulary that has an unknown token, got 0.1";
+    let expected =
+        "word_dropout: expected 0 without a vocabulary that has an unknown token, got 0.1";
     assert_eq!(build(Tagger::builder(5, 2).embedding_dim(3).word_dropout(0.1)), expected);
 }
 
@@ -329,6 +331,47 @@ fn files_keep_the_encoder_and_its_vocabulary() {
         let x = model.encode_texts(&texts).unwrap();
         let p = |model: &Tagger| model.probabilities(&x).unwrap().into_values();
         assert_eq!(distance(&p(&again), &p(&model)), 0.0);
+    }
+}
+
+#[test]
+fn a_classifier_and_a_regressor_read_characters() {
+    for kind in KINDS {
+        let (words, letters) = vocabularies();
+        let builder = SequenceClassifier::<LstmCell<f64>>::builder(words.len(), 2)
+            .embedding_dim(3)
+            .hidden_size(4)
+            .bidirectional(true)
+            .pooling(Pooling::Attention)
+            .characters(letters.clone(), 3, kind)
+            .vocabulary(words.clone())
+            .labels(&["no", "yes"]);
+        let model = builder.build(&mut rng(1)).unwrap();
+        let texts = ["the Cat sat", "Anna"];
+        let x = model.encode_texts(&texts).unwrap();
+        assert_eq!(x.characters().unwrap().1, model.character_vocabulary().unwrap().len());
+        assert_eq!(model.attention_weights(&x).unwrap().row(1).to_vec()[1], 0.0, "padding");
+
+        let batch = (x, vec![0, 1]);
+        let mut grad = model.zeros_like();
+        model.loss_and_grad(&batch, &mut grad, &mut rng(2)).unwrap();
+        let loss =
+            |m: &SequenceClassifier<_>| m.loss_and_grad(&batch, &mut m.zeros_like(), &mut rng(2));
+        let report = GradientCheck::default().run(&model, &grad, loss).unwrap();
+        assert!(report.relative_error <= 1e-6, "{kind:?}: {report}");
+
+        let file = File::new("characters_classifier.safetensors");
+        model.save(&file.0).unwrap();
+        let again = SequenceClassifier::<LstmCell<f64>>::load(&file.0).unwrap();
+        assert_eq!(bits(&again), bits(&model));
+        assert_eq!(again.predict_texts(&texts).unwrap(), model.predict_texts(&texts).unwrap());
+
+        let builder = SequenceRegressor::<LstmCell<f64>>::builder(words.len(), 1).embedding_dim(3);
+        let builder = builder.characters(letters, 3, kind).vocabulary(words);
+        let model = builder.build(&mut rng(1)).unwrap();
+        let (a, b) = (model.encode_texts(&["xyz"]).unwrap(), model.encode_texts(&["xy"]).unwrap());
+        assert_eq!(a.tokens(), b.tokens(), "both are unknown");
+        assert_eq!(model.predict(&a).unwrap().dim(), (1, 1));
     }
 }
 
