@@ -153,6 +153,12 @@ fn tags_of(sentences: &[Sentence]) -> Vec<String> {
     all.into_iter().cloned().collect()
 }
 
+/// Returns whether the tags of `model` are those of `corpus`; a quick training may have missed some.
+fn fits(model: &Tagger, corpus: &Corpus) -> bool {
+    let tags = tags_of(&corpus.train);
+    model.labels().iter().all(|label| tags.contains(label))
+}
+
 /// A tagger that is scored by the F1 of its entities, so that early stopping watches it. The likelihood of
 /// the tags gets worse long before.
 #[derive(Clone, Debug)]
@@ -293,15 +299,17 @@ fn look_up(train: &[Sentence], texts: &[&Vec<String>]) -> Vec<Vec<String>> {
     texts.iter().map(|words| words.iter().map(tag).collect()).collect()
 }
 
-/// Draws the test sentence with the most types of entities, and the scores by which the CRF lets one tag
+/// Draws the short test sentence with the most types of entities, and the scores by which the CRF lets one tag
 /// follow another.
 fn draw(options: &Options, model: &Tagger, test: &[Sentence]) -> Result<(), Failure> {
     let entities = |sentence: &&Sentence| {
         let starts = sentence.tags.iter().filter(|tag| tag.starts_with("B-"));
         (starts.clone().collect::<BTreeSet<_>>().len(), starts.count())
     };
-    let short = test.iter().filter(|sentence| sentence.words.len() <= 40);
-    let Some(sentence) = short.max_by_key(entities) else { return Ok(()) };
+    let plain = |word: &String| !word.contains(|c: char| c.is_ascii_digit() || c == '@');
+    let short =
+        |sentence: &&Sentence| sentence.words.len() <= 30 && sentence.words.iter().all(plain);
+    let Some(sentence) = test.iter().filter(short).max_by_key(entities) else { return Ok(()) };
     let kinds: BTreeSet<_> = model.labels().iter().filter_map(|tag| tag.split_once('-')).collect();
     let mark = |(word, tag): (&String, &String)| {
         let kind = tag.split_once('-').map(|(_, kind)| kinds.iter().position(|k| k.1 == kind));
@@ -358,13 +366,17 @@ fn main() -> Result<(), Failure> {
         return mark_lines(model, input);
     }
     let (corpora, real) = corpora(&options)?;
+    if let Some(model) = loaded.as_ref().filter(|model| !corpora.iter().any(|c| fits(model, c))) {
+        let message = format!("--load: expected the tags of a corpus, got {:?}", model.labels());
+        return Err(Failure::new(message));
+    }
     std::fs::create_dir_all(&options.out)?;
     let mut report = Report::new("ner", !real);
     for seed in options.seed..options.seed + options.seeds {
         for corpus in &corpora {
             let test = &corpus.test;
             let model = match &loaded {
-                Some(model) if model.labels() == tags_of(&corpus.train) => model.clone(),
+                Some(model) if fits(model, corpus) => model.clone(),
                 Some(_) => continue,
                 None => match train(&options, corpus, Head::Crf, seed)? {
                     Some(model) => model,
