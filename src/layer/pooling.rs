@@ -118,6 +118,37 @@ impl<T: Float> TimePooling<T> {
         Ok(pool.value())
     }
 
+    /// Returns the weights α of attention for the steps of `x` [time, batch, features]: [time, batch], zero in
+    /// the padding.
+    ///
+    /// ```
+    /// use ndarray::array;
+    /// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+    /// use recurrent::Sequences;
+    /// use recurrent::layer::{Pooling, TimePooling};
+    ///
+    /// let x = Sequences::from_list(&[array![[1.0], [1.0]], array![[5.0]]])?;
+    /// let pooling = TimePooling::new(Pooling::Attention, 1, 1, &mut ChaCha8Rng::seed_from_u64(1))?;
+    /// assert_eq!(pooling.attention_weights(&x)?, array![[0.5, 1.0], [0.5, 0.0]]);
+    /// # Ok::<(), recurrent::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If the kind is not [`Pooling::Attention`], `x` has another width, or a sequence is empty.
+    pub fn attention_weights(&self, x: &Sequences<T>) -> Result<Array2<T>> {
+        self.check(x)?;
+        let Some(query) = &self.query else {
+            let got = format!("{:?}", self.kind);
+            return Err(Error::argument("pooling", "Attention, which has weights", got));
+        };
+        let mut weights = Array2::zeros((x.time(), x.batch()));
+        for (b, &length) in x.lengths().iter().enumerate() {
+            let of_steps = weights_of(x.values().index_axis(Axis(1), b), length, query);
+            weights.column_mut(b).iter_mut().zip(of_steps).for_each(|(to, weight)| *to = weight);
+        }
+        Ok(weights)
+    }
+
     /// Returns d_x [time, batch, features], zero in the padding, from `d_y` [batch, features] and the
     /// input `x` of the forward pass. Adds the gradient of the query to `grad`.
     pub(crate) fn gradient_at(
@@ -150,9 +181,7 @@ impl<T: Float> TimePooling<T> {
                     }
                 }
                 (Pooling::Attention, Some((query, d_query))) => {
-                    let scores = steps.rows().into_iter().take(length).map(|row| row.dot(query));
-                    let mut weights: Vec<T> = scores.collect();
-                    softmax(Level::new(), &mut weights);
+                    let weights = weights_of(steps, length, query);
                     let d_weights = steps.rows().into_iter().map(|row| row.dot(&d_y));
                     let d_weights: Vec<T> = d_weights.take(length).collect();
                     let mean: T = weights.iter().zip(&d_weights).map(|(&w, &d)| w * d).sum();
@@ -186,6 +215,14 @@ impl<T: Float> TimePooling<T> {
             }
         }
     }
+}
+
+/// Returns the weights of attention for the first `length` of `steps` [time, features].
+fn weights_of<T: Float>(steps: ArrayView2<'_, T>, length: usize, query: &Array1<T>) -> Vec<T> {
+    let scores = steps.rows().into_iter().take(length).map(|row| row.dot(query));
+    let mut weights: Vec<T> = scores.collect();
+    softmax(Level::new(), &mut weights);
+    weights
 }
 
 /// Returns whether `x` replaces the maximum `most` of the values before it. NaN replaces every number.

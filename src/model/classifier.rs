@@ -9,7 +9,9 @@ use crate::cell::{Cell, LstmCell};
 use crate::error::Result;
 use crate::float::Float;
 use crate::loss::CrossEntropy;
-use crate::model::config::{Config, ModelBuilder, Shape, WithPooling, shape_calls, with_loss};
+use crate::model::config::{
+    Config, ModelBuilder, Shape, WithCharacters, WithPooling, shape_calls, with_loss,
+};
 use crate::model::model_calls;
 use crate::model::network::Step;
 use crate::model::pooled::{Pooled, PooledStream};
@@ -67,6 +69,14 @@ shape_calls!([L: Scored<Array2<T>, Target = Vec<usize>>] SequenceClassifier<C, L
 with_loss!(SequenceClassifier, Array2<T> => Vec<usize>, loss, |_, objective| objective);
 
 impl<T, C, L> WithPooling for SequenceClassifier<C, L>
+where
+    T: Float,
+    C: Cell<Elem = T>,
+    L: Scored<Array2<T>, Target = Vec<usize>>,
+{
+}
+
+impl<T, C, L> WithCharacters for SequenceClassifier<C, L>
 where
     T: Float,
     C: Cell<Elem = T>,
@@ -158,11 +168,38 @@ where
         likeliest(self.probabilities(x)?.view(), k, labels)
     }
 
+    /// Returns the weight of each step in the pooling, [time, batch], zero in the padding. Those of a
+    /// sequence sum to 1.
+    ///
+    /// ```
+    /// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+    /// use recurrent::cell::LstmCell;
+    /// use recurrent::data::{Unit, Vocabulary};
+    /// use recurrent::layer::Pooling;
+    /// use recurrent::model::SequenceClassifier;
+    ///
+    /// let words = Vocabulary::builder(Unit::Word).fit(["a good film"])?;
+    /// let builder = SequenceClassifier::<LstmCell<f32>>::builder(words.len(), 2).embedding_dim(4);
+    /// let builder = builder.pooling(Pooling::Attention).vocabulary(words);
+    /// let model = builder.build(&mut ChaCha8Rng::seed_from_u64(1))?;
+    ///
+    /// let weights = model.attention_weights(&model.encode_texts(&["a good film", "good"])?)?;
+    /// assert_eq!((weights.dim(), weights[[0, 1]]), ((3, 2), 1.0)); // "good" alone has all the weight
+    /// # Ok::<(), recurrent::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If `x` does not fit, a sequence is empty, or the [`pooling`](ModelBuilder::pooling) is not
+    /// [`Pooling::Attention`](crate::layer::Pooling::Attention).
+    pub fn attention_weights(&self, x: &Sequences<T>) -> Result<Array2<T>> {
+        self.body.attention_weights(x)
+    }
+
     /// Returns a stream that reads `batch` sequences step by step, and returns the probabilities of the
     /// classes after each step.
     ///
     /// # Errors
-    /// If the model is bidirectional or `batch` is zero.
+    /// If the model is bidirectional or reads characters, or `batch` is zero.
     pub fn stream(&self, batch: usize) -> Result<ClassifierStream<'_, C>> {
         Ok(ClassifierStream(self.body.stream(batch)?))
     }

@@ -24,6 +24,10 @@ pub struct Config<C: Cell, E> {
     pub(super) output_size: usize,
     pub(super) embedding_dim: Option<usize>,
     pub(super) dropout: f64,
+    #[serde(default)]
+    pub(super) input_dropout: f64,
+    #[serde(default)]
+    pub(super) word_dropout: f64,
     pub(super) pooling: Pooling,
     #[serde(default)]
     pub(super) non_crossing: bool,
@@ -53,6 +57,8 @@ impl<C: Cell, E> Config<C, E> {
             output_size: self.output_size,
             embedding_dim: self.embedding_dim,
             dropout: self.dropout,
+            input_dropout: self.input_dropout,
+            word_dropout: self.word_dropout,
             pooling: self.pooling,
             non_crossing: self.non_crossing,
             recurrent: self.recurrent,
@@ -65,13 +71,28 @@ impl<C: Cell, E> Config<C, E> {
         }
     }
 
+    /// Returns the token of what the vocabulary does not contain, if there is one.
+    pub(super) fn unknown(&self) -> Option<usize> {
+        self.vocabulary.as_ref().and_then(Vocabulary::unknown)
+    }
+
     /// Fails if an option is outside its range or does not fit the others.
     pub(super) fn check(&self) -> Result<()> {
         check_size("input_size", &[self.input_size])?;
         check_size("output_size", &[self.output_size])?;
         check_size("embedding_dim", &[self.embedding_dim.unwrap_or(1)])?;
-        if !(0.0..1.0).contains(&self.dropout) {
-            return Err(Error::argument("dropout", "0 ≤ p < 1", self.dropout));
+        for (name, p) in [
+            ("dropout", self.dropout),
+            ("input_dropout", self.input_dropout),
+            ("word_dropout", self.word_dropout),
+        ] {
+            if !(0.0..1.0).contains(&p) {
+                return Err(Error::argument(name, "0 ≤ p < 1", p));
+            }
+        }
+        if self.word_dropout > 0.0 && self.unknown().is_none() {
+            let expected = "0 without a vocabulary that has an unknown token";
+            return Err(Error::argument("word_dropout", expected, self.word_dropout));
         }
         if let Some(vocabulary) = &self.vocabulary {
             check_shape("vocabulary", "input", &[self.input_size], &[vocabulary.len()])?;
@@ -125,9 +146,13 @@ pub(super) fn options<M: Shape>(model: &M) -> String {
     });
     let columns = columns.as_ref().map_or(String::new(), |names| format!(", columns: {names:?}"));
     let order = if config.non_crossing { ", non_crossing" } else { "" };
+    let of_input = match (config.input_dropout, config.word_dropout) {
+        (0.0, 0.0) => String::new(),
+        (input, word) => format!(", input_dropout: {input}, word_dropout: {word}"),
+    };
     let recurrent = recurrent.describe();
     format!(
-        "dropout: {dropout}, {pooling:?}, {own:?}, recurrent: {{ {recurrent} }}{columns}{characters}{order}"
+        "dropout: {dropout}, {pooling:?}, {own:?}, recurrent: {{ {recurrent} }}{columns}{characters}{order}{of_input}"
     )
 }
 
@@ -155,7 +180,8 @@ pub trait Shape: Arrays {
 /// | [`num_layers`](Self::num_layers) | 1 | at least 1 |
 /// | [`bidirectional`](Self::bidirectional) | false | true only of models that read whole sequences: no generator, no `stream` |
 /// | [`embedding_dim`](Self::embedding_dim) | none: the input as it is | at least 1; the input is then tokens |
-/// | [`dropout`](Self::dropout) | 0 | 0 ≤ p < 1 |
+/// | [`dropout`](Self::dropout), [`input_dropout`](Self::input_dropout) | 0 | 0 ≤ p < 1 |
+/// | [`word_dropout`](Self::word_dropout) | 0 | 0 ≤ p < 1; above 0 only with an unknown token |
 /// | [`cell_options`](Self::cell_options) | the cell's | the cell's |
 /// | [`recurrent`](Self::recurrent) | | all other options of the recurrent layers |
 /// | [`vocabulary`](Self::vocabulary), [`scaler`](Self::scaler), [`columns`](Self::columns), [`labels`](Self::labels) | none | as many as inputs, or outputs |
@@ -174,6 +200,8 @@ impl<M: Shape> ModelBuilder<M> {
                 output_size,
                 embedding_dim: None,
                 dropout: 0.0,
+                input_dropout: 0.0,
+                word_dropout: 0.0,
                 pooling: Pooling::Last,
                 non_crossing: false,
                 recurrent: sequence::Recurrent::builder(input_size, 64),
@@ -227,6 +255,34 @@ impl<M: Shape> ModelBuilder<M> {
     /// it between layers, whichever is set first.
     pub fn dropout(mut self, p: f64) -> Self {
         self.config.dropout = p;
+        self
+    }
+
+    /// Sets the probability of dropout on the input of the first recurrent layer: the embedding of each token
+    /// with the encoding of its characters, or the values. Default: 0. A `Seq2Seq` has none.
+    pub fn input_dropout(mut self, p: f64) -> Self {
+        self.config.input_dropout = p;
+        self
+    }
+
+    /// Sets the probability with which training replaces a token by the unknown one of the
+    /// [`vocabulary`](Self::vocabulary), at each step anew. Its characters stay. The model thus learns to do
+    /// without words that it has not seen. Default: 0. A `Seq2Seq` has none.
+    ///
+    /// ```
+    /// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+    /// use recurrent::cell::LstmCell;
+    /// use recurrent::data::{Unit, Vocabulary};
+    /// use recurrent::model::SequenceTagger;
+    ///
+    /// let words = Vocabulary::builder(Unit::Word).special(&["<unk>"]).unknown("<unk>").fit(["Anna met Bob"])?;
+    /// let builder = SequenceTagger::<LstmCell<f32>>::builder(words.len(), 2).embedding_dim(8);
+    /// let builder = builder.vocabulary(words).word_dropout(0.1).input_dropout(0.3);
+    /// builder.build(&mut ChaCha8Rng::seed_from_u64(1))?;
+    /// # Ok::<(), recurrent::Error>(())
+    /// ```
+    pub fn word_dropout(mut self, p: f64) -> Self {
+        self.config.word_dropout = p;
         self
     }
 
@@ -306,6 +362,45 @@ impl<M: Shape> ModelBuilder<M> {
         ModelBuilder { config: self.config.map_own(|own| M::with_loss(own, loss)) }
     }
 
+    /// Reads the characters of each token too, embedded as `embedding_dim` values, by a
+    /// [`CharacterEncoder`](crate::layer::CharacterEncoder): its encoding is joined with the
+    /// [embedding](Self::embedding_dim) of the token. `vocabulary` is that of the characters, which is saved
+    /// with the model. The input needs
+    /// [characters](crate::Sequences::with_characters); the model's `encode_texts` adds them.
+    ///
+    /// ```
+    /// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+    /// use recurrent::cell::LstmCell;
+    /// use recurrent::data::{Unit, Vocabulary};
+    /// use recurrent::layer::CharacterEncoding;
+    /// use recurrent::model::SequenceTagger;
+    ///
+    /// let texts = ["Anna met Bob", "Bob left"];
+    /// let words = Vocabulary::builder(Unit::Word).special(&["<unk>"]).unknown("<unk>").fit(texts)?;
+    /// let letters = Vocabulary::builder(Unit::Character).special(&["?"]).unknown("?").fit(texts)?;
+    /// let model = SequenceTagger::<LstmCell<f32>>::builder(words.len(), 2)
+    ///     .embedding_dim(8)
+    ///     .characters(letters, 4, CharacterEncoding::Lstm { hidden_size: 5 })
+    ///     .vocabulary(words)
+    ///     .labels(&["O", "B-PER"])
+    ///     .build(&mut ChaCha8Rng::seed_from_u64(1))?;
+    /// let tagged = model.predict_texts(&["Annabel left"])?; // a name that was never seen
+    /// assert_eq!(tagged[0][0].0, "Annabel");
+    /// # Ok::<(), recurrent::Error>(())
+    /// ```
+    pub fn characters(
+        mut self,
+        vocabulary: Vocabulary,
+        embedding_dim: usize,
+        encoding: CharacterEncoding,
+    ) -> Self
+    where
+        M: WithCharacters,
+    {
+        self.config.characters = Some(CharacterOptions { vocabulary, embedding_dim, encoding });
+        self
+    }
+
     /// Sets how the outputs over time are pooled into one vector. Default: the final hidden state of
     /// each direction.
     pub fn pooling(mut self, pooling: Pooling) -> Self
@@ -328,6 +423,9 @@ pub trait WithLoss<N>: Shape {
 
 /// A kind of model that pools its outputs over time. Sealed, as [`Shape`] is.
 pub trait WithPooling: Shape {}
+
+/// A kind of model that can read the characters of its tokens. Sealed, as [`Shape`] is.
+pub trait WithCharacters: Shape {}
 
 /// Implements [`WithLoss`] for a model whose loss compares `$predicted` with `$target`, and the method that
 /// returns this loss, `$loss` of the model's own options. `$with` replaces the objective in them.
@@ -390,6 +488,11 @@ macro_rules! shape_calls {
             /// Returns the vocabulary of the input, if one was set.
             pub fn vocabulary(&self) -> Option<&$crate::data::Vocabulary> {
                 self.config.vocabulary.as_ref()
+            }
+
+            /// Returns the vocabulary of the characters of tokens, if the model reads them.
+            pub fn character_vocabulary(&self) -> Option<&$crate::data::Vocabulary> {
+                self.config.characters.as_ref().map(|characters| &characters.vocabulary)
             }
 
             /// Returns the scaler of the input, if one was set.

@@ -13,7 +13,7 @@ use crate::error::{Error, Result, check_indices, check_shape, check_size};
 use crate::float::Float;
 use crate::layer::Linear;
 use crate::layer::linear::PackedLinear;
-use crate::loss::{CrossEntropy, Loss};
+use crate::loss::{CrossEntropy, Loss, RowLoss};
 use crate::model::config::{Config, ModelBuilder, ONE, Shape, options, refuse, shape_calls};
 use crate::model::network::{Network, NetworkStream, Step};
 use crate::model::states::{filled, side_by_side};
@@ -150,7 +150,7 @@ impl<C: Cell> Decoder for Steps<'_, C> {
     }
 }
 
-/// Input tokens and target tokens.
+/// Input tokens, or the logits after them, and target tokens.
 type TeacherForcingPair<T> = (Sequences<T>, Array2<usize>);
 
 impl<T: Float, C: Cell<Elem = T>> SequenceGenerator<C> {
@@ -273,6 +273,44 @@ impl<T: Float, C: Cell<Elem = T>> SequenceGenerator<C> {
         words.decode(&texts[0])
     }
 
+    /// Returns ln p of each text of `batch`, given its condition vector if there is one: the sum over its tokens
+    /// and the end token. The first token counts if the model has a start token. With a uniform or other prior
+    /// over conditions, Bayes' rule makes a classifier of them.
+    ///
+    /// ```
+    /// use recurrent::prelude::*;
+    ///
+    /// let mut rng = ChaCha8Rng::seed_from_u64(1);
+    /// let builder = SequenceGenerator::<LstmCell<f32>>::builder(5).start(0).end(1).condition_size(2);
+    /// let model = builder.build(&mut rng)?;
+    /// let texts = Texts::new(vec![vec![3, 4], vec![3, 4]], 5)?.conditions(vec![array![1.0, 0.0], array![0.0, 1.0]])?;
+    /// let log_p = model.log_likelihoods(&texts.batch(&[0, 1])?)?; // of the same text under two conditions
+    /// assert!(log_p.len() == 2 && log_p[0] < 0.0 && log_p[0] != log_p[1]);
+    /// # Ok::<(), recurrent::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If the batch does not fit the model, or a result is not finite.
+    pub fn log_likelihoods(
+        &self,
+        (condition, texts): &(Option<Array2<T>>, Sequences<T>),
+    ) -> Result<Vec<f64>> {
+        let (logits, y) = self.logits(condition.as_ref(), texts)?;
+        let losses = CrossEntropy::default().losses(&logits, &y)?;
+        Ok(losses.columns().into_iter().map(|of_text| -of_text.sum()).collect())
+    }
+
+    /// Returns the logits of the texts at each step, and the tokens that they predict.
+    fn logits(
+        &self,
+        condition: Option<&Array2<T>>,
+        texts: &Sequences<T>,
+    ) -> Result<TeacherForcingPair<T>> {
+        let (x, y) = self.teacher_forcing_pair(texts)?;
+        let initial = self.initial(condition.map(|vectors| vectors.view()), x.batch())?;
+        Ok((self.network.outputs(&x, initial.as_ref())?, y))
+    }
+
     /// Returns the tokens that are never generated.
     fn suppressed(&self) -> Vec<usize> {
         let GeneratorConfig { start, end, suppress_tokens, .. } = &self.config.own;
@@ -390,11 +428,9 @@ impl<T: Float, C: Cell<Elem = T>> Model for SequenceGenerator<C> {
     }
 
     fn score_batch(&self, (condition, texts): &Self::Batch, score: &mut Perplexity) -> Result<()> {
-        let (x, y) = self.teacher_forcing_pair(texts)?;
-        let initial = self.initial(condition.as_ref().map(|vectors| vectors.view()), x.batch())?;
-        let logits = self.network.outputs(&x, initial.as_ref())?;
+        let (logits, y) = self.logits(condition.as_ref(), texts)?;
         let (loss, _) = CrossEntropy::default().loss(&logits, &y)?;
-        score.add(loss, x.steps());
+        score.add(loss, logits.steps());
         Ok(())
     }
 }

@@ -3,14 +3,14 @@
 //! ```text
 //! characters → encoder ┐
 //! tokens → embedding ──┤
-//! values → scaler ─────┴→ joined frames → recurrent layers → dropout → linear head → outputs
+//! values → scaler ─────┴→ joined frames → dropout → recurrent layers → dropout → linear head → outputs
 //! ```
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use ndarray::{Array, ArrayView1, ArrayView2, Axis, CowArray, Dimension, Ix2};
-use rand::Rng;
+use ndarray::{Array, Array3, ArrayView1, ArrayView2, Axis, CowArray, Dimension, Ix2};
+use rand::{Rng, RngExt};
 
 use crate::cell::Cell;
 use crate::data::Scaler;
@@ -32,6 +32,10 @@ pub(super) struct Network<C: Cell> {
     pub(super) recurrent: Recurrent<C>,
     pub(super) head: Linear<C::Elem>,
     pub(super) dropout: f64,
+    /// The probability of dropout on the input of the recurrent layers.
+    input_dropout: f64,
+    /// The probability with which training replaces a token, and the token that it puts in its place.
+    word_dropout: Option<(f64, usize)>,
     /// The scaler of the inputs; none also where they are scaled already.
     pub(super) scaler: Option<Arc<Scaler>>,
     /// How the frames of the input are joined; none leaves them as they are.
@@ -68,8 +72,21 @@ impl<T: Float, C: Cell<Elem = T>> Network<C> {
         let head = Linear::new(recurrent.output_size(), outputs, rng)?;
         let scaler = config.scaler.clone().map(Arc::new);
         let dropout = config.dropout;
+        let input_dropout = config.input_dropout;
+        let word_dropout = config.unknown().map(|token| (config.word_dropout, token));
+        let word_dropout = word_dropout.filter(|&(p, _)| p > 0.0);
         let embedding = embedding.transpose()?;
-        Ok(Self { embedding, characters, recurrent, head, dropout, scaler, frames })
+        Ok(Self {
+            embedding,
+            characters,
+            recurrent,
+            head,
+            dropout,
+            input_dropout,
+            word_dropout,
+            scaler,
+            frames,
+        })
     }
 
     pub(super) fn directions(&self) -> usize {
@@ -115,15 +132,31 @@ impl<T: Float, C: Cell<Elem = T>> Network<C> {
         initial: Option<&State<T>>,
         rng: &mut dyn Rng,
     ) -> Result<(Sequences<T>, HiddenTape<T>)> {
-        let (input, characters) = match (&self.embedding, &self.characters) {
+        let (replaced, whole) = (self.without_words(x, rng)?, x);
+        let x = replaced.as_ref().unwrap_or(whole);
+        let (mut input, characters) = match (&self.embedding, &self.characters) {
             (Some(embedding), Some(encoder)) => {
-                let (encoded, tape) = encoder.forward_train(x, rng)?;
+                let (encoded, tape) = encoder.forward_train(whole, rng)?;
                 (Cow::Owned(embedding.forward(x)?.concat(&encoded)?), Some(tape))
             }
             _ => (self.prepare_input(x)?, None),
         };
+        let mask = match self.input_dropout {
+            0.0 => None,
+            p => apply_dropout(p, input.to_mut().values_mut(), rng)?,
+        };
         let (h, _, layers) = self.recurrent.forward_train(input.as_ref(), initial, rng)?;
-        Ok((h, HiddenTape { layers, characters }))
+        Ok((h, HiddenTape { layers, characters, replaced, mask }))
+    }
+
+    /// Returns the tokens `x` of which some are replaced by the unknown token, without characters, or `None`
+    /// without word dropout.
+    fn without_words(&self, x: &Sequences<T>, rng: &mut dyn Rng) -> Result<Option<Sequences<T>>> {
+        let (Some((p, unknown)), Some(tokens)) = (self.word_dropout, x.tokens()) else {
+            return Ok(None);
+        };
+        let kept = tokens.map(|&token| if rng.random_bool(p) { unknown } else { token });
+        Sequences::one_hot(kept.view(), x.features(), x.lengths().to_vec()).map(Some)
     }
 
     /// Adds the gradients of the embedding, the encoder and the recurrent layers to `grad`. Returns the
@@ -135,9 +168,13 @@ impl<T: Float, C: Cell<Elem = T>> Network<C> {
         d_h: &Sequences<T>,
         grad: &mut Self,
     ) -> Result<State<T>> {
-        let HiddenTape { layers, characters } = tape;
+        let HiddenTape { layers, characters, replaced, mask } = tape;
+        let x = replaced.as_ref().unwrap_or(x);
         let (mut d_x, d_initial) =
             self.recurrent.backward(layers, d_h, None, &mut grad.recurrent)?;
+        if let Some(mask) = mask {
+            *d_x.values_mut() *= &mask;
+        }
         if let (Some(encoder), Some(grad), Some(tape)) =
             (&self.characters, &mut grad.characters, characters)
         {
@@ -194,11 +231,15 @@ impl<T: Float, C: Cell<Elem = T>> Network<C> {
     }
 }
 
-/// The tapes of the recurrent layers and of the encoder of characters.
+/// The tapes of the recurrent layers and of the encoder of characters, and what dropout did to the input.
 #[derive(Debug)]
 pub(super) struct HiddenTape<T: Float> {
     layers: Tape<T>,
     characters: Option<CharacterTape<T>>,
+    /// The tokens after word dropout.
+    replaced: Option<Sequences<T>>,
+    /// The factors of the dropout on the input.
+    mask: Option<Array3<T>>,
 }
 
 /// The value of a loss, with its gradient.

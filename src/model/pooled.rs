@@ -49,6 +49,11 @@ impl<T: Float, C: Cell<Elem = T>> Pooled<C> {
         self.head(pooled.view())
     }
 
+    /// Returns the weights of attention, [time, batch].
+    pub(super) fn attention_weights(&self, x: &Sequences<T>) -> Result<Array2<T>> {
+        self.pooling.attention_weights(&self.network.hidden(x, None)?)
+    }
+
     /// Returns the value of `loss` for the outputs. Adds the gradients of all weights to `grad`.
     pub(super) fn loss_and_grad(
         &self,

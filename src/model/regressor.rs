@@ -9,7 +9,9 @@ use crate::cell::{Cell, LstmCell};
 use crate::error::Result;
 use crate::float::Float;
 use crate::loss::Mse;
-use crate::model::config::{Config, ModelBuilder, Shape, WithPooling, shape_calls, with_loss};
+use crate::model::config::{
+    Config, ModelBuilder, Shape, WithCharacters, WithPooling, shape_calls, with_loss,
+};
 use crate::model::model_calls;
 use crate::model::network::Step;
 use crate::model::pooled::{Pooled, PooledStream};
@@ -77,6 +79,14 @@ where
 {
 }
 
+impl<T, C, L> WithCharacters for SequenceRegressor<C, L>
+where
+    T: Float,
+    C: Cell<Elem = T>,
+    L: Scored<Array2<T>, Target = Array2<T>>,
+{
+}
+
 impl<T: Float, C: Cell<Elem = T>> SequenceRegressor<C> {
     /// Returns a builder for a model of sequences of `input_size` features, or tokens, with `outputs`
     /// numbers for each.
@@ -99,10 +109,20 @@ where
         self.body.outputs(x)
     }
 
+    /// Returns the weight of each step in the pooling, [time, batch], zero in the padding. Those of a
+    /// sequence sum to 1.
+    ///
+    /// # Errors
+    /// If `x` does not fit, a sequence is empty, or the [`pooling`](ModelBuilder::pooling) is not
+    /// [`Pooling::Attention`](crate::layer::Pooling::Attention).
+    pub fn attention_weights(&self, x: &Sequences<T>) -> Result<Array2<T>> {
+        self.body.attention_weights(x)
+    }
+
     /// Returns a stream that reads `batch` sequences step by step, and returns their numbers after each step.
     ///
     /// # Errors
-    /// If the model is bidirectional or `batch` is zero.
+    /// If the model is bidirectional or reads characters, or `batch` is zero.
     pub fn stream(&self, batch: usize) -> Result<RegressorStream<'_, C>> {
         Ok(RegressorStream(self.body.stream(batch)?))
     }

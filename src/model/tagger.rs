@@ -8,14 +8,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::arrays::check_same_structure;
 use crate::cell::{Cell, LstmCell};
-use crate::data::{Source, Vocabulary};
+use crate::data::Source;
 use crate::error::{Error, Result, check_indices, check_shape};
 use crate::float::Float;
+use crate::layer::Linear;
 use crate::layer::crf::{Constraints, Crf, Reduction};
-use crate::layer::{CharacterEncoding, Linear};
 use crate::loss::CrossEntropy;
 use crate::model::config::{
-    CharacterOptions, Config, ModelBuilder, Shape, refuse, shape_calls, with_loss,
+    Config, ModelBuilder, Shape, WithCharacters, refuse, shape_calls, with_loss,
 };
 use crate::model::model_calls;
 use crate::model::network::{Network, NetworkStream, Step, of_outputs};
@@ -170,49 +170,20 @@ where
         self
     }
 
-    /// Reads the characters of each token too, embedded as `embedding_dim` values, by a
-    /// [`CharacterEncoder`](crate::layer::CharacterEncoder): its encoding is joined with the
-    /// [embedding](Self::embedding_dim) of the token. `vocabulary` is that of the characters, which is saved
-    /// with the model. The input needs
-    /// [characters](Sequences::with_characters); [`encode_texts`](SequenceTagger::encode_texts) and
-    /// [`encode_words`](SequenceTagger::encode_words) add them.
-    ///
-    /// ```
-    /// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
-    /// use recurrent::cell::LstmCell;
-    /// use recurrent::data::{Unit, Vocabulary};
-    /// use recurrent::layer::CharacterEncoding;
-    /// use recurrent::model::SequenceTagger;
-    ///
-    /// let texts = ["Anna met Bob", "Bob left"];
-    /// let words = Vocabulary::builder(Unit::Word).special(&["<unk>"]).unknown("<unk>").fit(texts)?;
-    /// let letters = Vocabulary::builder(Unit::Character).special(&["?"]).unknown("?").fit(texts)?;
-    /// let model = SequenceTagger::<LstmCell<f32>>::builder(words.len(), 2)
-    ///     .embedding_dim(8)
-    ///     .characters(letters, 4, CharacterEncoding::Lstm { hidden_size: 5 })
-    ///     .vocabulary(words)
-    ///     .labels(&["O", "B-PER"])
-    ///     .build(&mut ChaCha8Rng::seed_from_u64(1))?;
-    /// let tagged = model.predict_texts(&["Annabel left"])?; // a name that was never seen
-    /// assert_eq!(tagged[0][0].0, "Annabel");
-    /// # Ok::<(), recurrent::Error>(())
-    /// ```
-    pub fn characters(
-        mut self,
-        vocabulary: Vocabulary,
-        embedding_dim: usize,
-        encoding: CharacterEncoding,
-    ) -> Self {
-        self.config.characters = Some(CharacterOptions { vocabulary, embedding_dim, encoding });
-        self
-    }
-
     /// Sets which classes may start, end and follow each other, for [`Head::Crf`] alone. A forbidden class is
     /// never predicted, and data that contain one are refused. Default: none.
     pub fn constraints(mut self, constraints: Constraints) -> Self {
         self.config.own.constraints = Some(constraints);
         self
     }
+}
+
+impl<T, C, L> WithCharacters for SequenceTagger<C, L>
+where
+    T: Float,
+    C: Cell<Elem = T>,
+    L: Scored<Sequences<T>, Target = Array2<usize>>,
+{
 }
 
 impl<T: Float, C: Cell<Elem = T>> SequenceTagger<C> {
@@ -298,11 +269,6 @@ where
             classes.into_iter().map(|class| &labels[class][..]).collect::<Vec<&str>>()
         };
         Ok(self.predict(x)?.into_iter().map(names).collect())
-    }
-
-    /// Returns the vocabulary of the characters, if the model reads them.
-    pub fn character_vocabulary(&self) -> Option<&Vocabulary> {
-        self.config.characters.as_ref().map(|characters| &characters.vocabulary)
     }
 
     /// Encodes texts that are already split into words as input, by the model's vocabularies.

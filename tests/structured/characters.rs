@@ -6,10 +6,11 @@ use rand_chacha::ChaCha8Rng;
 use recurrent::cell::LstmCell;
 use recurrent::check::GradientCheck;
 use recurrent::data::{Dataset, Source, Unit, Vocabulary};
+use recurrent::layer::Pooling;
 use recurrent::layer::{
     CharacterEncoder, CharacterEncoding, Concat, Conv1d, Embedding, Heads, Layer,
 };
-use recurrent::model::{Head, ModelBuilder, SequenceTagger};
+use recurrent::model::{Head, ModelBuilder, SequenceClassifier, SequenceRegressor, SequenceTagger};
 use recurrent::optim::Adam;
 use recurrent::train::{Model, Trainer};
 use recurrent::{Arrays, Lstm, Result, Sequences};
@@ -246,6 +247,58 @@ fn gradients_of_a_tagger_with_characters_agree_with_finite_differences() {
 }
 
 #[test]
+fn gradients_with_dropout_of_the_input_and_of_words_agree_with_finite_differences() {
+    for kind in KINDS {
+        let builder = builder(kind).head(Head::Crf).input_dropout(0.3).word_dropout(0.4);
+        let model = builder.build(&mut rng(1)).unwrap();
+        let x = model.encode_texts(&["the Cat sat", "Anna"]).unwrap();
+        let batch = (x, array![[0, 1], [1, 9], [0, 9]]);
+        let mut grad = model.zeros_like();
+        model.loss_and_grad(&batch, &mut grad, &mut rng(2)).unwrap();
+        let loss = |m: &Tagger| m.loss_and_grad(&batch, &mut m.zeros_like(), &mut rng(2));
+        let report = GradientCheck::default().run(&model, &grad, loss).unwrap();
+        assert!(report.relative_error <= 1e-6, "{kind:?}: {report}");
+    }
+}
+
+#[test]
+fn word_dropout_puts_the_unknown_token_into_the_place_of_words_but_keeps_their_characters() {
+    let plain = builder(KINDS[0]).build(&mut rng(1)).unwrap();
+    let almost_all = 1.0 - 1e-12;
+    let model = builder(KINDS[0]).word_dropout(almost_all).build(&mut rng(1)).unwrap();
+    assert_eq!(bits(&model), bits(&plain));
+    assert_ne!(model.options(), plain.options());
+    let x = model.encode_texts(&["the Cat sat", "Anna"]).unwrap();
+    let unknown = Sequences::one_hot_from_list(&[vec![0; 3], vec![0]], x.features()).unwrap();
+    let letters = model.character_vocabulary().unwrap();
+    let spelled = [["the", "Cat", "sat"].as_slice(), &["Anna"]];
+    let spelled = spelled.map(|words| letters.characters(words).unwrap());
+    let unknown = unknown.with_characters(&spelled, letters.len()).unwrap();
+    let tags = array![[0, 1], [1, 9], [0, 9]];
+    let gradient = |model: &Tagger, x: &Sequences<f64>| {
+        let mut grad = model.zeros_like();
+        let loss = model.loss_and_grad(&(x.clone(), tags.clone()), &mut grad, &mut rng(2)).unwrap();
+        (loss.to_bits(), bits(&grad))
+    };
+    assert_eq!(gradient(&model, &x), gradient(&plain, &unknown));
+    assert_ne!(gradient(&model, &x), gradient(&plain, &x));
+    let p = |model: &Tagger| model.probabilities(&x).unwrap().into_values();
+    assert_eq!(distance(&p(&model), &p(&plain)), 0.0, "in use there is no dropout");
+}
+
+#[test]
+fn dropout_of_the_input_that_cannot_act_is_refused() {
+    let build = |b: ModelBuilder<Tagger>| says(b.build(&mut rng(1)));
+    let expected = "input_dropout: expected 0 ≤ p < 1, got 1";
+    assert_eq!(build(builder(KINDS[0]).input_dropout(1.0)), expected);
+    let expected = "word_dropout: expected 0 ≤ p < 1, got -0.5";
+    assert_eq!(build(builder(KINDS[0]).word_dropout(-0.5)), expected);
+    let expected =
+        "word_dropout: expected 0 without a vocabulary that has an unknown token, got 0.1";
+    assert_eq!(build(Tagger::builder(5, 2).embedding_dim(3).word_dropout(0.1)), expected);
+}
+
+#[test]
 fn words_and_texts_are_encoded_with_the_characters_before_lowercasing() {
     let model = builder(KINDS[0]).build(&mut rng(1)).unwrap();
     let x = model.encode_texts(&["the Anna", "xyz"]).unwrap();
@@ -278,6 +331,47 @@ fn files_keep_the_encoder_and_its_vocabulary() {
         let x = model.encode_texts(&texts).unwrap();
         let p = |model: &Tagger| model.probabilities(&x).unwrap().into_values();
         assert_eq!(distance(&p(&again), &p(&model)), 0.0);
+    }
+}
+
+#[test]
+fn a_classifier_and_a_regressor_read_characters() {
+    for kind in KINDS {
+        let (words, letters) = vocabularies();
+        let builder = SequenceClassifier::<LstmCell<f64>>::builder(words.len(), 2)
+            .embedding_dim(3)
+            .hidden_size(4)
+            .bidirectional(true)
+            .pooling(Pooling::Attention)
+            .characters(letters.clone(), 3, kind)
+            .vocabulary(words.clone())
+            .labels(&["no", "yes"]);
+        let model = builder.build(&mut rng(1)).unwrap();
+        let texts = ["the Cat sat", "Anna"];
+        let x = model.encode_texts(&texts).unwrap();
+        assert_eq!(x.characters().unwrap().1, model.character_vocabulary().unwrap().len());
+        assert_eq!(model.attention_weights(&x).unwrap().row(1).to_vec()[1], 0.0, "padding");
+
+        let batch = (x, vec![0, 1]);
+        let mut grad = model.zeros_like();
+        model.loss_and_grad(&batch, &mut grad, &mut rng(2)).unwrap();
+        let loss =
+            |m: &SequenceClassifier<_>| m.loss_and_grad(&batch, &mut m.zeros_like(), &mut rng(2));
+        let report = GradientCheck::default().run(&model, &grad, loss).unwrap();
+        assert!(report.relative_error <= 1e-6, "{kind:?}: {report}");
+
+        let file = File::new("characters_classifier.safetensors");
+        model.save(&file.0).unwrap();
+        let again = SequenceClassifier::<LstmCell<f64>>::load(&file.0).unwrap();
+        assert_eq!(bits(&again), bits(&model));
+        assert_eq!(again.predict_texts(&texts).unwrap(), model.predict_texts(&texts).unwrap());
+
+        let builder = SequenceRegressor::<LstmCell<f64>>::builder(words.len(), 1).embedding_dim(3);
+        let builder = builder.characters(letters, 3, kind).vocabulary(words);
+        let model = builder.build(&mut rng(1)).unwrap();
+        let (a, b) = (model.encode_texts(&["xyz"]).unwrap(), model.encode_texts(&["xy"]).unwrap());
+        assert_eq!(a.tokens(), b.tokens(), "both are unknown");
+        assert_eq!(model.predict(&a).unwrap().dim(), (1, 1));
     }
 }
 

@@ -172,3 +172,23 @@ fn a_regressor_learns_from_plain_numbers() {
     trainer.fit(&mut model, &data, None).unwrap();
     assert!(model.evaluate(&data, 8).unwrap().rmse() < before / 4.0);
 }
+
+#[test]
+fn the_likelihoods_of_texts_are_what_the_perplexity_is_the_mean_of() {
+    for start in [Some(0), None] {
+        let builder = SequenceGenerator::<LstmCell<f64>>::builder(5).hidden_size(3).end(1);
+        let builder = if let Some(token) = start { builder.start(token) } else { builder };
+        let model = builder.build(&mut rng()).unwrap();
+        let texts = Texts::new(vec![vec![2, 3, 4], vec![4], vec![3, 2]], 5).unwrap();
+        let log_p = model.log_likelihoods(&texts.batch(&[0, 1, 2]).unwrap()).unwrap();
+        for (i, &of_batch) in log_p.iter().enumerate() {
+            let alone = model.log_likelihoods(&texts.batch(&[i]).unwrap()).unwrap();
+            assert!((alone[0] - of_batch).abs() < 1e-12, "text {i}");
+        }
+        // Each token is predicted, the end too; the first one only from a start.
+        let predicted = if start.is_some() { 6 + 3 } else { 6 };
+        let mean = model.evaluate(&texts, 3).unwrap().loss();
+        let sum: f64 = log_p.iter().sum();
+        assert!((sum + mean * f64::from(predicted)).abs() < 1e-12);
+    }
+}

@@ -143,6 +143,27 @@ fn attention_weighs_steps_by_a_softmax_that_does_not_overflow() {
         Sequences::from_list(&[array![[0.0], [3_f64.ln()]], array![[800.0], [-800.0]]]).unwrap();
     let y = pooling.forward(&x).unwrap();
     assert!((y[[0, 0]] - 0.75 * 3_f64.ln()).abs() < 1e-15 && y[[1, 0]] == 800.0);
+    let weights = pooling.attention_weights(&x).unwrap();
+    assert!((weights[[0, 0]] - 0.25).abs() < 1e-15 && weights[[0, 1]] == 1.0);
+}
+
+#[test]
+fn the_weights_of_attention_are_those_of_its_pooling() {
+    let pooling = TimePooling::new(Pooling::Attention, 3, 1, &mut rng()).unwrap();
+    let x = sequences(3, [2, 1, 5, 3], 1);
+    let (y, weights) = (pooling.forward(&x).unwrap(), pooling.attention_weights(&x).unwrap());
+    assert_eq!(weights.dim(), (5, 4));
+    for (b, &length) in x.lengths().iter().enumerate() {
+        let of_steps = weights.column(b);
+        assert!((of_steps.sum() - 1.0).abs() < 1e-14);
+        assert!(of_steps.iter().skip(length).all(|&weight| weight == 0.0));
+        let pooled = of_steps.dot(&x.values().index_axis(Axis(1), b));
+        assert!((&pooled - &y.row(b)).iter().all(|d| d.abs() < 1e-14));
+    }
+    let error = mean(3).attention_weights(&x).unwrap_err().to_string();
+    assert_eq!(error, "pooling: expected Attention, which has weights, got Mean");
+    let error = pooling.attention_weights(&sequences(2, [1, 1, 1, 1], 1)).unwrap_err().to_string();
+    assert!(error.starts_with("x: "), "{error}");
 }
 
 #[test]

@@ -399,6 +399,9 @@ impl<C: Cell> Shape for Seq2Seq<C> {
         check_indices("suppress_tokens", &own.suppress_tokens, targets, "target_vocabulary_size")?;
         CrossEntropy::default().label_smoothing(own.label_smoothing)?;
         refuse("labels", config.labels.as_ref().map(Vec::len), "targets are tokens")?;
+        let some = |p: f64| Some(p).filter(|&p| p > 0.0);
+        refuse("input_dropout", some(config.input_dropout), "its encoder has none")?;
+        refuse("word_dropout", some(config.word_dropout), "its encoder has none")?;
         let encoder = Encoder::new(&config, rng)?;
         let mut recurrent = decoder_layers(&config);
         recurrent.input_size = 1; // only the width of its output is needed
