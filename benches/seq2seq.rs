@@ -9,6 +9,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use recurrent::decode::BeamSearch;
 use recurrent::layer::AttentionScore;
+use recurrent::memory::Reserve;
 use recurrent::model::{AttentionPlace, Seq2Seq};
 use recurrent::optim::Adam;
 use recurrent::train::Model;
@@ -54,6 +55,8 @@ fn main() -> Result<()> {
     let case = |name: &str| {
         arguments.iter().all(|a| a.parse::<usize>().is_ok() || a == "--bench" || a == name)
     };
+    // As in a `Trainer`, memory is kept between the steps.
+    let _reserve = Reserve::default();
     let sources = Sequences::one_hot_from_list(&tokens(BATCH, TIME), TOKENS)?;
     // The model adds the end token.
     let batch = (sources, tokens(BATCH, TIME - 1));

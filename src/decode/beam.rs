@@ -139,10 +139,10 @@ type Mask<'m> = dyn Fn(usize, &[usize], &mut [bool]) + Send + Sync + 'm;
 /// [`Decoder`] has an example.
 #[derive(Clone)]
 pub struct BeamSearch<'m> {
-    pub(super) width: usize,
+    pub(crate) width: usize,
     pub(super) n_best: usize,
     pub(super) end: Option<usize>,
-    pub(super) max_length: usize,
+    pub(crate) max_length: usize,
     pub(super) min_length: usize,
     pub(super) length_penalty: LengthPenalty,
     pub(super) no_repeat_ngram_size: Option<usize>,
@@ -322,7 +322,17 @@ impl<'m> BeamSearch<'m> {
         decoder: &mut D,
         first_tokens: &[usize],
     ) -> Result<Vec<Vec<Hypothesis>>> {
-        search::search(self, decoder, first_tokens)
+        search::search(self, decoder, first_tokens, 0)
+    }
+
+    /// Searches as [`search`](Self::search), for the sequences from `first` on of a batch.
+    pub(crate) fn search_part<D: Decoder>(
+        &self,
+        decoder: &mut D,
+        first_tokens: &[usize],
+        first: usize,
+    ) -> Result<Vec<Vec<Hypothesis>>> {
+        search::search(self, decoder, first_tokens, first)
     }
 
     /// Returns this search with the end token of a model, and more tokens that are never chosen.

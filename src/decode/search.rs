@@ -13,11 +13,13 @@ use crate::tensor::top::{log_sum_exp, top_k};
 use crate::tensor::{Aligned, Level};
 
 per_float! {
-    /// Searches for the best hypotheses of each sequence.
+    /// Searches for the best hypotheses of each sequence. `first` is the number of the first of them, in a mask
+    /// and in errors.
     pub(super) fn search<'a, T>(
         options: &BeamSearch<'_>,
         decoder: &'a mut (dyn Decoder<Elem = T> + 'a),
         first_tokens: &[usize],
+        first: usize,
     ) -> Result<Vec<Vec<Hypothesis>>> = search_all;
 }
 
@@ -25,6 +27,7 @@ fn search_all<T: Float>(
     options: &BeamSearch<'_>,
     decoder: &mut (dyn Decoder<Elem = T> + '_),
     first_tokens: &[usize],
+    first: usize,
 ) -> Result<Vec<Vec<Hypothesis>>> {
     check_count("the number of first_tokens", first_tokens.len())?;
     let mut logits = decoder.step(first_tokens)?;
@@ -32,7 +35,8 @@ fn search_all<T: Float>(
     options.check(vocabulary)?;
     let longest = options.length_penalty.at(options.max_length);
     let mut step = Step { options, longest, index: 0 };
-    let mut beams: Vec<Beams> = (0..first_tokens.len()).map(Beams::new).collect();
+    let mut beams: Vec<Beams> =
+        (0..first_tokens.len()).map(|row| Beams::new(first + row, row)).collect();
     let mut rows = first_tokens.len();
     loop {
         check_shape("logits", "rows, vocabulary", &[rows, vocabulary], logits.shape())?;
@@ -162,10 +166,10 @@ struct Beams {
 }
 
 impl Beams {
-    fn new(sequence: usize) -> Self {
+    fn new(sequence: usize, first: usize) -> Self {
         let start = Open { tokens: Vec::new(), log_probability: 0.0 };
         let (open, complete, next) = (vec![start], Vec::new(), Ok(Vec::new()));
-        Self { sequence, first: sequence, open, complete, next }
+        Self { sequence, first, open, complete, next }
     }
 
     /// Continues the open hypotheses by one token, and returns the continuations that stay open.

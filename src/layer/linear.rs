@@ -137,7 +137,7 @@ impl<T: Float> Linear<T> {
     }
 
     /// Adds `d` [output, input] to the weight, which is a gradient.
-    pub(super) fn add_weight_gradient(&mut self, d: &Array2<T>) {
+    pub(super) fn add_weight_gradient(&mut self, d: &ArrayView2<'_, T>) {
         self.weight += d;
     }
 

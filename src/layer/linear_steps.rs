@@ -1,5 +1,7 @@
 //! [`LinearSteps`]: a linear layer that is applied step by step, with weights that are packed once.
 
+use std::sync::Arc;
+
 use ndarray::{Array2, ArrayView2};
 
 use crate::error::Result;
@@ -12,7 +14,7 @@ use crate::tensor::{RowRefs, Rows};
 /// layer on the steps one below the other.
 pub(crate) struct LinearSteps<'m, T: Float> {
     linear: &'m Linear<T>,
-    packed: PackedLinear<'m, T>,
+    packed: Arc<PackedLinear<'m, T>>,
     /// The weight for the backward pass, packed at its first step.
     backward: Option<PackedLinear<'m, T>>,
     /// The input of each step of training, and the gradients of the outputs from the last step on.
@@ -22,8 +24,20 @@ pub(crate) struct LinearSteps<'m, T: Float> {
 
 impl<'m, T: Float> LinearSteps<'m, T> {
     pub(crate) fn new(linear: &'m Linear<T>) -> Self {
-        let packed = linear.packed();
+        let packed = Arc::new(linear.packed());
         Self { linear, packed, backward: None, x: Vec::new(), d_y: Vec::new() }
+    }
+
+    /// Returns `count` walks that begin here, each with its own rows.
+    pub(crate) fn divided(self, count: usize) -> Vec<Self> {
+        let part = |_| Self {
+            packed: self.packed.clone(),
+            backward: None,
+            x: Vec::new(),
+            d_y: Vec::new(),
+            ..self
+        };
+        (0..count).map(part).collect()
     }
 
     /// Returns y [rows, output] of `x` [rows, input].
@@ -46,14 +60,18 @@ impl<'m, T: Float> LinearSteps<'m, T> {
         Ok(d_x)
     }
 
-    /// Adds the gradients of the parameters over all steps to `grad`.
-    pub(crate) fn finish(self, grad: &mut Linear<T>) -> Result<()> {
-        let x = self.x.iter().flat_map(|x| Rows::of(x).iter()).collect();
-        let d_y = self.d_y.iter().rev().flat_map(|d_y| Rows::of(d_y).iter()).collect();
+    /// Adds the gradients of the parameters over all steps of all `blocks` to `grad`. The rows are added step by
+    /// step, those of the first block first, so the division into blocks changes no bit.
+    pub(crate) fn finish(blocks: &[Self], grad: &mut Linear<T>) -> Result<()> {
+        let Some(Self { linear, x, .. }) = blocks.first() else { return Ok(()) };
+        let steps = x.len();
+        let x = (0..steps).flat_map(|t| blocks.iter().flat_map(move |b| Rows::of(&b.x[t]).iter()));
+        let d_y = (0..steps).rev();
+        let d_y = d_y.flat_map(|t| blocks.iter().flat_map(move |b| Rows::of(&b.d_y[t]).iter()));
         let (x, d_y) = (
-            RowRefs::new(x, self.linear.input_size()),
-            RowRefs::new(d_y, self.linear.output_size()),
+            RowRefs::new(x.collect(), linear.input_size()),
+            RowRefs::new(d_y.collect(), linear.output_size()),
         );
-        self.linear.add_gradients(&x, &d_y, grad)
+        linear.add_gradients(&x, &d_y, grad)
     }
 }

@@ -1,8 +1,9 @@
 //! Optimisers, gradient clipping, learning-rate schedules and moving averages of weights.
 //!
 //! A step first reads the whole gradient to check it, so that a step that fails changes nothing. Then
-//! it updates parameters and moments array by array. The check adds a seventh to the memory traffic of
-//! Adam and a third to that of SGD without momentum. Moments have the type of the parameters.
+//! it updates parameters and moments piece by piece; threads share the pieces. The check adds a seventh to
+//! the memory traffic of Adam and a third to that of SGD without momentum. Moments have the type of the
+//! parameters.
 //!
 //! | file | rule |
 //! |---|---|
@@ -32,6 +33,7 @@ use crate::arrays::{
 };
 use crate::error::{Error, Result};
 use crate::float::{Float, per_float};
+use crate::tensor::threads::{self, COPY_WORK};
 use crate::tensor::update::{Check, Checked, Rule, Step};
 use crate::tensor::{Compiled, Level};
 
@@ -154,14 +156,14 @@ trait Checks {
 }
 
 /// The interface of the rules of all arrays, for one array at a time.
-trait ArrayRule<T> {
+trait ArrayRule<T>: Sync {
     /// Returns the value with which each moment begins.
     fn initial(&self) -> Vec<f64>;
     /// Returns the name of the checked quantity, the prefix of an array's name in errors.
     fn checked(&self) -> &'static str;
-    /// Returns whether all checked numbers of the array at `place` are finite, and their sum.
+    /// Returns whether all checked numbers of a piece of the array at `place` are finite, and their sum.
     fn check(&self, level: Level, place: usize, theta: &[T], grad: &[T]) -> (bool, T);
-    /// Updates `theta`, the array at `place`, and its moments.
+    /// Updates `theta`, a piece of the array at `place`, and its moments.
     fn step(
         &self,
         level: Level,
@@ -208,6 +210,24 @@ impl<T: Float, R: Rule<N> + Checks, const N: usize> ArrayRule<T> for Rules<'_, R
             std::array::from_fn(|_| &mut **moments.next().expect("as many as the rule keeps"));
         self.1.call(level, (self.of(place), theta, grad, moments));
     }
+}
+
+/// The number of values of a piece of an array. Pieces are updated independently of each other.
+const PIECE: usize = 1 << 15;
+
+/// A piece of the parameters, with the same piece of the gradient and of each moment.
+struct Piece<'t, T> {
+    place: usize,
+    theta: &'t mut [T],
+    grad: &'t [T],
+    moments: Vec<&'t mut [T]>,
+}
+
+/// Calls `f` with each of `pieces`. Threads share them.
+fn for_pieces<P: Send>(pieces: &mut [P], f: impl Fn(&mut P) + Sync) {
+    let parts = threads::parts(pieces.len(), 1, pieces.len() * PIECE * COPY_WORK);
+    let length = pieces.len().div_ceil(parts).max(1);
+    threads::for_chunks(pieces, length, parts, &|_, pieces| pieces.iter_mut().for_each(&f));
 }
 
 /// Applies one step of `rule` to each array of the parameters.
@@ -272,25 +292,31 @@ fn check_each_moment<T: Float>(
 fn check_each<T: Float>(
     rule: &dyn ArrayRule<T>,
     parameters: &[(String, ArrayViewD<'_, T>)],
-    grads: &[(String, ArrayViewD<'_, T>)],
+    all: &[(String, ArrayViewD<'_, T>)],
 ) -> Result<()> {
-    check_structure("grad", parameters, grads)?;
+    check_structure("grad", parameters, all)?;
     let level = Level::new();
-    for (place, ((name, theta), (_, grad))) in parameters.iter().zip(grads).enumerate() {
-        let grad = grad.as_standard_layout();
-        let grad = grad.as_slice().expect("a standard layout is contiguous");
+    let grads: Vec<_> = all.iter().map(|(_, grad)| grad.as_standard_layout()).collect();
+    let grad_of = |place: usize| grads[place].as_slice().expect("a standard layout is contiguous");
+    let mut pieces = Vec::new();
+    for (place, (name, theta)) in parameters.iter().enumerate() {
         let theta = theta.as_slice().ok_or_else(|| other_layout(name.clone()))?;
-        if !rule.check(level, place, theta, grad).0 {
-            // An error names the gradient if that itself is not finite.
-            check_all_finite(grads)?;
-            let number = |i: usize| rule.check(level, place, &theta[i..=i], &grad[i..=i]).1;
-            let mut numbers = (0..grad.len()).map(number).enumerate();
-            let found = numbers.find(|(_, value)| !value.is_finite()).unwrap_or((0, T::nan()));
-            let (name, (index, value)) = (format!("{}{name}", rule.checked()), found);
-            return Err(Error::NonFinite { name, index, value: value.as_f64() });
-        }
+        let both = theta.chunks(PIECE).zip(grad_of(place).chunks(PIECE));
+        pieces.extend(both.map(|(theta, grad)| (place, theta, grad, true)));
     }
-    Ok(())
+    for_pieces(&mut pieces, |(place, theta, grad, finite)| {
+        *finite = rule.check(level, *place, theta, grad).0;
+    });
+    let Some(&(place, ..)) = pieces.iter().find(|(.., finite)| !finite) else { return Ok(()) };
+    // An error names the gradient if that itself is not finite.
+    check_all_finite(all)?;
+    let (name, theta) = &parameters[place];
+    let (theta, grad) = (theta.as_slice().unwrap_or_default(), grad_of(place));
+    let number = |i: usize| rule.check(level, place, &theta[i..=i], &grad[i..=i]).1;
+    let mut numbers = (0..grad.len()).map(number).enumerate();
+    let found = numbers.find(|(_, value)| !value.is_finite()).unwrap_or((0, T::nan()));
+    let (name, (index, value)) = (format!("{}{name}", rule.checked()), found);
+    Err(Error::NonFinite { name, index, value: value.as_f64() })
 }
 
 /// Updates each array, after [`check_each`] and [`check_each_moment`].
@@ -302,12 +328,22 @@ fn apply_each<T: Float>(
 ) {
     const CHECKED: &str = "the layout has been checked";
     let level = Level::new();
+    let grads: Vec<_> = grads.iter().map(|(_, grad)| grad.as_standard_layout()).collect();
     let mut moments: Vec<_> = moments.into_iter().map(Vec::into_iter).collect();
-    for (place, ((_, mut theta), (_, grad))) in parameters.into_iter().zip(grads).enumerate() {
-        let grad = grad.as_standard_layout();
-        let (theta, grad) = (theta.as_slice_mut().expect(CHECKED), grad.as_slice().expect(CHECKED));
+    let mut pieces = Vec::new();
+    for (place, ((_, theta), grad)) in parameters.into_iter().zip(&grads).enumerate() {
+        let theta = theta.into_slice().expect(CHECKED).chunks_mut(PIECE);
+        let grad = grad.as_slice().expect(CHECKED).chunks(PIECE);
         let moments = moments.iter_mut().filter_map(Iterator::next);
-        let moments = moments.map(|(_, array)| array.into_slice().expect(CHECKED));
-        rule.step(level, place, theta, grad, &mut moments.collect::<Vec<_>>());
+        let mut moments: Vec<_> = moments
+            .map(|(_, array)| array.into_slice().expect(CHECKED).chunks_mut(PIECE))
+            .collect();
+        for (theta, grad) in theta.zip(grad) {
+            let moments = moments.iter_mut().filter_map(Iterator::next).collect();
+            pieces.push(Piece { place, theta, grad, moments });
+        }
     }
+    for_pieces(&mut pieces, |Piece { place, theta, grad, moments }| {
+        rule.step(level, *place, theta, grad, moments);
+    });
 }

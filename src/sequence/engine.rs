@@ -33,7 +33,7 @@ pub(crate) struct Engine<T: Float> {
     pub(crate) turn: for<'m> fn(StepTape<'m, T>, Option<&State<T>>) -> Result<StepTapeBack<'m, T>>,
     pub(crate) step_back:
         fn(&mut StepTapeBack<'_, T>, ArrayView2<'_, T>) -> Result<Option<Array2<T>>>,
-    pub(crate) finish: fn(StepTapeBack<'_, T>, Grads<'_, '_, T>) -> Result<State<T>>,
+    pub(crate) finish: fn(Vec<StepTapeBack<'_, T>>, Grads<'_, '_, T>) -> Result<Vec<State<T>>>,
 }
 
 /// The function that begins a [`StepTape`] for a batch.
@@ -84,6 +84,6 @@ impl<T: Float> Engine<T> {
         step: |tape, x_t| tape.step(x_t),
         turn: |tape, d_final| tape.backward(d_final),
         step_back: |tape, d_output| tape.step(d_output),
-        finish: |tape, grads| tape.finish(grads),
+        finish: |tapes, grads| StepTapeBack::finish(tapes, grads),
     };
 }

@@ -4,8 +4,6 @@ use std::sync::Arc;
 
 use ndarray::{Array2, Array3, Axis};
 use rand::{Rng, RngExt};
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::SeedableRng;
 
 use crate::cell::any::{AnyCell, Sizes};
 use crate::error::{Error, Result, check_shape, check_size};
@@ -19,7 +17,7 @@ use crate::sequence::step_tape::StepInput;
 use crate::sequence::tape::{DirectionTape, LayerTape, Recompute, Tape};
 use crate::sequences::{Input, check_tokens};
 use crate::tensor::Level;
-use crate::tensor::random::dropout_factors;
+use crate::tensor::random::dropout_mask;
 
 /// A network without the type of its cell.
 pub(crate) struct Network<'m, T: Float> {
@@ -59,13 +57,6 @@ pub(crate) struct Seeds {
     pub(crate) noise: Option<u64>,
     /// The seed of dropout between layers, if there is dropout.
     pub(crate) dropout: Option<u64>,
-}
-
-/// Returns the random number generator of the dropout factors of the output of `layer`, step by step.
-pub(crate) fn dropout_rng(seed: u64, layer: usize) -> ChaCha8Rng {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    rng.set_stream(layer as u64);
-    rng
 }
 
 /// The order of the sequences of a call, and the rows that are kept for the backward pass.
@@ -288,9 +279,8 @@ impl<'m, T: Float> Network<'m, T> {
                 *output += x;
             }
             if let (Some(mask), Some(seed)) = (mask, seeds.dropout) {
-                let mut rng = dropout_rng(seed, layer);
-                let factors = dropout_factors(&mut rng, self.dropout);
-                *output *= &*mask.insert(Array3::from_shape_simple_fn(output.dim(), factors));
+                let factors = dropout_mask(self.dropout, (seed, layer), 0, output.raw_dim());
+                *output *= &*mask.insert(factors);
             }
         }
     }

@@ -47,12 +47,6 @@ pub(crate) fn place_of(parts: (usize, usize), layer: usize, reverse: bool) -> Re
     Err(Error::argument("layer", expected, format!("layer {layer}, reverse {reverse}")))
 }
 
-/// Fails if `rows` is empty or an entry is not less than `batch`.
-pub(crate) fn check_rows(rows: &[usize], batch: usize) -> Result<()> {
-    check_size("rows", &[rows.len()])?;
-    check_indices("rows", rows, batch, "batch")
-}
-
 impl<T: Float> State<T> {
     /// Creates the states of an empty batch, from the widths of the states of each layer and direction.
     pub(crate) fn of_none(
@@ -165,7 +159,8 @@ impl<T: Float> State<T> {
     /// # Errors
     /// If there is no row, or one is not less than the number of sequences.
     pub fn select(&self, rows: &[usize]) -> Result<Self> {
-        check_rows(rows, self.batch())?;
+        check_size("rows", &[rows.len()])?;
+        check_indices("rows", rows, self.batch(), "batch")?;
         Ok(self.map(|values| values.select(Axis(0), rows)))
     }
 

@@ -37,9 +37,9 @@ pub struct Stream<'m, T: Float> {
 }
 
 /// A network and its packed weights.
-struct Plan<'m, T: Float> {
-    network: Network<'m, T>,
-    weights: Vec<Weights<'m, T>>,
+pub(super) struct Plan<'m, T: Float> {
+    pub(super) network: Network<'m, T>,
+    pub(super) weights: Vec<Weights<'m, T>>,
 }
 
 impl<T: Float> std::fmt::Debug for Stream<'_, T> {

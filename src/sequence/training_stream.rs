@@ -9,7 +9,7 @@ use crate::float::Float;
 use crate::sequence::Recurrent;
 use crate::sequence::engine::ENGINE;
 use crate::sequence::state::State;
-use crate::sequence::step_tape::{StepInput, StepTape, StepTapeBack};
+use crate::sequence::step_tape::{StepTape, StepTapeBack};
 use crate::sequences::Input;
 
 /// A forward pass of training that reads its sequences step by step, made by
@@ -83,13 +83,15 @@ pub(super) struct Origin {
 
 impl<C: Cell> std::fmt::Debug for TrainingStream<'_, C> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TrainingStream").field("steps", &self.tape.steps()).finish_non_exhaustive()
+        f.debug_struct("TrainingStream")
+            .field("steps", &self.tape.steps.len())
+            .finish_non_exhaustive()
     }
 }
 
 impl<C: Cell> std::fmt::Debug for BackwardStream<'_, C> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("BackwardStream").field("left", &self.tape.left()).finish_non_exhaustive()
+        f.debug_struct("BackwardStream").field("left", &self.tape.left).finish_non_exhaustive()
     }
 }
 
@@ -99,7 +101,8 @@ impl<'m, T: Float, C: Cell<Elem = T>> TrainingStream<'m, C> {
     /// # Errors
     /// If the shape of `x_t` does not fit, or an earlier step read tokens. The stream is then unchanged.
     pub fn step(&mut self, x_t: ArrayView2<'_, T>) -> Result<ArrayView2<'_, T>> {
-        self.advance(Input::Dense(x_t))
+        (T::pick(&ENGINE).step)(&mut self.tape, Input::Dense(x_t))?;
+        Ok(self.output())
     }
 
     /// Computes one step of one-hot inputs, given by one token for each sequence.
@@ -108,18 +111,14 @@ impl<'m, T: Float, C: Cell<Elem = T>> TrainingStream<'m, C> {
     /// If there is not one token for each sequence, one is not less than the input's width, or an earlier
     /// step read dense inputs. The stream is then unchanged.
     pub fn step_tokens(&mut self, tokens: &[usize]) -> Result<ArrayView2<'_, T>> {
-        self.advance(Input::Tokens(tokens))
-    }
-
-    fn advance(&mut self, x_t: StepInput<'_, T>) -> Result<ArrayView2<'_, T>> {
-        (T::pick(&ENGINE).step)(&mut self.tape, x_t)?;
+        (T::pick(&ENGINE).step)(&mut self.tape, Input::Tokens(tokens))?;
         Ok(self.output())
     }
 
     /// Returns the output of the last step, [batch, hidden]. Before the first step it is the initial state
     /// of the last layer, or zeros if that layer is residual.
     pub fn output(&self) -> ArrayView2<'_, T> {
-        self.tape.output()
+        self.tape.output.view()
     }
 
     /// Returns the states after the last step.
@@ -129,7 +128,15 @@ impl<'m, T: Float, C: Cell<Elem = T>> TrainingStream<'m, C> {
 
     /// Returns the number of steps so far.
     pub fn steps(&self) -> usize {
-        self.tape.steps()
+        self.tape.steps.len()
+    }
+
+    /// Divides a stream without steps into streams of consecutive sequences each, for several threads. Results do
+    /// not depend on the division.
+    pub(crate) fn divided(self, blocks: &[Vec<usize>]) -> Result<Vec<Self>> {
+        let Self { network, tape, origin } = self;
+        let tapes = tape.divided(blocks)?.into_iter();
+        Ok(tapes.map(|tape| Self { network, tape, origin }).collect())
     }
 
     /// Begins the backward pass, with the gradient of the final states, or zeros if none is given.
@@ -155,7 +162,7 @@ impl<T: Float, C: Cell<Elem = T>> BackwardStream<'_, C> {
 
     /// Returns the number of steps that are left.
     pub fn left(&self) -> usize {
-        self.tape.left()
+        self.tape.left
     }
 
     /// Adds the gradients of the parameters over all steps to `grad`, and returns ∂L/∂(initial state).
@@ -163,11 +170,17 @@ impl<T: Float, C: Cell<Elem = T>> BackwardStream<'_, C> {
     /// # Errors
     /// If steps are left, or `grad` does not fit. `grad` is then unchanged.
     pub fn finish(self, grad: &mut Recurrent<C>) -> Result<State<T>> {
-        let Self { network, tape, origin: Origin { learned_initial, drop_seed } } = self;
+        Ok(Self::finish_all(vec![self], grad)?.remove(0))
+    }
+
+    /// Finishes streams that [`TrainingStream::divided`] has made, in their order.
+    pub(crate) fn finish_all(blocks: Vec<Self>, grad: &mut Recurrent<C>) -> Result<Vec<State<T>>> {
+        let &Self { network, origin: Origin { learned_initial, drop_seed }, .. } = &blocks[0];
         check_same_structure("grad", network, grad)?;
-        let d_initial = network
-            .add_gradients(grad, drop_seed, |_, grads| (T::pick(&ENGINE).finish)(tape, grads))?;
-        grad.add_initial(learned_initial, &d_initial)?;
+        let tapes = blocks.into_iter().map(|block| block.tape).collect();
+        let finish = T::pick(&ENGINE).finish;
+        let d_initial = network.add_gradients(grad, drop_seed, |_, grads| finish(tapes, grads))?;
+        d_initial.iter().try_for_each(|d| grad.add_initial(learned_initial, d))?;
         Ok(d_initial)
     }
 }

@@ -16,10 +16,6 @@ compiled! {
     pub(crate) fn add_weighted_sum<'a, T>(weights: &'a [T], rows: Rows<'a, T>, sum: &'a mut [T]) =
         add_weighted_sum_on;
 
-    /// Adds `weights[s]`·x to each row s.
-    pub(crate) fn add_multiples<'a, T>(weights: &'a [T], x: &'a [T], rows: RowsMut<'a, T>) =
-        add_multiples_on;
-
     /// Sets each of `scores` to v · tanh(q + key_s).
     pub(crate) fn additive_scores<'a, T>(
         q: &'a [T],
@@ -72,16 +68,6 @@ fn add_weighted_sum_on<S: Simd, T: Float>(
             total = l.load(rows.row(s)).mul_add(Vector::<S, T>::splat(simd, weight), total);
         }
         l.store(sum, total);
-    }
-}
-
-#[inline(always)]
-fn add_multiples_on<S: Simd, T: Float>(simd: S, weights: &[T], x: &[T], mut rows: RowsMut<'_, T>) {
-    for (s, &weight) in weights.iter().enumerate() {
-        let (row, weight) = (rows.row_mut(s), Vector::<S, T>::splat(simd, weight));
-        for l in lanes(simd, x.len()) {
-            l.store(row, l.load(x).mul_add(weight, l.load(row)));
-        }
     }
 }
 

@@ -17,6 +17,8 @@ pub const MAX_GATES: usize = 4;
 
 /// The number of rows of a panel that are packed together.
 const BLOCK: usize = 64;
+/// The number of columns that are packed together.
+const TOGETHER: usize = 8;
 /// The number of bytes of panels that stay in the second-level cache between two products.
 const CACHE_BYTES: usize = 512 << 10;
 
@@ -54,7 +56,8 @@ fn pack_gates<T: Float>(level: Level, matrix: ArrayView2<'_, T>, gates: usize) -
     let units = matrix.ncols() / gates;
     let padded = units.next_multiple_of(lanes);
     let width = lanes * (vectors / gates).max(1);
-    let panels = Aligned::zeros(gates * padded * k);
+    let size = gates * padded * k;
+    let panels = if padded == units { Aligned::stale(size) } else { Aligned::zeros(size) };
     let mut packed = Packed {
         level,
         panels,
@@ -221,9 +224,31 @@ fn pack_columns<T: Float>(
     for (block, rows) in panel.chunks_mut(BLOCK * width).enumerate() {
         let source = Slice::from(block * BLOCK..matrix.nrows().min((block + 1) * BLOCK));
         let source = matrix.slice_axis(Axis(0), source);
-        for (column, j) in (first..).zip(columns.clone()) {
+        let (mut column, mut j) = (first, columns.start);
+        while j < columns.end {
+            if let Some(from) = slices(source, j..columns.end) {
+                for (i, to) in rows.chunks_exact_mut(width).enumerate() {
+                    let to = &mut to[column..column + TOGETHER];
+                    to.iter_mut().zip(from).for_each(|(to, from)| *to = from[i]);
+                }
+                (column, j) = (column + TOGETHER, j + TOGETHER);
+                continue;
+            }
             let to = rows[column..].iter_mut().step_by(width);
             to.zip(source.column(j)).for_each(|(to, &from)| *to = from);
+            (column, j) = (column + 1, j + 1);
         }
     }
+}
+
+/// Returns the first of `columns`, if there are so many and each is contiguous.
+fn slices<'a, T>(matrix: ArrayView2<'a, T>, columns: Range<usize>) -> Option<[&'a [T]; TOGETHER]> {
+    if columns.len() < TOGETHER || matrix.strides()[0] != 1 {
+        return None;
+    }
+    let mut slices = [[].as_slice(); TOGETHER];
+    for (slice, j) in slices.iter_mut().zip(columns) {
+        *slice = matrix.index_axis_move(Axis(1), j).to_slice()?;
+    }
+    Some(slices)
 }

@@ -9,7 +9,7 @@
 use std::sync::OnceLock;
 
 use fearless_simd::{Level, Simd};
-use ndarray::{Array1, ArrayView2, ArrayViewMut2};
+use ndarray::{Array1, Array2, ArrayView2, ArrayViewMut2};
 
 use crate::compiled;
 use crate::float::Float;
@@ -79,6 +79,16 @@ impl<'a, T: Float> Projection<'a, T> {
                 _ => to.fill(T::zero()),
             }
             to.iter_mut().zip(self.matrix.row(token)).for_each(|(to, &from)| *to += from);
+        }
+    }
+}
+
+impl<T: Float> Input<Array2<T>, Vec<usize>> {
+    /// Returns the rows, or the tokens.
+    pub(crate) fn rows(&self) -> Input<Rows<'_, T>, &[usize]> {
+        match self {
+            Self::Dense(x) => Input::Dense(Rows::of(x)),
+            Self::Tokens(tokens) => Input::Tokens(tokens),
         }
     }
 }

@@ -87,6 +87,16 @@ fn outside(f: impl FnOnce() + Send) {
     });
 }
 
+/// Calls `f` with each of `blocks` on a thread of its own, if so many are free. Returns the results in order.
+pub(crate) fn map<B: Send, R: Send>(blocks: Vec<B>, f: impl Fn(B) -> R + Sync) -> Vec<R> {
+    let mut slots: Vec<_> = blocks.into_iter().map(|block| (Some(block), None)).collect();
+    let count = slots.len();
+    for_chunks(&mut slots, 1, count, &|_, slots| {
+        slots.iter_mut().for_each(|(block, result)| *result = block.take().map(&f));
+    });
+    slots.into_iter().filter_map(|(_, result)| result).collect()
+}
+
 /// Calls `f` with each chunk of `length` values and its number. The chunks are shared by `parts` threads.
 pub(crate) fn for_chunks<T: Send>(
     values: &mut [T],

@@ -9,6 +9,9 @@ use crate::float::Float;
 use crate::tensor::activation::exp_nonpositive;
 use crate::tensor::lanes::{Vector, lanes};
 
+/// The number of values up to which the largest so far are kept in order.
+const FEW: usize = 32;
+
 compiled! {
     /// Returns the largest value m of a row, and ln Σ e^(x − m), which is at least 0. The sum is NaN if a
     /// value is NaN or ∞, or all are −∞. The length must be a multiple of the widest vector.
@@ -47,7 +50,12 @@ fn top_k_on<S: Simd, T: Float>(simd: S, row: &[T], k: usize, best: &mut Vec<(T, 
         }
         let start = i * Vector::<S, T>::LEN;
         for (place, &value) in row.iter().enumerate().skip(start).take(Vector::<S, T>::LEN) {
-            if value > least {
+            if value > least && (1..=FEW).contains(&k) {
+                let at = best.partition_point(|other| other.0 >= value);
+                best.insert(at, (value, place));
+                best.truncate(k);
+                least = if best.len() == k { best[k - 1].0 } else { least };
+            } else if value > least {
                 best.push((value, place));
             }
         }

@@ -218,6 +218,85 @@ fn a_batch_equals_single_sequences_and_padding_changes_nothing() {
     assert_eq!(weights[[1, 2, 3]], 0.0);
 }
 
+/// Sources and targets of several lengths, enough for several threads.
+fn large_batch() -> (Sequences<f64>, Vec<Vec<usize>>) {
+    let lengths = [6, 2, 9, 4, 1, 7, 9, 3, 5, 8, 2, 6];
+    let sources = Sequences::one_hot_from_list(&tokens(&lengths, 40, 1), 40).unwrap();
+    (sources, tokens(&[20, 3, 17, 24, 9, 0, 11, 24, 2, 19, 5, 14], 40, 2))
+}
+
+fn large<C: cell::Cell<Elem = f64>>() -> Builder<C> {
+    Seq2Seq::builder(40, 40, START, END).embedding_dim(32).hidden_size(96)
+}
+
+fn on_threads<R: Send>(threads: usize, f: impl FnOnce() -> R + Send) -> R {
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(f)
+}
+
+#[test]
+fn the_number_of_threads_never_matters_to_training() {
+    fn check<C: cell::Cell<Elem = f64>>(name: &str, builder: Builder<C>) {
+        let (mut model, batch) = (builder.build(&mut rng()).unwrap(), large_batch());
+        model.begin_step(1);
+        let run = |threads| {
+            on_threads(threads, || {
+                let mut grad = model.zeros_like();
+                let loss = model.loss_and_grad(&batch, &mut grad, &mut rng()).unwrap();
+                (loss.to_bits(), bits(&grad))
+            })
+        };
+        let one = run(1);
+        for threads in 2..=4 {
+            assert!(run(threads) == one, "{name}, {threads} threads");
+        }
+    }
+    let location = AttentionScore::Location { size: 16, filters: 3, kernel_size: 3 };
+    let noisy = large::<LstmCell<f64>>()
+        .num_layers(2)
+        .dropout(0.3)
+        .recurrent(|layers| layers.zoneout(&[0.2, 0.1]).recurrent_dropout(0.2).residual(true));
+    check("noisy", noisy.attention(AttentionScore::Dot).input_feeding(true));
+    let before = large::<GruCell<f64>>().attention_place(AttentionPlace::Before);
+    check("before", before.attention(AttentionScore::Additive { size: 64 }));
+    check("location", large::<LstmCell<f64>>().attention(location).input_feeding(true));
+    let schedule = ScheduledSampling::Linear { from: 0.5, to: 0.5, steps: 1 };
+    let sampled = large::<LstmCell<f64>>().attention(AttentionScore::General).dropout(0.1);
+    check("own tokens", sampled.scheduled_sampling(schedule));
+    check("no attention", large::<LstmCell<f64>>().num_layers(2));
+}
+
+#[test]
+fn the_number_of_threads_never_matters_to_decoding() {
+    let builder = large::<LstmCell<f64>>().attention(AttentionScore::General).input_feeding(true);
+    let model = builder.build(&mut rng()).unwrap();
+    let batch = large_batch();
+    let odd = |b: usize, tokens: &[usize], allowed: &mut [bool]| {
+        let odd =
+            allowed.iter_mut().enumerate().filter(|(token, _)| (token + tokens.len() + b) % 3 == 0);
+        odd.for_each(|(_, allowed)| *allowed = false);
+    };
+    let search = BeamSearch::new(3).unwrap().n_best(2).unwrap().max_length(12).unwrap().mask(odd);
+    let run = |threads| {
+        on_threads(threads, || {
+            let found = model.beam(&batch.0, &search).unwrap();
+            let score = model.evaluate(&Whole(batch.clone()), batch.1.len()).unwrap();
+            (found, recurrent::train::Score::loss(&score).to_bits())
+        })
+    };
+    let one = run(1);
+    (2..=4).for_each(|threads| assert!(run(threads) == one, "{threads} threads"));
+
+    // Without an allowed token of the eighth sequence, all threads find the same error.
+    let none = |b: usize, tokens: &[usize], allowed: &mut [bool]| {
+        allowed.fill(!((b == 7 && tokens.len() == 2) || (b == 1 && tokens.len() == 4)));
+    };
+    let search = BeamSearch::new(3).unwrap().max_length(12).unwrap().mask(none);
+    let error =
+        |threads| on_threads(threads, || model.beam(&batch.0, &search).unwrap_err().to_string());
+    assert!(error(1).contains("step 2 of sequence 7"), "{}", error(1));
+    assert_eq!(error(3), error(1));
+}
+
 #[test]
 fn greedy_sampling_is_a_beam_of_one() {
     let model =

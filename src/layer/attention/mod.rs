@@ -292,6 +292,6 @@ impl<T: Float> Layer<(Sequences<T>, Sequences<T>)> for Attention<T> {
             (Some(query), Some(grad)) => query.backward_sequences(&queries, &d_queries, grad)?,
             _ => d_queries,
         };
-        Ok((d_queries, walk.finish(self, grad)?.values))
+        Ok((d_queries, WalkBack::finish(vec![walk], self, grad)?.values))
     }
 }

@@ -148,6 +148,16 @@ impl<'m, T: Float> AttentionStream<'m, T> {
         Ok(())
     }
 
+    /// Divides a stream without steps into streams of consecutive sequences each, for several threads. Results do
+    /// not depend on the division.
+    pub(crate) fn divided(self, blocks: &[Vec<usize>]) -> Vec<Self> {
+        let Self { attention, query, walk } = self;
+        let mut queries = query.map(|query| query.divided(blocks.len()).into_iter());
+        let mut query = || queries.as_mut().and_then(Iterator::next);
+        let part = |rows: &Vec<usize>| Self { attention, query: query(), walk: walk.part(rows) };
+        blocks.iter().map(part).collect()
+    }
+
     /// Begins the backward pass.
     ///
     /// # Errors
@@ -197,13 +207,25 @@ impl<T: Float> AttentionBackwardStream<'_, T> {
     /// # Errors
     /// If steps are left, or `grad` does not fit. `grad` is then unchanged.
     pub fn finish(self, grad: &mut Attention<T>) -> Result<MemoryGradient<T>> {
-        check_same_structure("grad", self.attention, grad)?;
-        if self.walk.left() > 0 {
-            return Err(Error::argument("steps left", "none", self.walk.left()));
+        Self::finish_all(vec![self], grad)
+    }
+
+    /// Finishes all streams that [`AttentionStream::divided`] has made, in their order.
+    pub(crate) fn finish_all(
+        blocks: Vec<Self>,
+        grad: &mut Attention<T>,
+    ) -> Result<MemoryGradient<T>> {
+        let attention = blocks[0].attention;
+        check_same_structure("grad", attention, grad)?;
+        if let Some(left) = blocks.iter().map(|block| block.walk.left()).find(|&left| left > 0) {
+            return Err(Error::argument("steps left", "none", left));
         }
-        if let (Some(query), Some(grad)) = (self.query, &mut grad.query) {
-            query.finish(grad)?;
+        let parts = blocks.into_iter().map(|block| (block.query, block.walk));
+        let (queries, walks): (Vec<_>, Vec<_>) = parts.unzip();
+        if let Some(grad) = &mut grad.query {
+            let queries: Vec<_> = queries.into_iter().flatten().collect();
+            LinearSteps::finish(&queries, grad)?;
         }
-        self.walk.finish(self.attention, grad)
+        WalkBack::finish(walks, attention, grad)
     }
 }

@@ -1,6 +1,8 @@
 //! The forward and backward pass of attention, one query of each sequence after another.
 
-use ndarray::{Array1, Array2, Array3, ArrayView2, Axis};
+use std::sync::Arc;
+
+use ndarray::{Array1, Array2, Array3, ArrayView2, Axis, Slice};
 
 use crate::arrays::Arrays;
 use crate::error::Result;
@@ -8,17 +10,16 @@ use crate::float::Float;
 use crate::layer::attention::location::Location;
 use crate::layer::{Attention, AttentionMemory, Linear, MemoryGradient};
 use crate::tensor::attention::{
-    add_additive_gradients, add_multiples, add_weighted_sum, additive_scores, row_dots,
-    softmax_gradient,
+    add_additive_gradients, add_weighted_sum, additive_scores, row_dots, softmax_gradient,
 };
 use crate::tensor::reduce::softmax;
-use crate::tensor::{Level, Rows, RowsMut};
+use crate::tensor::{Level, RowRefs, Rows, RowsMut, add_outer_products};
 
 /// A memory and the queries that attended to it so far. A row of queries attends to one sequence of the
 /// memory. Queries are those that the scores use: projected, or times their factor.
 #[derive(Clone, Debug)]
 pub(super) struct Walk<T> {
-    memory: AttentionMemory<T>,
+    memory: Arc<AttentionMemory<T>>,
     /// The sequence of each row.
     sequences: Vec<usize>,
     /// The weights of the last query of each row, [rows, memory time].
@@ -42,7 +43,14 @@ impl<T: Float> Walk<T> {
     pub(super) fn new(memory: AttentionMemory<T>, train: bool) -> Self {
         let weights = Array2::zeros((memory.batch(), memory.time()));
         let sequences = (0..memory.batch()).collect();
-        Self { memory, sequences, weights, train, steps: Vec::new() }
+        Self { memory: Arc::new(memory), sequences, weights, train, steps: Vec::new() }
+    }
+
+    /// Returns a walk of the given rows, from here on.
+    pub(super) fn part(&self, rows: &[usize]) -> Self {
+        let sequences = rows.iter().map(|&row| self.sequences[row]).collect();
+        let (memory, weights) = (self.memory.clone(), self.weights.select(Axis(0), rows));
+        Self { memory, sequences, weights, train: self.train, steps: Vec::new() }
     }
 
     pub(super) fn steps(&self) -> &[Step<T>] {
@@ -109,30 +117,51 @@ impl<T: Float> Walk<T> {
     }
 }
 
-/// The backward pass of a [`Walk`], from its last query to its first.
+/// The backward pass of a [`Walk`], from its last query to its first. Gradients are summed over the steps of each
+/// row alone, and over the rows at the end, so that their sums do not depend on a division into blocks of rows.
 pub(super) struct WalkBack<T> {
-    memory: AttentionMemory<T>,
+    memory: Arc<AttentionMemory<T>>,
+    /// The sequence of the memory that the first row attends to. The others follow in order.
+    first: usize,
     steps: Vec<Step<T>>,
-    /// [batch, memory time, memory].
+    /// From the last step to the last that was walked.
+    walked: Vec<Walked<T>>,
+    /// [rows, memory time, memory].
     d_values: Array3<T>,
-    /// [batch, memory time, size], unless the keys are the values.
+    /// [rows, memory time, size], unless the keys are the values.
     d_keys: Option<Array3<T>>,
-    /// The gradient of v, [1, size].
+    /// The gradient of v from each row, [rows, size].
     d_score: Option<Array2<T>>,
-    d_location: Option<Location<T>>,
+    /// The gradient of the location from each row.
+    d_location: Vec<Location<T>>,
     /// The gradient of the weights of the last query that is left, through the scores of the next.
     d_weights: Array2<T>,
 }
 
+/// One query of each row, with the gradients that were computed from it.
+struct Walked<T> {
+    step: Step<T>,
+    /// [rows, memory].
+    d_contexts: Array2<T>,
+    /// [rows, memory time].
+    d_scores: Array2<T>,
+}
+
 impl<T: Float> WalkBack<T> {
     pub(super) fn new(attention: &Attention<T>, walk: Walk<T>) -> Self {
-        let Walk { memory, weights, steps, .. } = walk;
+        let Walk { memory, sequences, weights, steps, .. } = walk;
+        let rows = sequences.len();
+        let zeros = |like: &Array3<T>| Array3::zeros((rows, like.dim().1, like.dim().2));
+        let d_score = |v: &Linear<T>| Array2::zeros((rows, v.input_size()));
+        let location = attention.location.as_ref().map(Arrays::zeros_like);
         Self {
+            walked: Vec::with_capacity(steps.len()),
             steps,
-            d_values: Array3::zeros(memory.values.raw_dim()),
-            d_keys: (!memory.is_plain()).then(|| Array3::zeros(memory.keys().raw_dim())),
-            d_score: attention.score.as_ref().map(|v| Array2::zeros(v.weight().raw_dim())),
-            d_location: attention.location.as_ref().map(Arrays::zeros_like),
+            first: sequences.first().copied().unwrap_or(0),
+            d_values: zeros(&memory.values),
+            d_keys: (!memory.is_plain()).then(|| zeros(memory.keys())),
+            d_score: attention.score.as_ref().map(d_score),
+            d_location: location.into_iter().flat_map(|d| vec![d; rows]).collect(),
             d_weights: Array2::zeros(weights.raw_dim()),
             memory,
         }
@@ -151,53 +180,82 @@ impl<T: Float> WalkBack<T> {
         d_contexts: ArrayView2<'_, T>,
         d_weights: Option<ArrayView2<'_, T>>,
     ) -> Result<Array2<T>> {
-        let Step { q, weights, live } = self.steps.pop().expect("a step that is left");
-        let level = Level::new();
-        let d_contexts = d_contexts.as_standard_layout();
+        let step = self.steps.pop().expect("a step that is left");
+        let (Step { q, weights, live }, level) = (&step, Level::new());
+        let d_contexts = d_contexts.as_standard_layout().into_owned();
         let mut d_q = Array2::zeros(q.raw_dim());
         let mut d_scores = std::mem::replace(&mut self.d_weights, Array2::zeros(weights.raw_dim()));
         if let Some(d_weights) = d_weights {
             d_scores += &d_weights;
         }
-        for b in (0..live.len()).filter(|&b| live[b]) {
+        let mut through_values = vec![T::zero(); weights.ncols()];
+        for row in (0..live.len()).filter(|&row| live[row]) {
+            let b = self.first + row;
             let length = self.memory.lengths()[b];
-            let weights = &slice(&weights, b)[..length];
-            let d_context = d_contexts.row(b).to_slice().expect("rows in standard layout");
-            let d_scores = &mut slice_mut(&mut d_scores, b)[..length];
-            let mut through_values = vec![T::zero(); length];
-            row_dots(level, d_context, self.memory.values_of(b), &mut through_values);
-            d_scores.iter_mut().zip(through_values).for_each(|(d, through)| *d += through);
-            add_multiples(level, weights, d_context, rows_mut(&mut self.d_values, b, length));
+            let (weights, d_context) = (&slice(weights, row)[..length], slice(&d_contexts, row));
+            let d_scores = &mut slice_mut(&mut d_scores, row)[..length];
+            row_dots(level, d_context, self.memory.values_of(b), &mut through_values[..length]);
+            d_scores.iter_mut().zip(&through_values).for_each(|(d, &through)| *d += through);
             softmax_gradient(level, weights, d_scores);
-            self.through_scores(attention, b, (slice(&q, b), slice_mut(&mut d_q, b)), d_scores)?;
+            let of_query = (slice(q, row), slice_mut(&mut d_q, row));
+            self.through_scores(attention, row, of_query, d_scores)?;
+        }
+        self.walked.push(Walked { step, d_contexts, d_scores });
+        if self.steps.is_empty() {
+            self.add_products(attention);
         }
         Ok(d_q)
     }
 
-    /// Adds the gradients through the scores of the query `q` of sequence `b`.
+    /// Adds the gradients of the memory that are sums of products over the steps: one row of queries after
+    /// another, so that its memory stays in the cache.
+    fn add_products(&mut self, attention: &Attention<T>) {
+        let Self { memory, first, walked, d_values, d_keys, .. } = self;
+        let (level, walked) = (Level::new(), &*walked);
+        let steps = |row: usize| walked.iter().filter(move |walked| walked.step.live[row]);
+        for row in 0..d_values.dim().0 {
+            let length = memory.lengths()[*first + row];
+            let add = |scores: Vec<_>, rows: Vec<_>, to: &mut Array3<T>| {
+                let mut to = to.index_axis_mut(Axis(0), row);
+                let rows = RowRefs::new(rows, to.ncols());
+                let to = to.slice_axis_mut(Axis(0), Slice::from(..length));
+                add_outer_products(level, &RowRefs::new(scores, length), &mut [(&rows, to)]);
+            };
+            let weights = steps(row).map(|walked| &slice(&walked.step.weights, row)[..length]);
+            let contexts = steps(row).map(|walked| slice(&walked.d_contexts, row));
+            add(weights.collect(), contexts.collect(), d_values);
+            if attention.score.is_none() {
+                let scores = steps(row).map(|walked| &slice(&walked.d_scores, row)[..length]);
+                let queries = steps(row).map(|walked| slice(&walked.step.q, row));
+                add(scores.collect(), queries.collect(), d_keys.as_mut().unwrap_or(d_values));
+            }
+        }
+        self.walked.clear();
+    }
+
+    /// Adds the gradients through the scores of the query `q` of a row.
     fn through_scores(
         &mut self,
         attention: &Attention<T>,
-        b: usize,
+        row: usize,
         (q, d_q): (&[T], &mut [T]),
         d_scores: &[T],
     ) -> Result<()> {
         let (level, length) = (Level::new(), d_scores.len());
-        let keys = self.memory.keys_of(b);
-        let d_keys = rows_mut(self.d_keys.as_mut().unwrap_or(&mut self.d_values), b, length);
+        let keys = self.memory.keys_of(self.first + row);
         let Some((v, d_v)) = attention.score.as_ref().zip(self.d_score.as_mut()) else {
             add_weighted_sum(level, d_scores, keys, d_q);
-            add_multiples(level, d_scores, q, d_keys);
             return Ok(());
         };
-        let (v, d_v) = (weight_of(v), slice_mut(d_v, 0));
-        let Some((location, grad)) = attention.location.as_ref().zip(self.d_location.as_mut())
-        else {
+        let d_keys = rows_mut(self.d_keys.as_mut().unwrap_or(&mut self.d_values), row, length);
+        let (v, d_v) = (weight_of(v), slice_mut(d_v, row));
+        let grad = self.d_location.get_mut(row);
+        let Some((location, grad)) = attention.location.as_ref().zip(grad) else {
             add_additive_gradients(level, q, keys, v, d_scores, d_v, d_q, d_keys);
             return Ok(());
         };
         let before = match self.steps.last() {
-            Some(step) => slice(&step.weights, b)[..length].to_vec(),
+            Some(step) => slice(&step.weights, row)[..length].to_vec(),
             None => vec![T::zero(); length],
         };
         let keys = located(location, &before, keys)?;
@@ -209,26 +267,42 @@ impl<T: Float> WalkBack<T> {
             d_keys.row_mut(s).iter_mut().zip(d_sum).for_each(|(to, &d)| *to += d);
         }
         let d_before = location.backward(Array1::from(before).view(), &d_sums, grad)?;
-        self.d_weights.row_mut(b).iter_mut().zip(d_before).for_each(|(to, d)| *to += d);
+        self.d_weights.row_mut(row).iter_mut().zip(d_before).for_each(|(to, d)| *to += d);
         Ok(())
     }
 
-    /// Returns the gradient of the memory. Adds those of the parameters, without the projection of the
-    /// queries, to `grad`.
+    /// Returns the gradient of the memory, whose sequences the rows of all `blocks` attended to in order. Adds
+    /// those of the parameters, without the projection of the queries, to `grad`.
     pub(super) fn finish(
-        self,
+        blocks: Vec<Self>,
         attention: &Attention<T>,
         grad: &mut Attention<T>,
     ) -> Result<MemoryGradient<T>> {
-        if let (Some(d), Some(score)) = (self.d_score, &mut grad.score) {
-            score.add_weight_gradient(&d);
+        for block in &blocks {
+            if let (Some(d), Some(score)) = (&block.d_score, &mut grad.score) {
+                let rows = d.outer_iter().map(|d| d.insert_axis(Axis(0)));
+                rows.for_each(|d| score.add_weight_gradient(&d));
+            }
+            if let Some(location) = &mut grad.location {
+                block.d_location.iter().try_for_each(|d| location.add_arrays("grad", d))?;
+            }
         }
-        if let (Some(d), Some(location)) = (self.d_location, &mut grad.location) {
-            location.add_arrays("grad", &d)?;
-        }
-        let key = (attention.key_layer(), grad.key.as_mut());
-        self.memory.gradient(key, self.d_values, self.d_keys)
+        let memory = blocks[0].memory.clone();
+        let parts = blocks.into_iter().map(|block| (block.d_values, block.d_keys));
+        let (d_values, d_keys): (Vec<_>, Vec<_>) = parts.unzip();
+        let d_keys: Vec<_> = d_keys.into_iter().flatten().collect();
+        let d_keys = Some(d_keys).filter(|d| !d.is_empty()).map(joined);
+        memory.gradient((attention.key_layer(), grad.key.as_mut()), joined(d_values), d_keys)
     }
+}
+
+/// Returns the rows of all `parts`, [rows, time, width].
+fn joined<T: Float>(mut parts: Vec<Array3<T>>) -> Array3<T> {
+    if parts.len() == 1 {
+        return parts.remove(0);
+    }
+    let views: Vec<_> = parts.iter().map(|part| part.view()).collect();
+    ndarray::concatenate(Axis(0), &views).expect("parts of one time and width")
 }
 
 /// Returns the keys with the part that depends on the weights `before`.
@@ -255,7 +329,7 @@ fn slice_mut<T: Float>(rows: &mut Array2<T>, row: usize) -> &mut [T] {
     &mut rows.as_slice_mut().expect("rows in standard layout")[row * width..][..width]
 }
 
-/// Returns the first `length` rows of sequence `b` of `values` [batch, time, width].
+/// Returns the first `length` rows of index `b` of `values` [rows, time, width].
 fn rows_mut<T: Float>(values: &mut Array3<T>, b: usize, length: usize) -> RowsMut<'_, T> {
     let (_, time, width) = values.dim();
     let values = values.as_slice_mut().expect("an array in standard layout");

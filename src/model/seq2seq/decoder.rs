@@ -6,10 +6,15 @@
 //! context_t = attention(query, memory)     query: h_t, or h_{t−1} if attention comes before
 //! h̃_t = tanh(W_c [context_t, h_t])         h_t without attention
 //! ```
+//!
+//! Nothing of a sequence depends on another, so several threads walk through all steps at once, each with a block
+//! of the batch. The gradients of the weights are summed at the end over the rows of all blocks, in the order of
+//! the whole batch. So no bit depends on the number of threads.
 
-use ndarray::{Array2, Array3, ArrayView2, Axis};
+use ndarray::{Array2, Array3, ArrayView2, ArrayView3, ArrayViewMut3, Axis};
 use rand::Rng;
 
+use crate::arrays::Arrays;
 use crate::cell::Cell;
 use crate::error::{Error, Result};
 use crate::float::Float;
@@ -17,11 +22,14 @@ use crate::layer::linear_steps::LinearSteps;
 use crate::layer::{
     Attention, AttentionBackwardStream, AttentionMemory, AttentionStream, Embedding, Linear,
 };
-use crate::model::states::beside;
+use crate::model::states::{beside, joined};
 use crate::sequence::{BackwardStream, Recurrent, State, Stream, TrainingStream};
 use crate::sequences::Sequences;
-use crate::tensor::Level;
 use crate::tensor::activation::tanh_slice;
+use crate::tensor::{Level, threads};
+
+/// The fewest rows of a block, as in the recurrent layers.
+const MIN_BLOCK_ROWS: usize = 4;
 
 /// The layers of a decoder.
 #[derive(Clone, Debug)]
@@ -41,15 +49,13 @@ crate::arrays!([T: Float, C: Cell<Elem = T>] DecoderLayers<C>: T {
     embedding, recurrent, attention, combine
 });
 
-/// The steps of a decoder, in inference or training.
+/// The steps of a decoder, in inference or training, for all rows or a block of them.
 pub(super) struct Steps<'m, C: Cell> {
     layers: &'m DecoderLayers<C>,
     recurrent: Layers<'m, C>,
     attention: Option<AttentionStream<'m, C::Elem>>,
     combine: Option<LinearSteps<'m, C::Elem>>,
-    /// h̃ of the last step, [rows, hidden].
-    readout: Array2<C::Elem>,
-    /// h̃ of all steps of training.
+    /// h̃ [rows, hidden]: zeros, then in inference that of the last step, in training those of all steps.
     readouts: Vec<Array2<C::Elem>>,
 }
 
@@ -128,13 +134,56 @@ impl<T: Float, C: Cell<Elem = T>> DecoderLayers<C> {
             recurrent,
             attention,
             combine: self.combine.as_ref().map(LinearSteps::new),
-            readout: Array2::zeros((rows, self.output_size())),
-            readouts: Vec::new(),
+            readouts: vec![Array2::zeros((rows, self.output_size()))],
         }
+    }
+
+    /// Returns the sequences of each block of a walk of `batch` sequences, of `width` rows each, through `steps`
+    /// steps. A row has `other` multiply-adds in addition to those of these layers.
+    pub(super) fn blocks(
+        &self,
+        (batch, width, steps): (usize, usize, usize),
+        other: usize,
+    ) -> Vec<Vec<usize>> {
+        let attention = self.attention.as_ref().map_or(0, Arrays::count);
+        let combine = self.combine.as_ref().map_or(0, Arrays::count);
+        let of_row = self.recurrent.count() + attention + combine + other;
+        let work = [batch, width, steps].into_iter().fold(of_row, usize::saturating_mul);
+        let parts = threads::parts(batch, MIN_BLOCK_ROWS.div_ceil(width), work);
+        (0..parts).map(|i| (batch * i / parts..batch * (i + 1) / parts).collect()).collect()
     }
 }
 
 impl<'m, T: Float, C: Cell<Elem = T>> Steps<'m, C> {
+    /// Divides steps that have not begun into those of the rows of each block.
+    pub(super) fn divided(self, blocks: &[Vec<usize>]) -> Result<Vec<Self>> {
+        if blocks.len() <= 1 {
+            return Ok(vec![self]);
+        }
+        let recurrent: Vec<_> = match self.recurrent {
+            Layers::Training(stream) => {
+                stream.divided(blocks)?.into_iter().map(Layers::Training).collect()
+            }
+            Layers::Inference(stream) => {
+                let part = |rows: &Vec<usize>| {
+                    let mut part = stream.fork();
+                    part.select(rows).map(|()| Layers::Inference(part))
+                };
+                blocks.iter().map(part).collect::<Result<_>>()?
+            }
+        };
+        let mut attention = self.attention.map(|attention| attention.divided(blocks).into_iter());
+        let mut combine = self.combine.map(|combine| combine.divided(blocks.len()).into_iter());
+        let parts = recurrent.into_iter().zip(blocks).map(|(recurrent, rows)| Self {
+            layers: self.layers,
+            recurrent,
+            attention: attention.as_mut().and_then(Iterator::next),
+            combine: combine.as_mut().and_then(Iterator::next),
+            readouts: vec![self.readouts[0].select(Axis(0), rows)],
+        });
+        Ok(parts.collect())
+    }
+
     /// Returns h̃ [rows, hidden] from the `embedded` tokens [rows, embedding] of the step. Rows that are not
     /// `live` are not read later.
     pub(super) fn step(
@@ -146,15 +195,16 @@ impl<'m, T: Float, C: Cell<Elem = T>> Steps<'m, C> {
         if let Some(attention) = self.attention.as_mut().filter(|_| self.layers.before) {
             context = Some(attention.step_live(self.recurrent.output(), live.to_vec())?);
         }
-        let fed = self.layers.input_feeding.then(|| self.readout.view());
+        let fed = self.layers.input_feeding.then(|| self.readout());
         let parts = [Some(embedded), fed, context.as_ref().map(|c| c.view())];
         let parts: Vec<ArrayView2<'_, T>> = parts.into_iter().flatten().collect();
-        let h = self.recurrent.step(beside(&parts).view())?;
+        let x = beside(&parts);
+        let h = self.recurrent.step(x.view())?;
         if let Some(attention) = self.attention.as_mut().filter(|_| !self.layers.before) {
             context = Some(attention.step_live(h.view(), live.to_vec())?);
         }
         let train = matches!(self.recurrent, Layers::Training(_));
-        self.readout = match self.combine.as_mut().zip(context) {
+        let readout = match self.combine.as_mut().zip(context) {
             None => h,
             Some((combine, context)) => {
                 let both = beside(&[context.view(), h.view()]);
@@ -164,15 +214,16 @@ impl<'m, T: Float, C: Cell<Elem = T>> Steps<'m, C> {
                 sums
             }
         };
-        if train {
-            self.readouts.push(self.readout.clone());
+        if !train {
+            self.readouts.clear();
         }
-        Ok(self.readout.view())
+        self.readouts.push(readout);
+        Ok(self.readout())
     }
 
     /// Returns h̃ of the last step.
     pub(super) fn readout(&self) -> ArrayView2<'_, T> {
-        self.readout.view()
+        self.readouts.last().expect("zeros at first").view()
     }
 
     /// Returns the weights of the attention of the last step, [rows, memory time].
@@ -189,46 +240,63 @@ impl<'m, T: Float, C: Cell<Elem = T>> Steps<'m, C> {
         if let Some(attention) = &mut self.attention {
             attention.select(rows)?;
         }
-        self.readout = self.readout.select(Axis(0), rows);
+        self.readouts = vec![self.readout().select(Axis(0), rows)];
         Ok(())
     }
 
-    /// Runs the backward pass, from the gradient of all h̃, [time, batch, hidden], zero where a row was not
-    /// live. Adds the gradients of the layers, without the embedding, to `grad`.
+    /// Runs the backward pass of all blocks of a batch, from the gradient of all h̃, [time, batch, hidden], zero
+    /// where a row was not live. Adds the gradients of the layers, without the embedding, to `grad`.
     pub(super) fn backward(
-        self,
+        blocks: Vec<Self>,
         d_readouts: &Array3<T>,
         grad: &mut DecoderLayers<C>,
     ) -> Result<DecoderGradient<T>> {
+        let layers = blocks[0].layers;
+        let (time, batch, _) = d_readouts.dim();
+        let mut embedded = Array3::zeros((time, batch, layers.embedding_width()));
+        let rows: Vec<usize> = blocks.iter().map(|block| block.readout().nrows()).collect();
+        let (mut d, mut to, mut parts) = (d_readouts.view(), embedded.view_mut(), Vec::new());
+        for (block, &rows) in blocks.into_iter().zip(&rows) {
+            let (d_here, d_after) = d.split_at(Axis(1), rows);
+            let (to_here, to_after) = to.split_at(Axis(1), rows);
+            parts.push((block, d_here, to_here));
+            (d, to) = (d_after, to_after);
+        }
+        let walked = threads::map(parts, |(block, d, to)| block.walk_back(d, to));
+        let (initial, memory) = Backward::finish(walked.into_iter().collect::<Result<_>>()?, grad)?;
+        Ok(DecoderGradient { embedded, initial, memory })
+    }
+
+    /// Walks back from the last step to the first, and writes the gradient of the embedded tokens to `embedded`.
+    fn walk_back(
+        self,
+        d_readouts: ArrayView3<'_, T>,
+        mut embedded: ArrayViewMut3<'_, T>,
+    ) -> Result<Backward<'m, C>> {
         let Layers::Training(stream) = self.recurrent else {
             return Err(Error::argument("stream", "one of training", "one of inference"));
         };
+        let (_, rows, width) = d_readouts.dim();
         let mut back = Backward {
             layers: self.layers,
             recurrent: stream.backward(None)?,
             attention: self.attention.map(AttentionStream::backward).transpose()?,
             combine: self.combine,
+            d_output: Array2::zeros((rows, self.layers.recurrent.output_size())),
         };
-        let (time, batch, width) = d_readouts.dim();
-        let embedding = self.layers.embedding_width();
-        let mut embedded = Array3::zeros((time, batch, embedding));
-        let mut d_fed = Array2::zeros((batch, width));
-        let mut d_output = Array2::zeros((batch, self.layers.recurrent.output_size()));
-        for (t, readout) in self.readouts.iter().enumerate().rev() {
+        let embedding = embedded.len_of(Axis(2));
+        let mut d_fed = Array2::zeros((rows, width));
+        // The first of the readouts was before all steps.
+        for (t, readout) in self.readouts[1..].iter().enumerate().rev() {
             let d = &d_readouts.index_axis(Axis(0), t) + &d_fed;
-            let d_x = back.step(d, readout, &mut d_output)?;
+            let d_x = back.step(d, readout)?;
             let (d_embedded, rest) = d_x.view().split_at(Axis(1), embedding);
             embedded.index_axis_mut(Axis(0), t).assign(&d_embedded);
             if self.layers.input_feeding {
                 d_fed.assign(&rest.split_at(Axis(1), width).0);
             }
         }
-        let (mut initial, memory) = back.finish(grad)?;
-        if !self.layers.residual {
-            let last = initial.parts_mut().last_mut().and_then(|states| states.first_mut());
-            last.into_iter().for_each(|h| *h += &d_output);
-        }
-        Ok(DecoderGradient { embedded, initial, memory })
+        Ok(back)
     }
 }
 
@@ -241,24 +309,20 @@ impl<T: Float, C: Cell<Elem = T>> DecoderLayers<C> {
     }
 }
 
-/// The backward pass, from the last step to the first.
+/// The backward pass of a block, from the last step to the first.
 struct Backward<'m, C: Cell> {
     layers: &'m DecoderLayers<C>,
     recurrent: BackwardStream<'m, C>,
     attention: Option<AttentionBackwardStream<'m, C::Elem>>,
     combine: Option<LinearSteps<'m, C::Elem>>,
+    /// The gradient of h of the last step that is left, through the query of the next.
+    d_output: Array2<C::Elem>,
 }
 
 impl<T: Float, C: Cell<Elem = T>> Backward<'_, C> {
-    /// Returns d_x of the last step that is left from `d`, the gradient of its `readout`. `d_output` is the
-    /// gradient of h of this step through the query of the next. It becomes that of the step before.
-    fn step(
-        &mut self,
-        mut d: Array2<T>,
-        readout: &Array2<T>,
-        d_output: &mut Array2<T>,
-    ) -> Result<Array2<T>> {
-        let before = self.layers.before;
+    /// Returns d_x of the last step that is left from `d`, the gradient of its `readout`.
+    fn step(&mut self, mut d: Array2<T>, readout: &Array2<T>) -> Result<Array2<T>> {
+        let (before, d_output) = (self.layers.before, &mut self.d_output);
         let mut d_context = None;
         if let Some(combine) = &mut self.combine {
             d.zip_mut_with(readout, |d, &y| *d *= T::one() - y * y);
@@ -284,16 +348,37 @@ impl<T: Float, C: Cell<Elem = T>> Backward<'_, C> {
         Ok(d_x)
     }
 
-    /// Returns the gradients of the initial states and the memory, and adds those of the layers to `grad`.
-    fn finish(self, grad: &mut DecoderLayers<C>) -> Result<(State<T>, Option<Sequences<T>>)> {
-        let initial = self.recurrent.finish(&mut grad.recurrent)?;
-        if let (Some(combine), Some(grad)) = (self.combine, &mut grad.combine) {
-            combine.finish(grad)?;
+    /// Returns the gradients of the initial states and the memory of all `blocks`, and adds those of the layers to
+    /// `grad`.
+    fn finish(
+        blocks: Vec<Self>,
+        grad: &mut DecoderLayers<C>,
+    ) -> Result<(State<T>, Option<Sequences<T>>)> {
+        let layers = blocks[0].layers;
+        let (mut recurrent, mut attention, mut combine) = (Vec::new(), Vec::new(), Vec::new());
+        let mut d_outputs = Vec::new();
+        for block in blocks {
+            recurrent.push(block.recurrent);
+            attention.extend(block.attention);
+            combine.extend(block.combine);
+            d_outputs.push(block.d_output);
         }
-        let memory = match (self.attention, &mut grad.attention) {
-            (Some(attention), Some(grad)) => Some(attention.finish(grad)?.values),
+        let mut initial = BackwardStream::finish_all(recurrent, &mut grad.recurrent)?;
+        if !layers.residual {
+            for (initial, d_output) in initial.iter_mut().zip(&d_outputs) {
+                let last = initial.parts_mut().last_mut().and_then(|states| states.first_mut());
+                last.into_iter().for_each(|h| *h += d_output);
+            }
+        }
+        if let Some(grad) = &mut grad.combine {
+            LinearSteps::finish(&combine, grad)?;
+        }
+        let memory = match &mut grad.attention {
+            Some(grad) if !attention.is_empty() => {
+                Some(AttentionBackwardStream::finish_all(attention, grad)?.values)
+            }
             _ => None,
         };
-        Ok((initial, memory))
+        Ok((joined(initial), memory))
     }
 }

@@ -6,19 +6,21 @@
 //! | `options` | the options that only this model has |
 //! | `encoder` | from a source to the memory and the decoder's initial states |
 //! | `decoder` | the layers of the decoder, one step after another |
+//! | `walk` | the decoder on given tokens, several blocks of the batch at once; scheduled sampling |
 //! | `search` | decoding: greedy, sampled and by beam search; alignments |
 
 mod decoder;
 mod encoder;
 mod options;
 mod search;
+mod walk;
 
 use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 
-use ndarray::{Array1, Array2, Array3, ArrayView1, ArrayView2, Axis};
-use rand::{Rng, RngExt};
+use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis};
+use rand::Rng;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -32,7 +34,7 @@ use crate::layer::{Attention, AttentionMemory, Embedding, Layer, Linear};
 use crate::loss::{CrossEntropy, Loss};
 use crate::model::config::{Config, ModelBuilder, Shape, refuse};
 use crate::model::network::{apply_dropout, mask_gradient};
-use crate::model::{check_batch, classes_of, encoded, file, model_calls};
+use crate::model::{check_batch, encoded, file, model_calls};
 use crate::sequence::RecurrentBuilder;
 use crate::sequences::Sequences;
 use crate::tensor::Init;
@@ -207,6 +209,11 @@ impl<T: Float, C: Cell<Elem = T>> Seq2Seq<C> {
         }
     }
 
+    /// Returns the number of multiply-adds of a row of the head.
+    fn head_work(&self) -> usize {
+        self.decoder.output_size() * self.config.output_size
+    }
+
     fn packed_head(&self) -> PackedLinear<'_, T> {
         match &self.head.linear {
             Some(linear) => linear.packed(),
@@ -242,28 +249,6 @@ impl<T: Float, C: Cell<Elem = T>> Seq2Seq<C> {
         Ok((pairs.0, pairs.1, lengths))
     }
 
-    /// Returns h̃ of all steps, [time, batch, hidden], of the decoder on `inputs` [time, batch]. `replace` may
-    /// replace the tokens of a step by others, from h̃ of the step before.
-    fn run(
-        &self,
-        steps: &mut Steps<'_, C>,
-        (inputs, lengths): (&mut Array2<usize>, &[usize]),
-        mut replace: impl FnMut(usize, ArrayView2<'_, T>, &mut [usize]) -> Result<()>,
-    ) -> Result<Sequences<T>> {
-        let (time, batch) = inputs.dim();
-        let mut readouts = Array3::zeros((time, batch, self.decoder.output_size()));
-        for t in 0..time {
-            let mut row = inputs.row_mut(t);
-            let tokens = row.as_slice_mut().expect("tokens in standard layout");
-            if t > 0 {
-                replace(t, steps.readout(), tokens)?;
-            }
-            let readout = self.feed(steps, inputs.row(t), &live_at(t, lengths))?;
-            readouts.index_axis_mut(Axis(0), t).assign(&readout);
-        }
-        Sequences::new(readouts, lengths.to_vec())
-    }
-
     /// Returns h̃ [rows, hidden] of a step that reads `tokens`, one for each row.
     fn feed<'s>(
         &self,
@@ -279,15 +264,6 @@ impl<T: Float, C: Cell<Elem = T>> Seq2Seq<C> {
     /// Returns the memory of the decoder's attention, if it has one.
     fn attended(&self, memory: &Sequences<T>) -> Result<Option<AttentionMemory<T>>> {
         self.decoder.attention.as_ref().map(|attention| attention.memory(memory)).transpose()
-    }
-
-    /// Returns the likeliest token of each row of `readouts`.
-    fn likeliest(
-        &self,
-        head: &PackedLinear<'_, T>,
-        readouts: ArrayView2<'_, T>,
-    ) -> Result<Vec<usize>> {
-        classes_of(head.forward_rows(readouts)?.view())
     }
 }
 
@@ -312,23 +288,9 @@ impl<T: Float, C: Cell<Elem = T>> Model for Seq2Seq<C> {
         let encoded = self.encoder.forward(source, Some(rng))?;
         let initial = self.bridge.forward(&encoded, &self.decoder.recurrent)?;
         let memory = self.attended(encoded.memory.as_ref())?;
-        let mut steps = self.decoder.training(&initial, memory, rng)?;
-
-        let schedule = self.config.own.scheduled_sampling;
-        let own =
-            schedule.map(|schedule| (1.0 - schedule.probability(self.step), self.packed_head()));
-        let readouts = self.run(&mut steps, (&mut inputs, &lengths), |t, readouts, tokens| {
-            let Some((p, head)) = own.as_ref().filter(|(p, _)| *p > 0.0) else { return Ok(()) };
-            let likeliest = self.likeliest(head, readouts);
-            let likeliest =
-                likeliest.map_err(|error| error.prefixed(&format!("step {}, ", t - 1)))?;
-            for (token, likeliest) in tokens.iter_mut().zip(likeliest) {
-                if rng.random::<f64>() < *p {
-                    *token = likeliest;
-                }
-            }
-            Ok(())
-        })?;
+        let steps = self.decoder.training(&initial, memory, rng)?;
+        let own = self.own_tokens(inputs.dim(), rng);
+        let (readouts, steps) = self.run(steps, (&mut inputs, &lengths), own.as_ref())?;
 
         let head = self.head();
         let mut dropped = readouts;
@@ -345,7 +307,7 @@ impl<T: Float, C: Cell<Elem = T>> Model for Seq2Seq<C> {
         };
         let d_readouts = mask_gradient(d_readouts.into_values(), mask);
 
-        let d = steps.backward(&d_readouts, &mut grad.decoder)?;
+        let d = Steps::backward(steps, &d_readouts, &mut grad.decoder)?;
         let tokens = Sequences::one_hot(inputs.view(), self.config.output_size, lengths)?;
         let d_embedded = tokens.with_values(d.embedded)?;
         self.target_embedding().add_gradient(&tokens, &d_embedded, grad.target_embedding_mut())?;
@@ -361,8 +323,8 @@ impl<T: Float, C: Cell<Elem = T>> Model for Seq2Seq<C> {
     fn score_batch(&self, (source, targets): &Self::Batch, score: &mut Perplexity) -> Result<()> {
         check_batch("targets", source, targets.len())?;
         let (mut inputs, y, lengths) = self.pairs(targets)?;
-        let (mut steps, _) = self.inference(source)?;
-        let readouts = self.run(&mut steps, (&mut inputs, &lengths), |_, _, _| Ok(()))?;
+        let (steps, _) = self.inference(source)?;
+        let (readouts, _) = self.run(steps, (&mut inputs, &lengths), None)?;
         let logits: Sequences<T> = self.head().forward(&readouts)?;
         let (loss, _) = CrossEntropy::default().loss(&logits, &y)?;
         score.add(loss, readouts.steps());

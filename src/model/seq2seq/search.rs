@@ -1,5 +1,7 @@
 //! Decoding of [`Seq2Seq`]: greedy, sampled and by beam search.
 
+use std::sync::Arc;
+
 use ndarray::{Array2, Array3, ArrayView1, Axis};
 use rand::Rng;
 
@@ -12,13 +14,14 @@ use crate::model::seq2seq::decoder::Steps;
 use crate::model::seq2seq::live_at;
 use crate::model::{Seq2Seq, check_batch, suppressed_tokens};
 use crate::sequences::Sequences;
+use crate::tensor::threads;
 
 /// The decoder of a [`Seq2Seq`], step by step, created by [`Seq2Seq::decoder`]. Its outputs equal those of
 /// training with the same tokens, bit for bit.
 pub struct Seq2SeqDecoder<'m, C: Cell> {
     model: &'m Seq2Seq<C>,
     steps: Steps<'m, C>,
-    head: PackedLinear<'m, C::Elem>,
+    head: Arc<PackedLinear<'m, C::Elem>>,
 }
 
 impl<C: Cell> std::fmt::Debug for Seq2SeqDecoder<'_, C> {
@@ -44,6 +47,15 @@ impl<T: Float, C: Cell<Elem = T>> Decoder for Seq2SeqDecoder<'_, C> {
     }
 }
 
+impl<'m, T: Float, C: Cell<Elem = T>> Seq2SeqDecoder<'m, C> {
+    /// Divides a decoder that has not begun into those of the rows of each block.
+    fn divided(self, blocks: &[Vec<usize>]) -> Result<Vec<Self>> {
+        let Self { model, steps, head } = self;
+        let steps = steps.divided(blocks)?.into_iter();
+        Ok(steps.map(|steps| Self { model, steps, head: head.clone() }).collect())
+    }
+}
+
 impl<T: Float, C: Cell<Elem = T>> Seq2Seq<C> {
     /// Returns the decoder of `source`, for a decoding of your own. Its first tokens are
     /// [`start`](Self::start), one for each sequence.
@@ -54,7 +66,7 @@ impl<T: Float, C: Cell<Elem = T>> Seq2Seq<C> {
         Ok(Seq2SeqDecoder {
             model: self,
             steps: self.inference(source)?.0,
-            head: self.packed_head(),
+            head: Arc::new(self.packed_head()),
         })
     }
 
@@ -98,7 +110,22 @@ impl<T: Float, C: Cell<Elem = T>> Seq2Seq<C> {
         search: &BeamSearch<'_>,
     ) -> Result<Vec<Vec<Hypothesis>>> {
         let search = search.for_model(Some(self.end()), &self.suppressed())?;
-        search.search(&mut self.decoder(source)?, &vec![self.start(); source.batch()])
+        let (mut decoder, first) = (self.decoder(source)?, vec![self.start(); source.batch()]);
+        let shape = (source.batch(), search.width, search.max_length);
+        let blocks = self.decoder.blocks(shape, self.head_work());
+        if blocks.len() > 1 {
+            // The search of a sequence does not depend on the others, so each thread has its own.
+            let parts = decoder.divided(&blocks)?.into_iter().zip(&blocks).collect();
+            let found = threads::map(parts, |(mut part, rows): (_, &Vec<usize>)| {
+                search.search_part(&mut part, &first[..rows.len()], rows[0])
+            });
+            if let Ok(found) = found.into_iter().collect::<Result<Vec<_>>>() {
+                return Ok(found.into_iter().flatten().collect());
+            }
+            // A search of all together finds the error that comes first.
+            decoder = self.decoder(source)?;
+        }
+        search.search(&mut decoder, &first)
     }
 
     /// Translates `texts` by the vocabularies of the model: the best target of each by `search`.
