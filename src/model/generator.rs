@@ -17,7 +17,7 @@ use crate::loss::{CrossEntropy, Loss, RowLoss};
 use crate::model::config::{Config, ModelBuilder, ONE, Shape, options, refuse, shape_calls};
 use crate::model::network::{Network, NetworkStream, Step};
 use crate::model::states::{filled, side_by_side};
-use crate::model::{model_calls, suppressed_tokens};
+use crate::model::{model_calls, probabilities_of, suppressed_tokens};
 use crate::sequence::State;
 use crate::sequences::Sequences;
 use crate::train::Model;
@@ -132,13 +132,26 @@ impl<T: Float, C: Cell<Elem = T>> ModelBuilder<SequenceGenerator<C>> {
     }
 }
 
-/// A generator that reads its own tokens.
-struct Steps<'m, C: Cell> {
+/// A generator that reads one token of each text at a time; made by [`SequenceGenerator::stream`]. It is a
+/// [`Decoder`], whose steps return logits.
+#[derive(Debug)]
+pub struct GeneratorStream<'m, C: Cell> {
     stream: NetworkStream<'m, C>,
     head: PackedLinear<'m, C::Elem>,
 }
 
-impl<C: Cell> Decoder for Steps<'_, C> {
+impl<T: Float, C: Cell<Elem = T>> GeneratorStream<'_, C> {
+    /// Reads one token of each text, and returns the probability of each token to be the next,
+    /// [batch, vocabulary].
+    ///
+    /// # Errors
+    /// If the tokens do not fit; the stream is then as before.
+    pub fn step_tokens(&mut self, tokens: &[usize]) -> Result<Array2<T>> {
+        Ok(probabilities_of(self.step(tokens)?))
+    }
+}
+
+impl<C: Cell> Decoder for GeneratorStream<'_, C> {
     type Elem = C::Elem;
 
     fn step(&mut self, tokens: &[usize]) -> Result<Array2<C::Elem>> {
@@ -223,7 +236,7 @@ impl<T: Float, C: Cell<Elem = T>> SequenceGenerator<C> {
         &self,
         condition: Option<ArrayView2<'_, T>>,
         prompt: &[usize],
-    ) -> Result<(Steps<'_, C>, Vec<usize>)> {
+    ) -> Result<(GeneratorStream<'_, C>, Vec<usize>)> {
         let batch = condition.map_or(1, |condition| condition.nrows());
         check_indices("prompt", prompt, self.config.input_size, "vocabulary_size")?;
         self.check_unmarked("prompt", prompt)?;
@@ -233,14 +246,44 @@ impl<T: Float, C: Cell<Elem = T>> SequenceGenerator<C> {
             let expected = "at least one token: the model has no start";
             return Err(Error::argument("prompt", expected, "none"));
         };
+        let mut steps = self.stream(condition, batch)?;
+        for &token in before {
+            steps.stream.step(Step::Tokens(&vec![token; batch]))?;
+        }
+        Ok((steps, vec![last; batch]))
+    }
+
+    /// Returns a stream that reads `batch` texts token by token, and returns the probabilities of the next
+    /// token. The first token that it reads is the start token, if the model has one. `condition` is
+    /// [batch, condition].
+    ///
+    /// ```
+    /// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+    /// use recurrent::cell::GruCell;
+    /// use recurrent::model::SequenceGenerator;
+    ///
+    /// let builder = SequenceGenerator::<GruCell<f32>>::builder(5).start(0).end(1);
+    /// let model = builder.build(&mut ChaCha8Rng::seed_from_u64(1))?;
+    /// let (mut stream, mut nats) = (model.stream(None, 1)?, 0.0);
+    /// for pair in [0, 3, 2, 1].windows(2) {
+    ///     nats -= stream.step_tokens(&pair[..1])?[[0, pair[1]]].ln(); // of the text 3 2
+    /// }
+    /// assert!(nats > 0.0);
+    /// # Ok::<(), recurrent::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If `condition` does not fit or `batch` is zero.
+    pub fn stream(
+        &self,
+        condition: Option<ArrayView2<'_, T>>,
+        batch: usize,
+    ) -> Result<GeneratorStream<'_, C>> {
         let mut stream = self.network.stream(batch)?;
         if let Some(initial) = self.initial(condition, batch)? {
             stream.stream.restore(&initial)?;
         }
-        for &token in before {
-            stream.step(Step::Tokens(&vec![token; batch]))?;
-        }
-        Ok((Steps { stream, head: self.network.head.packed() }, vec![last; batch]))
+        Ok(GeneratorStream { stream, head: self.network.head.packed() })
     }
 
     /// Generates one text that continues `prompt` by at most `max_len` tokens of the model's vocabulary.

@@ -67,7 +67,7 @@ pub use classifier::{ClassifierStream, SequenceClassifier};
 pub use composed::Composed;
 pub use config::ModelBuilder;
 pub use forecaster::{Forecaster, ForecasterStream};
-pub use generator::SequenceGenerator;
+pub use generator::{GeneratorStream, SequenceGenerator};
 pub use regressor::{RegressorStream, SequenceRegressor};
 pub use scored::Scored;
 pub use scores::{MeanLoss, PairLoss, PairScore, WeightedScore};
