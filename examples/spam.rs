@@ -11,7 +11,7 @@ use std::path::Path;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use recurrent::cell::LstmCell;
-use recurrent::data::{Dataset, Table, Unit, Vocabulary};
+use recurrent::data::{Unit, Vocabulary};
 use recurrent::layer::{CharacterEncoding, Pooling};
 use recurrent::model::SequenceClassifier;
 use recurrent::optim::AdamW;
@@ -19,6 +19,7 @@ use recurrent::optim::schedule::OneCycle;
 use recurrent::train::{Model, Trainer, predict};
 
 use common::corpus::find;
+use common::labelled::Labelled;
 use common::options::{Failure, Options};
 use common::pictures::{Curve, HeatMap, curves, heat_maps};
 use common::report::Report;
@@ -26,6 +27,7 @@ use common::training::fit;
 
 mod common {
     pub(crate) mod corpus;
+    pub(crate) mod labelled;
     pub(crate) mod options;
     pub(crate) mod pictures;
     pub(crate) mod report;
@@ -54,64 +56,29 @@ const WORD_DROPOUT: f64 = 0.1;
 
 type Filter = SequenceClassifier<LstmCell<f32>>;
 
-#[derive(Default)]
-struct Messages {
-    texts: Vec<String>,
-    classes: Vec<usize>,
-}
-
-impl Messages {
-    fn read(file: &Path) -> Result<Self, Failure> {
-        let table = Table::reader().delimiter(b'\t').read(file)?;
-        let class = |label: String| {
-            LABELS.iter().position(|&known| known == label).ok_or_else(|| {
-                let file = file.display();
-                Failure::new(format!("{file}: expected the label ham or spam, got {label:?}"))
-            })
+/// Returns `count` messages of a small grammar. Ham and spam share their words; the price and the long
+/// number tell.
+fn generated(count: usize, seed: u64) -> Labelled {
+    const OPENINGS: [&str; 4] = ["hi mum", "URGENT!", "dear customer", "well done"];
+    const NEWS: [&str; 4] = ["the prize is", "i won", "you win", "we meet for"];
+    const THINGS: [&str; 4] = ["a new phone", "cash", "a holiday", "lunch"];
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let mut messages = Labelled::default();
+    for i in 0..count {
+        let class = usize::from(i % 8 == 0);
+        let [opening, news, thing] = [OPENINGS, NEWS, THINGS].map(|of| of[rng.random_range(0..4)]);
+        let number: u32 = rng.random_range(100_000..1_000_000);
+        let end = match class {
+            SPAM => format!("£{}, call 09061{number} now", number / 1000),
+            _ => format!("at {}, call me now", number % 12 + 1),
         };
-        let classes = table.column::<String>("label")?.into_iter().map(class);
-        Ok(Self { texts: table.column("text")?, classes: classes.collect::<Result<_, _>>()? })
+        messages.push(format!("{opening} {news} {thing} {end}"), class);
     }
-
-    /// Returns `count` messages of a small grammar. Ham and spam share their words; the price and the long
-    /// number tell.
-    fn generated(count: usize, seed: u64) -> Self {
-        const OPENINGS: [&str; 4] = ["hi mum", "URGENT!", "dear customer", "well done"];
-        const NEWS: [&str; 4] = ["the prize is", "i won", "you win", "we meet for"];
-        const THINGS: [&str; 4] = ["a new phone", "cash", "a holiday", "lunch"];
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let mut messages = Self::default();
-        for i in 0..count {
-            let class = usize::from(i % 8 == 0);
-            let [opening, news, thing] =
-                [OPENINGS, NEWS, THINGS].map(|of| of[rng.random_range(0..4)]);
-            let number: u32 = rng.random_range(100_000..1_000_000);
-            let end = match class {
-                SPAM => format!("£{}, call 09061{number} now", number / 1000),
-                _ => format!("at {}, call me now", number % 12 + 1),
-            };
-            messages.texts.push(format!("{opening} {news} {thing} {end}"));
-            messages.classes.push(class);
-        }
-        messages
-    }
-
-    /// Returns the messages as words with their characters.
-    fn encode(
-        &self,
-        words: &Vocabulary,
-        letters: &Vocabulary,
-    ) -> Result<Dataset<f32, usize>, Failure> {
-        let tokens = words.encode_all(&self.texts)?;
-        let of = |text: &String| letters.characters(&words.unit().tokens(text));
-        let characters = self.texts.iter().map(of).collect::<recurrent::Result<_>>()?;
-        let data = Dataset::from_tokens(tokens, words.len(), self.classes.clone())?;
-        Ok(data.with_characters(characters, letters.len())?)
-    }
+    messages
 }
 
 /// Trains a filter from `seed`. Returns `None` if Ctrl-C ended the training.
-fn train(options: &Options, messages: &Messages, seed: u64) -> Result<Option<Filter>, Failure> {
+fn train(options: &Options, messages: &Labelled, seed: u64) -> Result<Option<Filter>, Failure> {
     let open = |unit| Vocabulary::builder(unit).special(&["<unk>"]).unknown("<unk>").min_count(2);
     // Words are lowercased, and the characters keep the capitals.
     let words = open(Unit::Word).lowercase(true).fit(&messages.texts)?;
@@ -180,8 +147,8 @@ fn main() -> Result<(), Failure> {
     let files = find(&options, "spam", ["train.tsv", "test.tsv"], PUBLISHED);
     let mut report = Report::new("spam", files.is_none());
     let (messages, test) = match files {
-        Some([train, test]) => (Messages::read(&train)?, Messages::read(&test)?),
-        None => (Messages::generated(800, 1), Messages::generated(200, 2)),
+        Some([train, test]) => (Labelled::read(&train, &LABELS)?, Labelled::read(&test, &LABELS)?),
+        None => (generated(800, 1), generated(200, 2)),
     };
     for seed in options.seed..options.seed + options.seeds {
         let model = match &loaded {

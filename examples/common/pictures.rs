@@ -163,13 +163,16 @@ pub(crate) struct Marked {
     pub(crate) note: String,
 }
 
+/// A row of the picture: the title of a line or, without one, words with their places.
+type Words<'a> = (Option<&'a str>, Vec<(i32, &'a Marked)>);
+
 /// Draws lines of marked words, each line below its title.
 pub(crate) fn marked_words(file: &Path, lines: &[(String, Vec<Marked>)]) -> Result<(), Failure> {
     const WIDE: i32 = 980;
     const ROW: i32 = 44;
     let step = |mark: &Marked| width(&mark.word).max(width(&mark.note)) + 10;
     // The words of each line by rows, so that none passes the right edge.
-    let mut rows: Vec<(Option<&str>, Vec<(i32, &Marked)>)> = Vec::new();
+    let mut rows: Vec<Words<'_>> = Vec::new();
     for (title, words) in lines {
         rows.push((Some(title), Vec::new()));
         let mut x = WIDE;

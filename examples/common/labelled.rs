@@ -1,0 +1,48 @@
+//! Labelled texts, as words with their characters.
+
+use std::path::Path;
+
+use recurrent::data::{Dataset, Table, Vocabulary};
+
+use super::options::Failure;
+
+/// Texts, each with its class.
+#[derive(Default)]
+pub(crate) struct Labelled {
+    pub(crate) texts: Vec<String>,
+    pub(crate) classes: Vec<usize>,
+}
+
+impl Labelled {
+    /// Reads a file with the columns label and text, separated by tabs. The class of a text is the position
+    /// of its label in `labels`.
+    pub(crate) fn read(file: &Path, labels: &[&str]) -> Result<Self, Failure> {
+        let table = Table::reader().delimiter(b'\t').read(file)?;
+        let class = |label: String| {
+            labels.iter().position(|&known| known == label).ok_or_else(|| {
+                let (file, labels) = (file.display(), labels.join(" or "));
+                Failure::new(format!("{file}: expected the label {labels}, got {label:?}"))
+            })
+        };
+        let classes = table.column::<String>("label")?.into_iter().map(class);
+        Ok(Self { texts: table.column("text")?, classes: classes.collect::<Result<_, _>>()? })
+    }
+
+    pub(crate) fn push(&mut self, text: String, class: usize) {
+        self.texts.push(text);
+        self.classes.push(class);
+    }
+
+    /// Returns the texts as words with their characters.
+    pub(crate) fn encode(
+        &self,
+        words: &Vocabulary,
+        letters: &Vocabulary,
+    ) -> Result<Dataset<f32, usize>, Failure> {
+        let tokens = words.encode_all(&self.texts)?;
+        let of = |text: &String| letters.characters(&words.unit().tokens(text));
+        let characters = self.texts.iter().map(of).collect::<recurrent::Result<_>>()?;
+        let data = Dataset::from_tokens(tokens, words.len(), self.classes.clone())?;
+        Ok(data.with_characters(characters, letters.len())?)
+    }
+}

@@ -1,0 +1,341 @@
+//! Sentiment of film reviews, English and Korean: many to one, with attention that shows what decided.
+//!
+//! A bidirectional LSTM reads the words of a review. Attention pools its outputs: a learned query gives each
+//! word a weight, and the weighted mean is classified. Most words are rare, and Korean ones also carry endings,
+//! so the model reads the characters of each word too.
+//!
+//! With some thousand reviews, and without vectors of words from other texts, one network is level with naive
+//! Bayes at best, which ignores the order of the words. The average of several networks is better than one,
+//! and their average with naive Bayes is better than either; the report has them all.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use ndarray::Axis;
+use rand::seq::IndexedRandom;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use recurrent::cell::LstmCell;
+use recurrent::data::{Unit, Vocabulary};
+use recurrent::layer::{CharacterEncoding, Pooling};
+use recurrent::model::SequenceClassifier;
+use recurrent::optim::AdamW;
+use recurrent::optim::schedule::OneCycle;
+use recurrent::train::{Trainer, predict};
+
+use common::corpus::find;
+use common::labelled::Labelled;
+use common::options::{Failure, Options};
+use common::pictures::{COLOURS, Marked, marked_words};
+use common::report::Report;
+use common::training::fit;
+
+mod common {
+    pub(crate) mod corpus;
+    pub(crate) mod labelled;
+    pub(crate) mod options;
+    pub(crate) mod pictures;
+    pub(crate) mod report;
+    pub(crate) mod training;
+}
+
+const ABOUT: &str = "\
+sentiment: film reviews, good or bad, in English and in Korean. A bidirectional LSTM with attention over the
+words, beside naive Bayes; averages of several networks (--seeds) and of both.
+--save FILE writes the English model, and the Korean one to the same name with the ending .ko.
+--load FILE --input TEXT prints the probability that each line of a text file is positive.";
+const PUBLISHED: &str = "\
+Published as sentence polarity data set v1.0 (Pang and Lee, 2005; sentiment) and as the Naver sentiment
+movie corpus (Park; sentiment_ko): train.tsv and test.tsv with the columns label (neg or pos) and text,
+separated by tabs.";
+
+const BATCH: usize = 64;
+/// The number of reviews of a quick training.
+const QUICK: usize = 4000;
+const LABELS: [&str; 2] = ["neg", "pos"];
+
+type Judge = SequenceClassifier<LstmCell<f32>>;
+
+/// What differs between the two tasks. The numbers were chosen by cross-validation on the training files.
+struct Language {
+    name: &'static str,
+    folder: &'static str,
+    /// The accuracy of naive Bayes on TF-IDF of the same runs.
+    baseline: f64,
+    /// The unit that naive Bayes counts.
+    unit: Unit,
+    /// The longest run of units that it counts.
+    run: usize,
+    hidden_size: usize,
+    /// The number of values that encode the characters of a word.
+    channels: usize,
+    dropout: f64,
+    epochs: usize,
+    learning_rate: f64,
+    /// The words of generated reviews: bad, good, any.
+    words: [[&'static str; 5]; 3],
+}
+
+const LANGUAGES: [Language; 2] = [
+    Language {
+        name: "english",
+        folder: "sentiment",
+        baseline: 0.7791,
+        unit: Unit::Word,
+        run: 2,
+        hidden_size: 48,
+        channels: 32,
+        dropout: 0.5,
+        epochs: 8,
+        learning_rate: 8e-3,
+        words: [
+            ["dull", "tedious", "a mess", "not funny", "weak"],
+            ["moving", "funny", "a delight", "not dull", "fresh"],
+            ["the film is", "with a plot", "and the cast", "for an hour", "as ever"],
+        ],
+    },
+    Language {
+        name: "korean",
+        folder: "sentiment_ko",
+        baseline: 0.8403,
+        unit: Unit::Character,
+        run: 3,
+        hidden_size: 64,
+        channels: 64,
+        dropout: 0.4,
+        epochs: 6,
+        learning_rate: 4e-3,
+        words: [
+            ["지루하다", "최악", "별로네요", "아깝다", "재미없다"],
+            ["감동적이다", "최고", "좋네요", "재미있다", "완벽하다"],
+            ["영화가", "배우들이", "정말", "이 감독", "그냥"],
+        ],
+    },
+];
+
+/// Returns `count` reviews: three phrases of any kind and one that tells.
+fn generated(language: &Language, count: usize, seed: u64) -> Labelled {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let mut reviews = Labelled::default();
+    for i in 0..count {
+        let mut phrases: Vec<&str> = language.words[2].sample(&mut rng, 3).copied().collect();
+        let telling = language.words[i % 2][rng.random_range(0..5)];
+        phrases.insert(rng.random_range(0..=3), telling);
+        reviews.push(phrases.join(" "), i % 2);
+    }
+    reviews
+}
+
+/// Returns the share of the texts whose class is that of its log odds.
+fn accuracy(log_odds: &[f64], classes: &[usize]) -> f64 {
+    let right = log_odds.iter().zip(classes).filter(|&(&x, &class)| (x > 0.0) == (class == 1));
+    right.count() as f64 / classes.len() as f64
+}
+
+/// Multinomial naive Bayes: the log odds of each run of words or characters.
+struct NaiveBayes(BTreeMap<String, f64>);
+
+impl NaiveBayes {
+    const SMOOTHING: f64 = 0.3;
+
+    /// Returns the different runs of a text.
+    fn runs(language: &Language, text: &str) -> BTreeSet<String> {
+        let tokens = language.unit.tokens(&text.to_lowercase());
+        let of_length = |length| tokens.windows(length).map(|run| run.join("\t"));
+        (1..=language.run).flat_map(of_length).collect()
+    }
+
+    fn fit(language: &Language, reviews: &Labelled) -> Self {
+        let mut counts: BTreeMap<String, [f64; 2]> = BTreeMap::new();
+        for (text, &class) in reviews.texts.iter().zip(&reviews.classes) {
+            let runs = Self::runs(language, text);
+            // Each text is a vector of length 1, so that long texts do not count more.
+            let weight = 1.0 / (runs.len() as f64).sqrt();
+            for run in runs {
+                counts.entry(run).or_insert([Self::SMOOTHING; 2])[class] += weight;
+            }
+        }
+        let total = |class: usize| counts.values().map(|count| count[class]).sum::<f64>();
+        let shift = (total(0) / total(1)).ln();
+        Self(counts.into_iter().map(|(run, [neg, pos])| (run, (pos / neg).ln() + shift)).collect())
+    }
+
+    /// Returns the log odds of the positive class.
+    fn log_odds(&self, language: &Language, text: &str) -> f64 {
+        Self::runs(language, text).iter().filter_map(|run| self.0.get(run)).sum()
+    }
+}
+
+/// Trains a model from `seed`. Returns `None` if Ctrl-C ended the training.
+fn train(
+    options: &Options,
+    language: &Language,
+    reviews: &Labelled,
+    seed: u64,
+) -> Result<Option<Judge>, Failure> {
+    let open = |unit| Vocabulary::builder(unit).special(&["<unk>"]).unknown("<unk>").min_count(2);
+    let words = open(Unit::Word).lowercase(true).fit(&reviews.texts)?;
+    let letters = open(Unit::Character).fit(&reviews.texts)?;
+    let data = reviews.encode(&words, &letters)?;
+    let channels = language.channels;
+    let triples = CharacterEncoding::Conv { out_channels: channels, kernel_size: 3 };
+    let mut model = Judge::builder(words.len(), LABELS.len())
+        .embedding_dim(64)
+        .characters(letters, channels / 2, triples)
+        .hidden_size(language.hidden_size)
+        .bidirectional(true)
+        .pooling(Pooling::Attention)
+        .dropout(language.dropout)
+        .input_dropout(0.4)
+        .word_dropout(0.2)
+        .vocabulary(words)
+        .labels(&LABELS)
+        .build(&mut ChaCha8Rng::seed_from_u64(seed))?;
+    let epochs = options.epochs_or(3, language.epochs);
+    let trainer = Trainer::new(AdamW::new(language.learning_rate, 0.01)?)
+        .schedule_by_step(OneCycle::new(epochs * reviews.texts.len().div_ceil(BATCH))?)
+        .epochs(epochs)
+        .batch_size(BATCH)
+        .bucketed(8)
+        .clip_norm(1.0)
+        .seed(seed);
+    let name = format!("sentiment_{}_{seed}", language.name);
+    Ok(fit(options, &name, trainer, &mut model, &data, None)?.then_some(model))
+}
+
+/// Returns the log odds of the positive class of each review.
+fn log_odds(model: &Judge, reviews: &Labelled) -> Result<Vec<f64>, Failure> {
+    let (Some(words), Some(letters)) = (model.vocabulary(), model.character_vocabulary()) else {
+        return Err(Failure::new("--load: expected a model that this example has saved"));
+    };
+    let data = reviews.encode(words, letters)?;
+    let of = |p: f32| f64::from(p).max(f64::from(f32::MIN_POSITIVE)).ln();
+    Ok(predict(&data, 64, |(x, _)| {
+        let p = model.probabilities(x)?;
+        Ok(p.rows().into_iter().map(|row| of(row[1]) - of(row[0])).collect::<Vec<f64>>())
+    })?)
+}
+
+/// Returns the words of a text, each marked by its share of the attention: blue if the model takes the text for
+/// positive, else red.
+fn marked(model: &Judge, text: &str, class: usize) -> Result<(String, Vec<Marked>), Failure> {
+    let x = model.encode_texts(&[text])?;
+    let (p, weights) = (model.probabilities(&x)?[[0, 1]], model.attention_weights(&x)?);
+    let most = weights.iter().copied().fold(0.0, f32::max);
+    let mark = |(word, &weight): (String, &f32)| Marked {
+        word,
+        colour: COLOURS[usize::from(p < 0.5)],
+        strength: 0.8 * f64::from(weight / most),
+        note: format!("{:.0}", 100.0 * weight),
+    };
+    let words = Unit::Word.tokens(text).into_iter().zip(weights.index_axis(Axis(1), 0));
+    let title =
+        format!("positive {p:.2}, actual {}; below each word its weight in percent", LABELS[class]);
+    Ok((title, words.map(mark).collect()))
+}
+
+/// Prints the probability that each line of the file `input` is positive.
+fn judge(models: &[Judge], input: &Path) -> Result<(), Failure> {
+    for line in std::fs::read_to_string(input)?.lines().filter(|line| !line.trim().is_empty()) {
+        let korean = line.chars().any(|c| ('가'..='힣').contains(&c));
+        let model = &models[usize::from(korean)];
+        println!("{:.3}  {line}", model.probabilities(&model.encode_texts(&[line])?)?[[0, 1]]);
+    }
+    Ok(())
+}
+
+/// Returns the name of the file of a language's model.
+fn file_of(file: &Path, language: &Language) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    if language.name == "korean" {
+        name.push(".ko");
+    }
+    name.into()
+}
+
+/// A line of the picture: its title and its words.
+type Line = (String, Vec<Marked>);
+
+/// Trains the models of a language, or takes the one that was loaded, and reports on the test reviews. Returns
+/// two lines of the picture, or `None` if Ctrl-C ended a training.
+fn run(
+    options: &Options,
+    language: &Language,
+    [reviews, test]: [&Labelled; 2],
+    loaded: Option<&Judge>,
+    report: &mut Report,
+) -> Result<Option<Vec<Line>>, Failure> {
+    let bayes = NaiveBayes::fit(language, reviews);
+    let bayes: Vec<f64> = test.texts.iter().map(|text| bayes.log_odds(language, text)).collect();
+    let (mut average, mut lines) = (vec![0.0; test.texts.len()], Vec::new());
+    for seed in options.seed..options.seed + options.seeds {
+        let model = match loaded {
+            Some(model) => model.clone(),
+            None => match train(options, language, reviews, seed)? {
+                Some(model) => model,
+                None => return Ok(None),
+            },
+        };
+        let of_model = log_odds(&model, test)?;
+        report.add(language.name, accuracy(&of_model, &test.classes));
+        average.iter_mut().zip(of_model).for_each(|(sum, x)| *sum += x / options.seeds as f64);
+        if seed == options.seed {
+            for class in [1, 0] {
+                let fits = |text: &str| (6..=16).contains(&text.split(' ').count());
+                let mut reviews = test.texts.iter().zip(&test.classes);
+                if let Some((text, _)) = reviews.find(|(text, of)| **of == class && fits(text)) {
+                    lines.push(marked(&model, text, class)?);
+                }
+            }
+            if let Some(file) = &options.save {
+                model.save(file_of(file, language))?;
+            }
+        }
+    }
+    let both: Vec<f64> = average.iter().zip(&bayes).map(|(x, y)| x + y).collect();
+    let name = language.name;
+    report.baseline(name, accuracy(&bayes, &test.classes), "naive Bayes");
+    report.published_baseline(name, language.baseline, "naive Bayes on TF-IDF");
+    report.add(&format!("{name} naive Bayes"), accuracy(&bayes, &test.classes));
+    report.add(&format!("{name} average of networks"), accuracy(&average, &test.classes));
+    report.add(&format!("{name} average with naive Bayes"), accuracy(&both, &test.classes));
+    Ok(Some(lines))
+}
+
+fn main() -> Result<(), Failure> {
+    let Some(options) = Options::parse_with_data("sentiment", ABOUT)? else { return Ok(()) };
+    let load = |file: &PathBuf| -> Result<Vec<Judge>, Failure> {
+        LANGUAGES.iter().map(|language| Ok(Judge::load(file_of(file, language))?)).collect()
+    };
+    let loaded = options.load.as_ref().map(load).transpose()?;
+    if let (Some(models), Some(input)) = (&loaded, &options.input) {
+        return judge(models, input);
+    }
+    let find =
+        |language: &Language| find(&options, language.folder, ["train.tsv", "test.tsv"], PUBLISHED);
+    let files: Option<Vec<_>> = LANGUAGES.iter().map(find).collect();
+    let mut report = Report::new("sentiment", files.is_none());
+    let mut lines = Vec::new();
+    for (i, language) in LANGUAGES.iter().enumerate() {
+        let (mut reviews, test) = match &files {
+            Some(files) => {
+                (Labelled::read(&files[i][0], &LABELS)?, Labelled::read(&files[i][1], &LABELS)?)
+            }
+            None => (generated(language, 2000, 1), generated(language, 200, 2)),
+        };
+        if options.quick {
+            reviews.texts.truncate(QUICK);
+            reviews.classes.truncate(QUICK);
+        }
+        let model = loaded.as_ref().map(|models| &models[i]);
+        match run(&options, language, [&reviews, &test], model, &mut report)? {
+            Some(of_language) => lines.extend(of_language),
+            None => return Ok(()),
+        }
+    }
+    std::fs::create_dir_all(&options.out)?;
+    marked_words(&options.out.join("sentiment_attention.svg"), &lines)?;
+    report.print();
+    report.require(&options, "english", 0.6, false)?;
+    report.require(&options, "korean", 0.65, false)
+}
