@@ -118,14 +118,17 @@ impl<T: Float> Embedding<T> {
     ) -> Result<Sequences<T>> {
         let (time, batch) = tokens.dim();
         check_token_sequences(tokens, lengths, self.weight.nrows(), "num_embeddings")?;
-        let mut values = Array3::zeros((time, batch, self.weight.ncols()));
+        let width = self.weight.ncols();
+        let rows = self.weight.as_slice().expect("a weight in standard layout");
+        let mut values = Vec::with_capacity(tokens.len() * width);
         for ((t, b), &token) in tokens.indexed_iter() {
-            if t < lengths[b] {
-                let mut step = values.index_axis_mut(Axis(0), t);
-                step.row_mut(b).assign(&self.weight.row(token));
+            match t < lengths[b] {
+                true => values.extend_from_slice(&rows[token * width..][..width]),
+                false => values.resize(values.len() + width, T::zero()),
             }
         }
-        Sequences::new(values, lengths.to_vec())
+        let values = Array3::from_shape_vec((time, batch, width), values);
+        Sequences::new(values.expect("a row for each token"), lengths.to_vec())
     }
 
     /// Adds dW to `grad`, from `d_y` [time, batch, embedding_dim] and the tokens `x` of the forward pass.

@@ -79,7 +79,8 @@ fn pack_gates<T: Float>(level: Level, matrix: ArrayView2<'_, T>, gates: usize) -
         }
     };
     let (count, values) = (packed.panel_count(), (gates * width * k).max(1));
-    let parts = threads::parts(count, 1, matrix.len() * threads::COPY_WORK);
+    // A value is both read and written outside the first-level cache.
+    let parts = threads::parts(count, 1, 2 * matrix.len() * threads::COPY_WORK);
     threads::for_chunks(&mut packed.panels, values, parts, &fill);
     packed
 }

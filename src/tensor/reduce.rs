@@ -12,6 +12,8 @@ use crate::tensor::threads;
 
 /// The smallest number of columns that a thread sums: a few cache lines of each row.
 const MIN_COLUMNS: usize = 64;
+/// The number of rows that are added to the sums of a vector of columns before those of the next.
+const ROWS_TOGETHER: usize = 8;
 
 per_float! {
     /// Adds Σⱼ rowⱼ to each of `sums`, in the order of the rows: the gradient of a bias, or of two biases
@@ -24,7 +26,8 @@ per_float! {
 }
 
 fn add_all_columns<T: Float>(level: Level, rows: &RowRefs<'_, T>, sums: Vec<ArrayViewMut1<'_, T>>) {
-    let work = rows.rows().len() * rows.width() * threads::COPY_WORK;
+    // The rows are mostly in a far cache.
+    let work = 2 * rows.rows().len() * rows.width() * threads::COPY_WORK;
     let parts = threads::parts(rows.width(), MIN_COLUMNS, work);
     add_columns(level, rows.rows(), 0, sums, parts);
 }
@@ -110,15 +113,24 @@ fn add_columns_on<S: Simd, T: Float>(
     first: usize,
     mut sums: Vec<ArrayViewMut1<'_, T>>,
 ) {
-    for row in rows {
+    for rows in rows.chunks(ROWS_TOGETHER) {
         for sums in &mut sums {
-            let row = &row[first..first + sums.len()];
+            let columns = first..first + sums.len();
             let Some(sums) = sums.as_slice_mut() else {
-                sums.iter_mut().zip(row).for_each(|(sum, &value)| *sum += value);
+                for row in rows {
+                    let row = &row[columns.clone()];
+                    sums.iter_mut().zip(row).for_each(|(sum, &value)| *sum += value);
+                }
                 continue;
             };
+            let mut together = [[].as_slice(); ROWS_TOGETHER];
+            together.iter_mut().zip(rows).for_each(|(to, row)| *to = &row[columns.clone()]);
             for l in lanes(simd, sums.len()) {
-                l.store(sums, l.load(sums) + l.load(row));
+                let mut sum = l.load(sums);
+                for row in &together[..rows.len()] {
+                    sum += l.load(row);
+                }
+                l.store(sums, sum);
             }
         }
     }

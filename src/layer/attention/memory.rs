@@ -138,36 +138,42 @@ impl<T: Float> AttentionMemory<T> {
         self.keys.is_none() && self.key_rows.is_none()
     }
 
-    /// Returns the gradient with respect to the memory, from that of the values and, unless they are the
-    /// same, of the keys. Adds the gradients of `layer`, which computes the keys, to `grad`.
+    /// Returns the gradient with respect to the memory, from those of some sequences after another: that of
+    /// their values and, unless they are the same, of their keys. Adds the gradients of `layer`, which computes
+    /// the keys, to `grad`.
     pub(super) fn gradient(
         &self,
-        (layer, grad): (Option<&Linear<T>>, Option<&mut Linear<T>>),
-        mut d_values: Array3<T>,
-        d_keys: Option<Array3<T>>,
+        (layer, mut grad): (Option<&Linear<T>>, Option<&mut Linear<T>>),
+        parts: Vec<(Array3<T>, Option<Array3<T>>)>,
     ) -> Result<MemoryGradient<T>> {
-        let d_keys = match (d_keys, layer, grad) {
-            (Some(d_keys), Some(layer), Some(grad)) => {
+        let (batch, time, width) = self.values.dim();
+        let zeros = || Array3::zeros((time, batch, width));
+        let (mut values, mut keys) = (zeros(), self.key_rows.as_ref().map(|_| zeros()));
+        let mut first = 0;
+        for (mut d_values, mut d_keys) in parts {
+            let (count, shape) = (d_values.dim().0, d_values.raw_dim());
+            let here = first..first + count;
+            if let (Some(layer), Some(grad), Some(d)) = (layer, grad.as_deref_mut(), &mut d_keys) {
                 let rows = flat(self.key_rows.as_ref().unwrap_or(&self.values));
-                let d_rows = layer.backward_rows(rows, flat(&d_keys), grad)?;
-                let shape = self.values.raw_dim();
-                Some(d_rows.into_shape_with_order(shape).expect("a gradient for each row"))
+                let rows =
+                    rows.slice_axis_move(Axis(0), (here.start * time..here.end * time).into());
+                let d_rows = layer.backward_rows(rows, flat(d), grad)?;
+                *d = d_rows.into_shape_with_order(shape).expect("a gradient for each row");
             }
-            (d_keys, ..) => d_keys,
-        };
-        let time_first = |values: Array3<T>| {
-            let values = values.permuted_axes([1, 0, 2]).as_standard_layout().into_owned();
-            Sequences::new(values, self.lengths.clone())
-        };
-        let keys = match d_keys {
-            Some(d_keys) if self.key_rows.is_some() => Some(time_first(d_keys)?),
-            Some(d_keys) => {
-                d_values += &d_keys;
-                None
+            let write = |to: &mut Array3<T>, d: Array3<T>| {
+                let mut to = to.slice_axis_mut(Axis(1), here.clone().into());
+                to.assign(&d.permuted_axes([1, 0, 2]));
+            };
+            match (d_keys, &mut keys) {
+                (Some(d_keys), Some(keys)) => write(keys, d_keys),
+                (Some(d_keys), None) => d_values += &d_keys,
+                (None, _) => {}
             }
-            None => None,
-        };
-        Ok(MemoryGradient { keys, values: time_first(d_values)? })
+            write(&mut values, d_values);
+            first += count;
+        }
+        let sequences = |values| Sequences::new(values, self.lengths.clone());
+        Ok(MemoryGradient { keys: keys.map(sequences).transpose()?, values: sequences(values)? })
     }
 }
 

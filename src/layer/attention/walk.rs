@@ -288,21 +288,9 @@ impl<T: Float> WalkBack<T> {
             }
         }
         let memory = blocks[0].memory.clone();
-        let parts = blocks.into_iter().map(|block| (block.d_values, block.d_keys));
-        let (d_values, d_keys): (Vec<_>, Vec<_>) = parts.unzip();
-        let d_keys: Vec<_> = d_keys.into_iter().flatten().collect();
-        let d_keys = Some(d_keys).filter(|d| !d.is_empty()).map(joined);
-        memory.gradient((attention.key_layer(), grad.key.as_mut()), joined(d_values), d_keys)
+        let parts = blocks.into_iter().map(|block| (block.d_values, block.d_keys)).collect();
+        memory.gradient((attention.key_layer(), grad.key.as_mut()), parts)
     }
-}
-
-/// Returns the rows of all `parts`, [rows, time, width].
-fn joined<T: Float>(mut parts: Vec<Array3<T>>) -> Array3<T> {
-    if parts.len() == 1 {
-        return parts.remove(0);
-    }
-    let views: Vec<_> = parts.iter().map(|part| part.view()).collect();
-    ndarray::concatenate(Axis(0), &views).expect("parts of one time and width")
 }
 
 /// Returns the keys with the part that depends on the weights `before`.
