@@ -40,6 +40,45 @@ struct Use {
 
 const USES: &[Use] = &[
     Use {
+        name: "spam",
+        shape: "many to one",
+        task: "spam among text messages",
+        pictures: &[
+            ("spam_precision", "Precision against recall"),
+            ("spam_confusion", "Confusion matrix of the test messages"),
+        ],
+    },
+    Use {
+        name: "sentiment",
+        shape: "many to one",
+        task: "the sentiment of English and Korean sentences",
+        pictures: &[(
+            "sentiment_attention",
+            "The weights of attention over the words of four sentences",
+        )],
+    },
+    Use {
+        name: "ner",
+        shape: "many to many",
+        task: "named entities, and the slots of requests",
+        pictures: &[
+            ("ner_sentence", "Sentences with their entities"),
+            ("ner_transitions", "The transition scores of the CRF"),
+        ],
+    },
+    Use {
+        name: "names",
+        shape: "many to one, one to many",
+        task: "the language of a family name, and new names",
+        pictures: &[("names_confusion", "Confusion matrix of the languages")],
+    },
+    Use {
+        name: "char_lm",
+        shape: "language model",
+        task: "the characters of plays",
+        pictures: &[("char_lm_bits", "Bits a character along the test text")],
+    },
+    Use {
         name: "weather",
         shape: "forecast",
         task: "temperatures days and hours ahead, with intervals",
