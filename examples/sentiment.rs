@@ -24,7 +24,7 @@ use recurrent::optim::schedule::OneCycle;
 use recurrent::train::{Trainer, predict};
 
 use common::corpus::find;
-use common::labelled::Labelled;
+use common::labelled::{Labelled, each_line};
 use common::options::{Failure, Options};
 use common::pictures::{COLOURS, Marked, marked_words};
 use common::report::Report;
@@ -43,7 +43,8 @@ const ABOUT: &str = "\
 sentiment: film reviews, good or bad, in English and in Korean. A bidirectional LSTM with attention over the
 words, beside naive Bayes; averages of several networks (--seeds) and of both.
 --save FILE writes the English model, and the Korean one to the same name with the ending .ko.
---load FILE --input TEXT prints the probability that each line of a text file is positive.";
+--load FILE --input TEXT prints the probability that each line of a text file is positive, or each line that
+you type with --input -.";
 const PUBLISHED: &str = "\
 Published as sentence polarity data set v1.0 (Pang and Lee, 2005; sentiment) and as the Naver sentiment
 movie corpus (Park; sentiment_ko): train.tsv and test.tsv with the columns label (neg or pos) and text,
@@ -234,16 +235,6 @@ fn marked(model: &Judge, text: &str, class: usize) -> Result<(String, Vec<Marked
     Ok((title, words.map(mark).collect()))
 }
 
-/// Prints the probability that each line of the file `input` is positive.
-fn judge(models: &[Judge], input: &Path) -> Result<(), Failure> {
-    for line in std::fs::read_to_string(input)?.lines().filter(|line| !line.trim().is_empty()) {
-        let korean = line.chars().any(|c| ('가'..='힣').contains(&c));
-        let model = &models[usize::from(korean)];
-        println!("{:.3}  {line}", model.probabilities(&model.encode_texts(&[line])?)?[[0, 1]]);
-    }
-    Ok(())
-}
-
 /// Returns the name of the file of a language's model.
 fn file_of(file: &Path, language: &Language) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
@@ -309,7 +300,13 @@ fn main() -> Result<(), Failure> {
     };
     let loaded = options.load.as_ref().map(load).transpose()?;
     if let (Some(models), Some(input)) = (&loaded, &options.input) {
-        return judge(models, input);
+        return each_line(input, |line| {
+            let korean = line.chars().any(|c| ('가'..='힣').contains(&c));
+            let model = &models[usize::from(korean)];
+            let p = model.probabilities(&model.encode_texts(&[line])?)?;
+            println!("{:.3}  {line}", p[[0, 1]]);
+            Ok(())
+        });
     }
     let find =
         |language: &Language| find(&options, language.folder, ["train.tsv", "test.tsv"], PUBLISHED);

@@ -5,7 +5,6 @@
 //! bidirectional LSTM reads the words in their order, and the maximum of each of its outputs over the message
 //! decides. One message in eight is spam, so the score is the F1 of spam and not the accuracy.
 
-use std::io::Read;
 use std::path::Path;
 
 use rand::{RngExt, SeedableRng};
@@ -19,7 +18,7 @@ use recurrent::optim::schedule::OneCycle;
 use recurrent::train::{Model, Trainer, predict};
 
 use common::corpus::find;
-use common::labelled::Labelled;
+use common::labelled::{Labelled, each_line};
 use common::options::{Failure, Options};
 use common::pictures::{Curve, HeatMap, curves, heat_maps};
 use common::report::Report;
@@ -38,7 +37,7 @@ const ABOUT: &str = "\
 spam: text messages, spam or not. A bidirectional LSTM reads the words of a message, each as a whole and by
 its characters, and its maximum over the words is classified.
 --load FILE --input TEXT prints the probability of spam of each line of a text file, or of the lines that
-you type with --input - (end with Ctrl-D).";
+you type with --input -.";
 const PUBLISHED: &str = "\
 Published as data set 228 of the UCI repository (SMS Spam Collection; Almeida and Gómez Hidalgo, 2011):
 train.tsv and test.tsv with the columns label (ham or spam) and text, separated by tabs.";
@@ -123,26 +122,15 @@ fn draw_precision(file: &Path, p: &[f32], classes: &[usize]) -> Result<(), Failu
     curves(file, title, ("recall", "precision"), &[Curve { name: "test messages", points }])
 }
 
-/// Prints the probability of spam of each line of the file `input`, or of the standard input if it is `-`.
-fn judge(model: &Filter, input: &Path) -> Result<(), Failure> {
-    let mut text = String::new();
-    if input == Path::new("-") {
-        std::io::stdin().read_to_string(&mut text)?;
-    } else {
-        text = std::fs::read_to_string(input)?;
-    }
-    for line in text.lines().filter(|line| !line.trim().is_empty()) {
-        let p = model.probabilities(&model.encode_texts(&[line])?)?;
-        println!("{:.3}  {line}", p[[0, SPAM]]);
-    }
-    Ok(())
-}
-
 fn main() -> Result<(), Failure> {
     let Some(options) = Options::parse_with_data("spam", ABOUT)? else { return Ok(()) };
     let loaded = options.load.as_ref().map(Filter::load).transpose()?;
     if let (Some(model), Some(input)) = (&loaded, &options.input) {
-        return judge(model, input);
+        return each_line(input, |line| {
+            let p = model.probabilities(&model.encode_texts(&[line])?)?;
+            println!("{:.3}  {line}", p[[0, SPAM]]);
+            Ok(())
+        });
     }
     let files = find(&options, "spam", ["train.tsv", "test.tsv"], PUBLISHED);
     let mut report = Report::new("spam", files.is_none());

@@ -1,5 +1,7 @@
-//! Labelled texts, as words with their characters.
+//! Labelled texts, as words with their characters, and the lines that a user wants classified.
 
+use std::fs::File;
+use std::io::{BufRead, BufReader, Error, stdin};
 use std::path::Path;
 
 use recurrent::data::{Dataset, Table, Vocabulary};
@@ -45,4 +47,25 @@ impl Labelled {
         let data = Dataset::from_tokens(tokens, words.len(), self.classes.clone())?;
         Ok(data.with_characters(characters, letters.len())?)
     }
+}
+
+/// Calls `answer` for each line of the file `input`, or for each line that is typed if it is `-`, except blank
+/// ones.
+pub(crate) fn each_line(
+    input: &Path,
+    mut answer: impl FnMut(&str) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let named = |error: Error| Failure::new(format!("{}: {error}", input.display()));
+    let lines: Box<dyn BufRead> = if input == Path::new("-") {
+        Box::new(stdin().lock())
+    } else {
+        Box::new(BufReader::new(File::open(input).map_err(named)?))
+    };
+    for line in lines.lines() {
+        let line = line.map_err(named)?;
+        if !line.trim().is_empty() {
+            answer(&line)?;
+        }
+    }
+    Ok(())
 }
