@@ -4,13 +4,13 @@ use ndarray::Array2;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use recurrent::cell::LstmCell;
-use recurrent::data::{Dataset, Texts, Unit, Vocabulary, Windows};
+use recurrent::data::{Dataset, Source, Texts, Unit, Vocabulary, Windows};
 use recurrent::decode::Sampling;
 use recurrent::model::{
     Forecaster, SequenceClassifier, SequenceGenerator, SequenceRegressor, SequenceTagger,
 };
 use recurrent::optim::Adam;
-use recurrent::train::{Model, Trainer};
+use recurrent::train::{Model, Score, Trainer};
 use recurrent::{Arrays, Result, Sequences};
 
 use crate::common::bits::bits;
@@ -191,4 +191,30 @@ fn the_likelihoods_of_texts_are_what_the_perplexity_is_the_mean_of() {
         let sum: f64 = log_p.iter().sum();
         assert!((sum + mean * f64::from(predicted)).abs() < 1e-12);
     }
+}
+
+#[test]
+fn a_stream_of_a_generator_gives_the_likelihood_of_a_text() {
+    let builder = SequenceGenerator::<LstmCell<f64>>::builder(5).hidden_size(3).start(0).end(1);
+    let model = builder.embedding_dim(2).condition_size(2).build(&mut rng()).unwrap();
+    let conditions = vec![ndarray::array![0.5, -1.0], ndarray::array![0.25, 2.0]];
+    let texts = Texts::new(vec![vec![2, 3, 4], vec![4, 4, 2]], 5).unwrap();
+    let batch = texts.conditions(conditions).unwrap().batch(&[0, 1]).unwrap();
+    let mut stream = model.stream(batch.0.as_ref().map(|c| c.view()), 2).unwrap();
+    let (mut log_p, steps) = ([0.0, 0.0], [[0, 0], [2, 4], [3, 4], [4, 2], [1, 1]]);
+    for pair in steps.windows(2) {
+        let p = stream.step_tokens(&pair[0]).unwrap();
+        assert!(p.rows().into_iter().all(|p| (p.sum() - 1.0).abs() < 1e-12));
+        (0..2).for_each(|b| log_p[b] += p[[b, pair[1][b]]].ln());
+    }
+    let whole = model.log_likelihoods(&batch).unwrap();
+    assert!(whole.iter().zip(log_p).all(|(whole, steps)| (whole - steps).abs() < 1e-12));
+
+    let refused = |result: Result<_>| {
+        result.map(|_: recurrent::model::GeneratorStream<'_, _>| ()).unwrap_err()
+    };
+    let expected = "condition: expected a vector for each text, got none";
+    assert_eq!(refused(model.stream(None, 2)).to_string(), expected);
+    refused(model.stream(None, 0));
+    assert!(stream.step_tokens(&[5, 0]).is_err() && stream.step_tokens(&[0]).is_err());
 }
