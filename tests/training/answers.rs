@@ -4,13 +4,13 @@ use ndarray::Array2;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use recurrent::cell::LstmCell;
-use recurrent::data::{Dataset, Texts, Unit, Vocabulary, Windows};
+use recurrent::data::{Dataset, Source, Texts, Unit, Vocabulary, Windows};
 use recurrent::decode::Sampling;
 use recurrent::model::{
     Forecaster, SequenceClassifier, SequenceGenerator, SequenceRegressor, SequenceTagger,
 };
 use recurrent::optim::Adam;
-use recurrent::train::{Model, Trainer};
+use recurrent::train::{Model, Score, Trainer};
 use recurrent::{Arrays, Result, Sequences};
 
 use crate::common::bits::bits;
