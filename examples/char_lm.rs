@@ -33,7 +33,7 @@ mod common {
 }
 
 const ABOUT: &str = "\
-char_lm: a language model of characters. An LSTM with 256 units learns a million characters of plays, and
+char_lm: a language model of characters. An LSTM with 384 units learns a million characters of plays, and
 writes samples at three temperatures.
 --load FILE --input TEXT prints the bits per character of a text file, and continues it.";
 const PUBLISHED: &str = "\
@@ -125,8 +125,8 @@ fn train(
 ) -> Result<Option<Characters>, Failure> {
     let mut model = Characters::builder(letters.len())
         .embedding_dim(64)
-        .hidden_size(256)
-        .dropout(0.1)
+        .hidden_size(384)
+        .dropout(0.25)
         .vocabulary(letters.clone())
         .build(&mut ChaCha8Rng::seed_from_u64(seed))?;
     let epochs = options.epochs_or(1, 7);
@@ -134,10 +134,10 @@ fn train(
     let read = if options.quick { tokens.len().min(100_000) } else { tokens.len() };
     let (lesson, check) = tokens[..read].split_at(read * 49 / 50);
     let pieces = |tokens: &[usize]| Pieces { tokens: tokens.to_vec(), vocabulary: letters.len() };
-    let trainer = Trainer::new(AdamW::new(4e-3, 0.01)?)
+    let trainer = Trainer::new(AdamW::new(3e-3, 0.01)?)
         .epochs(epochs)
         .schedule(Cosine::new(epochs)?)
-        .batch_size(if options.quick { 16 } else { 64 })
+        .batch_size(16)
         .clip_norm(1.0)
         .seed(seed);
     let (name, start) = (format!("char_lm_{seed}"), Instant::now());

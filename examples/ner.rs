@@ -48,6 +48,10 @@ Published as UNER_English-EWT (universalner.org), and as the benchmark 2017-06-c
 Snips: a line for each word, with the word first and its IOB2 tag last, separated by tabs; an empty line
 after each sentence.";
 
+/// The sentence of the picture.
+const SHOWN: &str = "Last week Maria Keller flew from Vienna to Chicago to meet John Brown of Hartwell \
+                     Industries , which has an office near Lake Michigan .";
+
 type Tagger = SequenceTagger<LstmCell<f32>>;
 
 #[derive(Clone)]
@@ -299,17 +303,10 @@ fn look_up(train: &[Sentence], texts: &[&Vec<String>]) -> Vec<Vec<String>> {
     texts.iter().map(|words| words.iter().map(tag).collect()).collect()
 }
 
-/// Draws the short test sentence with the most types of entities, and the scores by which the CRF lets one tag
+/// Draws a sentence with the entities that the model finds in it, and the scores by which the CRF lets one tag
 /// follow another.
-fn draw(options: &Options, model: &Tagger, test: &[Sentence]) -> Result<(), Failure> {
-    let entities = |sentence: &&Sentence| {
-        let starts = sentence.tags.iter().filter(|tag| tag.starts_with("B-"));
-        (starts.clone().collect::<BTreeSet<_>>().len(), starts.count())
-    };
-    let plain = |word: &String| !word.contains(|c: char| c.is_ascii_digit() || c == '@');
-    let short =
-        |sentence: &&Sentence| sentence.words.len() <= 30 && sentence.words.iter().all(plain);
-    let Some(sentence) = test.iter().filter(short).max_by_key(entities) else { return Ok(()) };
+fn draw(options: &Options, model: &Tagger) -> Result<(), Failure> {
+    let words = Unit::Word.tokens(SHOWN);
     let kinds: BTreeSet<_> = model.labels().iter().filter_map(|tag| tag.split_once('-')).collect();
     let mark = |(word, tag): (&String, &String)| {
         let kind = tag.split_once('-').map(|(_, kind)| kinds.iter().position(|k| k.1 == kind));
@@ -320,11 +317,8 @@ fn draw(options: &Options, model: &Tagger, test: &[Sentence]) -> Result<(), Fail
             note: tag.strip_prefix("B-").unwrap_or_default().to_owned(),
         }
     };
-    let line = |title: &str, tags: &[String]| {
-        (title.to_owned(), sentence.words.iter().zip(tags).map(mark).collect())
-    };
-    let found = tag(model, &[&sentence.words])?;
-    let lines = [line("Found", &found[0]), line("Annotated", &sentence.tags)];
+    let found = tag(model, &[&words])?;
+    let lines = [("Found".to_owned(), words.iter().zip(&found[0]).map(mark).collect())];
     marked_words(&options.out.join("ner_sentence.svg"), &lines)?;
 
     let Some((crf, rules)) = model.crf().and_then(|crf| Some((crf, crf.rules()?))) else {
@@ -392,11 +386,11 @@ fn main() -> Result<(), Failure> {
             if let Some(file) = options.save.as_ref().filter(|_| seed == options.seed) {
                 model.save(if slots { file.with_extension("slots") } else { file.clone() })?;
             }
+            if !slots && seed == options.seed {
+                draw(&options, &model)?;
+            }
             if slots || loaded.is_some() {
                 continue;
-            }
-            if seed == options.seed {
-                draw(&options, &model, test)?;
             }
             let Some(plain) = train(&options, corpus, Head::Softmax, seed)? else { return Ok(()) };
             let metric = "entities f1 with softmax";

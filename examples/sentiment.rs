@@ -73,6 +73,8 @@ struct Language {
     dropout: f64,
     epochs: usize,
     learning_rate: f64,
+    /// Sentences for the picture: a positive one and a negative one.
+    shown: [&'static str; 2],
     /// The words of generated reviews: bad, good, any.
     words: [[&'static str; 5]; 3],
 }
@@ -89,6 +91,10 @@ const LANGUAGES: [Language; 2] = [
         dropout: 0.5,
         epochs: 8,
         learning_rate: 8e-3,
+        shown: [
+            "the plot is thin , but the cast is a delight and the ending moving .",
+            "a dull film that wastes good actors on an hour of tired jokes .",
+        ],
         words: [
             ["dull", "tedious", "a mess", "not funny", "weak"],
             ["moving", "funny", "a delight", "not dull", "fresh"],
@@ -106,6 +112,10 @@ const LANGUAGES: [Language; 2] = [
         dropout: 0.4,
         epochs: 6,
         learning_rate: 4e-3,
+        shown: [
+            "배우들의 연기가 정말 좋고 마지막 장면이 감동적인 영화",
+            "이야기가 지루하고 시간이 아까운 영화",
+        ],
         words: [
             ["지루하다", "최악", "별로네요", "아깝다", "재미없다"],
             ["감동적이다", "최고", "좋네요", "재미있다", "완벽하다"],
@@ -219,7 +229,7 @@ fn log_odds(model: &Judge, reviews: &Labelled) -> Result<Vec<f64>, Failure> {
 
 /// Returns the words of a text, each marked by its share of the attention: blue if the model takes the text for
 /// positive, else red.
-fn marked(model: &Judge, text: &str, class: usize) -> Result<(String, Vec<Marked>), Failure> {
+fn marked(model: &Judge, text: &str) -> Result<(String, Vec<Marked>), Failure> {
     let x = model.encode_texts(&[text])?;
     let (p, weights) = (model.probabilities(&x)?[[0, 1]], model.attention_weights(&x)?);
     let most = weights.iter().copied().fold(0.0, f32::max);
@@ -230,8 +240,7 @@ fn marked(model: &Judge, text: &str, class: usize) -> Result<(String, Vec<Marked
         note: format!("{:.0}", 100.0 * weight),
     };
     let words = Unit::Word.tokens(text).into_iter().zip(weights.index_axis(Axis(1), 0));
-    let title =
-        format!("positive {p:.2}, actual {}; below each word its weight in percent", LABELS[class]);
+    let title = format!("positive {p:.2}; below each word its weight in percent");
     Ok((title, words.map(mark).collect()))
 }
 
@@ -271,12 +280,8 @@ fn run(
         report.add(language.name, accuracy(&of_model, &test.classes));
         average.iter_mut().zip(of_model).for_each(|(sum, x)| *sum += x / options.seeds as f64);
         if seed == options.seed {
-            for class in [1, 0] {
-                let fits = |text: &str| (6..=16).contains(&text.split(' ').count());
-                let mut reviews = test.texts.iter().zip(&test.classes);
-                if let Some((text, _)) = reviews.find(|(text, of)| **of == class && fits(text)) {
-                    lines.push(marked(&model, text, class)?);
-                }
+            for text in language.shown {
+                lines.push(marked(&model, text)?);
             }
             if let Some(file) = &options.save {
                 model.save(file_of(file, language))?;

@@ -271,8 +271,10 @@ fn the_number_of_threads_never_matters_to_decoding() {
     let model = builder.build(&mut rng()).unwrap();
     let batch = large_batch();
     let odd = |b: usize, tokens: &[usize], allowed: &mut [bool]| {
-        let odd =
-            allowed.iter_mut().enumerate().filter(|(token, _)| (token + tokens.len() + b) % 3 == 0);
+        let odd = allowed
+            .iter_mut()
+            .enumerate()
+            .filter(|(token, _)| (token + tokens.len() + b).is_multiple_of(3));
         odd.for_each(|(_, allowed)| *allowed = false);
     };
     let search = BeamSearch::new(3).unwrap().n_best(2).unwrap().max_length(12).unwrap().mask(odd);
