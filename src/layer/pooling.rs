@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::arrays::check_same_structure;
 use crate::error::{Error, Result, check_shape, check_size};
-use crate::float::Float;
+use crate::float::{Float, per_float};
 use crate::layer::steps::layer_at;
 use crate::sequences::Sequences;
 use crate::tensor::reduce::softmax;
@@ -69,6 +69,17 @@ pub struct TimePooling<T> {
     query: Option<Array1<T>>,
 }
 
+per_float! {
+    // Many models pool: this is compiled here, not in each program.
+    fn pooled<'a, T>(pooling: &'a TimePooling<T>, x: &'a Sequences<T>) -> Result<Array2<T>> = pool_steps;
+    fn input_gradient<'a, T>(
+        pooling: &'a TimePooling<T>,
+        x: &'a Sequences<T>,
+        d_y: &'a Array2<T>,
+        grad: &'a mut TimePooling<T>,
+    ) -> Result<Sequences<T>> = gradient_of_input;
+}
+
 impl<T: Float> TimePooling<T> {
     /// Creates pooling of steps of `features` values. `directions` is 2 if they are the concatenated
     /// outputs of a bidirectional network, else 1. The query of attention is uniform on ±1/√features;
@@ -102,20 +113,7 @@ impl<T: Float> TimePooling<T> {
 
     /// Returns y [batch, features] of `x` [time, batch, features].
     pub(crate) fn pool(&self, x: &Sequences<T>) -> Result<Array2<T>> {
-        self.check(x)?;
-        let mut pool = Running::new(self, x.batch());
-        for (t, step) in x.values().outer_iter().enumerate() {
-            let alive = |b: usize| t < x.lengths()[b];
-            pool.add(self, step, alive);
-        }
-        if self.kind == Pooling::Last && self.directions == 2 {
-            let half = self.features / 2;
-            let (mut y, first) = (pool.value(), x.values().index_axis(Axis(0), 0));
-            let backward = first.split_at(Axis(1), half).1;
-            y.view_mut().split_at(Axis(1), half).1.assign(&backward);
-            return Ok(y);
-        }
-        Ok(pool.value())
+        pooled(self, x)
     }
 
     /// Returns the weights α of attention for the steps of `x` [time, batch, features]: [time, batch], zero in
@@ -157,51 +155,7 @@ impl<T: Float> TimePooling<T> {
         d_y: &Array2<T>,
         grad: &mut Self,
     ) -> Result<Sequences<T>> {
-        self.check(x)?;
-        check_shape("d_y", "batch, features", &[x.batch(), self.features], d_y.shape())?;
-        check_same_structure("grad", self, grad)?;
-        let mut d_x = Array3::zeros(x.values().dim());
-        for (b, &length) in x.lengths().iter().enumerate() {
-            let (steps, d_y) = (x.values().index_axis(Axis(1), b), d_y.row(b));
-            let mut d_steps = d_x.index_axis_mut(Axis(1), b);
-            let query = self.query.as_ref().zip(grad.query.as_mut());
-            match (self.kind, query) {
-                (Pooling::Last, _) => {
-                    let half = self.features / self.directions;
-                    for (j, &d) in d_y.indexed_iter() {
-                        d_steps[[if j < half { length - 1 } else { 0 }, j]] = d;
-                    }
-                }
-                (Pooling::Max, _) => {
-                    for (j, &d) in d_y.indexed_iter() {
-                        let first = |best: usize, t: usize| {
-                            if exceeds(steps[[t, j]], steps[[best, j]]) { t } else { best }
-                        };
-                        d_steps[[(1..length).fold(0, first), j]] = d;
-                    }
-                }
-                (Pooling::Attention, Some((query, d_query))) => {
-                    let weights = weights_of(steps, length, query);
-                    let d_weights = steps.rows().into_iter().map(|row| row.dot(&d_y));
-                    let d_weights: Vec<T> = d_weights.take(length).collect();
-                    let mean: T = weights.iter().zip(&d_weights).map(|(&w, &d)| w * d).sum();
-                    for t in 0..length {
-                        let (weight, d_score) = (weights[t], weights[t] * (d_weights[t] - mean));
-                        d_query.scaled_add(d_score, &steps.row(t));
-                        Zip::from(d_steps.row_mut(t))
-                            .and(d_y)
-                            .and(query)
-                            .for_each(|d, &d_y, &q| *d = weight * d_y + d_score * q);
-                    }
-                }
-                (Pooling::Attention, None) => unreachable!("`new` makes the query of attention"),
-                (Pooling::Mean, _) => {
-                    let share = &d_y / T::from_f64(length as f64);
-                    d_steps.rows_mut().into_iter().take(length).for_each(|mut d| d.assign(&share));
-                }
-            }
-        }
-        x.with_values(d_x)
+        input_gradient(self, x, d_y, grad)
     }
 
     fn check(&self, x: &Sequences<T>) -> Result<()> {
@@ -215,6 +169,76 @@ impl<T: Float> TimePooling<T> {
             }
         }
     }
+}
+
+fn pool_steps<T: Float>(pooling: &TimePooling<T>, x: &Sequences<T>) -> Result<Array2<T>> {
+    pooling.check(x)?;
+    let mut pool = Running::new(pooling, x.batch());
+    for (t, step) in x.values().outer_iter().enumerate() {
+        let alive = |b: usize| t < x.lengths()[b];
+        pool.add(pooling, step, alive);
+    }
+    if pooling.kind == Pooling::Last && pooling.directions == 2 {
+        let half = pooling.features / 2;
+        let (mut y, first) = (pool.value(), x.values().index_axis(Axis(0), 0));
+        let backward = first.split_at(Axis(1), half).1;
+        y.view_mut().split_at(Axis(1), half).1.assign(&backward);
+        return Ok(y);
+    }
+    Ok(pool.value())
+}
+
+fn gradient_of_input<T: Float>(
+    pooling: &TimePooling<T>,
+    x: &Sequences<T>,
+    d_y: &Array2<T>,
+    grad: &mut TimePooling<T>,
+) -> Result<Sequences<T>> {
+    pooling.check(x)?;
+    check_shape("d_y", "batch, features", &[x.batch(), pooling.features], d_y.shape())?;
+    check_same_structure("grad", pooling, grad)?;
+    let mut d_x = Array3::zeros(x.values().dim());
+    for (b, &length) in x.lengths().iter().enumerate() {
+        let (steps, d_y) = (x.values().index_axis(Axis(1), b), d_y.row(b));
+        let mut d_steps = d_x.index_axis_mut(Axis(1), b);
+        let query = pooling.query.as_ref().zip(grad.query.as_mut());
+        match (pooling.kind, query) {
+            (Pooling::Last, _) => {
+                let half = pooling.features / pooling.directions;
+                for (j, &d) in d_y.indexed_iter() {
+                    d_steps[[if j < half { length - 1 } else { 0 }, j]] = d;
+                }
+            }
+            (Pooling::Max, _) => {
+                for (j, &d) in d_y.indexed_iter() {
+                    let first = |best: usize, t: usize| {
+                        if exceeds(steps[[t, j]], steps[[best, j]]) { t } else { best }
+                    };
+                    d_steps[[(1..length).fold(0, first), j]] = d;
+                }
+            }
+            (Pooling::Attention, Some((query, d_query))) => {
+                let weights = weights_of(steps, length, query);
+                let d_weights = steps.rows().into_iter().map(|row| row.dot(&d_y));
+                let d_weights: Vec<T> = d_weights.take(length).collect();
+                let mean: T = weights.iter().zip(&d_weights).map(|(&w, &d)| w * d).sum();
+                for t in 0..length {
+                    let (weight, d_score) = (weights[t], weights[t] * (d_weights[t] - mean));
+                    d_query.scaled_add(d_score, &steps.row(t));
+                    Zip::from(d_steps.row_mut(t))
+                        .and(d_y)
+                        .and(query)
+                        .for_each(|d, &d_y, &q| *d = weight * d_y + d_score * q);
+                }
+            }
+            (Pooling::Attention, None) => unreachable!("`new` makes the query of attention"),
+            (Pooling::Mean, _) => {
+                let share = &d_y / T::from_f64(length as f64);
+                d_steps.rows_mut().into_iter().take(length).for_each(|mut d| d.assign(&share));
+            }
+        }
+    }
+    x.with_values(d_x)
 }
 
 /// Returns the weights of attention for the first `length` of `steps` [time, features].

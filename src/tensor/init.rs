@@ -6,7 +6,16 @@ use rand_distr::{Distribution, StandardNormal};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::float::Float;
+use crate::float::{Float, per_float};
+
+per_float! {
+    // Every model fills weights: this is compiled here, not in each program.
+    fn fill_weight<'a, T>(
+        init: Init,
+        weight: ArrayViewMut2<'a, T>,
+        rng: &mut dyn Rng,
+    ) = fill_with;
+}
 
 /// An initialiser of a weight [fan_out, fan_in].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -50,32 +59,36 @@ impl Init {
     /// each gate has its own fans and, for [`Init::Orthogonal`], its own orthonormal matrix.
     ///
     /// The values depend on the seed and the shape alone, not on the memory layout of the weight.
-    pub fn fill<T: Float>(self, mut weight: ArrayViewMut2<'_, T>, rng: &mut dyn Rng) {
-        let (fan_out, fan_in) = weight.dim();
-        let fans = (fan_in + fan_out) as f64;
-        let uniform = |bound: f64, rng: &mut dyn Rng| bound * (2.0 * rng.random::<f64>() - 1.0);
-        let normal = |deviation: f64, rng: &mut dyn Rng| {
-            let value: f64 = StandardNormal.sample(rng);
-            deviation * value
-        };
-        match self {
-            Self::Uniform(bound) => {
-                weight.iter_mut().for_each(|w| *w = T::from_f64(uniform(bound, rng)))
-            }
-            Self::Normal(deviation) => {
-                weight.iter_mut().for_each(|w| *w = T::from_f64(normal(deviation, rng)));
-            }
-            Self::XavierUniform => Self::Uniform((6.0 / fans).sqrt()).fill(weight, rng),
-            Self::XavierNormal => Self::Normal((2.0 / fans).sqrt()).fill(weight, rng),
-            Self::HeUniform => Self::Uniform((6.0 / fan_in as f64).sqrt()).fill(weight, rng),
-            Self::HeNormal => Self::Normal((2.0 / fan_in as f64).sqrt()).fill(weight, rng),
-            Self::Constant(value) => weight.fill(T::from_f64(value)),
-            Self::Orthogonal => {
-                let (rows, columns) = (fan_out.min(fan_in), fan_out.max(fan_in));
-                let basis = orthonormal_rows(rows, columns, || normal(1.0, rng));
-                let basis = if fan_out <= fan_in { basis.view() } else { basis.t() };
-                weight.zip_mut_with(&basis, |value, &entry| *value = T::from_f64(entry));
-            }
+    pub fn fill<T: Float>(self, weight: ArrayViewMut2<'_, T>, rng: &mut dyn Rng) {
+        fill_weight(self, weight, rng);
+    }
+}
+
+fn fill_with<T: Float>(init: Init, mut weight: ArrayViewMut2<'_, T>, rng: &mut dyn Rng) {
+    let (fan_out, fan_in) = weight.dim();
+    let fans = (fan_in + fan_out) as f64;
+    let uniform = |bound: f64, rng: &mut dyn Rng| bound * (2.0 * rng.random::<f64>() - 1.0);
+    let normal = |deviation: f64, rng: &mut dyn Rng| {
+        let value: f64 = StandardNormal.sample(rng);
+        deviation * value
+    };
+    match init {
+        Init::Uniform(bound) => {
+            weight.iter_mut().for_each(|w| *w = T::from_f64(uniform(bound, rng)))
+        }
+        Init::Normal(deviation) => {
+            weight.iter_mut().for_each(|w| *w = T::from_f64(normal(deviation, rng)));
+        }
+        Init::XavierUniform => Init::Uniform((6.0 / fans).sqrt()).fill(weight, rng),
+        Init::XavierNormal => Init::Normal((2.0 / fans).sqrt()).fill(weight, rng),
+        Init::HeUniform => Init::Uniform((6.0 / fan_in as f64).sqrt()).fill(weight, rng),
+        Init::HeNormal => Init::Normal((2.0 / fan_in as f64).sqrt()).fill(weight, rng),
+        Init::Constant(value) => weight.fill(T::from_f64(value)),
+        Init::Orthogonal => {
+            let (rows, columns) = (fan_out.min(fan_in), fan_out.max(fan_in));
+            let basis = orthonormal_rows(rows, columns, || normal(1.0, rng));
+            let basis = if fan_out <= fan_in { basis.view() } else { basis.t() };
+            weight.zip_mut_with(&basis, |value, &entry| *value = T::from_f64(entry));
         }
     }
 }
