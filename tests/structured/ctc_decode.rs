@@ -293,6 +293,9 @@ fn bad_input_is_refused_and_named() {
     let expected = "logits: expected finite values, got NaN at flat index 1";
     assert_eq!(text(search.step(nan.view(), None).unwrap_err()), expected);
     assert_eq!(text(Greedy::new(0).step(nan.view()).unwrap_err()), expected);
+    let nothing = ndarray::Array1::from_elem(3, f64::NEG_INFINITY);
+    let expected = "logits: expected finite values, got -inf at flat index 0";
+    assert_eq!(text(Greedy::new(0).step(nothing.view()).unwrap_err()), expected);
     let empty = ndarray::Array1::<f64>::zeros(0);
     let expected = "logits: expected at least one class, got 0";
     assert_eq!(text(Greedy::new(0).step(empty.view()).unwrap_err()), expected);

@@ -434,6 +434,8 @@ fn wrong_options_and_arguments_are_named() {
         ),
         (model().without_encoder().bridge(Bridge::Same), "bridge"),
         (model().without_encoder().bidirectional(true), "bidirectional"),
+        (model().without_encoder().recurrent(|r| r.residual(true)), "residual: expected false"),
+        (model().without_encoder().recurrent(|r| r.dropout(0.5)), "dropout: expected 0"),
         (model().bridge(Bridge::Same).decoder_hidden_size(5), "bridge"),
         (model().bridge(Bridge::Same).bidirectional(true), "bridge"),
         (model().shared_embedding(true), "shared_embedding"),

@@ -14,7 +14,7 @@ use crate::sequences::Sequences;
 /// [`PrefixBeam`](super::PrefixBeam) finds. Of equal logits, the lower class is taken.
 ///
 /// # Errors
-/// If a logit is NaN, or `blank` is no class.
+/// If a logit is NaN, all logits of a step are −∞, or `blank` is no class.
 pub fn greedy<T: Float>(logits: &Sequences<T>, blank: usize) -> Result<Vec<Vec<usize>>> {
     check_blank(blank, logits.features())?;
     let of_sequence = |(b, &length): (usize, &usize)| {
@@ -57,7 +57,7 @@ impl Greedy {
     /// Reads the logits of the next step, and returns the label that begins there, if one does.
     ///
     /// # Errors
-    /// If the blank is no class or a logit is NaN; the decoder is then as before.
+    /// If the blank is no class, a logit is NaN or all are −∞; the decoder is then as before.
     pub fn step<T: Float>(&mut self, logits: ArrayView1<'_, T>) -> Result<Option<usize>> {
         if !logits.is_empty() {
             check_blank(self.blank, logits.len())?;
@@ -68,10 +68,13 @@ impl Greedy {
         })
     }
 
-    /// Does the same; fails with the class of the first NaN.
+    /// Does the same; fails with the class of the first NaN, or of the first −∞ if there is nothing else.
     fn read<T: Float>(&mut self, logits: ArrayView1<'_, T>) -> Result<Option<usize>, usize> {
         let nan = || logits.iter().position(|x| x.is_nan()).unwrap_or(0);
         let class = argmax(logits).ok_or_else(nan)?;
+        if logits[class] == T::neg_infinity() {
+            return Err(class);
+        }
         let begins = class != self.blank && class != self.last;
         self.last = class;
         Ok(begins.then_some(class))

@@ -426,12 +426,18 @@ fn decoder_layers<C: Cell>(config: &Config<C, Seq2SeqConfig>) -> RecurrentBuilde
     if let Some(num_layers) = config.own.decoder_num_layers {
         layers = layers.num_layers(num_layers);
     }
-    if layers.layers() == 1 {
-        layers.dropout = None;
-        return layers.residual(false);
+    match (layers.layers(), config.own.encoder) {
+        // What acts between layers is then the encoder's alone.
+        (1, true) => {
+            layers.dropout = None;
+            layers.residual(false)
+        }
+        (1, false) => layers,
+        _ => {
+            layers.dropout.get_or_insert(config.dropout);
+            layers
+        }
     }
-    layers.dropout.get_or_insert(config.dropout);
-    layers
 }
 
 /// Fails unless the target embedding of the given width fits the options that share it.
