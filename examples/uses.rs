@@ -67,6 +67,15 @@ const USES: &[Use] = &[
         ],
     },
     Use {
+        name: "translation",
+        shape: "many to many, unaligned",
+        task: "short English sentences into German",
+        pictures: &[(
+            "translation_attention",
+            "The attention of three sentences, a row for each German word",
+        )],
+    },
+    Use {
         name: "names",
         shape: "many to one, one to many",
         task: "the language of a family name, and new names",
