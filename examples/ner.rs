@@ -324,7 +324,7 @@ fn draw(options: &Options, model: &Tagger) -> Result<(), Failure> {
     let Some((crf, rules)) = model.crf().and_then(|crf| Some((crf, crf.rules()?))) else {
         return Ok(());
     };
-    // What is forbidden has a score too, which nothing reads.
+    // The scores of forbidden pairs are never read.
     let mut scores = crf.transitions().to_owned();
     let allowed = |(i, j): (usize, usize)| rules.may_follow(i, j);
     let least = scores.indexed_iter().filter(|&(place, _)| allowed(place)).map(|(_, score)| score);

@@ -57,7 +57,7 @@ const LABELS: [&str; 2] = ["neg", "pos"];
 
 type Judge = SequenceClassifier<LstmCell<f32>>;
 
-/// What differs between the two tasks. The numbers were chosen by cross-validation on the training files.
+/// The settings of a language. The numbers were chosen by cross-validation on the training files.
 struct Language {
     name: &'static str,
     folder: &'static str,

@@ -13,19 +13,17 @@ pub(crate) fn find<const N: usize>(
     files: [&str; N],
     published: &str,
 ) -> Option<[PathBuf; N]> {
-    let Some(root) = &options.data else {
-        println!(
+    let paths = options.data.as_ref().map(|root| files.map(|file| root.join(folder).join(file)));
+    let problem = match &paths {
+        None => format!(
             "No data directory (--data DIR or RECURRENT_DATA): {folder}/{} is needed.",
             files[0]
-        );
-        println!("{published}\nThis run uses a small corpus that it generates.\n");
-        return None;
+        ),
+        Some(found) => match found.iter().find(|path| !path.is_file()) {
+            Some(missing) => format!("{} is missing.", missing.display()),
+            None => return paths,
+        },
     };
-    let paths = files.map(|file| root.join(folder).join(file));
-    if let Some(missing) = paths.iter().find(|path| !path.is_file()) {
-        println!("{} is missing.", missing.display());
-        println!("{published}\nThis run uses a small corpus that it generates.\n");
-        return None;
-    }
-    Some(paths)
+    println!("{problem}\n{published}\nThis run uses a small corpus that it generates.\n");
+    None
 }

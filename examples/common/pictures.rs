@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use ndarray::ArrayView2;
-use plotters::coord::Shift;
+use plotters::coord::{CoordTranslate, Shift};
 use plotters::prelude::*;
 
 use super::options::Failure;
@@ -145,13 +145,23 @@ pub(crate) fn curves(
             .label(curve.name)
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2)));
     }
+    key(&mut chart, SeriesLabelPosition::MiddleRight)?;
+    area.present()?;
+    Ok(())
+}
+
+/// Draws the names of the series of a chart.
+pub(crate) fn key<'a, C: CoordTranslate>(
+    chart: &mut ChartContext<'a, SVGBackend<'a>, C>,
+    position: SeriesLabelPosition,
+) -> Result<(), Failure> {
     chart
         .configure_series_labels()
+        .position(position)
         .background_style(WHITE.mix(0.9))
         .border_style(BLACK.mix(0.3))
         .label_font(("sans-serif", 13))
         .draw()?;
-    area.present()?;
     Ok(())
 }
 

@@ -57,13 +57,17 @@ impl Report {
 
     /// Returns the mean of `metric` over the models, NaN without a value.
     pub(crate) fn mean(&self, metric: &str) -> f64 {
-        self.rows.iter().find(|row| row.metric == metric).map_or(f64::NAN, Row::mean)
+        self.row(metric).map_or(f64::NAN, Row::mean)
     }
 
     /// Returns the baseline of `metric`, NaN without one.
     pub(crate) fn baseline_of(&self, metric: &str) -> f64 {
-        let row = self.rows.iter().find(|row| row.metric == metric);
-        row.and_then(|row| row.baseline.as_ref()).map_or(f64::NAN, |(value, _)| *value)
+        let baseline = self.row(metric).and_then(|row| row.baseline.as_ref());
+        baseline.map_or(f64::NAN, |(value, _)| *value)
+    }
+
+    fn row(&self, metric: &str) -> Option<&Row> {
+        self.rows.iter().find(|row| row.metric == metric)
     }
 
     /// Prints the table and the last line, `result <example> <metric>=<mean> baseline=<value> …`.

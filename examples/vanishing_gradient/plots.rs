@@ -7,7 +7,7 @@ use plotters::prelude::*;
 
 use crate::Figures;
 use crate::common::options::Failure;
-use crate::common::pictures::{Curve, curves};
+use crate::common::pictures::{Curve, curves, key};
 use crate::reader::cell_state;
 
 const COLOURS: [RGBColor; 4] =
@@ -47,13 +47,7 @@ pub(crate) fn flow(file: &Path, figures: &[Figures]) -> Result<(), Failure> {
                     PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2))
                 });
         }
-        chart
-            .configure_series_labels()
-            .position(SeriesLabelPosition::LowerRight)
-            .background_style(WHITE.mix(0.9))
-            .border_style(BLACK.mix(0.3))
-            .label_font(("sans-serif", 13))
-            .draw()?;
+        key(&mut chart, SeriesLabelPosition::LowerRight)?;
     }
     area.present()?;
     Ok(())

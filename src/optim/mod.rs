@@ -302,20 +302,21 @@ fn check_each<T: Float>(
     for (place, (name, theta)) in parameters.iter().enumerate() {
         let theta = theta.as_slice().ok_or_else(|| other_layout(name.clone()))?;
         let both = theta.chunks(PIECE).zip(grad_of(place).chunks(PIECE));
-        pieces.extend(both.map(|(theta, grad)| (place, theta, grad, true)));
+        let piece = |(i, (theta, grad))| (place, i * PIECE, theta, grad, true);
+        pieces.extend(both.enumerate().map(piece));
     }
-    for_pieces(&mut pieces, |(place, theta, grad, finite)| {
+    for_pieces(&mut pieces, |(place, _, theta, grad, finite)| {
         *finite = rule.check(level, *place, theta, grad).0;
     });
-    let Some(&(place, ..)) = pieces.iter().find(|(.., finite)| !finite) else { return Ok(()) };
+    let Some(&(place, start, theta, grad, _)) = pieces.iter().find(|(.., finite)| !finite) else {
+        return Ok(());
+    };
     // An error names the gradient if that itself is not finite.
     check_all_finite(all)?;
-    let (name, theta) = &parameters[place];
-    let (theta, grad) = (theta.as_slice().unwrap_or_default(), grad_of(place));
     let number = |i: usize| rule.check(level, place, &theta[i..=i], &grad[i..=i]).1;
-    let mut numbers = (0..grad.len()).map(number).enumerate();
-    let found = numbers.find(|(_, value)| !value.is_finite()).unwrap_or((0, T::nan()));
-    let (name, (index, value)) = (format!("{}{name}", rule.checked()), found);
+    let mut numbers = (start..).zip((0..grad.len()).map(number));
+    let (index, value) = numbers.find(|(_, value)| !value.is_finite()).unwrap_or((0, T::nan()));
+    let name = format!("{}{}", rule.checked(), parameters[place].0);
     Err(Error::NonFinite { name, index, value: value.as_f64() })
 }
 

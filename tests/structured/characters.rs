@@ -232,17 +232,22 @@ fn builder(kind: CharacterEncoding) -> ModelBuilder<Tagger> {
         .characters(letters, 3, kind)
 }
 
+/// Compares the gradients of a tagger with finite differences.
+fn check_gradients(model: &Tagger, kind: CharacterEncoding) {
+    let x = model.encode_texts(&["the Cat sat", "Anna"]).unwrap();
+    let batch = (x, array![[0, 1], [1, 9], [0, 9]]);
+    let mut grad = model.zeros_like();
+    model.loss_and_grad(&batch, &mut grad, &mut rng(2)).unwrap();
+    let loss = |m: &Tagger| m.loss_and_grad(&batch, &mut m.zeros_like(), &mut rng(2));
+    let report = GradientCheck::default().run(model, &grad, loss).unwrap();
+    assert!(report.relative_error <= 1e-6, "{kind:?}: {report}");
+}
+
 #[test]
 fn gradients_of_a_tagger_with_characters_agree_with_finite_differences() {
     for (kind, head) in KINDS.into_iter().zip([Head::Crf, Head::Softmax, Head::Crf]) {
         let model = builder(kind).head(head).dropout(0.2).build(&mut rng(1)).unwrap();
-        let x = model.encode_texts(&["the Cat sat", "Anna"]).unwrap();
-        let batch = (x, array![[0, 1], [1, 9], [0, 9]]);
-        let mut grad = model.zeros_like();
-        model.loss_and_grad(&batch, &mut grad, &mut rng(2)).unwrap();
-        let loss = |m: &Tagger| m.loss_and_grad(&batch, &mut m.zeros_like(), &mut rng(2));
-        let report = GradientCheck::default().run(&model, &grad, loss).unwrap();
-        assert!(report.relative_error <= 1e-6, "{kind:?}: {report}");
+        check_gradients(&model, kind);
     }
 }
 
@@ -251,13 +256,7 @@ fn gradients_with_dropout_of_the_input_and_of_words_agree_with_finite_difference
     for kind in KINDS {
         let builder = builder(kind).head(Head::Crf).input_dropout(0.3).word_dropout(0.4);
         let model = builder.build(&mut rng(1)).unwrap();
-        let x = model.encode_texts(&["the Cat sat", "Anna"]).unwrap();
-        let batch = (x, array![[0, 1], [1, 9], [0, 9]]);
-        let mut grad = model.zeros_like();
-        model.loss_and_grad(&batch, &mut grad, &mut rng(2)).unwrap();
-        let loss = |m: &Tagger| m.loss_and_grad(&batch, &mut m.zeros_like(), &mut rng(2));
-        let report = GradientCheck::default().run(&model, &grad, loss).unwrap();
-        assert!(report.relative_error <= 1e-6, "{kind:?}: {report}");
+        check_gradients(&model, kind);
     }
 }
 

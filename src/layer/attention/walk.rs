@@ -172,8 +172,8 @@ impl<T: Float> WalkBack<T> {
         self.steps.len()
     }
 
-    /// Returns the gradient of the queries of the last step, of which one must be left, from that of its contexts, and of
-    /// its weights if they were used elsewhere too.
+    /// Returns the gradient of the queries of the last step, of which one must be left, from that of its
+    /// contexts, and of its weights if they were used elsewhere too.
     pub(super) fn step(
         &mut self,
         attention: &Attention<T>,

@@ -427,7 +427,7 @@ fn decoder_layers<C: Cell>(config: &Config<C, Seq2SeqConfig>) -> RecurrentBuilde
         layers = layers.num_layers(num_layers);
     }
     match (layers.layers(), config.own.encoder) {
-        // What acts between layers is then the encoder's alone.
+        // Options that act between layers are then those of the encoder.
         (1, true) => {
             layers.dropout = None;
             layers.residual(false)
