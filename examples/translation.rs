@@ -138,7 +138,7 @@ fn train(
         builder = builder.attention_place(AttentionPlace::Before);
     }
     let mut model = builder.build(&mut ChaCha8Rng::seed_from_u64(seed))?;
-    let epochs = options.epochs_or(2, 14);
+    let epochs = options.epochs_or(2, 10);
     let trainer = Trainer::new(Adam::new(2e-3)?)
         .epochs(epochs)
         .schedule(Cosine::new(epochs)?.min_factor(0.02)?)

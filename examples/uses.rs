@@ -36,9 +36,22 @@ struct Use {
     shape: &'static str,
     task: &'static str,
     pictures: &'static [(&'static str, &'static str)],
+    /// Whether the pictures are those of a quick run on generated data. Pictures and sound of the data sets are not
+    /// part of the repository.
+    generated: bool,
 }
 
 const USES: &[Use] = &[
+    Use {
+        name: "captioning",
+        shape: "one to many",
+        task: "the name of an emoji from its picture",
+        pictures: &[(
+            "captioning_generated",
+            "Generated scenes, and the regions that the decoder attends to before each word",
+        )],
+        generated: true,
+    },
     Use {
         name: "spam",
         shape: "many to one",
@@ -47,6 +60,7 @@ const USES: &[Use] = &[
             ("spam_precision", "Precision against recall"),
             ("spam_confusion", "Confusion matrix of the test messages"),
         ],
+        generated: false,
     },
     Use {
         name: "sentiment",
@@ -56,6 +70,7 @@ const USES: &[Use] = &[
             "sentiment_attention",
             "The weights of attention over the words of four sentences",
         )],
+        generated: false,
     },
     Use {
         name: "ner",
@@ -65,6 +80,7 @@ const USES: &[Use] = &[
             ("ner_sentence", "Sentences with their entities"),
             ("ner_transitions", "The transition scores of the CRF"),
         ],
+        generated: false,
     },
     Use {
         name: "translation",
@@ -74,18 +90,31 @@ const USES: &[Use] = &[
             "translation_attention",
             "The attention of three sentences, a row for each German word",
         )],
+        generated: false,
+    },
+    Use {
+        name: "speech",
+        shape: "many to one, CTC",
+        task: "spoken digits, and strings of them",
+        pictures: &[(
+            "speech_generated",
+            "Generated sound: energies by frequency and step, and the steps of the digits",
+        )],
+        generated: true,
     },
     Use {
         name: "names",
         shape: "many to one, one to many",
         task: "the language of a family name, and new names",
         pictures: &[("names_confusion", "Confusion matrix of the languages")],
+        generated: false,
     },
     Use {
         name: "char_lm",
         shape: "language model",
         task: "the characters of plays",
         pictures: &[("char_lm_bits", "Bits a character along the test text")],
+        generated: false,
     },
     Use {
         name: "weather",
@@ -95,18 +124,21 @@ const USES: &[Use] = &[
             ("weather_seattle", "Seattle's daily maximum, forecast the day before"),
             ("weather_beijing", "Beijing's temperature, forecast an hour before"),
         ],
+        generated: false,
     },
     Use {
         name: "stocks",
         shape: "forecast",
         task: "the next close of a stock index, walk-forward",
         pictures: &[("stocks_forecast", "Each day's close, and its forecast from the day before")],
+        generated: false,
     },
     Use {
         name: "music",
         shape: "many to many",
         task: "the next event of a chorale, and the chord of each",
         pictures: &[("music_piece", "A new piece, event by event")],
+        generated: false,
     },
     Use {
         name: "vanishing_gradient",
@@ -118,6 +150,7 @@ const USES: &[Use] = &[
             ("vanishing_gradient_cell", "The cell state of an LSTM under fixed gates"),
             ("vanishing_gradient_gates", "The gates of a trained LSTM"),
         ],
+        generated: false,
     },
 ];
 
@@ -166,19 +199,21 @@ fn known(name: &str) -> Result<&'static Use, Failure> {
     found.ok_or_else(|| Failure::new(format!("{name}: no such example")))
 }
 
-/// Runs an example and returns its output.
-fn run(example: &Use, plan: &Plan) -> Result<String, Failure> {
+/// Runs an example and returns its output. With `generated`, the run is a quick one without data.
+fn run(example: &Use, plan: &Plan, generated: bool) -> Result<String, Failure> {
     let mut command = Command::new(env!("CARGO"));
     command.current_dir(env!("CARGO_MANIFEST_DIR"));
     command.args(["run", "--quiet", "--release", "--example", example.name, "--"]);
     // An example without a data set of its own has one network for each cell.
-    if example.name != "vanishing_gradient" {
+    if generated {
+        command.env_remove("RECURRENT_DATA");
+    } else if example.name != "vanishing_gradient" {
         command.args(["--seeds", &plan.seeds.to_string()]);
         if let Some(data) = &plan.data {
             command.arg("--data").arg(fs::canonicalize(data)?);
         }
     }
-    if plan.quick {
+    if plan.quick || generated {
         command.arg("--quick");
     }
     let output = command.stderr(Stdio::inherit()).output()?;
@@ -243,7 +278,7 @@ fn gallery(outcomes: &Outcomes, docs: &Path, out: &Path) -> Result<String, Failu
     fs::create_dir_all(docs.join("pictures"))?;
     for example in USES {
         let Some(result) = outcomes.get(example.name) else { continue };
-        let Use { name, shape, task, pictures } = example;
+        let Use { name, shape, task, pictures, .. } = example;
         gallery += &format!("\n## {name}\n\n{shape}: {task}.\n\n```text\n{result}\n```\n");
         for (picture, caption) in *pictures {
             let picture = format!("{picture}.svg");
@@ -278,7 +313,13 @@ fn main() -> Result<(), Failure> {
     for example in examples {
         let output = match &plan.from {
             Some(folder) => fs::read_to_string(folder.join(format!("{}.txt", example.name)))?,
-            None => run(example, &plan)?,
+            None => {
+                let output = run(example, &plan, false)?;
+                if example.generated && !plan.quick {
+                    run(example, &plan, true)?;
+                }
+                output
+            }
         };
         let last = output.lines().rfind(|line| line.starts_with("result "));
         let last = last.ok_or_else(|| Failure::new(format!("{}: no result", example.name)))?;

@@ -196,3 +196,37 @@ fn each_program_of_the_readme_has_at_most_20_lines() {
         assert!(count <= 20, "{count} lines:\n{}", &program[..200]);
     }
 }
+
+#[test]
+fn links_of_the_documents_lead_to_files_and_definitions() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut links = 0;
+    for folder in ["", "docs", "benches"] {
+        let folder = root.join(folder);
+        for entry in fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if entry.extension().is_none_or(|extension| extension != "md") {
+                continue;
+            }
+            let document = fs::read_to_string(&entry).unwrap();
+            for (before, after) in document.match_indices("](").map(|(i, _)| document.split_at(i)) {
+                let target = after[2..].split([')', '#']).next().unwrap();
+                if target.is_empty() || target.contains("://") {
+                    continue;
+                }
+                links += 1;
+                let file = folder.join(target);
+                assert!(file.exists(), "{}: no file {target}", entry.display());
+                let symbol = before.rsplit_once('[').unwrap().1.strip_prefix('`');
+                if let (Some(symbol), true) = (symbol, target.ends_with(".rs")) {
+                    let symbol = symbol.trim_end_matches('`');
+                    let code = fs::read_to_string(&file).unwrap();
+                    let defined = ["fn", "struct", "enum", "trait", "type", "const"]
+                        .iter()
+                        .any(|kind| code.contains(&format!("{kind} {symbol}")));
+                    assert!(defined, "{}: no {symbol} in {target}", entry.display());
+                }
+            }
+        }
+    }
+    assert!(links > 40, "only {links} links were found");
+}

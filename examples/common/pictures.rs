@@ -44,12 +44,13 @@ pub(crate) struct HeatMap<'a> {
 
 /// Draws heat maps one below the other. White is the smallest value of a map and dark blue the largest.
 pub(crate) fn heat_maps(file: &Path, maps: &[HeatMap<'_>]) -> Result<(), Failure> {
-    const CELL: i32 = 26;
+    let widest = maps.iter().map(|map| map.columns.len()).max().unwrap_or(0);
+    let side = if widest > 32 { 13 } else { 26 };
     let longest = |labels: &[String]| labels.iter().map(|label| width(label)).max().unwrap_or(0);
     let size = |map: &HeatMap<'_>| {
         let (left, top) = (longest(&map.rows) + 16, longest(&map.columns) + 48);
-        let wide = left + CELL * map.columns.len() as i32 + 16;
-        (left, top, wide.max(width(&map.title) + 32), top + CELL * map.rows.len() as i32 + 12)
+        let wide = left + side * map.columns.len() as i32 + 16;
+        (left, top, wide.max(width(&map.title) + 32), top + side * map.rows.len() as i32 + 12)
     };
     let sizes: Vec<_> = maps.iter().map(size).collect();
     let wide = sizes.iter().map(|size| size.2).max().unwrap_or(0) as u32;
@@ -63,21 +64,21 @@ pub(crate) fn heat_maps(file: &Path, maps: &[HeatMap<'_>]) -> Result<(), Failure
         let most = map.values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let vertical = ("monospace", 13).into_font().transform(FontTransform::Rotate270);
         for (j, label) in map.columns.iter().enumerate() {
-            let place = (left + CELL * j as i32 + 6, offset + top - 6);
+            let place = (left + side * j as i32 + 6, offset + top - 6);
             area.draw(&Text::new(label.as_str(), place, vertical.clone()))?;
         }
         for (i, label) in map.rows.iter().enumerate() {
-            let y = offset + top + CELL * i as i32;
+            let y = offset + top + side * i as i32;
             write(&area, label, (left - width(label) - 8, y + 6), 13)?;
             for (j, &value) in map.values.row(i).iter().enumerate() {
-                let x = left + CELL * j as i32;
+                let x = left + side * j as i32;
                 let level = f64::from((value - least) / (most - least).max(f32::MIN_POSITIVE));
-                let cell = [(x, y), (x + CELL - 1, y + CELL - 1)];
+                let cell = [(x, y), (x + side - 1, y + side - 1)];
                 area.draw(&Rectangle::new(cell, shade(level).filled()))?;
                 if map.numbers {
                     let ink = if level > 0.5 { WHITE } else { BLACK };
                     let number = format!("{value:.0}");
-                    let x = x + (CELL - 6 * number.len() as i32) / 2;
+                    let x = x + (side - 6 * number.len() as i32) / 2;
                     area.draw(&Text::new(
                         number,
                         (x, y + 8),

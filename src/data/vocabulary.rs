@@ -25,6 +25,8 @@ pub enum Unit {
     Character,
     /// A word or a punctuation mark. White space separates tokens and is not one.
     Word,
+    /// The text between two white spaces, whatever it is. For texts that are already divided into tokens.
+    Whitespace,
 }
 
 impl Unit {
@@ -34,6 +36,7 @@ impl Unit {
     /// use recurrent::data::Unit;
     ///
     /// assert_eq!(Unit::Word.tokens("Don't stop, café!"), ["Don't", "stop", ",", "café", "!"]);
+    /// assert_eq!(Unit::Whitespace.tokens("Don't stop, café!"), ["Don't", "stop,", "café!"]);
     /// assert_eq!(Unit::Character.tokens("cafe\u{301}"), ["c", "a", "f", "é"]);
     /// ```
     pub fn tokens(self, text: &str) -> Vec<String> {
@@ -44,6 +47,7 @@ impl Unit {
                 let words = text.split_word_bounds().filter(|word| !word.trim().is_empty());
                 words.map(str::to_owned).collect()
             }
+            Self::Whitespace => text.split_whitespace().map(str::to_owned).collect(),
         }
     }
 }
@@ -265,7 +269,7 @@ impl Vocabulary {
     pub fn decode(&self, numbers: &[usize]) -> Result<String> {
         check_indices("numbers", numbers, self.len(), "vocabulary_size")?;
         let tokens: Vec<&str> = numbers.iter().map(|&n| &self.stored.tokens[n][..]).collect();
-        Ok(tokens.join(if self.stored.unit == Unit::Word { " " } else { "" }))
+        Ok(tokens.join(if self.stored.unit == Unit::Character { "" } else { " " }))
     }
 
     fn numbers_of(&self, tokens: Vec<String>, argument: impl Fn() -> String) -> Result<Vec<usize>> {

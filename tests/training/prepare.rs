@@ -104,13 +104,13 @@ proptest! {
     }
 
     #[test]
-    fn a_vocabulary_says_again_what_it_was_told(text in "\\PC{1,40}", unit in 0..2_usize) {
-        let unit = [Unit::Character, Unit::Word][unit];
+    fn decoding_an_encoded_text_joins_its_tokens(text in "\\PC{1,40}", unit in 0..3_usize) {
+        let (unit, space) = [(Unit::Character, ""), (Unit::Word, " "), (Unit::Whitespace, " ")][unit];
         prop_assume!(!unit.tokens(&text).is_empty());
         let vocabulary = Vocabulary::builder(unit).fit([&text]).unwrap();
         let numbers = vocabulary.encode(&text).unwrap();
-        let said = vocabulary.decode(&numbers).unwrap();
-        prop_assert_eq!(said, unit.tokens(&text).join(if unit == Unit::Word { " " } else { "" }));
+        let decoded = vocabulary.decode(&numbers).unwrap();
+        prop_assert_eq!(decoded, unit.tokens(&text).join(space));
         let json = serde_json::to_string(&vocabulary).unwrap();
         prop_assert_eq!(serde_json::from_str::<Vocabulary>(&json).unwrap(), vocabulary);
     }
