@@ -22,7 +22,7 @@ use common::corpus::find;
 use common::options::{Failure, Options};
 use common::pictures::{Curve, curves};
 use common::report::Report;
-use common::training::fit;
+use common::training::{fit, loaded_or};
 
 mod common {
     pub(crate) mod corpus;
@@ -200,11 +200,8 @@ fn main() -> Result<(), Failure> {
     let baseline = five_grams(&lesson, &test, letters.len());
     let mut report = Report::new("char_lm", !real);
     for seed in options.seed..options.seed + options.seeds {
-        let trained = match &loaded {
-            Some(model) => Some(model.clone()),
-            None => train(&options, &letters, &lesson, seed)?,
-        };
-        let Some(model) = trained else { return Ok(()) };
+        let model = loaded_or(loaded.as_ref(), || train(&options, &letters, &lesson, seed))?;
+        let Some(model) = model else { return Ok(()) };
         let start = Instant::now();
         let bits = bits(&model, &test)?;
         let micros = start.elapsed().as_secs_f64() * 1e6 / bits.len() as f64;
@@ -218,7 +215,6 @@ fn main() -> Result<(), Failure> {
             let whole = -model.log_likelihoods(&text.batch(&[0])?)?[0] / std::f64::consts::LN_2;
             let stepped: f64 = bits[..PIECE - 1].iter().sum();
             println!("the first {PIECE}: {stepped:.4} bits as a stream, {whole:.4} at once");
-            std::fs::create_dir_all(&options.out)?;
             draw(&options.out.join("char_lm_bits.svg"), &bits, baseline)?;
             if let Some(file) = &options.save {
                 model.save(file)?;

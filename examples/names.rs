@@ -23,7 +23,7 @@ use common::corpus::find;
 use common::options::{Failure, Options};
 use common::pictures::{HeatMap, heat_maps};
 use common::report::Report;
-use common::training::fit;
+use common::training::{fit, loaded_or};
 
 mod common {
     pub(crate) mod corpus;
@@ -280,15 +280,9 @@ fn main() -> Result<(), Failure> {
         Some([train, test]) => (read(&train)?, read(&test)?),
         None => (generated(900, 1), generated(300, 2)),
     };
-    std::fs::create_dir_all(&options.out)?;
     for seed in options.seed..options.seed + options.seeds {
-        let model = match &loaded {
-            Some(model) => model.clone(),
-            None => match train(&options, &rows, seed)? {
-                Some(model) => model,
-                None => return Ok(()),
-            },
-        };
+        let model = loaded_or(loaded.as_ref(), || train(&options, &rows, seed))?;
+        let Some(model) = model else { return Ok(()) };
         let (letters, first) = (letters_of(&model)?, seed == options.seed);
         let picture = options.out.join("names_confusion.svg");
         let accuracy = classify(&model, letters, &test, first.then_some(&picture))?;

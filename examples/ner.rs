@@ -27,7 +27,7 @@ use common::corpus::find;
 use common::options::{Failure, Options};
 use common::pictures::{COLOURS, HeatMap, Marked, heat_maps, marked_words};
 use common::report::Report;
-use common::training::fit;
+use common::training::{fit, loaded_or};
 
 mod common {
     pub(crate) mod corpus;
@@ -364,19 +364,15 @@ fn main() -> Result<(), Failure> {
         let message = format!("--load: expected the tags of a corpus, got {:?}", model.labels());
         return Err(Failure::new(message));
     }
-    std::fs::create_dir_all(&options.out)?;
     let mut report = Report::new("ner", !real);
     for seed in options.seed..options.seed + options.seeds {
         for corpus in &corpora {
             let test = &corpus.test;
-            let model = match &loaded {
-                Some(model) if fits(model, corpus) => model.clone(),
-                Some(_) => continue,
-                None => match train(&options, corpus, Head::Crf, seed)? {
-                    Some(model) => model,
-                    None => return Ok(()),
-                },
-            };
+            if loaded.as_ref().is_some_and(|model| !fits(model, corpus)) {
+                continue;
+            }
+            let model = loaded_or(loaded.as_ref(), || train(&options, corpus, Head::Crf, seed))?;
+            let Some(model) = model else { return Ok(()) };
             let metric = format!("{} f1", corpus.name);
             report.add(&metric, f1(test, |texts| tag(&model, texts))?);
             let by_word = f1(test, |texts| Ok(look_up(&corpus.train, texts)))?;

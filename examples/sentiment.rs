@@ -28,7 +28,7 @@ use common::labelled::{Labelled, each_line};
 use common::options::{Failure, Options};
 use common::pictures::{COLOURS, Marked, marked_words};
 use common::report::Report;
-use common::training::fit;
+use common::training::{fit, loaded_or};
 
 mod common {
     pub(crate) mod corpus;
@@ -269,13 +269,8 @@ fn run(
     let bayes: Vec<f64> = test.texts.iter().map(|text| bayes.log_odds(language, text)).collect();
     let (mut average, mut lines) = (vec![0.0; test.texts.len()], Vec::new());
     for seed in options.seed..options.seed + options.seeds {
-        let model = match loaded {
-            Some(model) => model.clone(),
-            None => match train(options, language, reviews, seed)? {
-                Some(model) => model,
-                None => return Ok(None),
-            },
-        };
+        let model = loaded_or(loaded, || train(options, language, reviews, seed))?;
+        let Some(model) = model else { return Ok(None) };
         let of_model = log_odds(&model, test)?;
         report.add(language.name, accuracy(&of_model, &test.classes));
         average.iter_mut().zip(of_model).for_each(|(sum, x)| *sum += x / options.seeds as f64);
@@ -335,7 +330,6 @@ fn main() -> Result<(), Failure> {
             None => return Ok(()),
         }
     }
-    std::fs::create_dir_all(&options.out)?;
     marked_words(&options.out.join("sentiment_attention.svg"), &lines)?;
     report.print();
     report.require(&options, "english", 0.6, false)?;

@@ -22,7 +22,7 @@ use common::labelled::{Labelled, each_line};
 use common::options::{Failure, Options};
 use common::pictures::{Curve, HeatMap, curves, heat_maps};
 use common::report::Report;
-use common::training::fit;
+use common::training::{fit, loaded_or};
 
 mod common {
     pub(crate) mod corpus;
@@ -139,13 +139,8 @@ fn main() -> Result<(), Failure> {
         None => (generated(800, 1), generated(200, 2)),
     };
     for seed in options.seed..options.seed + options.seeds {
-        let model = match &loaded {
-            Some(model) => model.clone(),
-            None => match train(&options, &messages, seed)? {
-                Some(model) => model,
-                None => return Ok(()),
-            },
-        };
+        let model = loaded_or(loaded.as_ref(), || train(&options, &messages, seed))?;
+        let Some(model) = model else { return Ok(()) };
         let (Some(words), Some(letters)) = (model.vocabulary(), model.character_vocabulary())
         else {
             return Err(Failure::new("--load: expected a model that this example has saved"));
@@ -163,7 +158,6 @@ fn main() -> Result<(), Failure> {
         report.add("recall", spam.recall);
         report.add("accuracy", score.accuracy());
         if seed == options.seed {
-            std::fs::create_dir_all(&options.out)?;
             let p = predict(&data, 64, |(x, _)| Ok(model.probabilities(x)?.column(SPAM).to_vec()))?;
             draw_precision(&options.out.join("spam_precision.svg"), &p, &test.classes)?;
             let names = LABELS.map(str::to_owned).to_vec();

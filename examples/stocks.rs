@@ -269,7 +269,6 @@ fn main() -> Result<(), Failure> {
             report.baseline("mae with a leak", walk.mae(), "random walk");
         }
         if seed == options.seed {
-            std::fs::create_dir_all(&options.out)?;
             forecasts.draw(&options.out.join("stocks_forecast.svg"))?;
             if let Some(file) = &options.save {
                 model.save(file)?;

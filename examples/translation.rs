@@ -25,7 +25,7 @@ use common::corpus::find;
 use common::options::{Failure, Options};
 use common::pictures::{HeatMap, heat_maps};
 use common::report::Report;
-use common::training::fit;
+use common::training::{fit, loaded_or};
 
 mod common {
     pub(crate) mod corpus;
@@ -218,17 +218,13 @@ fn main() -> Result<(), Failure> {
     let test = by_source(&test);
     let mut report = Report::new("translation", !real);
     for seed in options.seed..options.seed + options.seeds {
-        let model = match &loaded {
-            Some(model) => Some(model.clone()),
-            None => train(&options, &pairs, true, seed)?,
-        };
+        let model = loaded_or(loaded.as_ref(), || train(&options, &pairs, true, seed))?;
         let Some(model) = model else { return Ok(()) };
         for (metric, width) in [("bleu greedy", 1), ("bleu beam", 5)] {
             report.add(metric, bleu(&model, &test, width)?);
             report.published_baseline(metric, 24.9238, "nearest training sentence");
         }
         if seed == options.seed {
-            std::fs::create_dir_all(&options.out)?;
             draw(&options.out.join("translation_attention.svg"), &model)?;
             if let Some(file) = &options.save {
                 model.save(file)?;

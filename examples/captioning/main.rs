@@ -25,7 +25,7 @@ use attended::{Attended, draw};
 use common::corpus::find;
 use common::options::{Failure, Options};
 use common::report::Report;
-use common::training::fit;
+use common::training::{fit, loaded_or};
 use scenes::{Captioned, generated, nearest, read, read_pictures, regions};
 
 mod attended;
@@ -174,15 +174,11 @@ fn main() -> Result<(), Failure> {
         Ok(())
     };
     for seed in options.seed..options.seed + options.seeds {
-        let model = match &loaded {
-            Some(model) => Some(model.clone()),
-            None => train(&options, &lesson, true, seed)?,
-        };
+        let model = loaded_or(loaded.as_ref(), || train(&options, &lesson, true, seed))?;
         let Some(model) = model else { return Ok(()) };
         add("", &describe(&model, &test.pictures, 1)?)?;
         add(" beam", &describe(&model, &test.pictures, 5)?)?;
         if seed == options.seed {
-            std::fs::create_dir_all(&options.out)?;
             let picture = if real { "attention" } else { "generated" };
             draw_attention(&options.out.join(format!("captioning_{picture}.svg")), &model, &test)?;
             if let Some(file) = &options.save {

@@ -28,6 +28,7 @@ pub(crate) struct Options {
     pub(crate) save: Option<PathBuf>,
     pub(crate) load: Option<PathBuf>,
     pub(crate) input: Option<PathBuf>,
+    /// A directory that exists.
     pub(crate) out: PathBuf,
     /// The directory of the data sets.
     pub(crate) data: Option<PathBuf>,
@@ -116,6 +117,7 @@ impl Options {
         if options.input.is_some() && options.load.is_none() {
             return Err(Failure::new("--input: expected --load FILE with it, got none"));
         }
+        std::fs::create_dir_all(&options.out)?;
         println!("{about}\n");
         Ok(Some(options))
     }

@@ -1,4 +1,5 @@
 //! Training with progress output, which Ctrl-C stops and the same command resumes.
+#![allow(dead_code, reason = "an example uses a part of it")]
 
 use std::ops::ControlFlow;
 use std::sync::Once;
@@ -16,6 +17,14 @@ fn on_ctrl_c(_: &Event<'_>) -> ControlFlow<()> {
     if STOP.load(Ordering::SeqCst) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
 }
 
+/// Returns a copy of the loaded model, or else a trained one: `None` if Ctrl-C ended the training.
+pub(crate) fn loaded_or<M: Clone>(
+    loaded: Option<&M>,
+    train: impl FnOnce() -> Result<Option<M>, Failure>,
+) -> Result<Option<M>, Failure> {
+    loaded.map_or_else(train, |model| Ok(Some(model.clone())))
+}
+
 /// Trains `model` and writes the learning curves as `name`.csv to the output directory. Returns false if
 /// Ctrl-C ended the training. The same command then resumes it from its checkpoint.
 pub(crate) fn fit<M: Model<Elem = f32>>(
@@ -29,7 +38,6 @@ pub(crate) fn fit<M: Model<Elem = f32>>(
     let mut handled = Ok(());
     HANDLER.call_once(|| handled = ctrlc::set_handler(|| STOP.store(true, Ordering::SeqCst)));
     handled?;
-    std::fs::create_dir_all(&options.out)?;
     let checkpoint = options.out.join(format!("{name}.checkpoint"));
     if checkpoint.exists() {
         println!("resuming from {}", checkpoint.display());

@@ -11,6 +11,7 @@ use recurrent::train::Model;
 use common::corpus::find;
 use common::options::{Failure, Options};
 use common::report::Report;
+use common::training::loaded_or;
 use digits::{digits, new_speakers, train_digits};
 use recordings::{RATE, generated, read, read_wav};
 use strings::{Transcriber, check_streams, draw, listen, train_strings, transcripts};
@@ -46,7 +47,7 @@ fn main() -> Result<(), Failure> {
     let Some(options) = Options::parse_with_data("speech", ABOUT)? else { return Ok(()) };
     let loaded = options.load.as_ref().map(Transcriber::load).transpose()?;
     if let (Some(model), Some(input)) = (&loaded, &options.input) {
-        for (digit, second) in listen(model, &read_wav(input)?)?.0 {
+        for (digit, second) in listen(model, &read_wav(input)?)?.digits {
             println!("{second:6.2} s  {digit}");
         }
         return Ok(());
@@ -62,17 +63,13 @@ fn main() -> Result<(), Failure> {
     let held_out = transcripts(&spoken)?;
     let mut report = Report::new("speech", !real);
     for seed in options.seed..options.seed + options.seeds {
-        let transcriber = match &loaded {
-            Some(model) => Some(model.clone()),
-            None => train_strings(&options, &train, seed)?,
-        };
+        let transcriber = loaded_or(loaded.as_ref(), || train_strings(&options, &train, seed))?;
         let Some(transcriber) = transcriber else { return Ok(()) };
         let score = transcriber.evaluate(&held_out, 50)?;
         report.add("word error rate", score.label_error_rate());
         report.add("exact strings", score.exact_match());
         if seed == options.seed {
             check_streams(&transcriber, &spoken, &held_out)?;
-            std::fs::create_dir_all(&options.out)?;
             let picture = if real { "speech_alignment.svg" } else { "speech_generated.svg" };
             draw(&options.out.join(picture), &transcriber, &spoken[0], &held_out.values()[0])?;
             if let Some(file) = &options.save {

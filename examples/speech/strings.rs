@@ -70,12 +70,14 @@ pub(crate) fn train_strings(
     Ok(Some(model))
 }
 
-/// Transcribes `samples` as they arrive, 10 ms at a time. Returns the names of the digits, each with the second in
-/// which it was found, and the microseconds of work a piece.
-pub(crate) fn listen(
-    model: &Transcriber,
-    samples: &[f32],
-) -> Result<(Vec<(&'static str, f64)>, f64), Failure> {
+/// The digits of a recording, each with the second in which it was found, and the microseconds of work for 10 ms.
+pub(crate) struct Heard {
+    pub(crate) digits: Vec<(&'static str, f64)>,
+    micros: f64,
+}
+
+/// Transcribes `samples` as they arrive, 10 ms at a time.
+pub(crate) fn listen(model: &Transcriber, samples: &[f32]) -> Result<Heard, Failure> {
     let (mut features, mut transcriber) = (log_mel()?.stream()?, model.stream(1)?);
     let (mut found, mut frames, start) = (Vec::new(), 0, Instant::now());
     let mut read = |new: Array2<f32>| -> Result<(), Failure> {
@@ -96,7 +98,7 @@ pub(crate) fn listen(
         read(features.push(piece)?)?;
     }
     read(features.finish()?)?;
-    Ok((found, start.elapsed().as_secs_f64() * 1e6 / count))
+    Ok(Heard { digits: found, micros: start.elapsed().as_secs_f64() * 1e6 / count })
 }
 
 /// Transcribes each string as a stream, and fails if the result is not that of the whole string.
@@ -107,12 +109,13 @@ pub(crate) fn check_streams(
 ) -> Result<(), Failure> {
     let mut micros = 0.0;
     for (string, frames) in strings.iter().zip(data.values()) {
-        let whole = model.transcribe_labels(&Sequences::from_list(&[frames.clone()])?)?;
-        let (found, time) = listen(model, &string.samples)?;
-        if !found.iter().map(|(digit, _)| *digit).eq(whole[0].iter().copied()) {
+        let whole =
+            model.transcribe_labels(&Sequences::from_list(std::slice::from_ref(frames))?)?;
+        let heard = listen(model, &string.samples)?;
+        if !heard.digits.iter().map(|(digit, _)| *digit).eq(whole[0].iter().copied()) {
             return Err(Failure::new("the stream's transcript is not that of the whole recording"));
         }
-        micros += time / strings.len() as f64;
+        micros += heard.micros / strings.len() as f64;
     }
     println!("As streams: the same transcripts, {micros:.0} µs of work for 10 ms of sound.");
     Ok(())
@@ -126,7 +129,7 @@ pub(crate) fn draw(
     frames: &Array2<f32>,
 ) -> Result<(), Failure> {
     let labels: Vec<usize> = string.digits.iter().map(|digit| digit + 1).collect();
-    let x = Sequences::from_list(&[frames.clone()])?;
+    let x = Sequences::from_list(std::slice::from_ref(frames))?;
     let alignment = model.align(&x, &[labels])?.remove(0);
     let columns = alignment.path.iter().map(|&class| CLASSES[class].to_owned()).collect();
     // Two bands a row, high frequencies first.

@@ -168,7 +168,6 @@ fn main() -> Result<(), Failure> {
         println!("{name:<22}{cells}");
     }
 
-    std::fs::create_dir_all(&options.out)?;
     let korean = if options.flag { "_korean" } else { "" };
     let file = |name: &str| options.out.join(format!("vanishing_gradient{korean}_{name}.svg"));
     plots::flow(&file("flow"), &figures)?;

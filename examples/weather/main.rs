@@ -23,7 +23,7 @@ use common::corpus::find;
 use common::options::{Failure, Options};
 use common::pictures::{Curve, curves};
 use common::report::Report;
-use common::training::fit;
+use common::training::{fit, loaded_or};
 use windows::{BEIJING, Part, Place, SEATTLE, Windows, YEAR};
 
 mod windows;
@@ -238,7 +238,6 @@ fn main() -> Result<(), Failure> {
     let files = ["seattle_train.csv", "seattle_test.csv", "beijing_train.csv", "beijing_test.csv"];
     let files = find(&options, "weather", files, PUBLISHED);
     let mut report = Report::new("weather", files.is_none());
-    std::fs::create_dir_all(&options.out)?;
     for (i, place) in [SEATTLE, BEIJING].iter().enumerate() {
         let series = match &files {
             Some(files) => place.read(&[&files[2 * i], &files[2 * i + 1]])?,
@@ -246,10 +245,8 @@ fn main() -> Result<(), Failure> {
         };
         let windows = Windows::new(place, &series);
         for seed in options.seed..options.seed + options.seeds {
-            let model = match &loaded {
-                Some(model) if place.name == SEATTLE.name => Some(model.clone()),
-                _ => train(&options, &windows, seed)?,
-            };
+            let known = loaded.as_ref().filter(|_| place.name == SEATTLE.name);
+            let model = loaded_or(known, || train(&options, &windows, seed))?;
             let Some(model) = model else { return Ok(()) };
             let drawn = test(&model, &windows, &mut report)?;
             if seed == options.seed {
