@@ -58,8 +58,7 @@ fn main() -> Result<(), Failure> {
         Some([train, test]) => (read(&train)?, read(&test)?),
         None => (generated(10, 1), generated(5, 2)),
     };
-    let spoken =
-        recordings::strings(&test, if options.quick { 60 } else { 300 }, [3, 6], [1.0, 1.0], 1);
+    let spoken = recordings::strings(&test, if options.quick { 60 } else { 300 }, [3, 6], false, 1);
     let held_out = transcripts(&spoken)?;
     let mut report = Report::new("speech", !real);
     for seed in options.seed..options.seed + options.seeds {

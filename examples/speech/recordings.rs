@@ -99,13 +99,13 @@ pub(crate) fn faster(samples: &[f32], rate: f32) -> Vec<f32> {
     (0..length).map(at).collect()
 }
 
-/// Returns `count` strings of digits of one speaker each, with pauses, played at a rate within `rates`. The
-/// number of digits is within `digits`.
+/// Returns `count` strings of digits of one speaker each, with pauses. The number of digits is within `digits`.
+/// With `varied`, each digit is played at 0.9 to 1.1 of its speed, and at half to twice its loudness.
 pub(crate) fn strings(
     recordings: &[Recording],
     count: usize,
     digits: [usize; 2],
-    rates: [f32; 2],
+    varied: bool,
     seed: u64,
 ) -> Vec<Spoken> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -113,16 +113,20 @@ pub(crate) fn strings(
         let speaker = recordings.choose(&mut rng).map(|recording| &recording.speaker);
         let of_speaker = |recording: &&Recording| Some(&recording.speaker) == speaker;
         let own: Vec<&Recording> = recordings.iter().filter(of_speaker).collect();
-        let rate = rng.random_range(rates[0]..=rates[1]);
         let mut spoken = Spoken { samples: Vec::new(), digits: Vec::new() };
         let wanted = rng.random_range(digits[0]..=digits[1]);
         for place in 0..=wanted {
             let pause = rng.random_range(400..1600);
             spoken.samples.extend((0..pause).map(|_| rng.random_range(-5e-4..5e-4_f32)));
-            if let Some(recording) = own.choose(&mut rng).filter(|_| place < wanted) {
-                spoken.samples.extend(faster(&recording.samples, rate));
-                spoken.digits.push(recording.digit);
-            }
+            let Some(recording) = own.choose(&mut rng).filter(|_| place < wanted) else { break };
+            let (rate, octaves) = if varied {
+                (rng.random_range(0.9..1.1), rng.random_range(-1.0..1.0_f32))
+            } else {
+                (1.0, 0.0)
+            };
+            let played = faster(&recording.samples, rate);
+            spoken.samples.extend(played.iter().map(|sample| sample * octaves.exp2()));
+            spoken.digits.push(recording.digit);
         }
         spoken
     };

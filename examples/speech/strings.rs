@@ -22,8 +22,10 @@ use crate::recordings::{Recording, Spoken, strings};
 
 /// The blank, and the digit d as class d + 1.
 const CLASSES: [&str; 11] = ["", "0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
-/// The frames of a step of the transcriber. With one frame a step, CTC learns to output nothing but blanks.
-const FRAMES: usize = 3;
+/// A step of the transcriber reads 5 frames, and begins 3 frames after the last. With a step for each frame, CTC is
+/// slow to output anything but blanks.
+const FRAMES: usize = 5;
+const STRIDE: usize = 3;
 pub(crate) type Transcriber = SequenceTranscriber<LstmCell<f32>>;
 
 /// Returns strings of digits as frames and classes.
@@ -42,17 +44,18 @@ pub(crate) fn train_strings(
     seed: u64,
 ) -> Result<Option<Transcriber>, Failure> {
     let counts = if options.quick { [300, 600] } else { [1200, 2400] };
-    let short = transcripts(&strings(recordings, counts[0], [1, 2], [0.9, 1.1], seed))?;
-    let long = transcripts(&strings(recordings, counts[1], [1, 6], [0.9, 1.1], seed + 1000))?;
+    let short = transcripts(&strings(recordings, counts[0], [1, 2], true, seed))?;
+    let long = transcripts(&strings(recordings, counts[1], [1, 6], true, seed + 1000))?;
     let mut model = Transcriber::builder(long.values()[0].ncols(), CLASSES.len())
-        .frames(FRAMES, FRAMES)
+        .frames(FRAMES, STRIDE)
         .hidden_size(192)
-        .input_dropout(0.1)
-        .dropout(0.3)
+        .input_dropout(0.2)
+        .recurrent(|layers| layers.recurrent_dropout(0.2))
+        .dropout(0.5)
         .scaler(Scaler::standard(&long.views())?)
         .labels(&CLASSES)
         .build(&mut ChaCha8Rng::seed_from_u64(seed))?;
-    let epochs = options.epochs_or(12, 15);
+    let epochs = options.epochs.unwrap_or(12);
     for (name, data, rate, epochs) in
         [("short", &short, 2e-3, epochs.div_ceil(3)), ("long", &long, 3e-3, epochs)]
     {
@@ -61,6 +64,7 @@ pub(crate) fn train_strings(
             .schedule(Cosine::new(epochs)?.min_factor(0.02)?)
             .batch_size(32)
             .bucketed(10)
+            .ema(if options.quick { 0.9 } else { 0.98 })
             .clip_norm(1.0)
             .seed(seed);
         if !fit(options, &format!("speech_{name}_{seed}"), trainer, &mut model, data, None)? {
@@ -136,7 +140,7 @@ pub(crate) fn draw(
     let bands = frames.ncols() / 2;
     let values = Array2::from_shape_fn((bands, alignment.path.len()), |(row, step)| {
         let band = 2 * (bands - 1 - row);
-        let parts = frames.slice(s![step * FRAMES..(step + 1) * FRAMES, band..band + 2]);
+        let parts = frames.slice(s![step * STRIDE..(step + 1) * STRIDE, band..band + 2]);
         parts.mean().unwrap_or_default()
     });
     let title = "Energy, low to high frequencies; above, the digits and their steps".to_owned();
