@@ -52,6 +52,16 @@ fn pool() -> Option<&'static ThreadPool> {
 /// a second thread. A worker of another pool would wait in `rayon` by running tasks of its pool, so it
 /// waits for a thread that does not belong to one.
 pub(crate) fn join(a: impl FnOnce() + Send, b: impl FnOnce() + Send) {
+    // Behind trait objects, so that the rest is compiled once and not for each caller.
+    let (mut a, mut b) = (Some(a), Some(b));
+    let mut first = || a.take().map_or((), |a| a());
+    let mut second = || b.take().map_or((), |b| b());
+    join_tasks(&mut first, &mut second);
+}
+
+type Task<'a> = &'a mut (dyn FnMut() + Send);
+
+fn join_tasks(a: Task<'_>, b: Task<'_>) {
     let Some(pool) = pool() else {
         a();
         return b();
@@ -59,13 +69,13 @@ pub(crate) fn join(a: impl FnOnce() + Send, b: impl FnOnce() + Send) {
     if pool.current_thread_index().is_some() {
         rayon::join(a, b);
     } else if rayon::current_thread_index().is_some() {
-        outside(|| in_place(pool, a, b));
+        outside(&mut || in_place(pool, a, b));
     } else {
         in_place(pool, a, b);
     }
 }
 
-fn in_place(pool: &ThreadPool, a: impl FnOnce() + Send, b: impl FnOnce() + Send) {
+fn in_place(pool: &ThreadPool, a: Task<'_>, b: Task<'_>) {
     pool.in_place_scope(|scope| {
         scope.spawn(|_| b());
         a();
@@ -73,7 +83,7 @@ fn in_place(pool: &ThreadPool, a: impl FnOnce() + Send, b: impl FnOnce() + Send)
 }
 
 /// Calls `f` on a new thread, or on this one if there can be no other.
-fn outside(f: impl FnOnce() + Send) {
+fn outside(f: Task<'_>) {
     let task = Mutex::new(Some(f));
     let run = || {
         let f = task.lock().unwrap_or_else(PoisonError::into_inner).take();
