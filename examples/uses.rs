@@ -36,9 +36,19 @@ struct Use {
     shape: &'static str,
     task: &'static str,
     pictures: &'static [(&'static str, &'static str)],
-    /// Whether the pictures are those of a quick run on generated data. Pictures and sound of the data sets are not
-    /// part of the repository.
-    generated: bool,
+    data: Data,
+}
+
+/// The data of an example and of its pictures.
+#[derive(PartialEq)]
+enum Data {
+    /// A data set.
+    Set,
+    /// A data set of pictures or sound, which are not part of the repository: the pictures of the gallery are those
+    /// of a second, quick run on generated data.
+    Media,
+    /// The example generates its data, and has a network for each cell in place of seeds.
+    Generated,
 }
 
 const USES: &[Use] = &[
@@ -50,7 +60,7 @@ const USES: &[Use] = &[
             "captioning_generated",
             "Generated scenes, and the regions that the decoder attends to before each word",
         )],
-        generated: true,
+        data: Data::Media,
     },
     Use {
         name: "spam",
@@ -60,7 +70,7 @@ const USES: &[Use] = &[
             ("spam_precision", "Precision against recall"),
             ("spam_confusion", "Confusion matrix of the test messages"),
         ],
-        generated: false,
+        data: Data::Set,
     },
     Use {
         name: "sentiment",
@@ -70,7 +80,7 @@ const USES: &[Use] = &[
             "sentiment_attention",
             "The weights of attention over the words of four sentences",
         )],
-        generated: false,
+        data: Data::Set,
     },
     Use {
         name: "ner",
@@ -80,7 +90,7 @@ const USES: &[Use] = &[
             ("ner_sentence", "Sentences with their entities"),
             ("ner_transitions", "The transition scores of the CRF"),
         ],
-        generated: false,
+        data: Data::Set,
     },
     Use {
         name: "translation",
@@ -90,7 +100,7 @@ const USES: &[Use] = &[
             "translation_attention",
             "The attention of three sentences, a row for each German word",
         )],
-        generated: false,
+        data: Data::Set,
     },
     Use {
         name: "speech",
@@ -100,21 +110,21 @@ const USES: &[Use] = &[
             "speech_generated",
             "Generated sound: energies by frequency and step, and the steps of the digits",
         )],
-        generated: true,
+        data: Data::Media,
     },
     Use {
         name: "names",
         shape: "many to one, one to many",
         task: "the language of a family name, and new names",
         pictures: &[("names_confusion", "Confusion matrix of the languages")],
-        generated: false,
+        data: Data::Set,
     },
     Use {
         name: "char_lm",
         shape: "language model",
         task: "the characters of plays",
         pictures: &[("char_lm_bits", "Bits a character along the test text")],
-        generated: false,
+        data: Data::Set,
     },
     Use {
         name: "weather",
@@ -124,21 +134,21 @@ const USES: &[Use] = &[
             ("weather_seattle", "Seattle's daily maximum, forecast the day before"),
             ("weather_beijing", "Beijing's temperature, forecast an hour before"),
         ],
-        generated: false,
+        data: Data::Set,
     },
     Use {
         name: "stocks",
         shape: "forecast",
         task: "the next close of a stock index, walk-forward",
         pictures: &[("stocks_forecast", "Each day's close, and its forecast from the day before")],
-        generated: false,
+        data: Data::Set,
     },
     Use {
         name: "music",
         shape: "many to many",
         task: "the next event of a chorale, and the chord of each",
         pictures: &[("music_piece", "A new piece, event by event")],
-        generated: false,
+        data: Data::Set,
     },
     Use {
         name: "vanishing_gradient",
@@ -150,7 +160,7 @@ const USES: &[Use] = &[
             ("vanishing_gradient_cell", "The cell state of an LSTM under fixed gates"),
             ("vanishing_gradient_gates", "The gates of a trained LSTM"),
         ],
-        generated: false,
+        data: Data::Generated,
     },
 ];
 
@@ -204,10 +214,9 @@ fn run(example: &Use, plan: &Plan, generated: bool) -> Result<String, Failure> {
     let mut command = Command::new(env!("CARGO"));
     command.current_dir(env!("CARGO_MANIFEST_DIR"));
     command.args(["run", "--quiet", "--release", "--example", example.name, "--"]);
-    // An example without a data set of its own has one network for each cell.
     if generated {
         command.env_remove("RECURRENT_DATA");
-    } else if example.name != "vanishing_gradient" {
+    } else if example.data != Data::Generated {
         command.args(["--seeds", &plan.seeds.to_string()]);
         if let Some(data) = &plan.data {
             command.arg("--data").arg(fs::canonicalize(data)?);
@@ -315,7 +324,7 @@ fn main() -> Result<(), Failure> {
             Some(folder) => fs::read_to_string(folder.join(format!("{}.txt", example.name)))?,
             None => {
                 let output = run(example, &plan, false)?;
-                if example.generated && !plan.quick {
+                if example.data == Data::Media && !plan.quick {
                     run(example, &plan, true)?;
                 }
                 output

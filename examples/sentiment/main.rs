@@ -8,12 +8,10 @@
 //! Bayes at best, which ignores the order of the words. The average of several networks is better than one,
 //! and their average with naive Bayes is better than either; the report has them all.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use ndarray::Axis;
-use rand::seq::IndexedRandom;
-use rand::{RngExt, SeedableRng};
+use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use recurrent::cell::LstmCell;
 use recurrent::data::{Unit, Vocabulary};
@@ -29,7 +27,10 @@ use common::options::{Failure, Options};
 use common::pictures::{COLOURS, Marked, marked_words};
 use common::report::Report;
 use common::training::{fit, loaded_or};
+use languages::{LANGUAGES, Language, generated};
+use naive_bayes::NaiveBayes;
 
+#[path = "../common"]
 mod common {
     pub(crate) mod corpus;
     pub(crate) mod labelled;
@@ -38,6 +39,8 @@ mod common {
     pub(crate) mod report;
     pub(crate) mod training;
 }
+mod languages;
+mod naive_bayes;
 
 const ABOUT: &str = "\
 sentiment: film reviews, good or bad, in English and in Korean. A bidirectional LSTM with attention over the
@@ -57,124 +60,10 @@ const LABELS: [&str; 2] = ["neg", "pos"];
 
 type Judge = SequenceClassifier<LstmCell<f32>>;
 
-/// The settings of a language. The numbers were chosen by cross-validation on the training files.
-struct Language {
-    name: &'static str,
-    folder: &'static str,
-    /// The accuracy of naive Bayes on TF-IDF of the same runs.
-    baseline: f64,
-    /// The unit that naive Bayes counts.
-    unit: Unit,
-    /// The longest run of units that it counts.
-    run: usize,
-    hidden_size: usize,
-    /// The number of values that encode the characters of a word.
-    channels: usize,
-    dropout: f64,
-    epochs: usize,
-    learning_rate: f64,
-    /// Sentences for the picture: a positive one and a negative one.
-    shown: [&'static str; 2],
-    /// The words of generated reviews: bad, good, any.
-    words: [[&'static str; 5]; 3],
-}
-
-const LANGUAGES: [Language; 2] = [
-    Language {
-        name: "english",
-        folder: "sentiment",
-        baseline: 0.7791,
-        unit: Unit::Word,
-        run: 2,
-        hidden_size: 48,
-        channels: 32,
-        dropout: 0.5,
-        epochs: 8,
-        learning_rate: 8e-3,
-        shown: [
-            "the plot is thin , but the cast is a delight and the ending moving .",
-            "a dull film that wastes good actors on an hour of tired jokes .",
-        ],
-        words: [
-            ["dull", "tedious", "a mess", "not funny", "weak"],
-            ["moving", "funny", "a delight", "not dull", "fresh"],
-            ["the film is", "with a plot", "and the cast", "for an hour", "as ever"],
-        ],
-    },
-    Language {
-        name: "korean",
-        folder: "sentiment_ko",
-        baseline: 0.8403,
-        unit: Unit::Character,
-        run: 3,
-        hidden_size: 64,
-        channels: 64,
-        dropout: 0.4,
-        epochs: 6,
-        learning_rate: 4e-3,
-        shown: [
-            "배우들의 연기가 정말 좋고 마지막 장면이 감동적인 영화",
-            "이야기가 지루하고 시간이 아까운 영화",
-        ],
-        words: [
-            ["지루하다", "최악", "별로네요", "아깝다", "재미없다"],
-            ["감동적이다", "최고", "좋네요", "재미있다", "완벽하다"],
-            ["영화가", "배우들이", "정말", "이 감독", "그냥"],
-        ],
-    },
-];
-
-/// Returns `count` reviews: three phrases of any kind and one that tells.
-fn generated(language: &Language, count: usize, seed: u64) -> Labelled {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let mut reviews = Labelled::default();
-    for i in 0..count {
-        let mut phrases: Vec<&str> = language.words[2].sample(&mut rng, 3).copied().collect();
-        let telling = language.words[i % 2][rng.random_range(0..5)];
-        phrases.insert(rng.random_range(0..=3), telling);
-        reviews.push(phrases.join(" "), i % 2);
-    }
-    reviews
-}
-
 /// Returns the share of the texts whose class is that of its log odds.
 fn accuracy(log_odds: &[f64], classes: &[usize]) -> f64 {
     let right = log_odds.iter().zip(classes).filter(|&(&x, &class)| (x > 0.0) == (class == 1));
     right.count() as f64 / classes.len() as f64
-}
-
-/// Multinomial naive Bayes: the log odds of each run of words or characters.
-struct NaiveBayes(BTreeMap<String, f64>);
-
-impl NaiveBayes {
-    const SMOOTHING: f64 = 0.3;
-
-    /// Returns the different runs of a text.
-    fn runs(language: &Language, text: &str) -> BTreeSet<String> {
-        let tokens = language.unit.tokens(&text.to_lowercase());
-        let of_length = |length| tokens.windows(length).map(|run| run.join("\t"));
-        (1..=language.run).flat_map(of_length).collect()
-    }
-
-    fn fit(language: &Language, reviews: &Labelled) -> Self {
-        let mut counts: BTreeMap<String, [f64; 2]> = BTreeMap::new();
-        for (text, &class) in reviews.texts.iter().zip(&reviews.classes) {
-            let runs = Self::runs(language, text);
-            // Each text is a vector of length 1, so that long texts do not count more.
-            let weight = 1.0 / (runs.len() as f64).sqrt();
-            for run in runs {
-                counts.entry(run).or_insert([Self::SMOOTHING; 2])[class] += weight;
-            }
-        }
-        let total = |class: usize| counts.values().map(|count| count[class]).sum::<f64>();
-        let shift = (total(0) / total(1)).ln();
-        Self(counts.into_iter().map(|(run, [neg, pos])| (run, (pos / neg).ln() + shift)).collect())
-    }
-
-    /// Returns the log odds of the positive class.
-    fn log_odds(&self, language: &Language, text: &str) -> f64 {
-        Self::runs(language, text).iter().filter_map(|run| self.0.get(run)).sum()
-    }
 }
 
 /// Trains a model from `seed`. Returns `None` if Ctrl-C ended the training.

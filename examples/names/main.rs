@@ -4,12 +4,11 @@
 //! training gives three uses. It is one to many: a language becomes a name. It is many to one: the language
 //! under which a name is likeliest. And it is a measure: the bits that a character costs.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 
 use ndarray::{Array2, ArrayView1};
-use rand::seq::IndexedRandom;
-use rand::{RngExt, SeedableRng};
+use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use recurrent::cell::LstmCell;
 use recurrent::data::{Source, Texts, Unit, Vocabulary, split};
@@ -24,7 +23,9 @@ use common::options::{Failure, Options};
 use common::pictures::{HeatMap, heat_maps};
 use common::report::Report;
 use common::training::{fit, loaded_or};
+use corpus::{Row, generated, largest, read, single_bits};
 
+#[path = "../common"]
 mod common {
     pub(crate) mod corpus;
     pub(crate) mod options;
@@ -32,6 +33,7 @@ mod common {
     pub(crate) mod report;
     pub(crate) mod training;
 }
+mod corpus;
 
 const ABOUT: &str = "\
 names: the language of family names, and new names of a language, both from one language model of
@@ -50,42 +52,6 @@ const LONGEST: usize = 30;
 const INVENTED: usize = 100;
 
 type Names = SequenceGenerator<LstmCell<f32>>;
-/// A language and a name.
-type Row = (String, String);
-
-fn read(file: &Path) -> Result<Vec<Row>, Failure> {
-    let mut rows = Vec::new();
-    for (i, line) in std::fs::read_to_string(file)?.lines().enumerate().skip(1) {
-        let Some((language, name)) = line.split_once('\t').filter(|row| !row.1.is_empty()) else {
-            let (file, line) = (file.display(), i + 1);
-            return Err(Failure::new(format!(
-                "{file}:{line}: expected a language, a tab and a name"
-            )));
-        };
-        rows.push((language.to_owned(), name.to_owned()));
-    }
-    Ok(rows)
-}
-
-/// Returns names of three invented languages, each with its own syllables and endings.
-fn generated(count: usize, seed: u64) -> Vec<Row> {
-    const LANGUAGES: [(&str, [&str; 6], [&str; 2]); 3] = [
-        ("lowland", ["van ", "de ", "brug", "hof", "mole", "wij"], ["sma", "stra"]),
-        ("island", ["mako", "lani", "kea", "hoa", "nalu", "pule"], ["la", "na"]),
-        ("mountain", ["grüm", "tschu", "bärg", "hol", "zwin", "stei"], ["li", "egger"]),
-    ];
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let mut row = |i: usize| {
-        let (language, syllables, endings) = &LANGUAGES[i % LANGUAGES.len()];
-        let count = rng.random_range(1..4);
-        let mut name: String =
-            (0..count).filter_map(|_| syllables.choose(&mut rng).copied()).collect();
-        name += endings[rng.random_range(0..2)];
-        (language.to_string(), name)
-    };
-    (0..count).map(&mut row).collect()
-}
-
 /// Returns a vocabulary of the characters of all names, with the languages as special tokens.
 fn vocabulary(rows: &[Row]) -> Result<Vocabulary, Failure> {
     let languages: BTreeSet<&str> = rows.iter().map(|row| &row.0[..]).collect();
@@ -147,25 +113,6 @@ fn train(options: &Options, rows: &[Row], seed: u64) -> Result<Option<Names>, Fa
         .seed(seed);
     let done = fit(options, &format!("names_{seed}"), trainer, &mut model, &train, Some(&valid))?;
     Ok(done.then_some(model))
-}
-
-/// Returns the share of the most frequent language.
-fn largest(test: &[Row]) -> f64 {
-    let count = |language: &String| test.iter().filter(|row| row.0 == *language).count();
-    test.iter().map(|row| count(&row.0)).max().unwrap_or(0) as f64 / test.len() as f64
-}
-
-/// Returns the bits per character of `test`, ends included, if each has its frequency in `rows` as probability.
-fn single_bits(rows: &[Row], test: &[Row]) -> f64 {
-    let characters = |rows: &[Row]| -> Vec<Option<char>> {
-        rows.iter().flat_map(|row| row.1.chars().map(Some).chain([None])).collect()
-    };
-    let mut counts = HashMap::new();
-    let (known, tested) = (characters(rows), characters(test));
-    known.iter().for_each(|character| *counts.entry(character).or_insert(0.0) += 1.0);
-    // A character that was never seen counts as half a time.
-    let p = |character| counts.get(character).unwrap_or(&0.5) / known.len() as f64;
-    -tested.iter().map(|character| p(character).log2()).sum::<f64>() / tested.len() as f64
 }
 
 /// Returns ln p(name | language), [names, languages].
