@@ -129,7 +129,7 @@ pub trait Arrays: Clone {
     /// Adds the values of `other`, or fails with [`Error::Structure`], naming `argument` (which is
     /// `other`), and adds nothing.
     fn add_arrays(&mut self, argument: &'static str, other: &Self) -> Result<()> {
-        self.zip_mut(argument, other, &mut |_, mut sum, values| sum += &values)
+        self.zip_mut(argument, other, &mut |_, sum, values| add_one(sum, values))
     }
 }
 
@@ -167,6 +167,7 @@ fn collect_mut<'v, 'a, T: Float>(
 per_float! {
     fn push<'a, T>(views: &mut Views<'a, T>, name: &str, array: ArrayViewD<'a, T>) = push_one;
     fn push_mut<'a, T>(views: &mut ViewsMut<'a, T>, name: &str, array: ArrayViewMutD<'a, T>) = push_one_mut;
+    fn add_one<'a, T>(sum: ArrayViewMutD<'a, T>, values: ArrayViewD<'a, T>) = add;
     fn fill_one<'a, T>(array: ArrayViewMutD<'a, T>, value: T) = fill;
     fn names_of<'a, T>(views: Views<'a, T>) -> Vec<String> = names_of_each;
     fn count_of<'a, T>(views: Views<'a, T>) -> usize = count_of_each;
@@ -203,6 +204,10 @@ fn push_one_mut<'a, T: Float>(
     array: ArrayViewMutD<'a, T>,
 ) {
     views.push((name.to_owned(), array));
+}
+
+fn add<T: Float>(mut sum: ArrayViewMutD<'_, T>, values: ArrayViewD<'_, T>) {
+    sum += &values;
 }
 
 fn fill<T: Float>(mut array: ArrayViewMutD<'_, T>, value: T) {

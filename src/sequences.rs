@@ -8,7 +8,7 @@ use ndarray::{Array2, Array3, ArrayView2, ArrayView3, Axis, Slice};
 
 use crate::arrays::{Arrays, Visit, VisitMut};
 use crate::error::{Error, Result, check_indices, check_shape, check_size};
-use crate::float::Float;
+use crate::float::{Float, per_float};
 
 /// A batch of sequences: values [time, batch, features], or [one-hot](Sequences::one_hot) vectors given
 /// by their tokens, and the length of each sequence, in any order.
@@ -170,12 +170,7 @@ impl<T: Float> Sequences<T> {
     /// # Errors
     /// If a size is zero, or `lengths` does not have one entry of at most `time` for each sequence.
     pub fn new(values: Array3<T>, lengths: Vec<usize>) -> Result<Self> {
-        let (time, batch, _) = values.dim();
-        check_size("values [time, batch, features]", values.shape())?;
-        check_lengths(&lengths, time, batch)?;
-        let standard = values.is_standard_layout();
-        let values = if standard { values } else { values.as_standard_layout().into_owned() };
-        Ok(Self { values: Values::Dense(values), lengths, characters: None })
+        checked(values, lengths)
     }
 
     /// Creates a batch of zeros, which are an array only if their values are read.
@@ -226,8 +221,7 @@ impl<T: Float> Sequences<T> {
         check_size("vocabulary_size", &[vocabulary_size])?;
         check_size("values [time, batch, vocabulary_size]", &[time, batch, vocabulary_size])?;
         check_token_sequences(tokens, &lengths, vocabulary_size, "vocabulary_size")?;
-        let token = |(t, b)| if t < lengths[b] { tokens[[t, b]] } else { vocabulary_size };
-        let tokens = Array2::from_shape_fn((time, batch), token);
+        let tokens = padded_tokens(tokens, vocabulary_size, &lengths);
         let one_hot = Sparse::new((time, batch, vocabulary_size), Some(tokens));
         Ok(Self { values: Values::Sparse(one_hot), lengths, characters: None })
     }
@@ -295,20 +289,7 @@ impl<T: Float> Sequences<T> {
     /// # Errors
     /// As [`from_list`](Self::from_list).
     pub fn from_views(sequences: &[ArrayView2<'_, T>]) -> Result<Self> {
-        let features = sequences.first().map_or(0, |sequence| sequence.ncols());
-        let lengths: Vec<usize> = sequences.iter().map(|sequence| sequence.nrows()).collect();
-        let time = lengths.iter().copied().max().unwrap_or(0);
-        check_size("sequences [time, batch, features]", &[time, sequences.len(), features])?;
-        let mut values = Array3::zeros((time, sequences.len(), features));
-        for (b, sequence) in sequences.iter().enumerate() {
-            let expected = [sequence.nrows(), features];
-            check_shape(format!("sequences[{b}]"), "time, features", &expected, sequence.shape())?;
-            let mut column = values.index_axis_mut(Axis(1), b);
-            for (mut to, from) in column.rows_mut().into_iter().zip(sequence.rows()) {
-                to.assign(&from);
-            }
-        }
-        Self::new(values, lengths)
+        padded(sequences)
     }
 
     /// Creates a batch of one-hot vectors, as [`one_hot`](Self::one_hot) does, from the tokens of each sequence.
@@ -319,10 +300,8 @@ impl<T: Float> Sequences<T> {
         sequences: &[S],
         vocabulary_size: usize,
     ) -> Result<Self> {
-        let lengths: Vec<usize> = sequences.iter().map(|tokens| tokens.as_ref().len()).collect();
-        let time = lengths.iter().copied().max().unwrap_or(0);
-        let token = |(t, b): (usize, usize)| sequences[b].as_ref().get(t).copied().unwrap_or(0);
-        let tokens = Array2::from_shape_fn((time, sequences.len()), token);
+        let sequences: Vec<&[usize]> = sequences.iter().map(AsRef::as_ref).collect();
+        let (tokens, lengths) = tokens_of_lists(&sequences);
         Self::one_hot(tokens.view(), vocabulary_size, lengths)
     }
 
@@ -340,18 +319,11 @@ impl<T: Float> Sequences<T> {
         W: AsRef<[C]>,
         C: AsRef<[usize]>,
     {
-        check_size("vocabulary_size", &[vocabulary_size])?;
-        check_shape("characters", "batch", &[self.batch()], &[characters.len()])?;
-        let mut words = Array2::from_elem((self.time(), self.batch()), Vec::new());
-        for (b, of_sequence) in characters.iter().map(AsRef::as_ref).enumerate() {
-            let (argument, length) = (format!("characters[{b}]"), self.lengths[b]);
-            check_shape(argument.clone(), "time", &[length], &[of_sequence.len()])?;
-            for (t, word) in of_sequence.iter().map(AsRef::as_ref).enumerate() {
-                let argument = format!("{argument}[{t}]");
-                check_indices(&argument, word, vocabulary_size, "vocabulary_size")?;
-                words[[t, b]] = word.to_vec();
-            }
-        }
+        let words: Vec<Vec<&[usize]>> = characters
+            .iter()
+            .map(|of_sequence| of_sequence.as_ref().iter().map(AsRef::as_ref).collect())
+            .collect();
+        let words = checked_words(&words, self.time(), &self.lengths, vocabulary_size)?;
         self.characters = Some(Arc::new(Characters { words, vocabulary_size }));
         Ok(self)
     }
@@ -479,6 +451,81 @@ impl<T: Float> Sequences<T> {
     pub fn steps(&self) -> usize {
         self.lengths.iter().sum()
     }
+}
+
+per_float! {
+    /// Returns a batch of `values`, as [`Sequences::new`] does.
+    fn checked<'a, T>(values: Array3<T>, lengths: Vec<usize>) -> Result<Sequences<T>> = dense;
+    /// Returns a batch of sequences, padded with zeros to the longest.
+    fn padded<'a, T>(sequences: &'a [ArrayView2<'a, T>]) -> Result<Sequences<T>> = padded_views;
+}
+
+fn dense<T: Float>(values: Array3<T>, lengths: Vec<usize>) -> Result<Sequences<T>> {
+    let (time, batch, _) = values.dim();
+    check_size("values [time, batch, features]", values.shape())?;
+    check_lengths(&lengths, time, batch)?;
+    let standard = values.is_standard_layout();
+    let values = if standard { values } else { values.as_standard_layout().into_owned() };
+    Ok(Sequences { values: Values::Dense(values), lengths, characters: None })
+}
+
+fn padded_views<T: Float>(sequences: &[ArrayView2<'_, T>]) -> Result<Sequences<T>> {
+    let features = sequences.first().map_or(0, |sequence| sequence.ncols());
+    let lengths: Vec<usize> = sequences.iter().map(|sequence| sequence.nrows()).collect();
+    let time = lengths.iter().copied().max().unwrap_or(0);
+    check_size("sequences [time, batch, features]", &[time, sequences.len(), features])?;
+    let mut values = Array3::zeros((time, sequences.len(), features));
+    for (b, sequence) in sequences.iter().enumerate() {
+        let expected = [sequence.nrows(), features];
+        check_shape(format!("sequences[{b}]"), "time, features", &expected, sequence.shape())?;
+        let mut column = values.index_axis_mut(Axis(1), b);
+        for (mut to, from) in column.rows_mut().into_iter().zip(sequence.rows()) {
+            to.assign(&from);
+        }
+    }
+    Sequences::new(values, lengths)
+}
+
+/// Returns the tokens of each sequence, [time, batch], and the lengths.
+fn tokens_of_lists(sequences: &[&[usize]]) -> (Array2<usize>, Vec<usize>) {
+    let lengths: Vec<usize> = sequences.iter().map(|tokens| tokens.len()).collect();
+    let time = lengths.iter().copied().max().unwrap_or(0);
+    let token = |(t, b): (usize, usize)| sequences[b].get(t).copied().unwrap_or(0);
+    (Array2::from_shape_fn((time, sequences.len()), token), lengths)
+}
+
+/// Returns `tokens` [time, batch] with the token `padding` in the padding.
+fn padded_tokens(
+    tokens: ArrayView2<'_, usize>,
+    padding: usize,
+    lengths: &[usize],
+) -> Array2<usize> {
+    Array2::from_shape_fn(
+        tokens.dim(),
+        |(t, b)| if t < lengths[b] { tokens[[t, b]] } else { padding },
+    )
+}
+
+/// Returns the characters of each token, [time, batch], from those of each sequence.
+fn checked_words(
+    characters: &[Vec<&[usize]>],
+    time: usize,
+    lengths: &[usize],
+    vocabulary_size: usize,
+) -> Result<Array2<Vec<usize>>> {
+    check_size("vocabulary_size", &[vocabulary_size])?;
+    check_shape("characters", "batch", &[lengths.len()], &[characters.len()])?;
+    let mut words = Array2::from_elem((time, lengths.len()), Vec::new());
+    for (b, of_sequence) in characters.iter().enumerate() {
+        let argument = format!("characters[{b}]");
+        check_shape(argument.clone(), "time", &[lengths[b]], &[of_sequence.len()])?;
+        for (t, word) in of_sequence.iter().enumerate() {
+            let argument = format!("{argument}[{t}]");
+            check_indices(&argument, word, vocabulary_size, "vocabulary_size")?;
+            words[[t, b]] = word.to_vec();
+        }
+    }
+    Ok(words)
 }
 
 /// Batches are equal if their lengths, characters and values are, padding included.

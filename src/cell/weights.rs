@@ -9,6 +9,7 @@ use super::{CellConfig, LstmOptions, Steps};
 use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::sequences::Input;
+use crate::tensor::elementwise::sum;
 use crate::tensor::reduce::add_column_sums;
 use crate::tensor::{Level, RowRefs, add_outer_products};
 
@@ -60,7 +61,7 @@ impl<T: Float> GateWeights<T> {
 
     /// Returns b_ih + b_hh, if there are biases.
     pub fn bias(&self) -> Option<Array1<T>> {
-        Some(self.bias_ih.as_ref()? + self.bias_hh.as_ref()?)
+        Some(sum(self.bias_ih.as_ref()?, self.bias_hh.as_ref()?))
     }
 
     /// Sets the bias of the forget gate, number `gate` of `gates`, by the options `lstm`: the value in

@@ -69,7 +69,11 @@ impl TableReader {
     ///
     /// [`Error::Argument`] if the delimiter is a quote, a line break or not ASCII.
     pub fn read(&self, path: impl AsRef<Path>) -> Result<Table> {
-        let (path, delimiter) = (path.as_ref(), self.delimiter);
+        self.read_path(path.as_ref())
+    }
+
+    fn read_path(&self, path: &Path) -> Result<Table> {
+        let delimiter = self.delimiter;
         if !delimiter.is_ascii() || b"\"\r\n".contains(&delimiter) {
             let expected = "an ASCII character other than a quote or a line break";
             let got = format!("{:?}", char::from(delimiter));

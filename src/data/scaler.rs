@@ -9,11 +9,11 @@
 //! n·ε·|mean|, the error of a sum, or its minimum is its maximum. Source: `_is_constant_feature` of
 //! scikit-learn.
 
-use ndarray::{Array, ArrayBase, ArrayView2, Data, Dimension};
+use ndarray::{Array, ArrayBase, ArrayView2, ArrayViewMutD, Data, Dimension};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result, check_indices, check_shape, check_size};
-use crate::float::Float;
+use crate::float::{Float, per_float};
 
 /// An offset and a scale for each feature, fitted on data.
 ///
@@ -69,7 +69,7 @@ impl Scaler {
     /// # Errors
     /// If there is no row or no feature, the parts differ in features, or a value is not finite.
     pub fn standard<T: Float>(parts: &[ArrayView2<'_, T>]) -> Result<Self> {
-        Self::fit(parts, mean_and_deviation)
+        fit(parts, &mean_and_deviation)
     }
 
     /// Fits a scaler that maps the smallest value of each feature to 0 and the largest to 1, over all
@@ -79,48 +79,10 @@ impl Scaler {
     /// As [`standard`](Self::standard), or if the largest value of a feature minus the smallest is more than
     /// the largest `f64`.
     pub fn min_max<T: Float>(parts: &[ArrayView2<'_, T>]) -> Result<Self> {
-        Self::fit(parts, |values| {
+        fit(parts, &|values| {
             let (min, max) = range(values);
             (min, max - min)
         })
-    }
-
-    /// Computes offset and scale of each feature by `of` from its values.
-    fn fit<T: Float>(
-        parts: &[ArrayView2<'_, T>],
-        of: impl Fn(&[f64]) -> (f64, f64),
-    ) -> Result<Self> {
-        let features = parts.first().map_or(0, |part| part.ncols());
-        check_size("parts", &[parts.len()])?;
-        if features == 0 {
-            return Err(Error::argument("parts[0]", "at least one feature", 0));
-        }
-        if parts.iter().all(|part| part.nrows() == 0) {
-            return Err(Error::argument("parts", "at least one row", "none"));
-        }
-        for (i, part) in parts.iter().enumerate() {
-            let expected = [part.nrows(), features];
-            check_shape(format!("parts[{i}]"), "rows, features", &expected, part.shape())?;
-            if let Some(((row, column), value)) = part.indexed_iter().find(|x| !x.1.is_finite()) {
-                let argument = format!("parts[{i}][{row}, {column}]");
-                return Err(Error::argument(argument, "a finite value", value));
-            }
-        }
-        let (mut offset, mut scale) = (Vec::new(), Vec::new());
-        for j in 0..features {
-            let columns = parts.iter().map(|part| part.column(j));
-            let values: Vec<f64> = columns.flatten().map(|value| value.as_f64()).collect();
-            let (o, s) = of(&values);
-            if s.is_infinite() {
-                let (argument, expected) =
-                    (format!("parts[..][.., {j}]"), "a difference that f64 holds");
-                let (min, max) = range(&values);
-                return Err(Error::argument(argument, expected, format!("{min:e} to {max:e}")));
-            }
-            offset.push(o);
-            scale.push(if s > 0.0 { s } else { 1.0 });
-        }
-        Ok(Self { offset, scale })
     }
 
     /// Returns the number of features.
@@ -179,19 +141,8 @@ impl Scaler {
         values: &ArrayBase<S, D>,
         f: impl Fn(f64, f64, f64) -> f64,
     ) -> Result<Array<T, D>> {
-        let got = values.shape().last().map_or(&[][..], std::slice::from_ref);
-        check_shape(argument, "features", &[self.features()], got)?;
         let mut mapped = values.to_owned();
-        for mut row in mapped.rows_mut() {
-            for ((value, &offset), &scale) in row.iter_mut().zip(&self.offset).zip(&self.scale) {
-                let given = *value;
-                *value = T::from_f64(f(given.as_f64(), offset, scale));
-                if given.is_finite() && !value.is_finite() {
-                    let expected = format!("values that {} holds in the other units", T::NAME);
-                    return Err(Error::argument(argument, expected, format!("{given:e}")));
-                }
-            }
-        }
+        map(self, argument, mapped.view_mut().into_dyn(), &f)?;
         Ok(mapped)
     }
 
@@ -205,6 +156,80 @@ impl Scaler {
         let of = |values: &[f64]| columns.iter().map(|&j| values[j]).collect();
         Ok(Self { offset: of(&self.offset), scale: of(&self.scale) })
     }
+}
+
+per_float! {
+    /// Returns the scaler whose offset and scale of each feature are what `of` computes from its values.
+    fn fit<'a, T>(
+        parts: &'a [ArrayView2<'a, T>],
+        of: &'a dyn Fn(&[f64]) -> (f64, f64),
+    ) -> Result<Scaler> = fit_parts;
+
+    /// Replaces each value by `f` of it and of the offset and the scale of its feature.
+    fn map<'a, T>(
+        scaler: &'a Scaler,
+        argument: &'static str,
+        values: ArrayViewMutD<'a, T>,
+        f: &'a dyn Fn(f64, f64, f64) -> f64,
+    ) -> Result<()> = map_values;
+}
+
+fn fit_parts<T: Float>(
+    parts: &[ArrayView2<'_, T>],
+    of: &dyn Fn(&[f64]) -> (f64, f64),
+) -> Result<Scaler> {
+    let features = parts.first().map_or(0, |part| part.ncols());
+    check_size("parts", &[parts.len()])?;
+    if features == 0 {
+        return Err(Error::argument("parts[0]", "at least one feature", 0));
+    }
+    if parts.iter().all(|part| part.nrows() == 0) {
+        return Err(Error::argument("parts", "at least one row", "none"));
+    }
+    for (i, part) in parts.iter().enumerate() {
+        let expected = [part.nrows(), features];
+        check_shape(format!("parts[{i}]"), "rows, features", &expected, part.shape())?;
+        if let Some(((row, column), value)) = part.indexed_iter().find(|x| !x.1.is_finite()) {
+            let argument = format!("parts[{i}][{row}, {column}]");
+            return Err(Error::argument(argument, "a finite value", value));
+        }
+    }
+    let (mut offset, mut scale) = (Vec::new(), Vec::new());
+    for j in 0..features {
+        let columns = parts.iter().map(|part| part.column(j));
+        let values: Vec<f64> = columns.flatten().map(|value| value.as_f64()).collect();
+        let (o, s) = of(&values);
+        if s.is_infinite() {
+            let (argument, expected) =
+                (format!("parts[..][.., {j}]"), "a difference that f64 holds");
+            let (min, max) = range(&values);
+            return Err(Error::argument(argument, expected, format!("{min:e} to {max:e}")));
+        }
+        offset.push(o);
+        scale.push(if s > 0.0 { s } else { 1.0 });
+    }
+    Ok(Scaler { offset, scale })
+}
+
+fn map_values<T: Float>(
+    scaler: &Scaler,
+    argument: &'static str,
+    mut values: ArrayViewMutD<'_, T>,
+    f: &dyn Fn(f64, f64, f64) -> f64,
+) -> Result<()> {
+    let got = values.shape().last().map_or(&[][..], std::slice::from_ref);
+    check_shape(argument, "features", &[scaler.features()], got)?;
+    for mut row in values.rows_mut() {
+        for ((value, &offset), &scale) in row.iter_mut().zip(&scaler.offset).zip(&scaler.scale) {
+            let given = *value;
+            *value = T::from_f64(f(given.as_f64(), offset, scale));
+            if given.is_finite() && !value.is_finite() {
+                let expected = format!("values that {} holds in the other units", T::NAME);
+                return Err(Error::argument(argument, expected, format!("{given:e}")));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Returns the smallest and the largest of `values`.

@@ -8,12 +8,12 @@
 //! Rows are gathered, without a product. Name, layout and initial values (normal, standard deviation
 //! 1) are those of `torch.nn.Embedding`.
 
-use ndarray::{Array2, Array3, ArrayView2, Axis};
+use ndarray::{Array1, Array2, Array3, ArrayView2, Axis};
 use rand::Rng;
 
 use crate::arrays::{Arrays, check_same_structure};
 use crate::error::{Error, Result, check_shape, check_size};
-use crate::float::Float;
+use crate::float::{Float, per_float};
 use crate::layer::steps::{check, layer_at};
 use crate::sequences::{Sequences, check_token_sequences};
 use crate::tensor::Init;
@@ -118,17 +118,13 @@ impl<T: Float> Embedding<T> {
     ) -> Result<Sequences<T>> {
         let (time, batch) = tokens.dim();
         check_token_sequences(tokens, lengths, self.weight.nrows(), "num_embeddings")?;
-        let width = self.weight.ncols();
-        let rows = self.weight.as_slice().expect("a weight in standard layout");
-        let mut values = Vec::with_capacity(tokens.len() * width);
-        for ((t, b), &token) in tokens.indexed_iter() {
-            match t < lengths[b] {
-                true => values.extend_from_slice(&rows[token * width..][..width]),
-                false => values.resize(values.len() + width, T::zero()),
-            }
-        }
-        let values = Array3::from_shape_vec((time, batch, width), values);
-        Sequences::new(values.expect("a row for each token"), lengths.to_vec())
+        let values = rows_of_tokens(&self.weight, tokens, lengths);
+        Sequences::new(
+            values
+                .into_shape_with_order((time, batch, self.weight.ncols()))
+                .expect("a row for each token"),
+            lengths.to_vec(),
+        )
     }
 
     /// Adds dW to `grad`, from `d_y` [time, batch, embedding_dim] and the tokens `x` of the forward pass.
@@ -144,12 +140,7 @@ impl<T: Float> Embedding<T> {
         if self.frozen {
             return Ok(());
         }
-        for ((t, b), &token) in tokens.indexed_iter() {
-            if t < x.lengths()[b] && Some(token) != self.padding_index {
-                let mut row = grad.weight.row_mut(token);
-                row += &d_y.values().index_axis(Axis(0), t).row(b);
-            }
-        }
+        add_rows(tokens, x.lengths(), self.padding_index, d_y.values(), &mut grad.weight);
         Ok(())
     }
 
@@ -164,6 +155,56 @@ impl<T: Float> Embedding<T> {
         check_shape("x", "time, batch, num_embeddings", &expected, &got)?;
         let tokens = x.tokens();
         tokens.ok_or_else(|| Error::argument("x", "tokens (Sequences::one_hot)", "values"))
+    }
+}
+
+per_float! {
+    /// Returns the row of each token, zeros in the padding.
+    fn rows_of_tokens<'a, T>(
+        weight: &'a Array2<T>,
+        tokens: ArrayView2<'a, usize>,
+        lengths: &'a [usize],
+    ) -> Array1<T> = gathered;
+
+    /// Adds the row of `d_y` of each token other than the padding index to that of `d_weight`.
+    fn add_rows<'a, T>(
+        tokens: ArrayView2<'a, usize>,
+        lengths: &'a [usize],
+        padding_index: Option<usize>,
+        d_y: &'a Array3<T>,
+        d_weight: &'a mut Array2<T>,
+    ) = scattered;
+}
+
+fn gathered<T: Float>(
+    weight: &Array2<T>,
+    tokens: ArrayView2<'_, usize>,
+    lengths: &[usize],
+) -> Array1<T> {
+    let width = weight.ncols();
+    let rows = weight.as_slice().expect("a weight in standard layout");
+    let mut values = Vec::with_capacity(tokens.len() * width);
+    for ((t, b), &token) in tokens.indexed_iter() {
+        match t < lengths[b] {
+            true => values.extend_from_slice(&rows[token * width..][..width]),
+            false => values.resize(values.len() + width, T::zero()),
+        }
+    }
+    values.into()
+}
+
+fn scattered<T: Float>(
+    tokens: ArrayView2<'_, usize>,
+    lengths: &[usize],
+    padding_index: Option<usize>,
+    d_y: &Array3<T>,
+    d_weight: &mut Array2<T>,
+) {
+    for ((t, b), &token) in tokens.indexed_iter() {
+        if t < lengths[b] && Some(token) != padding_index {
+            let mut row = d_weight.row_mut(token);
+            row += &d_y.index_axis(Axis(0), t).row(b);
+        }
     }
 }
 

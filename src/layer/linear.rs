@@ -169,20 +169,7 @@ impl<T: Float> Linear<T> {
         d_y: ArrayView2<'_, T>,
         grad: &mut Self,
     ) -> Result<Array2<T>> {
-        let rows = x.nrows();
-        check_shape("x", "rows, input", &[rows, self.input_size()], x.shape())?;
-        check_shape("d_y", "rows, output", &[rows, self.output_size()], d_y.shape())?;
-        check_same_structure("grad", self, grad)?;
-        let (x, d_y) = (x.as_standard_layout(), d_y.as_standard_layout());
-        let (x, d_y) = (Rows::new(slice(&x), x.ncols()), Rows::new(slice(&d_y), d_y.ncols()));
-        let mut d_x = Array2::zeros((rows, self.input_size()));
-        self.packed_backward().forward_into(d_y.contiguous(), slice_mut(&mut d_x));
-        let (x, d_y) = (
-            RowRefs::new(x.iter().collect(), x.width()),
-            RowRefs::new(d_y.iter().collect(), d_y.width()),
-        );
-        self.add_gradients(&x, &d_y, grad)?;
-        Ok(d_x)
+        gradients_of_rows(self, x, d_y, grad)
     }
 
     /// Adds dW and db to `grad`, from the rows `x` [rows, input] and the gradients `d_y` [rows, output].
@@ -226,11 +213,7 @@ impl<'m, T: Float> PackedLinear<'m, T> {
 
     /// Returns y [rows, output] of `x` [rows, input].
     pub(crate) fn forward_rows(&self, x: ArrayView2<'_, T>) -> Result<Array2<T>> {
-        check_shape("x", "rows, input", &[x.nrows(), self.input], x.shape())?;
-        let mut y = Array2::zeros((x.nrows(), self.output));
-        let x = x.as_standard_layout();
-        self.forward_into(slice(&x), slice_mut(&mut y));
-        Ok(y)
+        outputs_of_rows(self, x)
     }
 
     /// Sets `y`, rows of the output, to the products of `x`, as many rows of the input.
@@ -248,6 +231,20 @@ row_layer!(Linear, input_size "input", output_size "output");
 crate::arrays!(Linear { weight: array, bias: array });
 
 per_float! {
+    /// Returns y [rows, output] of `x` [rows, input].
+    fn outputs_of_rows<'a, T>(
+        linear: &'a PackedLinear<'a, T>,
+        x: ArrayView2<'a, T>,
+    ) -> Result<Array2<T>> = forward_rows;
+
+    /// Returns d_x and adds dW and db to `grad`, as [`Linear::backward_rows`] does.
+    fn gradients_of_rows<'a, T>(
+        linear: &'a Linear<T>,
+        x: ArrayView2<'a, T>,
+        d_y: ArrayView2<'a, T>,
+        grad: &'a mut Linear<T>,
+    ) -> Result<Array2<T>> = backward_rows;
+
     /// Computes `y = start + x · weight` for contiguous `x` and a weight in blocks of rows. Threads split the
     /// rows of `x`.
     fn product_of_rows<'a, T>(
@@ -256,6 +253,36 @@ per_float! {
         start: Accumulate<'_, T>,
         y: &mut [T],
     ) = rows_by_weight;
+}
+
+fn forward_rows<T: Float>(linear: &PackedLinear<'_, T>, x: ArrayView2<'_, T>) -> Result<Array2<T>> {
+    check_shape("x", "rows, input", &[x.nrows(), linear.input], x.shape())?;
+    let mut y = Array2::zeros((x.nrows(), linear.output));
+    let x = x.as_standard_layout();
+    linear.forward_into(slice(&x), slice_mut(&mut y));
+    Ok(y)
+}
+
+fn backward_rows<T: Float>(
+    linear: &Linear<T>,
+    x: ArrayView2<'_, T>,
+    d_y: ArrayView2<'_, T>,
+    grad: &mut Linear<T>,
+) -> Result<Array2<T>> {
+    let rows = x.nrows();
+    check_shape("x", "rows, input", &[rows, linear.input_size()], x.shape())?;
+    check_shape("d_y", "rows, output", &[rows, linear.output_size()], d_y.shape())?;
+    check_same_structure("grad", linear, grad)?;
+    let (x, d_y) = (x.as_standard_layout(), d_y.as_standard_layout());
+    let (x, d_y) = (Rows::new(slice(&x), x.ncols()), Rows::new(slice(&d_y), d_y.ncols()));
+    let mut d_x = Array2::zeros((rows, linear.input_size()));
+    linear.packed_backward().forward_into(d_y.contiguous(), slice_mut(&mut d_x));
+    let (x, d_y) = (
+        RowRefs::new(x.iter().collect(), x.width()),
+        RowRefs::new(d_y.iter().collect(), d_y.width()),
+    );
+    linear.add_gradients(&x, &d_y, grad)?;
+    Ok(d_x)
 }
 
 fn rows_by_weight<T: Float>(

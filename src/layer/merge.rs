@@ -8,12 +8,12 @@
 use std::fmt::{self, Debug, Formatter};
 use std::marker::PhantomData;
 
-use ndarray::{Array2, Axis, concatenate};
+use ndarray::{Array2, Array3, ArrayView2, ArrayView3, Axis, concatenate};
 use rand::Rng;
 
 use crate::arrays::Arrays;
 use crate::error::{Error, Result, check_shape};
-use crate::float::Float;
+use crate::float::{Float, per_float};
 use crate::layer::Layer;
 use crate::layer::steps::{check, zero_padding, zip_map};
 use crate::sequences::Sequences;
@@ -59,15 +59,13 @@ impl<T: Float> Features for Array2<T> {
     fn concat(&self, other: &Self) -> Result<Self> {
         let expected = [self.nrows(), other.ncols()];
         check_shape("second", "rows, features", &expected, other.shape())?;
-        let joined = concatenate(Axis(1), &[self.view(), other.view()]);
-        Ok(joined.expect("as many rows, as was checked").as_standard_layout().into_owned())
+        Ok(joined_rows(self.view(), other.view()))
     }
 
     fn split(&self, width: usize) -> Result<(Self, Self)> {
         check_split(width, self.ncols())?;
         let (first, second) = self.view().split_at(Axis(1), width);
-        let own = |part: ndarray::ArrayView2<'_, T>| part.as_standard_layout().into_owned();
-        Ok((own(first), own(second)))
+        Ok((owned_rows(first), owned_rows(second)))
     }
 
     fn add(&self, other: &Self) -> Result<Self> {
@@ -83,9 +81,7 @@ impl<T: Float> Features for Sequences<T> {
 
     fn concat(&self, other: &Self) -> Result<Self> {
         check("second", self, (other.features(), "time, batch, features"), other)?;
-        let joined = concatenate(Axis(2), &[self.values().view(), other.values().view()]);
-        let joined = joined.expect("as many steps, as was checked");
-        let mut values = joined.as_standard_layout().into_owned();
+        let mut values = joined_steps(self.values().view(), other.values().view());
         zero_padding(&mut values, self.lengths());
         self.with_values(values)
     }
@@ -93,8 +89,8 @@ impl<T: Float> Features for Sequences<T> {
     fn split(&self, width: usize) -> Result<(Self, Self)> {
         check_split(width, self.features())?;
         let (first, second) = self.values().view().split_at(Axis(2), width);
-        let own = |part: ndarray::ArrayView3<'_, T>| {
-            let mut part = part.as_standard_layout().into_owned();
+        let own = |part: ArrayView3<'_, T>| {
+            let mut part = owned_steps(part);
             zero_padding(&mut part, self.lengths());
             self.with_values(part)
         };
@@ -105,6 +101,31 @@ impl<T: Float> Features for Sequences<T> {
         check("second", self, (self.features(), "time, batch, features"), other)?;
         zip_map(self, other.values(), |a, b| a + b)
     }
+}
+
+per_float! {
+    fn joined_rows<'a, T>(a: ArrayView2<'a, T>, b: ArrayView2<'a, T>) -> Array2<T> = join_rows;
+    fn joined_steps<'a, T>(a: ArrayView3<'a, T>, b: ArrayView3<'a, T>) -> Array3<T> = join_steps;
+    fn owned_rows<'a, T>(part: ArrayView2<'a, T>) -> Array2<T> = own_rows;
+    fn owned_steps<'a, T>(part: ArrayView3<'a, T>) -> Array3<T> = own_steps;
+}
+
+fn join_rows<T: Float>(a: ArrayView2<'_, T>, b: ArrayView2<'_, T>) -> Array2<T> {
+    let joined = concatenate(Axis(1), &[a, b]).expect("as many rows, as was checked");
+    own_rows(joined.view())
+}
+
+fn join_steps<T: Float>(a: ArrayView3<'_, T>, b: ArrayView3<'_, T>) -> Array3<T> {
+    let joined = concatenate(Axis(2), &[a, b]).expect("as many steps, as was checked");
+    own_steps(joined.view())
+}
+
+fn own_rows<T: Float>(part: ArrayView2<'_, T>) -> Array2<T> {
+    part.as_standard_layout().into_owned()
+}
+
+fn own_steps<T: Float>(part: ArrayView3<'_, T>) -> Array3<T> {
+    part.as_standard_layout().into_owned()
 }
 
 /// Concatenation of the features of a pair, those of the first value first.

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::arrays::{Arrays, Visit, VisitMut};
 use crate::error::{Result, check_count, check_size};
-use crate::float::Float;
+use crate::float::{Float, per_float};
 use crate::layer::Layer;
 use crate::sequences::Sequences;
 
@@ -54,21 +54,7 @@ impl Frames {
 
     /// Returns the windows of `x`, at least one step long as an array.
     pub(crate) fn stack<T: Float>(self, x: &Sequences<T>) -> Result<Sequences<T>> {
-        let (time, batch, features) = x.dim();
-        let width = check_size("frames × features", &[self.frames, features])?;
-        let lengths = self.lengths(x);
-        let mut windows = Array3::zeros((self.windows(time).max(1), batch, width));
-        for (t, mut window) in windows.outer_iter_mut().enumerate() {
-            for (b, mut row) in window.rows_mut().into_iter().enumerate() {
-                if t < lengths[b] {
-                    for (j, mut part) in row.axis_chunks_iter_mut(Axis(0), features).enumerate() {
-                        let frame = x.values().index_axis(Axis(0), t * self.stride + j);
-                        part.assign(&frame.index_axis(Axis(0), b));
-                    }
-                }
-            }
-        }
-        Sequences::new(windows, lengths)
+        stacked(self, x)
     }
 
     /// Returns the gradient with respect to sequences of the lengths of `x` and the given width, from that
@@ -79,22 +65,59 @@ impl Frames {
         features: usize,
         d_windows: &Sequences<T>,
     ) -> Result<Sequences<T>> {
-        let (time, batch, _) = x.dim();
-        let lengths = self.lengths(x);
-        let sizes = [self.windows(time).max(1), batch, self.frames * features];
-        d_windows.check("d_y", ("time, batch, frames × features", sizes), &lengths)?;
-        let mut d = Array3::zeros((time, batch, features));
-        for (t, window) in d_windows.values().outer_iter().enumerate() {
-            for (b, row) in window.rows().into_iter().enumerate().filter(|row| t < lengths[row.0]) {
-                for (j, part) in row.axis_chunks_iter(Axis(0), features).enumerate() {
-                    let mut frame = d.index_axis_mut(Axis(0), t * self.stride + j);
-                    let mut frame = frame.index_axis_mut(Axis(0), b);
-                    frame += &part;
+        unstacked(self, x, features, d_windows)
+    }
+}
+
+per_float! {
+    fn stacked<'a, T>(frames: Frames, x: &'a Sequences<T>) -> Result<Sequences<T>> = stack;
+    fn unstacked<'a, T>(
+        frames: Frames,
+        x: &'a Sequences<T>,
+        features: usize,
+        d_windows: &'a Sequences<T>,
+    ) -> Result<Sequences<T>> = unstack;
+}
+
+fn stack<T: Float>(frames: Frames, x: &Sequences<T>) -> Result<Sequences<T>> {
+    let (time, batch, features) = x.dim();
+    let width = check_size("frames × features", &[frames.frames, features])?;
+    let lengths = frames.lengths(x);
+    let mut windows = Array3::zeros((frames.windows(time).max(1), batch, width));
+    for (t, mut window) in windows.outer_iter_mut().enumerate() {
+        for (b, mut row) in window.rows_mut().into_iter().enumerate() {
+            if t < lengths[b] {
+                for (j, mut part) in row.axis_chunks_iter_mut(Axis(0), features).enumerate() {
+                    let frame = x.values().index_axis(Axis(0), t * frames.stride + j);
+                    part.assign(&frame.index_axis(Axis(0), b));
                 }
             }
         }
-        x.with_values(d)
     }
+    Sequences::new(windows, lengths)
+}
+
+fn unstack<T: Float>(
+    frames: Frames,
+    x: &Sequences<T>,
+    features: usize,
+    d_windows: &Sequences<T>,
+) -> Result<Sequences<T>> {
+    let (time, batch, _) = x.dim();
+    let lengths = frames.lengths(x);
+    let sizes = [frames.windows(time).max(1), batch, frames.frames * features];
+    d_windows.check("d_y", ("time, batch, frames × features", sizes), &lengths)?;
+    let mut d = Array3::zeros((time, batch, features));
+    for (t, window) in d_windows.values().outer_iter().enumerate() {
+        for (b, row) in window.rows().into_iter().enumerate().filter(|row| t < lengths[row.0]) {
+            for (j, part) in row.axis_chunks_iter(Axis(0), features).enumerate() {
+                let mut frame = d.index_axis_mut(Axis(0), t * frames.stride + j);
+                let mut frame = frame.index_axis_mut(Axis(0), b);
+                frame += &part;
+            }
+        }
+    }
+    x.with_values(d)
 }
 
 /// Joins the features of several steps to one step, and keeps every `stride`-th window; see the

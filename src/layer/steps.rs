@@ -3,7 +3,7 @@
 use ndarray::{Array2, Array3, ArrayView3, CowArray, Ix2, Zip};
 
 use crate::error::Result;
-use crate::float::Float;
+use crate::float::{Float, per_float};
 use crate::sequences::Sequences;
 
 /// Implements [`Layer`](crate::layer::Layer) for a layer whose tape is a copy of its input, from an
@@ -159,8 +159,12 @@ pub(super) fn zip_map<T: Float>(
     x.with_values(values)
 }
 
-/// Sets the values past the end of each sequence to zero.
-pub(super) fn zero_padding<T: Float>(values: &mut Array3<T>, lengths: &[usize]) {
+per_float! {
+    /// Sets the values past the end of each sequence to zero.
+    pub(super) fn zero_padding<'a, T>(values: &'a mut Array3<T>, lengths: &'a [usize]) = zero_ends;
+}
+
+fn zero_ends<T: Float>(values: &mut Array3<T>, lengths: &[usize]) {
     for (t, mut step) in values.outer_iter_mut().enumerate() {
         for (mut row, _) in step.rows_mut().into_iter().zip(lengths).filter(|x| t >= *x.1) {
             row.fill(T::zero());

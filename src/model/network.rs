@@ -9,7 +9,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use ndarray::{Array, Array3, ArrayView1, ArrayView2, Axis, CowArray, Dimension, Ix2};
+use ndarray::{Array, Array2, Array3, ArrayView1, ArrayView2, Axis, CowArray, Dimension, Ix2};
 use rand::{Rng, RngExt};
 
 use crate::cell::Cell;
@@ -22,6 +22,7 @@ use crate::layer::{CharacterEncoder, Dropout, Embedding, Features, Layer, Linear
 use crate::model::config::{CharacterOptions, Config};
 use crate::sequence::{Recurrent, State, Stream, Tape};
 use crate::sequences::{Input, Sequences};
+use crate::tensor::elementwise::multiply;
 
 /// The embedding, the recurrent layers and the head. They are the prefixes of the names of its arrays.
 #[derive(Clone, Debug)]
@@ -155,7 +156,7 @@ impl<T: Float, C: Cell<Elem = T>> Network<C> {
         let (Some((p, unknown)), Some(tokens)) = (self.word_dropout, x.tokens()) else {
             return Ok(None);
         };
-        let kept = tokens.map(|&token| if rng.random_bool(p) { unknown } else { token });
+        let kept = without_some(tokens, p, unknown, rng);
         Sequences::one_hot(kept.view(), x.features(), x.lengths().to_vec()).map(Some)
     }
 
@@ -173,7 +174,7 @@ impl<T: Float, C: Cell<Elem = T>> Network<C> {
         let (mut d_x, d_initial) =
             self.recurrent.backward(layers, d_h, None, &mut grad.recurrent)?;
         if let Some(mask) = mask {
-            *d_x.values_mut() *= &mask;
+            multiply(d_x.values_mut().view_mut().into_dyn(), mask.view().into_dyn());
         }
         if let (Some(encoder), Some(grad), Some(tape)) =
             (&self.characters, &mut grad.characters, characters)
@@ -280,19 +281,29 @@ pub(super) fn apply_dropout<T: Float, D: Dimension>(
         return Ok(None);
     }
     let mask = Dropout::new(p)?.mask(h, rng);
-    *h *= &mask;
+    multiply(h.view_mut().into_dyn(), mask.view().into_dyn());
     Ok(Some(mask))
 }
 
 /// Returns the gradient with respect to the input of dropout, from `d`, that with respect to its output.
 pub(super) fn mask_gradient<T: Float, D: Dimension>(
-    d: Array<T, D>,
+    mut d: Array<T, D>,
     mask: Option<Array<T, D>>,
 ) -> Array<T, D> {
-    match mask {
-        Some(mask) => d * mask,
-        None => d,
+    if let Some(mask) = mask {
+        multiply(d.view_mut().into_dyn(), mask.view().into_dyn());
     }
+    d
+}
+
+/// Returns `tokens` of which some are replaced by `unknown`, each with probability `p`.
+fn without_some(
+    tokens: ArrayView2<'_, usize>,
+    p: f64,
+    unknown: usize,
+    rng: &mut dyn Rng,
+) -> Array2<usize> {
+    tokens.map(|&token| if rng.random_bool(p) { unknown } else { token })
 }
 
 /// A stream through the embedding and the recurrent layers.

@@ -20,6 +20,7 @@ use crate::arrays::Arrays;
 use crate::cell::Cell;
 use crate::float::Float;
 use crate::sequence::Recurrent;
+use crate::tensor::elementwise::scale_columns;
 use crate::tensor::random::dropout_factors;
 
 /// The prefix of the names of recurrent weights.
@@ -37,13 +38,11 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
     /// Multiplies each W_hh, or its gradient, by diag(m).
     pub(crate) fn drop_columns(&mut self, seed: u64) {
         let (p, mut rng) = (self.recurrent_dropout, ChaCha8Rng::seed_from_u64(seed));
-        self.for_each_mut(&mut |name, mut array| {
+        self.for_each_mut(&mut |name, array| {
             if name.starts_with(WEIGHT_HH) {
                 let units = array.shape().last().copied().unwrap_or(0);
                 let mask: Vec<T> = repeat_with(dropout_factors(&mut rng, p)).take(units).collect();
-                for mut row in array.rows_mut() {
-                    row.iter_mut().zip(&mask).for_each(|(weight, &m)| *weight *= m);
-                }
+                scale_columns(array, &mask);
             }
         });
     }

@@ -6,6 +6,7 @@ use crate::arrays::{Arrays, Visit, VisitMut};
 use crate::error::{Error, Result, check_indices, check_shape, check_size};
 use crate::float::Float;
 use crate::sequence::lengths::{Order, Towards};
+use crate::tensor::elementwise::sum_of_rows;
 
 /// The states of all layers and directions for each sequence of a batch: h, and c for an LSTM.
 ///
@@ -224,7 +225,7 @@ impl<T: Float> State<T> {
 
     /// Returns the sum over the sequences, as states of one sequence.
     pub(crate) fn summed(&self) -> Self {
-        self.map(|values| values.sum_axis(Axis(0)).insert_axis(Axis(0)))
+        self.map(sum_of_rows)
     }
 
     fn map(&self, f: impl Fn(&Array2<T>) -> Array2<T>) -> Self {

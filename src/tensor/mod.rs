@@ -20,6 +20,7 @@
 //! | `extended` | vectors of numbers with an exponent of any size |
 //! | `ctc` | the lattice of alignments of CTC: forward and backward variables |
 //! | `update` | elementwise updates of parameters: the arithmetic of optimisers |
+//! | `elementwise` | arithmetic of `ndarray`, compiled once |
 //! | `threads` | the number of threads of a computation, and fork-join |
 //! | `random` | dropout masks |
 //! | `init` | initial values of weights |
@@ -41,6 +42,7 @@ pub(crate) mod chain;
 pub(crate) mod cross_entropy;
 pub(crate) mod ctc;
 mod dispatch;
+pub(crate) mod elementwise;
 mod extended;
 mod kernel;
 mod outer;

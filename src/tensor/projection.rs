@@ -12,7 +12,7 @@ use fearless_simd::{Level, Simd};
 use ndarray::{Array1, Array2, ArrayView2, ArrayViewMut2};
 
 use crate::compiled;
-use crate::float::Float;
+use crate::float::{Float, per_float};
 use crate::sequences::Input;
 use crate::tensor::aligned::Aligned;
 use crate::tensor::lanes::lanes;
@@ -96,27 +96,40 @@ impl<T: Float> Input<Array2<T>, Vec<usize>> {
 impl<T: Float> Input<RowRefs<'_, T>, Vec<usize>> {
     /// Adds Σⱼ aⱼ ⊗ xⱼ to `out` [m, n], over the rows j of `a` [rows, m] and of these inputs x [rows, n],
     /// as [`add_outer_products`] does. A one-hot row adds to one column alone.
-    pub fn add_outer_products(
-        &self,
-        level: Level,
-        a: &RowRefs<'_, T>,
-        mut out: ArrayViewMut2<'_, T>,
-    ) {
-        let tokens = match self {
-            Self::Dense(rows) => return add_outer_products(level, a, &mut [(rows, out)]),
-            Self::Tokens(tokens) => tokens,
-        };
-        debug_assert_eq!((a.width(), a.rows().len()), (out.nrows(), tokens.len()));
-        // A column is not contiguous, so it is read and written once for all rows that add to it.
-        let mut order: Vec<usize> = (0..tokens.len()).collect();
-        order.sort_unstable_by_key(|&j| (tokens[j], j));
-        let mut sum = Aligned::stale(a.width());
-        for alike in order.chunk_by(|&i, &j| tokens[i] == tokens[j]) {
-            let mut column = out.column_mut(tokens[alike[0]]);
-            sum.iter_mut().zip(&column).for_each(|(sum, &value)| *sum = value);
-            add_rows(level, a.rows(), alike, &mut sum);
-            column.iter_mut().zip(&*sum).for_each(|(value, &sum)| *value = sum);
+    pub fn add_outer_products(&self, level: Level, a: &RowRefs<'_, T>, out: ArrayViewMut2<'_, T>) {
+        match self {
+            Self::Dense(rows) => add_outer_products(level, a, &mut [(rows, out)]),
+            Self::Tokens(tokens) => add_to_columns(level, a, tokens, out),
         }
+    }
+}
+
+per_float! {
+    /// Adds each row of `a` to the column of `out` of its token.
+    fn add_to_columns<'a, T>(
+        level: Level,
+        a: &'a RowRefs<'a, T>,
+        tokens: &'a [usize],
+        out: ArrayViewMut2<'a, T>,
+    ) = add_by_token;
+}
+
+fn add_by_token<T: Float>(
+    level: Level,
+    a: &RowRefs<'_, T>,
+    tokens: &[usize],
+    mut out: ArrayViewMut2<'_, T>,
+) {
+    debug_assert_eq!((a.width(), a.rows().len()), (out.nrows(), tokens.len()));
+    // A column is not contiguous, so it is read and written once for all rows that add to it.
+    let mut order: Vec<usize> = (0..tokens.len()).collect();
+    order.sort_unstable_by_key(|&j| (tokens[j], j));
+    let mut sum = Aligned::stale(a.width());
+    for alike in order.chunk_by(|&i, &j| tokens[i] == tokens[j]) {
+        let mut column = out.column_mut(tokens[alike[0]]);
+        sum.iter_mut().zip(&column).for_each(|(sum, &value)| *sum = value);
+        add_rows(level, a.rows(), alike, &mut sum);
+        column.iter_mut().zip(&*sum).for_each(|(value, &sum)| *value = sum);
     }
 }
 

@@ -6,7 +6,7 @@ use std::ops::Range;
 use ndarray::{Array2, ArrayView1, ArrayView2};
 
 use crate::error::{Error, Result, check_shape};
-use crate::float::Float;
+use crate::float::{Float, per_float};
 use crate::train::Score;
 use crate::train::metrics::Mean;
 
@@ -72,6 +72,20 @@ pub struct ClassificationMetrics {
     ranks: Vec<usize>,
 }
 
+per_float! {
+    /// Returns the rank of the logit of `class`, and the class of the greatest.
+    fn places_of<'a, T>(logits: ArrayView1<'a, T>, class: usize) -> (usize, usize) = places;
+}
+
+fn places<T: Float>(logits: ArrayView1<'_, T>, class: usize) -> (usize, usize) {
+    let own = logits[class];
+    // Ties are broken as in the prediction, the argmax: the first of equal logits is the greatest.
+    let before = |&(other, &x): &(usize, &T)| x > own || (x == own && other < class);
+    let rank = logits.iter().enumerate().filter(before).count();
+    let greatest = |best: usize, i: usize| if logits[i] > logits[best] { i } else { best };
+    (rank, (1..logits.len()).fold(0, greatest))
+}
+
 impl ClassificationMetrics {
     /// Adds one sample: the `logits` of all classes, and the true `class`. The prediction is the class with
     /// the largest logit, the first of several. Infinite logits are compared as such.
@@ -81,19 +95,19 @@ impl ClassificationMetrics {
     /// logit is NaN.
     pub fn add<T: Float>(&mut self, logits: ArrayView1<'_, T>, class: usize) -> Result<()> {
         self.check(logits, class)?;
-        let classes = logits.len();
+        let (rank, greatest) = places_of(logits, class);
+        self.count_sample(logits.len(), class, rank, greatest);
+        Ok(())
+    }
+
+    /// Counts a sample of `class`, which has the given rank and whose greatest logit is that of `greatest`.
+    fn count_sample(&mut self, classes: usize, class: usize, rank: usize, greatest: usize) {
         if self.ranks.is_empty() {
             self.confusion = Array2::zeros((classes, classes));
             self.ranks = vec![0; classes];
         }
-        let own = logits[class];
-        // Ties are broken as in the prediction, the argmax: the first of equal logits is the greatest.
-        let before = |&(other, &x): &(usize, &T)| x > own || (x == own && other < class);
-        let rank = logits.iter().enumerate().filter(before).count();
         self.ranks[rank] += 1;
-        let greatest = |best: usize, i: usize| if logits[i] > logits[best] { i } else { best };
-        self.confusion[[class, (1..classes).fold(0, greatest)]] += 1;
-        Ok(())
+        self.confusion[[class, greatest]] += 1;
     }
 
     /// Fails if [`add`](Self::add) would refuse the sample.
