@@ -11,9 +11,6 @@ use zip::{CompressionMethod, ZipArchive};
 
 use crate::error::{Error, Result};
 
-/// The first bytes of a zip file: those of its first entry, or of the end of one without entries.
-pub(super) const STARTS: [&[u8]; 2] = [b"PK\x03\x04", b"PK\x05\x06"];
-
 /// The largest size of an unpacked entry, relative to the file.
 const MAX_UNPACKED: u64 = 256;
 

@@ -77,8 +77,8 @@ impl<T: Float> Conv1d<T> {
         Ok(Self { linear, in_channels, kernel_size, dilation: 1, padding: Padding::Same })
     }
 
-    /// Creates a layer with the given `weight` [out, in, kernel_size] and `bias` [out], if it has one, such as
-    /// those of a layer that was trained elsewhere. Windows are centred.
+    /// Creates a layer with the given `weight` [out, in, kernel_size] and `bias`, if it has one, such as those of
+    /// a layer that was trained elsewhere. Windows are centred.
     ///
     /// ```
     /// use ndarray::{Array3, array};

@@ -78,7 +78,7 @@ impl NpzWriter {
         self
     }
 
-    /// Adds the values [time, batch, features] of `sequences` under `name`, and their lengths [batch] under
+    /// Adds the values [time, batch, features] of `sequences` under `name`, and the length of each under
     /// `<name>_lengths`. Tokens are written as one-hot vectors.
     pub fn sequences<T: Float>(self, name: &str, sequences: &Sequences<T>) -> Self {
         let lengths = sequences.lengths().iter().map(|&length| length as i64);
@@ -199,7 +199,8 @@ impl Npz {
         Ok(values.mapv(|value| value as i64))
     }
 
-    /// Reads the sequences `name`: values [time, batch, features], and lengths [batch] under `<name>_lengths`.
+    /// Reads the sequences `name`: values [time, batch, features], and the length of each under
+    /// `<name>_lengths`.
     ///
     /// # Errors
     /// As [`array`](Self::array) and [`Sequences::new`].

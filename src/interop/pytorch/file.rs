@@ -15,11 +15,14 @@ use safetensors::tensor::Dtype as StoredDtype;
 use super::pickle::{Object, Pickle, Storage, Value};
 use super::tensor::{Dtype, Tensor};
 use crate::error::{Error, Result};
-use crate::interop::archive::{Archive, STARTS, read_regular};
+use crate::interop::archive::{Archive, read_regular};
 use crate::io::read_file;
 
 /// The format's name in errors.
 const FORMAT: &str = "PyTorch";
+
+/// The first bytes of a zip file: those of its first entry, or of the end of one without entries.
+const STARTS: [&[u8]; 2] = [b"PK\x03\x04", b"PK\x05\x06"];
 
 /// The end of the name of the entry with the values.
 const PICKLE: &str = "/data.pkl";
