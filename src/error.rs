@@ -70,6 +70,15 @@ pub enum Error {
         unused: Vec<String>,
     },
 
+    /// The tensors of a file of another program do not fit a layer or model in names or shapes.
+    #[error("{}: {report}", path.display())]
+    Tensors {
+        /// The file.
+        path: PathBuf,
+        /// The names that fit and those that do not.
+        report: Box<TensorReport>,
+    },
+
     /// A tensor in a file has another element type than the model.
     #[error("{}: tensor {name}: expected dtype {expected}, got {got}", path.display())]
     Dtype {
@@ -128,6 +137,64 @@ pub enum Error {
         /// The error of the step.
         source: Box<Error>,
     },
+}
+
+/// The names of the tensors of a file, by how they fit a layer or model. Names are those in the file.
+///
+/// ```
+/// use recurrent::error::TensorReport;
+///
+/// let mut report = TensorReport::default();
+/// report.missing.push("head.bias".to_owned());
+/// assert!(!report.is_fit(true));
+/// assert_eq!(report.to_string(), r#"0 tensors fit, missing ["head.bias"]"#);
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TensorReport {
+    /// Tensors that fit.
+    pub used: Vec<String>,
+    /// Tensors of the layer or model that are not in the file.
+    pub missing: Vec<String>,
+    /// Tensors and other values of the file that the layer or model does not have.
+    pub unused: Vec<String>,
+    /// Tensors that have another shape in the file.
+    pub wrong_shapes: Vec<WrongShape>,
+}
+
+/// A tensor whose shape in a file is another than in the layer or model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WrongShape {
+    /// The tensor.
+    pub name: String,
+    /// The shape in the layer or model.
+    pub expected: Vec<usize>,
+    /// The shape in the file.
+    pub got: Vec<usize>,
+}
+
+impl TensorReport {
+    /// Returns whether no tensor is missing or has a wrong shape, and none is unused, unless this is allowed.
+    pub fn is_fit(&self, allow_unused: bool) -> bool {
+        self.missing.is_empty()
+            && self.wrong_shapes.is_empty()
+            && (allow_unused || self.unused.is_empty())
+    }
+}
+
+impl fmt::Display for TensorReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} tensors fit", self.used.len())?;
+        for (kind, names) in [("missing", &self.missing), ("unused", &self.unused)] {
+            if !names.is_empty() {
+                write!(f, ", {kind} {names:?}")?;
+            }
+        }
+        for WrongShape { name, expected, got } in &self.wrong_shapes {
+            write!(f, ", {name}: expected {expected:?}, got {got:?}")?;
+        }
+        Ok(())
+    }
 }
 
 impl fmt::Debug for Error {

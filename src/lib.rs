@@ -44,6 +44,7 @@
 //! | `audio` | WAV files, spectrograms, mel filters and MFCCs (feature `audio`) |
 //! | [`train`] | the training loop: validation, early stopping, checkpoints |
 //! | [`model`] | models for forecasting, regression, classification, tagging and generation |
+//! | [`interop`] | files of other programs: NumPy, PyTorch (feature `pytorch`) |
 //! | [`check`] | gradients against finite differences, and the gradient flow |
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
@@ -57,6 +58,7 @@ pub mod data;
 pub mod decode;
 pub mod error;
 pub mod float;
+pub mod interop;
 pub mod io;
 pub mod layer;
 pub mod loss;
@@ -129,4 +131,7 @@ mod documents {
     struct Lecture;
     #[doc = include_str!("../docs/lecture.ko.md")]
     struct KoreanLecture;
+    #[cfg(feature = "pytorch")]
+    #[doc = include_str!("../docs/interop.md")]
+    struct Interop;
 }

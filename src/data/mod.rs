@@ -33,7 +33,7 @@ pub mod imputer;
 mod labels;
 #[cfg(feature = "csv")]
 mod lines;
-mod npy;
+pub(crate) mod npy;
 #[cfg(feature = "csv")]
 mod quotes;
 #[cfg(feature = "csv")]

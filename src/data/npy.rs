@@ -35,17 +35,28 @@ const MAX_HEADER: u64 = 1 << 16;
 /// the elements of its shape, or has another number of axes than `D`; [`Error::Argument`] if a number is
 /// out of the range of `T`.
 pub fn read_npy<T: Float, D: Dimension>(path: impl AsRef<Path>) -> Result<Array<T, D>> {
-    let array = read_array::<T>(path.as_ref(), D::NDIM)?;
+    let path = path.as_ref();
+    let file = File::open(path).map_err(|source| Error::Io { path: path.into(), source });
+    let (array, _) = read_array::<T>(path, &mut file?, D::NDIM)?;
     Ok(array.into_dimensionality().expect("the number of axes was compared"))
 }
 
 per_float! {
-    /// Reads an array, of the given number of axes if there is one.
-    fn read_array<'a, T>(path: &'a Path, axes: Option<usize>) -> Result<ArrayD<T>> = read_any;
+    /// Reads an array from `reader`, of the given number of axes if there is one. Returns it with its element
+    /// type in the file. Errors name `path`.
+    pub(crate) fn read_array<'a, T>(
+        path: &'a Path,
+        reader: &mut dyn Read,
+        axes: Option<usize>,
+    ) -> Result<(ArrayD<T>, String)> = read_any;
 }
 
-fn read_any<T: Float>(path: &Path, axes: Option<usize>) -> Result<ArrayD<T>> {
-    let mut source = Source::open(path)?;
+fn read_any<T: Float>(
+    path: &Path,
+    reader: &mut dyn Read,
+    axes: Option<usize>,
+) -> Result<(ArrayD<T>, String)> {
+    let mut source = Source { path, reader };
     let header = source.header()?;
     let Header { descr, fortran_order, shape } = &header;
     if let Some(axes) = axes.filter(|&axes| axes != shape.len()) {
@@ -80,7 +91,9 @@ fn read_any<T: Float>(path: &Path, axes: Option<usize>) -> Result<ArrayD<T>> {
     }
     let array = ArrayD::from_shape_vec(IxDyn(shape).set_f(*fortran_order), values);
     let array = array.map_err(|error| source.refuse(error.to_string()))?;
-    Ok(if array.is_standard_layout() { array } else { array.as_standard_layout().into_owned() })
+    let standard = array.is_standard_layout();
+    let array = if standard { array } else { array.as_standard_layout().into_owned() };
+    Ok((array, header.descr))
 }
 
 /// A conversion of the bytes of an element.
@@ -118,17 +131,12 @@ fn element(descr: &str) -> Option<(usize, Number)> {
 }
 
 /// An open file with its path for errors.
-struct Source<'p> {
-    path: &'p Path,
-    file: File,
+struct Source<'r> {
+    path: &'r Path,
+    reader: &'r mut dyn Read,
 }
 
-impl<'p> Source<'p> {
-    fn open(path: &'p Path) -> Result<Self> {
-        let file = File::open(path).map_err(|source| Error::Io { path: path.into(), source })?;
-        Ok(Self { path, file })
-    }
-
+impl Source<'_> {
     fn refuse(&self, problem: impl Into<String>) -> Error {
         Error::Format { path: self.path.to_owned(), format: "npy", problem: problem.into() }
     }
@@ -136,7 +144,7 @@ impl<'p> Source<'p> {
     /// Reads up to `count` bytes. Memory is reserved for bytes that the file holds, not for `count`.
     fn read(&mut self, count: u64) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        let read = (&self.file).take(count).read_to_end(&mut bytes);
+        let read = self.reader.take(count).read_to_end(&mut bytes);
         read.map_err(|source| Error::Io { path: self.path.to_owned(), source })?;
         Ok(bytes)
     }

@@ -10,5 +10,7 @@ pub(crate) mod about;
 mod atomic;
 mod safetensors;
 
-pub(crate) use atomic::prepare;
+#[cfg(feature = "pytorch")]
+pub(crate) use self::safetensors::read_file;
+pub(crate) use atomic::{prepare, write};
 pub use safetensors::{Reader, Writer, load, save};

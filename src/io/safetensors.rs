@@ -303,7 +303,7 @@ fn for_each_value<T: Float>(tensor: &TensorView<'_>, mut f: impl FnMut(T)) {
 }
 
 /// Reads the file `path` as far as its header announces. A device may have no end.
-fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+pub(crate) fn read_file(path: &Path) -> io::Result<Vec<u8>> {
     let (mut file, mut bytes) = (File::open(path)?, Vec::new());
     read_more(&mut file, LENGTH, &mut bytes)?;
     let length = bytes.first_chunk().map(|&bytes| u64::from_le_bytes(bytes));

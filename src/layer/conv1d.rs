@@ -9,7 +9,7 @@
 //! initial values are those of `torch.nn.Conv1d`. The windows of all steps are the rows of a matrix,
 //! and y is one product of it with W.
 
-use ndarray::{Array2, Array3, Axis};
+use ndarray::{Array1, Array2, Array3, Axis};
 use rand::Rng;
 
 use crate::arrays::{Arrays, Visit, VisitMut, check_same_structure};
@@ -74,6 +74,31 @@ impl<T: Float> Conv1d<T> {
         let sizes = [in_channels, out_channels, kernel_size];
         check_size("in_channels × out_channels × kernel_size", &sizes)?;
         let linear = Linear::new(in_channels * kernel_size, out_channels, rng)?;
+        Ok(Self { linear, in_channels, kernel_size, dilation: 1, padding: Padding::Same })
+    }
+
+    /// Creates a layer with the given `weight` [out, in, kernel_size] and `bias`, if it has one, such as those of
+    /// a layer that was trained elsewhere. Windows are centred.
+    ///
+    /// ```
+    /// use ndarray::{Array3, array};
+    /// use recurrent::Sequences;
+    /// use recurrent::layer::{Conv1d, Layer};
+    ///
+    /// let mean = Conv1d::from_weight(Array3::from_elem((1, 1, 3), 1.0 / 3.0), None)?;
+    /// let x = Sequences::from_list(&[array![[3.0], [6.0], [9.0]]])?;
+    /// assert_eq!(mean.forward(&x)?.values()[[1, 0, 0]], 6.0);
+    /// # Ok::<(), recurrent::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If a size is zero, `bias` has another length than the first axis of `weight`, or a value is not finite.
+    pub fn from_weight(weight: Array3<T>, bias: Option<Array1<T>>) -> Result<Self> {
+        let (out_channels, in_channels, kernel_size) = weight.dim();
+        check_size("weight [out, in, kernel_size]", weight.shape())?;
+        let values = weight.iter().copied().collect();
+        let rows = Array2::from_shape_vec((out_channels, in_channels * kernel_size), values);
+        let linear = Linear::from_weight(rows.expect("the values of all windows"), bias)?;
         Ok(Self { linear, in_channels, kernel_size, dilation: 1, padding: Padding::Same })
     }
 

@@ -215,6 +215,12 @@ impl<M: Shape> ModelBuilder<M> {
         }
     }
 
+    /// Returns the number of features or tokens of the input.
+    #[cfg(feature = "pytorch")]
+    pub(crate) fn input_size(&self) -> usize {
+        self.config.input_size
+    }
+
     /// Sets the width of each recurrent layer.
     pub fn hidden_size(self, hidden_size: usize) -> Self {
         self.recurrent(|layers| layers.hidden_size(hidden_size))

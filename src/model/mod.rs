@@ -66,6 +66,8 @@ pub use built_in::{BuiltInCell, BuiltInOptions};
 pub use classifier::{ClassifierStream, SequenceClassifier};
 pub use composed::Composed;
 pub use config::ModelBuilder;
+#[cfg(feature = "pytorch")]
+pub(crate) use config::Shape;
 pub use forecaster::{Forecaster, ForecasterStream};
 pub use generator::{GeneratorStream, SequenceGenerator};
 pub use regressor::{RegressorStream, SequenceRegressor};
