@@ -30,7 +30,7 @@ enum Place {
 ///
 /// An existing file is replaced only when all bytes are on the disk, and the new one has its permissions.
 /// Anything else, such as a device or a named pipe, receives the bytes and stays what it is.
-pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     write_to(path, bytes).map_err(|source| Error::Io { path: path.to_owned(), source })
 }
 
