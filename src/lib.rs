@@ -44,6 +44,7 @@
 //! | `audio` | WAV files, spectrograms, mel filters and MFCCs (feature `audio`) |
 //! | [`train`] | the training loop: validation, early stopping, checkpoints |
 //! | [`model`] | models for forecasting, regression, classification, tagging and generation |
+//! | `interop` | files of other programs: ONNX (feature `onnx`) |
 //! | [`check`] | gradients against finite differences, and the gradient flow |
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
@@ -57,6 +58,8 @@ pub mod data;
 pub mod decode;
 pub mod error;
 pub mod float;
+#[cfg(feature = "onnx")]
+pub mod interop;
 pub mod io;
 pub mod layer;
 pub mod loss;

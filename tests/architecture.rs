@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The modules of src/ in the order of docs/architecture.md.
-const PARTS: [&str; 19] = [
+const PARTS: [&str; 20] = [
     "error",
     "memory",
     "float",
@@ -22,6 +22,7 @@ const PARTS: [&str; 19] = [
     "audio",
     "train",
     "model",
+    "interop",
     "check",
     "lib",
 ];

@@ -1,0 +1,4 @@
+//! Files of other programs.
+
+#[cfg(feature = "onnx")]
+pub mod onnx;

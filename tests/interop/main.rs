@@ -1,0 +1,3 @@
+//! Tests of files of other programs.
+
+mod onnx;
