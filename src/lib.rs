@@ -44,7 +44,7 @@
 //! | `audio` | WAV files, spectrograms, mel filters and MFCCs (feature `audio`) |
 //! | [`train`] | the training loop: validation, early stopping, checkpoints |
 //! | [`model`] | models for forecasting, regression, classification, tagging and generation |
-//! | [`interop`] | files of other programs: NumPy, PyTorch (feature `pytorch`) |
+//! | [`interop`] | files of other programs: NumPy, PyTorch, Keras, ONNX (features `npz`, `pytorch`, `keras`, `onnx`) |
 //! | [`check`] | gradients against finite differences, and the gradient flow |
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]

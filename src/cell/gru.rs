@@ -43,7 +43,7 @@ use crate::tensor::{Accumulate, Level, Packed, Rows, RowsMut, Simd, lanes, produ
 /// A gated recurrent unit; equations in the [module](self).
 #[derive(Clone, Debug)]
 pub struct GruCell<T> {
-    reset: Reset,
+    pub(crate) reset: Reset,
     weights: GateWeights<T>,
 }
 

@@ -26,7 +26,7 @@ use crate::tensor::{Packed, Select, Simd, SimdBase, lanes};
 /// A vanilla recurrent cell; equations in the [module](self).
 #[derive(Clone, Debug)]
 pub struct RnnCell<T> {
-    nonlinearity: Nonlinearity,
+    pub(crate) nonlinearity: Nonlinearity,
     weights: GateWeights<T>,
 }
 

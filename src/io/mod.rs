@@ -7,7 +7,7 @@
 //! | `about` | descriptions in files, with the version of their format |
 
 pub(crate) mod about;
-mod atomic;
+pub(crate) mod atomic;
 mod safetensors;
 
 #[cfg(feature = "pytorch")]

@@ -43,7 +43,7 @@ use crate::layer::steps::row_layer;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NonCrossing<T> {
     targets: usize,
-    levels: usize,
+    pub(crate) levels: usize,
     elem: PhantomData<T>,
 }
 crate::arrays!(NonCrossing {});

@@ -66,7 +66,7 @@ pub struct TimePooling<T> {
     kind: Pooling,
     features: usize,
     directions: usize,
-    query: Option<Array1<T>>,
+    pub(crate) query: Option<Array1<T>>,
 }
 
 per_float! {

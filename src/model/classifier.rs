@@ -63,7 +63,7 @@ use crate::train::Model;
 #[derive(Clone, Debug)]
 pub struct SequenceClassifier<C: Cell = LstmCell<f32>, L = CrossEntropy> {
     config: Arc<Config<C, Objective<L>>>,
-    body: Pooled<C>,
+    pub(super) body: Pooled<C>,
 }
 shape_calls!([L: Scored<Array2<T>, Target = Vec<usize>>] SequenceClassifier<C, L>, [L], body.network, body);
 with_loss!(SequenceClassifier, Array2<T> => Vec<usize>, loss, |_, objective| objective);

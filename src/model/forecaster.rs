@@ -67,8 +67,8 @@ use crate::train::Model;
 pub struct Forecaster<C: Cell = LstmCell<f32>, L = Mse> {
     config: Arc<Config<C, ForecasterConfig<L>>>,
     /// The scalers of the targets and of the outputs, each level in the units of its target.
-    scalers: Option<Arc<[Scaler; 2]>>,
-    body: Pooled<C>,
+    pub(super) scalers: Option<Arc<[Scaler; 2]>>,
+    pub(super) body: Pooled<C>,
 }
 shape_calls!(
     [L: Scored<Array2<T>, Target = Array2<T>>] Forecaster<C, L>, [L], body.network, body

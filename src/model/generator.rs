@@ -69,7 +69,7 @@ use crate::train::metrics::Perplexity;
 pub struct SequenceGenerator<C: Cell = LstmCell<f32>> {
     config: Arc<Config<C, GeneratorConfig>>,
     network: Network<C>,
-    condition: Condition<C::Elem>,
+    pub(super) condition: Condition<C::Elem>,
 }
 shape_calls!([] SequenceGenerator<C>, [], network, network, condition);
 
@@ -85,8 +85,8 @@ pub struct GeneratorConfig {
 
 /// The layer from the vector to the initial states, side by side.
 #[derive(Clone, Debug)]
-struct Condition<T> {
-    condition: Option<Linear<T>>,
+pub(super) struct Condition<T> {
+    pub(super) condition: Option<Linear<T>>,
 }
 crate::arrays!(Condition { condition });
 

@@ -39,6 +39,8 @@ mod file;
 mod forecaster;
 mod generator;
 mod network;
+#[cfg(feature = "onnx")]
+pub(crate) mod parts;
 mod pooled;
 mod quantiles;
 mod regressor;

@@ -16,9 +16,9 @@ use crate::sequences::Sequences;
 #[derive(Clone, Debug)]
 pub(super) struct Pooled<C: Cell> {
     pub(super) network: Network<C>,
-    pooling: TimePooling<C::Elem>,
+    pub(super) pooling: TimePooling<C::Elem>,
     /// The order of the outputs of the head, if they are quantiles that do not cross.
-    order: Option<NonCrossing<C::Elem>>,
+    pub(super) order: Option<NonCrossing<C::Elem>>,
 }
 
 impl<T: Float, C: Cell<Elem = T>> Pooled<C> {

@@ -56,7 +56,7 @@ use crate::train::Model;
 #[derive(Clone, Debug)]
 pub struct SequenceRegressor<C: Cell = LstmCell<f32>, L = Mse> {
     config: Arc<Config<C, Objective<L>>>,
-    body: Pooled<C>,
+    pub(super) body: Pooled<C>,
 }
 shape_calls!(
     [L: Scored<Array2<T>, Target = Array2<T>>] SequenceRegressor<C, L>, [L], body.network, body

@@ -55,13 +55,13 @@ pub struct Recurrent<C: Cell> {
     pub(super) directions: usize,
     pub(super) dropout: f64,
     pub(super) recurrent_dropout: f64,
-    pub(super) residual: bool,
+    pub(crate) residual: bool,
     /// The probability of each state, if there is zoneout.
-    pub(super) zoneout: Option<[f64; MAX_STATES]>,
+    pub(crate) zoneout: Option<[f64; MAX_STATES]>,
     /// The states of an empty batch: their names and widths.
     pub(super) no_sequences: State<C::Elem>,
     /// The learned initial state, of one sequence.
-    pub(super) initial: Option<State<C::Elem>>,
+    pub(crate) initial: Option<State<C::Elem>>,
 }
 
 /// A network of vanilla RNN cells.

@@ -2,11 +2,14 @@
 //!
 //! They are one program, so that shared code is compiled once.
 
+mod keras;
 mod numpy;
+mod onnx;
 mod pytorch;
 
 #[path = "../common"]
 mod common {
+    pub(crate) mod fixture;
     #[allow(dead_code, reason = "not every program uses folders")]
     pub(crate) mod temporary;
 }

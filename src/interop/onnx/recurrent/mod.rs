@@ -1,0 +1,385 @@
+//! The recurrent operators: LSTM, GRU and RNN.
+//!
+//! A node whose settings are those of one of this crate's cells runs on the engine (`cells`), any other on a
+//! plain loop over the steps (`steps`). The weights are read once, with the file, if they are constants.
+
+mod activation;
+mod cells;
+mod steps;
+
+use std::collections::HashMap;
+use std::ops::RangeInclusive;
+
+use ndarray::{Array1, Array2, Array3, Array4, ArrayD, ArrayView3, Axis, Dimension, Ix2, Ix3};
+
+use crate::error::{Error, Result, check_shape};
+use crate::float::Float;
+use crate::interop::onnx::attributes::Attributes;
+use crate::interop::onnx::operator::Inputs;
+use crate::interop::onnx::value::{Element, Value};
+use crate::sequence::Workspace;
+
+pub(super) use activation::Activation;
+use cells::Cells;
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kind {
+    Rnn,
+    Gru,
+    Lstm,
+}
+
+impl Kind {
+    /// Returns the number of gates.
+    fn gates(self) -> usize {
+        match self {
+            Self::Rnn => 1,
+            Self::Gru => 3,
+            Self::Lstm => 4,
+        }
+    }
+
+    /// Returns the names of the default activations.
+    fn activations(self) -> &'static [&'static str] {
+        match self {
+            Self::Rnn => &["Tanh"],
+            Self::Gru => &["Sigmoid", "Tanh"],
+            Self::Lstm => &["Sigmoid", "Tanh", "Tanh"],
+        }
+    }
+}
+
+/// The settings of one direction.
+#[derive(Clone, Debug, PartialEq)]
+struct Settings {
+    activations: Vec<Activation>,
+    clip: Option<f64>,
+    linear_before_reset: bool,
+    input_forget: bool,
+}
+
+/// The weights of one direction, with the gates in the order of ONNX.
+#[derive(Debug)]
+struct Direction<T> {
+    /// W [gates·hidden, input].
+    w: Array2<T>,
+    /// R [gates·hidden, hidden].
+    r: Array2<T>,
+    w_bias: Array1<T>,
+    r_bias: Array1<T>,
+    /// The peepholes of the input, output and forget gate.
+    peepholes: Option<Array1<T>>,
+}
+
+/// The output [time, batch, hidden] and the last states [batch, hidden] of one direction.
+struct Results<T> {
+    output: Array3<T>,
+    h: Array2<T>,
+    c: Option<Array2<T>>,
+}
+
+/// The networks of both directions.
+#[derive(Debug)]
+enum Networks {
+    F32(Vec<Cells<f32>>),
+    F64(Vec<Cells<f64>>),
+}
+
+/// The packed weights of a node.
+#[derive(Debug)]
+pub(super) enum Packed<'g> {
+    F32(Vec<Option<Workspace<'g, f32>>>),
+    F64(Vec<Option<Workspace<'g, f64>>>),
+}
+
+/// The packed weights of the recurrent nodes of a graph, by the index of the node.
+#[derive(Debug, Default)]
+pub(super) struct Memory<'g>(HashMap<usize, Packed<'g>>);
+
+impl<'g> Memory<'g> {
+    /// Returns the packed weights of the networks of node `index`.
+    fn of(&mut self, index: usize, networks: &'g Networks) -> &mut Packed<'g> {
+        self.0.entry(index).or_insert_with(|| match networks {
+            Networks::F32(cells) => Packed::F32(cells.iter().map(Cells::workspace).collect()),
+            Networks::F64(cells) => Packed::F64(cells.iter().map(Cells::workspace).collect()),
+        })
+    }
+}
+
+/// A recurrent node.
+#[derive(Debug)]
+pub(super) struct Node {
+    kind: Kind,
+    /// For each direction its settings, and whether it is backward in time.
+    directions: Vec<(Settings, bool)>,
+    hidden_size: Option<usize>,
+    batch_first: bool,
+    networks: Option<Networks>,
+}
+
+impl Node {
+    /// Reads a node, if `op` is a recurrent operator.
+    pub(super) fn new(op: &str, attributes: &mut Attributes) -> Result<Option<Self>> {
+        let kind = match op {
+            "RNN" => Kind::Rnn,
+            "GRU" => Kind::Gru,
+            "LSTM" => Kind::Lstm,
+            _ => return Ok(None),
+        };
+        let directions = attributes.string("direction")?;
+        let reverse: &[bool] = match directions.as_deref().unwrap_or("forward") {
+            "forward" => &[false],
+            "reverse" => &[true],
+            "bidirectional" => &[false, true],
+            other => {
+                return Err(Error::argument(
+                    "direction",
+                    "forward, reverse or bidirectional",
+                    other,
+                ));
+            }
+        };
+        let settings = Settings {
+            activations: Vec::new(),
+            clip: attributes.float("clip")?.filter(|&clip| clip != 0.0),
+            linear_before_reset: kind == Kind::Gru && attributes.flag("linear_before_reset")?,
+            input_forget: kind == Kind::Lstm && attributes.flag("input_forget")?,
+        };
+        if settings.clip.is_some_and(|clip| clip.is_nan() || clip < 0.0) {
+            return Err(Error::argument("clip", "a positive number", settings.clip.unwrap_or(0.0)));
+        }
+        let activations = activations(kind, reverse.len(), attributes)?;
+        let of = |(activations, &reverse): (&[Activation], &bool)| {
+            (Settings { activations: activations.to_vec(), ..settings.clone() }, reverse)
+        };
+        let of_directions = activations.chunks(kind.activations().len()).zip(reverse);
+        let hidden_size =
+            attributes.int("hidden_size")?.map(|size| usize::try_from(size).unwrap_or(0));
+        let batch_first = attributes.opset >= 14 && attributes.flag("layout")?;
+        let directions = of_directions.map(of).collect();
+        Ok(Some(Self { kind, directions, hidden_size, batch_first, networks: None }))
+    }
+
+    pub(super) fn input_counts(&self) -> RangeInclusive<usize> {
+        3..=if self.kind == Kind::Lstm { 8 } else { 6 }
+    }
+
+    pub(super) fn output_count(&self) -> usize {
+        if self.kind == Kind::Lstm { 3 } else { 2 }
+    }
+
+    /// Returns whether input `index` is one of the weights.
+    pub(super) fn is_weight(&self, index: usize) -> bool {
+        [1, 2, 3, 7].contains(&index)
+    }
+
+    /// Builds the networks, if all weights that the node has are among `constants`. Returns whether it did.
+    pub(super) fn build(&mut self, constants: &[Option<&Value>], given: &[bool]) -> Result<bool> {
+        let inputs = Inputs { values: constants, limit: usize::MAX };
+        let weights = (0..given.len()).filter(|&index| self.is_weight(index) && given[index]);
+        if !weights.clone().all(|index| inputs.get(index).is_some()) {
+            return Ok(false);
+        }
+        self.networks = Some(self.networks_of(&inputs)?);
+        Ok(true)
+    }
+
+    fn networks_of(&self, inputs: &Inputs<'_>) -> Result<Networks> {
+        match inputs.need(1)? {
+            Value::F32(_) => self.cells(inputs).map(Networks::F32),
+            Value::F64(_) => self.cells(inputs).map(Networks::F64),
+            value => Err(Error::argument("W, element type", "f32 or f64", value.kind())),
+        }
+    }
+
+    /// Returns the networks of the weights among the inputs.
+    fn cells<T: Float + Element>(&self, inputs: &Inputs<'_>) -> Result<Vec<Cells<T>>> {
+        let array = |index: usize| inputs.get(index).map(Value::array::<T>).transpose();
+        let (w, r) = (inputs.need(1)?.array::<T>()?, inputs.need(2)?.array::<T>()?);
+        let hidden = r.shape().last().copied().unwrap_or(0);
+        let (count, rows) = (self.directions.len(), self.kind.gates().saturating_mul(hidden));
+        check_shape("R", "directions, gates·hidden, hidden", &[count, rows, hidden], r.shape())?;
+        let input = w.shape().last().copied().unwrap_or(0);
+        check_shape("W", "directions, gates·hidden, input", &[count, rows, input], w.shape())?;
+        if let Some(declared) = self.hidden_size
+            && declared != hidden
+        {
+            return Err(Error::argument("hidden_size", format!("{hidden}, that of R"), declared));
+        }
+        let (bias, peepholes) = (array(3)?, array(7)?);
+        if let Some(bias) = bias {
+            check_shape("B", "directions, 2·gates·hidden", &[count, 2 * rows], bias.shape())?;
+        }
+        if let Some(peepholes) = peepholes {
+            check_shape("P", "directions, 3·hidden", &[count, 3 * hidden], peepholes.shape())?;
+        }
+        let of = |(d, (settings, _)): (usize, &(Settings, bool))| {
+            let matrix = |array: &ArrayD<T>| part::<T, Ix2>(array, d);
+            let vector = |array: &ArrayD<T>| part::<T, ndarray::Ix1>(array, d);
+            let biases = match bias {
+                Some(bias) => vector(bias)?,
+                None => Array1::zeros(2 * rows),
+            };
+            let (w_bias, r_bias) = biases.view().split_at(Axis(0), rows);
+            let direction = Direction {
+                w: matrix(w)?,
+                r: matrix(r)?,
+                w_bias: w_bias.to_owned(),
+                r_bias: r_bias.to_owned(),
+                peepholes: peepholes.map(vector).transpose()?,
+            };
+            Cells::new(self.kind, settings, direction)
+        };
+        self.directions.iter().enumerate().map(of).collect()
+    }
+
+    /// Computes Y, Y_h and, of an LSTM, Y_c. The memory of the packed weights is that of node `index`.
+    pub(super) fn run<'g>(
+        &'g self,
+        inputs: &Inputs<'_>,
+        memory: &mut Memory<'g>,
+        index: usize,
+    ) -> Result<Vec<Value>> {
+        match &self.networks {
+            Some(networks) => match (networks, memory.of(index, networks)) {
+                (Networks::F32(cells), Packed::F32(packed)) => self.forward(inputs, cells, packed),
+                (Networks::F64(cells), Packed::F64(packed)) => self.forward(inputs, cells, packed),
+                _ => unreachable!("the packed weights are those of the networks"),
+            },
+            None => match self.networks_of(inputs)? {
+                Networks::F32(cells) => self.forward(inputs, &cells, &mut []),
+                Networks::F64(cells) => self.forward(inputs, &cells, &mut []),
+            },
+        }
+    }
+
+    fn forward<T: Float + Element>(
+        &self,
+        inputs: &Inputs<'_>,
+        cells: &[Cells<T>],
+        packed: &mut [Option<Workspace<'_, T>>],
+    ) -> Result<Vec<Value>> {
+        let x = inputs.need(0)?.array::<T>()?;
+        let x = x
+            .view()
+            .into_dimensionality::<Ix3>()
+            .map_err(|_| Error::argument("X", "three axes", format!("shape {:?}", x.shape())))?;
+        let x = if self.batch_first { x.permuted_axes([1, 0, 2]) } else { x };
+        let x = x.as_standard_layout();
+        let (time, batch, _) = x.dim();
+        let (count, hidden) = (cells.len(), cells.first().map_or(0, Cells::hidden_size));
+        inputs.check(&[time, count, batch, hidden])?;
+        let lengths = lengths(inputs.get(4), time, batch)?;
+        let initial = [5, 6].map(|index| {
+            let name = if index == 5 { "initial_h" } else { "initial_c" };
+            inputs.get(index).map(|value| self.states(name, value, [count, batch, hidden]))
+        });
+        let [h_0, c_0] = initial.map(Option::transpose);
+        let (h_0, c_0) = (h_0?, c_0?);
+        let mut output = Array4::zeros((time, count, batch, hidden));
+        let mut last =
+            [Array3::zeros((count, batch, hidden)), Array3::zeros((count, batch, hidden))];
+        for (d, (cells, (_, reverse))) in cells.iter().zip(&self.directions).enumerate() {
+            let part = |states: &Option<Array3<T>>| {
+                states.as_ref().map(|s| s.index_axis(Axis(0), d).to_owned())
+            };
+            let (h, c) = (part(&h_0), part(&c_0));
+            let states = [h.as_ref().map(|h| h.view()), c.as_ref().map(|c| c.view())];
+            let x = if *reverse { reversed(x.view(), &lengths) } else { x.to_owned() };
+            let workspace = packed.get_mut(d).and_then(Option::as_mut);
+            let results = cells.forward(workspace, x, lengths.clone(), states)?;
+            let y = match reverse {
+                true => reversed(results.output.view(), &lengths),
+                false => results.output,
+            };
+            output.index_axis_mut(Axis(1), d).assign(&y);
+            last[0].index_axis_mut(Axis(0), d).assign(&results.h);
+            if let Some(c) = results.c {
+                last[1].index_axis_mut(Axis(0), d).assign(&c);
+            }
+        }
+        if self.batch_first {
+            output = output.permuted_axes([2, 0, 1, 3]).as_standard_layout().into_owned();
+            last = last.map(|s| s.permuted_axes([1, 0, 2]).as_standard_layout().into_owned());
+        }
+        let values = [T::value(output.into_dyn())].into_iter();
+        let states = last.into_iter().map(|state| T::value(state.into_dyn()));
+        Ok(values.chain(states).take(self.output_count()).collect())
+    }
+
+    /// Returns initial states as [directions, batch, hidden].
+    fn states<T: Element>(
+        &self,
+        name: &'static str,
+        value: &Value,
+        [count, batch, hidden]: [usize; 3],
+    ) -> Result<Array3<T>> {
+        let array = value.array::<T>()?;
+        let (expected, axes) = match self.batch_first {
+            true => ([batch, count, hidden], "batch, directions, hidden"),
+            false => ([count, batch, hidden], "directions, batch, hidden"),
+        };
+        check_shape(name, axes, &expected, array.shape())?;
+        let states = array.clone().into_dimensionality::<Ix3>();
+        let states = states.map_err(|error| Error::argument(name, "three axes", error))?;
+        Ok(if self.batch_first { states.permuted_axes([1, 0, 2]) } else { states })
+    }
+}
+
+/// Returns the part of the weights of direction `d`.
+fn part<T: Float, D: Dimension>(array: &ArrayD<T>, d: usize) -> Result<ndarray::Array<T, D>> {
+    let part = array.index_axis(Axis(0), d).as_standard_layout().into_owned();
+    part.into_dimensionality().map_err(|error| Error::argument("weights", "a shape", error))
+}
+
+/// Returns the activations of all directions.
+fn activations(
+    kind: Kind,
+    directions: usize,
+    attributes: &mut Attributes,
+) -> Result<Vec<Activation>> {
+    let default = || kind.activations().iter().map(|&name| name.to_owned());
+    let names = attributes.strings("activations")?;
+    let names = names
+        .unwrap_or_else(|| default().cycle().take(kind.activations().len() * directions).collect());
+    if names.len() != kind.activations().len() * directions {
+        let expected = kind.activations().len() * directions;
+        return Err(Error::argument("activations", expected, names.len()));
+    }
+    // Each list is read in the order of the functions that have such a number.
+    let mut alphas = attributes.floats("activation_alpha")?.unwrap_or_default().into_iter();
+    let mut betas = attributes.floats("activation_beta")?.unwrap_or_default().into_iter();
+    let mut activations = Vec::new();
+    for name in names {
+        let alpha = if Activation::has_alpha(&name) { alphas.next() } else { None };
+        let beta = if Activation::has_beta(&name) { betas.next() } else { None };
+        activations.push(Activation::new(&name, alpha.map(f64::from), beta.map(f64::from))?);
+    }
+    if let Some(rest) = alphas.chain(betas).next() {
+        let expected = "no more numbers than the functions have";
+        return Err(Error::argument("activation_alpha and activation_beta", expected, rest));
+    }
+    Ok(activations)
+}
+
+fn lengths(value: Option<&Value>, time: usize, batch: usize) -> Result<Vec<usize>> {
+    let Some(value) = value else { return Ok(vec![time; batch]) };
+    let lengths = value.integers()?;
+    check_shape("sequence_lens", "batch", &[batch], value.shape())?;
+    let length = |&length: &i64| usize::try_from(length).ok().filter(|&length| length <= time);
+    let all: Option<Vec<usize>> = lengths.iter().map(length).collect();
+    all.ok_or_else(|| {
+        Error::argument("sequence_lens", format!("0 to {time}"), format!("{lengths:?}"))
+    })
+}
+
+/// Returns `x` [time, batch, width] with the steps of each sequence in reverse, and zeros in the padding.
+fn reversed<T: Float>(x: ArrayView3<'_, T>, lengths: &[usize]) -> Array3<T> {
+    let mut reversed = Array3::zeros(x.dim());
+    for (t, mut step) in reversed.outer_iter_mut().enumerate() {
+        for (b, &length) in lengths.iter().enumerate().filter(|&(_, &length)| t < length) {
+            step.row_mut(b).assign(&x.index_axis(Axis(0), length - 1 - t).row(b));
+        }
+    }
+    reversed
+}

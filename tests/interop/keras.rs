@@ -1,0 +1,201 @@
+//! Tests of models that Keras has saved.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use ndarray::{Array2, Array3, Axis};
+use recurrent::interop::keras::{KerasLayer, KerasModel, KerasOutput};
+use recurrent::{Error, Sequences};
+
+use crate::common::fixture::Fixture;
+use crate::common::temporary::File;
+
+fn path(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/keras").join(name)
+}
+
+fn fixture() -> Fixture {
+    Fixture::open("keras/outputs")
+}
+
+/// Returns the input of a model, whose sequences all have the length of the array.
+fn input(name: &str) -> Sequences<f32> {
+    if name == "tokens" {
+        let x: Array2<f64> = fixture().get("tokens.x");
+        let tokens: Vec<Vec<usize>> =
+            x.outer_iter().map(|row| row.iter().map(|&token| token as usize).collect()).collect();
+        return Sequences::one_hot_from_list(&tokens, 7).unwrap();
+    }
+    let x: Array3<f64> = fixture().get(&format!("{name}.x"));
+    let lengths = vec![x.dim().1; x.dim().0];
+    Sequences::from_batch_first(x.mapv(|x| x as f32).view(), lengths).unwrap()
+}
+
+fn assert_near<'a>(
+    got: impl IntoIterator<Item = &'a f32>,
+    expected: impl IntoIterator<Item = &'a f64>,
+) {
+    let mut count = 0;
+    for (&got, &expected) in got.into_iter().zip(expected) {
+        assert!((f64::from(got) - expected).abs() < 1e-6, "{got}, expected {expected}");
+        count += 1;
+    }
+    assert!(count > 0);
+}
+
+#[test]
+fn models_predict_what_keras_predicts() {
+    for name in ["sequential", "functional", "masked", "backwards", "reversed"] {
+        let model = KerasModel::open(path(&format!("{name}.keras"))).unwrap();
+        let KerasOutput::Rows(y) = model.predict(&input(name)).unwrap() else {
+            panic!("{name}: expected a row for each sequence");
+        };
+        let expected: Array2<f64> = fixture().get(&format!("{name}.y"));
+        assert_eq!(y.shape(), expected.shape(), "{name}");
+        assert_near(&y, &expected);
+    }
+}
+
+#[test]
+fn models_predict_each_step_as_keras_does() {
+    for (name, lengths) in [("merged", [6, 6, 6]), ("tokens", [6, 2, 4])] {
+        let model = KerasModel::open(path(&format!("{name}.keras"))).unwrap();
+        let KerasOutput::Steps(y) = model.predict(&input(name)).unwrap() else {
+            panic!("{name}: expected a row for each step");
+        };
+        assert_eq!(y.lengths(), lengths, "{name}");
+        let expected: Array3<f64> = fixture().get(&format!("{name}.y"));
+        for (b, &length) in lengths.iter().enumerate() {
+            for t in 0..length {
+                let (got, expected) =
+                    (y.values().index_axis(Axis(0), t), expected.index_axis(Axis(0), b));
+                assert_near(got.row(b), expected.row(t));
+            }
+        }
+    }
+}
+
+#[test]
+fn weights_with_a_configuration_are_the_model() {
+    let json = fs::read_to_string(path("sequential.json")).unwrap();
+    let model = KerasModel::from_json(&json, path("sequential.weights.h5")).unwrap();
+    let KerasOutput::Rows(y) = model.predict(&input("sequential")).unwrap() else {
+        panic!("expected a row for each sequence");
+    };
+    assert_near(&y, &fixture().get::<ndarray::Ix2>("sequential.y"));
+}
+
+#[test]
+fn a_layer_of_a_model_streams() {
+    let model = KerasModel::open(path("reversed.keras")).unwrap();
+    let gru = *model.names().last().unwrap();
+    let Some(KerasLayer::Gru(gru)) = model.layer(gru) else { panic!("expected a GRU") };
+    let mut stream = gru.network.stream(1).unwrap();
+    let step = ndarray::array![[0.5_f32, -1.0, 2.0]];
+    let whole = Sequences::full(step.clone().insert_axis(Axis(0))).unwrap();
+    let (y, _) = gru.network.forward(&whole, None).unwrap();
+    assert_eq!(stream.step(step.view()).unwrap(), y.values().index_axis(Axis(0), 0));
+    assert!(model.layer("none").is_none());
+}
+
+/// Returns the message of the error for the sequential model with another configuration.
+fn refusal(from: &str, to: &str) -> String {
+    let json = fs::read_to_string(path("sequential.json")).unwrap();
+    let changed = json.replace(from, to);
+    assert_ne!(json, changed, "{from} is not in the configuration");
+    KerasModel::from_json(&changed, path("sequential.weights.h5")).unwrap_err().to_string()
+}
+
+#[test]
+fn layers_and_options_that_are_not_read_are_refused_by_name() {
+    for (from, to, named) in [
+        (
+            r#""recurrent_activation": "sigmoid""#,
+            r#""recurrent_activation": "hard_sigmoid""#,
+            "hard_sigmoid",
+        ),
+        (r#""activation": "tanh""#, r#""activation": "elu""#, "elu"),
+        (r#""activation": "softmax""#, r#""activation": "gelu""#, "gelu"),
+        (r#""merge_mode": "concat""#, r#""merge_mode": "max""#, "merge_mode"),
+        (r#""class_name": "Dense""#, r#""class_name": "Conv1D""#, "Conv1D"),
+        (r#""stateful": false"#, r#""stateful": true"#, "stateful"),
+        (r#""return_state": false"#, r#""return_state": true"#, "return_state"),
+        (r#""name": "float32""#, r#""name": "mixed_float16""#, "mixed_float16"),
+        (r#""class_name": "Sequential""#, r#""class_name": "MyModel""#, "MyModel"),
+        (r#""units": 4"#, r#""units": 0"#, "units"),
+        (r#""units": 4"#, r#""units": 5"#, "[any, 20]"),
+        (r#""units": 2"#, r#""units": 9223372036854775807"#, "shape"),
+        (r#""units": 4"#, r#""units": 9223372036854775807"#, "units"),
+        (r#""use_bias": true"#, r#""use_bias": false"#, "no layer reads"),
+    ] {
+        let message = refusal(from, to);
+        assert!(message.contains(named), "{to}: {message}");
+    }
+}
+
+#[test]
+fn a_mask_before_the_last_step_is_an_error_that_names_the_layer() {
+    let model = KerasModel::open(path("tokens.keras")).unwrap();
+    let x = Sequences::<f32>::one_hot_from_list(&[vec![1, 0, 2]], 7).unwrap();
+    let message = model.predict(&x).unwrap_err().to_string();
+    assert!(message.contains("embedding") && message.contains("step 1"), "{message}");
+}
+
+#[test]
+fn graphs_other_than_chains_are_refused() {
+    let json = fs::read_to_string(path("functional.json")).unwrap();
+    let history = |name: &str| format!(r#""keras_history": ["{name}"#);
+    for (from, to) in [
+        (history("dropout"), history("lstm")),
+        (r#""output_layers": ["#.to_owned(), r#""output_layers": [["lstm", 0, 0], "#.to_owned()),
+        (r#""mask": null"#.to_owned(), r#""initial_state": {}"#.to_owned()),
+    ] {
+        let changed = json.replace(&from, &to);
+        assert_ne!(json, changed, "{from} is not in the configuration");
+        let made = KerasModel::from_json(&changed, path("sequential.weights.h5"));
+        let message = made.unwrap_err().to_string();
+        assert!(message.contains("expected") || message.contains("initial state"), "{message}");
+    }
+}
+
+#[test]
+fn damaged_files_are_errors() {
+    let bytes = fs::read(path("sequential.weights.h5")).unwrap();
+    let json = fs::read_to_string(path("sequential.json")).unwrap();
+    for length in (0..bytes.len()).step_by(97) {
+        let file = File::with("cut.weights.h5", &bytes[..length]);
+        assert!(KerasModel::from_json(&json, &file.0).is_err(), "{length} bytes");
+    }
+    // A changed byte is an error, or another weight: never a panic.
+    for place in (0..bytes.len()).step_by(13) {
+        let mut changed = bytes.clone();
+        changed[place] ^= 0xff;
+        let file = File::with("changed.weights.h5", &changed);
+        let _ = KerasModel::from_json(&json, &file.0);
+    }
+    for text in ["", "{}", "[]", r#"{"class_name": "Sequential"}"#, "null"] {
+        let made = KerasModel::from_json(text, path("sequential.weights.h5"));
+        assert!(matches!(made, Err(Error::Format { .. })), "{text}");
+    }
+    let mut zip = fs::read(path("sequential.keras")).unwrap();
+    for length in (0..zip.len()).step_by(997) {
+        let file = File::with("cut.keras", &zip[..length]);
+        assert!(KerasModel::open(&file.0).is_err(), "{length} bytes");
+    }
+    let half = zip.len() / 2;
+    zip[half] ^= 1; // the checksum is then wrong
+    let file = File::with("changed.keras", &zip);
+    assert!(matches!(KerasModel::open(&file.0), Err(Error::Format { .. })));
+}
+
+#[test]
+fn hostile_weights_are_errors() {
+    let json = fs::read_to_string(path("sequential.json")).unwrap();
+    for (name, named) in
+        [("external", "external"), ("cycle", "deeper"), ("huge", "vars/0"), ("nan", "finite")]
+    {
+        let made = KerasModel::from_json(&json, path(&format!("{name}.weights.h5")));
+        let message = made.unwrap_err().to_string();
+        assert!(message.contains(named), "{name}: {message}");
+    }
+}

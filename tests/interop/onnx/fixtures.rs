@@ -1,0 +1,106 @@
+//! The cases of a fixture: a file with inputs and outputs.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use ndarray::{ArrayD, IxDyn};
+use recurrent::Result;
+use recurrent::interop::onnx::{Graph, Value};
+use safetensors::{Dtype, SafeTensors};
+
+/// A file with inputs and outputs.
+pub(crate) struct Case {
+    pub(crate) model: Vec<u8>,
+    pub(crate) inputs: BTreeMap<String, Value>,
+    pub(crate) outputs: BTreeMap<String, Value>,
+}
+
+/// Returns the cases of a fixture by their names.
+pub(crate) fn cases(fixture: &str) -> BTreeMap<String, Case> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
+    let bytes = std::fs::read(folder.join(format!("{fixture}.safetensors"))).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let names = tensors.names().into_iter().filter_map(|name| name.strip_suffix(".model"));
+    let case = |name: &str| {
+        let of = |role: &str| {
+            let prefix = format!("{name}.{role}.");
+            let names = tensors.names().into_iter().filter_map(|name| name.strip_prefix(&prefix));
+            let value = |name: &str| {
+                (name.to_owned(), value(&tensors.tensor(&format!("{prefix}{name}")).unwrap()))
+            };
+            names.map(value).collect()
+        };
+        let model = tensors.tensor(&format!("{name}.model")).unwrap().data().to_vec();
+        Case { model, inputs: of("in"), outputs: of("out") }
+    };
+    names.map(|name| (name.to_owned(), case(name))).collect()
+}
+
+fn value(tensor: &safetensors::tensor::TensorView<'_>) -> Value {
+    fn array<T, const N: usize>(
+        tensor: &safetensors::tensor::TensorView<'_>,
+        of: fn([u8; N]) -> T,
+    ) -> ArrayD<T> {
+        let values = tensor.data().chunks_exact(N).map(|bytes| of(bytes.try_into().unwrap()));
+        ArrayD::from_shape_vec(IxDyn(tensor.shape()), values.collect()).unwrap()
+    }
+    match tensor.dtype() {
+        Dtype::F32 => array(tensor, f32::from_le_bytes).into(),
+        Dtype::F64 => array(tensor, f64::from_le_bytes).into(),
+        Dtype::I32 => array(tensor, i32::from_le_bytes).into(),
+        Dtype::I64 => array(tensor, i64::from_le_bytes).into(),
+        dtype => panic!("{dtype:?}"),
+    }
+}
+
+/// Returns the path of a new file in the folder for temporary files.
+pub(crate) fn temporary() -> PathBuf {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    std::env::temp_dir().join(format!("recurrent-onnx-{}-{count}.onnx", std::process::id()))
+}
+
+/// Loads the bytes of a file.
+pub(crate) fn load(bytes: &[u8]) -> Result<Graph> {
+    let path = temporary();
+    std::fs::write(&path, bytes).unwrap();
+    let graph = Graph::load(&path);
+    std::fs::remove_file(&path).unwrap();
+    graph
+}
+
+/// Runs a graph on named inputs.
+pub(crate) fn run(
+    graph: &Graph,
+    inputs: &BTreeMap<String, Value>,
+) -> Result<BTreeMap<String, Value>> {
+    let inputs: Vec<(&str, Value)> =
+        inputs.iter().map(|(name, value)| (&name[..], value.clone())).collect();
+    graph.run(&inputs)
+}
+
+/// Returns the largest difference between two values, relative to 1 or the second value.
+pub(crate) fn difference(got: &Value, expected: &Value) -> f64 {
+    assert_eq!(got.shape(), expected.shape());
+    let numbers = |value: &Value| -> Vec<f64> {
+        match value {
+            Value::F32(array) => array.iter().map(|&value| f64::from(value)).collect(),
+            Value::F64(array) => array.iter().copied().collect(),
+            Value::I64(array) => array.iter().map(|&value| value as f64).collect(),
+            value => panic!("{}", value.kind()),
+        }
+    };
+    assert_eq!(got.kind(), expected.kind());
+    let pairs = numbers(got).into_iter().zip(numbers(expected));
+    let differences = pairs.map(|(got, expected)| (got - expected).abs() / expected.abs().max(1.0));
+    differences.fold(0.0, |most, next| if next > most || next.is_nan() { next } else { most })
+}
+
+/// Runs a case, and returns the largest difference of an output.
+pub(crate) fn check(case: &Case) -> Result<f64> {
+    let outputs = run(&load(&case.model)?, &case.inputs)?;
+    assert!(!case.outputs.is_empty());
+    let differences = case.outputs.iter().map(|(name, value)| difference(&outputs[name], value));
+    Ok(differences.fold(0.0, f64::max))
+}

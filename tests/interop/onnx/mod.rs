@@ -1,0 +1,6 @@
+//! ONNX files in and out.
+
+mod export;
+mod fixtures;
+mod hostile;
+mod nodes;
