@@ -47,7 +47,7 @@ const INT64: i32 = <i64 as Sealed>::NUMBER;
 /// |---|---|---|
 /// | `x` | [time, batch, features] | values, if the model reads values |
 /// | `tokens` | [time, batch], `int64` | tokens, if it has an embedding or a vocabulary, or is a generator |
-/// | `lengths` | `[batch]`, `int32` | the number of steps of each sequence, at least 1 |
+/// | `lengths` | \[batch\], `int32` | the number of steps of each sequence, at least 1 |
 /// | `condition` | [batch, condition] | of a generator with a condition |
 ///
 /// | output | shape | |
