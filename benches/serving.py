@@ -22,7 +22,8 @@ STEPS = 4000
 
 def own():
     """Runs the example, and returns its time of a step for each batch, in microseconds."""
-    command = ["cargo", "run", "--quiet", "--release", "--example", "to_onnx", "--", "--quick", "--out", str(OUT)]
+    command = ["cargo", "run", "--quiet", "--release", "--features", "onnx", "--example", "to_onnx", "--"]
+    command += ["--quick", "--out", str(OUT)]
     lines = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     print(lines)
     batches = [int(batch) for batch in re.findall(r"batch (\d+)", lines)]
