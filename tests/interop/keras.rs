@@ -9,6 +9,7 @@ use recurrent::{Error, Sequences};
 
 use crate::common::fixture::Fixture;
 use crate::common::temporary::File;
+use crate::memory::factor;
 
 fn path(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/keras").join(name)
@@ -197,5 +198,19 @@ fn hostile_weights_are_errors() {
         let made = KerasModel::from_json(&json, path(&format!("{name}.weights.h5")));
         let message = made.unwrap_err().to_string();
         assert!(message.contains(named), "{name}: {message}");
+    }
+}
+
+#[test]
+fn opening_takes_at_most_256_times_the_size_of_the_file() {
+    let json = fs::read_to_string(path("sequential.json")).unwrap();
+    for name in ["functional.keras", "merged.keras"] {
+        let used = factor(name, &path(name), |path| KerasModel::open(path).unwrap());
+        assert!(used <= 256.0, "{name}: {used}");
+    }
+    for name in ["sequential", "external", "cycle", "huge", "nan"] {
+        let file = path(&format!("{name}.weights.h5"));
+        let used = factor(name, &file, |path| KerasModel::from_json(&json, path));
+        assert!(used <= 256.0, "{name}: {used}");
     }
 }

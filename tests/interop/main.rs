@@ -3,6 +3,7 @@
 //! They are one program, so that shared code is compiled once.
 
 mod keras;
+mod memory;
 mod numpy;
 mod onnx;
 mod pytorch;

@@ -3,4 +3,5 @@
 mod export;
 mod fixtures;
 mod hostile;
+mod memory;
 mod nodes;

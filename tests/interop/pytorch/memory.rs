@@ -1,67 +1,11 @@
-//! The memory that opening a file takes, counted by an allocator.
-#![allow(unsafe_code)]
-
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-use std::fs;
+//! The memory that opening a file takes.
 
 use recurrent::interop::pytorch::StateDict;
 
 use super::path;
 use super::views::{pt, text, view};
 use crate::common::temporary::File;
-
-thread_local! {
-    static HELD: Cell<isize> = const { Cell::new(0) };
-    static MOST: Cell<isize> = const { Cell::new(0) };
-}
-
-/// The system's allocator, with the bytes that the calling thread holds.
-struct Counting;
-
-fn add(bytes: isize) {
-    let held = HELD.get() + bytes;
-    HELD.set(held);
-    MOST.set(MOST.get().max(held));
-}
-
-// SAFETY: every request is passed unchanged to the system's allocator.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        add(layout.size() as isize);
-        // SAFETY: the caller's obligations are those of the system's allocator.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        // Both exist while the values are moved.
-        add(size as isize);
-        add(-(layout.size() as isize));
-        // SAFETY: as above.
-        unsafe { System.realloc(memory, layout, size) }
-    }
-
-    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        add(-(layout.size() as isize));
-        // SAFETY: as above.
-        unsafe { System.dealloc(memory, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-/// Opens `file` and returns the most memory that it took, relative to the size of the file.
-fn factor(what: &str, file: &std::path::Path, read: impl FnOnce(StateDict)) -> f64 {
-    let before = HELD.get();
-    MOST.set(before);
-    if let Ok(file) = StateDict::open(file) {
-        read(file);
-    }
-    let factor = (MOST.get() - before) as f64 / fs::metadata(file).unwrap().len() as f64;
-    println!("{what}: {factor:.1}");
-    factor
-}
+use crate::memory::factor;
 
 #[test]
 fn opening_takes_at_most_256_times_the_size_of_the_file() {
@@ -99,7 +43,7 @@ fn opening_takes_at_most_256_times_the_size_of_the_file() {
     ];
     for (what, pickle) in pickles {
         let file = File::with("memory.pt", pt(&pickle, &[0.0, 1.0]));
-        assert!(factor(what, &file.0, drop) <= 256.0, "{what}");
+        assert!(factor(what, &file.0, |file| StateDict::open(file)) <= 256.0, "{what}");
     }
 }
 
@@ -108,9 +52,10 @@ fn arrays_take_at_most_32_times_the_size_of_the_file() {
     let repeated = pt(&view(2, 0, &[1000], &[0]), &[1.0, 2.0]);
     let file = File::with("expanded.pt", repeated);
     let used = factor("expanded", &file.0, |file| {
+        let file = StateDict::open(file).unwrap();
         assert_eq!(file.array::<f64, ndarray::Ix1>("value").unwrap().len(), 1000);
     });
     assert!(used <= 256.0);
-    let plain = factor("plain tensors", &path("layers_f64.pt"), drop);
+    let plain = factor("plain tensors", &path("layers_f64.pt"), |file| StateDict::open(file));
     assert!(plain < 8.0, "{plain}");
 }
