@@ -46,7 +46,9 @@ fn assert_near<'a>(
 
 #[test]
 fn models_predict_what_keras_predicts() {
-    for name in ["sequential", "functional", "masked", "backwards", "reversed"] {
+    for name in
+        ["sequential", "functional", "masked", "backwards", "reversed", "activated", "joined"]
+    {
         let model = KerasModel::open(path(&format!("{name}.keras"))).unwrap();
         let KerasOutput::Rows(y) = model.predict(&input(name)).unwrap() else {
             panic!("{name}: expected a row for each sequence");

@@ -10,6 +10,7 @@ use super::weights::LayerWeights;
 use crate::arrays::Arrays;
 use crate::cell::{Cell, GruCell, GruOptions, LstmCell, Nonlinearity, Reset, RnnCell};
 use crate::error::{Result, check_size};
+use crate::layer::Features;
 use crate::sequence::Recurrent;
 use crate::sequences::Sequences;
 
@@ -221,17 +222,20 @@ impl<C: Cell<Elem = f32>> KerasRecurrent<C> {
             let values = self.merged(output.values().view());
             return Ok(KerasOutput::Steps(output.with_values(values)?));
         }
-        let ends = state.get("h")?; // [directions, batch, units]
-        let ends: Vec<_> = ends.outer_iter().collect();
-        let ends = concatenate(Axis(1), &ends).expect("directions of one shape");
-        let rows = self.merged(ends.insert_axis(Axis(0)).view());
+        let forward = state.part("h", 0, false)?.to_owned();
+        let ends = if self.network.bidirectional() {
+            forward.concat(&state.part("h", 0, true)?.to_owned())?
+        } else {
+            forward
+        };
+        let rows = self.merged(ends.view().insert_axis(Axis(0)));
         Ok(KerasOutput::Rows(rows.index_axis_move(Axis(0), 0)))
     }
 
     /// Combines the features of two directions; those of one stay.
     fn merged(&self, both: ArrayView3<'_, f32>) -> Array3<f32> {
         if !self.network.bidirectional() || self.merge == Merge::Concat {
-            return both.to_owned();
+            return both.as_standard_layout().into_owned();
         }
         let (forward, backward) = both.split_at(Axis(2), both.len_of(Axis(2)) / 2);
         match self.merge {

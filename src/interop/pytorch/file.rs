@@ -40,7 +40,7 @@ const MAX_NAMES: usize = 16;
 /// The largest depth of dictionaries within each other.
 const MAX_DEPTH: usize = 64;
 
-/// What a file has under a name.
+/// A value of a file.
 #[derive(Clone, Debug)]
 pub(super) enum Entry {
     Tensor(Box<Tensor>),

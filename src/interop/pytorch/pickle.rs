@@ -24,7 +24,7 @@ pub(super) enum Value<'p> {
     Tensor(usize),
 }
 
-/// What a name of Python means here.
+/// The meaning of a name of Python.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Function {
     OrderedDict,

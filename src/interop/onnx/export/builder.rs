@@ -37,7 +37,7 @@ impl Builder {
         std::iter::once(name.to_owned())
             .chain(numbered)
             .find(|name| !taken(name))
-            .unwrap_or_default()
+            .expect("the numbers do not end")
     }
 
     /// Adds a node with one output, and returns the name of the output.

@@ -180,13 +180,13 @@ fn recurrent<T: Float + Element>(
     let Operator { name, activation, flag, states, .. } = layer[0];
     let matrices = |of: fn(&Operator<T>) -> &Array2<T>| -> Value {
         let parts: Vec<_> = layer.iter().map(|operator| of(operator).view()).collect();
-        T::value(ndarray::stack(Axis(0), &parts).unwrap_or_default().into_dyn())
+        T::value(ndarray::stack(Axis(0), &parts).expect("directions of one shape").into_dyn())
     };
     let w = builder.constant(&format!("W_l{l}"), matrices(|operator| &operator.w));
     let r = builder.constant(&format!("R_l{l}"), matrices(|operator| &operator.r));
     let rows = |values: Vec<&Array1<T>>| -> Value {
         let parts: Vec<_> = values.into_iter().map(|row| row.view()).collect();
-        T::value(ndarray::stack(Axis(0), &parts).unwrap_or_default().into_dyn())
+        T::value(ndarray::stack(Axis(0), &parts).expect("directions of one shape").into_dyn())
     };
     let b = rows(layer.iter().map(|operator| &operator.b).collect());
     let b = builder.constant(&format!("B_l{l}"), b);

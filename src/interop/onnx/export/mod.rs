@@ -168,7 +168,8 @@ impl<'m, T: Float> Erased<'m, T> {
                     let part = |reverse| Ok(state.part(name, l, reverse)?.insert_axis(Axis(0)));
                     let parts = [false, true].into_iter().take(directions).map(part);
                     let parts = parts.collect::<Result<Vec<_>>>()?;
-                    let stacked = ndarray::concatenate(Axis(0), &parts).unwrap_or_default();
+                    let stacked = ndarray::concatenate(Axis(0), &parts);
+                    let stacked = stacked.expect("directions of one shape");
                     initial.push((format!("{name}_l{l}"), stacked));
                 }
             }

@@ -42,7 +42,8 @@ pub(in crate::interop::onnx) fn multiply<T: Float>(
     let a = a.as_standard_layout();
     if let (Some(rows), false) = (a.as_slice(), a.is_empty() || b.is_empty()) {
         let (width, packed) = (b.ncols(), Packed::new(Level::new(), b));
-        let to = RowsMut::new(out.as_slice_mut().unwrap_or_default(), width);
+        let to = out.as_slice_mut().expect("new rows are in standard layout");
+        let to = RowsMut::new(to, width);
         product(Rows::new(rows, a.ncols()), &packed, Accumulate::Zero, to);
     }
     out

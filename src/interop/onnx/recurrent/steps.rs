@@ -76,11 +76,10 @@ impl<T: Float> Steps<T> {
     }
 
     /// Returns activation `index` of the values.
-    fn apply(&self, index: usize, mut values: Array2<T>) -> Array2<T> {
+    fn apply(&self, index: usize, values: Array2<T>) -> Array2<T> {
         let activation = self.settings.activations[index];
-        values.outer_iter_mut().for_each(|mut row| {
-            activation.apply(row.as_slice_mut().unwrap_or_default());
-        });
+        let mut values = values.as_standard_layout().into_owned();
+        activation.apply(values.as_slice_mut().expect("values in standard layout"));
         values
     }
 
