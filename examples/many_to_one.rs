@@ -15,14 +15,15 @@ use recurrent::optim::Adam;
 use recurrent::train::{Model, Trainer};
 use recurrent::{Sequences, decode};
 
-use common::data::data;
 use common::options::{Failure, Options};
 use common::training::fit;
+use common::vowels::{COEFFICIENTS, SPEAKERS, utterances};
 
 mod common {
     pub(crate) mod data;
     pub(crate) mod options;
     pub(crate) mod training;
+    pub(crate) mod vowels;
 }
 
 const ABOUT: &str = "\
@@ -35,9 +36,6 @@ with the columns utterance, c1, …, c12 and a row for each frame.";
 /// The test accuracy of logistic regression on the mean, spread, first and last value of each
 /// coefficient; see examples/data/japanese_vowels/SOURCE.txt.
 const BASELINE: f64 = 0.9838;
-const SPEAKERS: usize = 9;
-const COEFFICIENTS: [&str; 12] =
-    ["c1", "c2", "c3", "c4", "c5", "c6", "c7", "c8", "c9", "c10", "c11", "c12"];
 
 // Chosen by cross-validation with three parts of the training file.
 const LEARNING_RATE: f64 = 5e-3;
@@ -48,13 +46,6 @@ const NOISE: f32 = 0.5;
 const CROP: f64 = 0.3;
 
 type Speaker = SequenceClassifier<LstmCell<f32>>;
-
-fn utterances(file: &str) -> Result<Dataset<f32, usize>, Failure> {
-    let table = Table::read(data(file))?;
-    let speakers: Vec<usize> = table.column("speaker")?;
-    let first = table.groups("utterance")?.into_iter().map(|frames| speakers[frames.start] - 1);
-    Ok(Dataset::new(table.sequences("utterance", &COEFFICIENTS)?, first.collect())?)
-}
 
 /// Data augmentation: utterances that are cropped and made noisy, differently in each epoch.
 struct Varied<'a> {

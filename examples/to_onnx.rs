@@ -10,21 +10,22 @@ use ndarray::{Array1, Array2, Axis};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use recurrent::cell::LstmCell;
-use recurrent::data::{Dataset, Scaler, Table};
+use recurrent::data::Scaler;
 use recurrent::interop::onnx::{Export, Graph, Value};
 use recurrent::layer::Pooling;
 use recurrent::model::SequenceClassifier;
 use recurrent::optim::Adam;
 use recurrent::train::{Model, Trainer};
 
-use common::data::data;
 use common::options::{Failure, Options};
 use common::training::fit;
+use common::vowels::{COEFFICIENTS, SPEAKERS, utterances};
 
 mod common {
     pub(crate) mod data;
     pub(crate) mod options;
     pub(crate) mod training;
+    pub(crate) mod vowels;
 }
 
 const ABOUT: &str = "\
@@ -32,10 +33,7 @@ to_onnx: a trained classifier of speakers (the data set JapaneseVowels) as two O
 --out: to_onnx.onnx reads whole utterances, to_onnx_stream.onnx one or more frames at a time. The files are
 run here and compared with the model. --load FILE converts a model that --save wrote.";
 
-const SPEAKERS: usize = 9;
 const HIDDEN: usize = 64;
-const COEFFICIENTS: [&str; 12] =
-    ["c1", "c2", "c3", "c4", "c5", "c6", "c7", "c8", "c9", "c10", "c11", "c12"];
 /// The states of the stream of an LSTM with mean pooling, with their widths.
 const STATES: [(&str, &str, usize); 4] = [
     ("h_l0", "next_h_l0", HIDDEN),
@@ -45,13 +43,6 @@ const STATES: [(&str, &str, usize); 4] = [
 ];
 
 type Speaker = SequenceClassifier<LstmCell<f32>>;
-
-fn utterances(file: &str) -> Result<Dataset<f32, usize>, Failure> {
-    let table = Table::read(data(file))?;
-    let speakers: Vec<usize> = table.column("speaker")?;
-    let first = table.groups("utterance")?.into_iter().map(|frames| speakers[frames.start] - 1);
-    Ok(Dataset::new(table.sequences("utterance", &COEFFICIENTS)?, first.collect())?)
-}
 
 /// Trains a model, or reads it. Returns `None` if Ctrl-C ended the training.
 fn model(options: &Options) -> Result<Option<Speaker>, Failure> {

@@ -48,7 +48,7 @@ Made from OpenMoji 17 (openmoji.org) and the names in Unicode CLDR: train_images
 
 /// The longest caption in words.
 const LONGEST: usize = 14;
-/// The number of test pictures that are drawn.
+/// The greatest number of test pictures that are drawn.
 const DRAWN: usize = 4;
 
 type Captioner = Seq2Seq<LstmCell<f32>>;
@@ -132,7 +132,7 @@ fn compare(found: &[String], right: &[String]) -> Result<[f64; 2], Failure> {
 /// Draws the first pictures with their captions and the weights of attention.
 fn draw_attention(file: &Path, model: &Captioner, test: &Captioned) -> Result<(), Failure> {
     let Some(words) = model.target_vocabulary() else { return Ok(()) };
-    let x = sources(&test.pictures, 0..DRAWN)?;
+    let x = sources(&test.pictures, 0..DRAWN.min(test.captions.len()))?;
     let tokens = model.beam(&x, &search(1)?)?.into_iter().map(|mut best| best.remove(0).tokens);
     let tokens: Vec<Vec<usize>> = tokens.collect();
     let weights = model.align(&x, &tokens)?;
