@@ -10,6 +10,8 @@ use crate::cell::Cell;
 use crate::data::{Scaler, Vocabulary, columns};
 use crate::error::{Error, Result, check_shape, check_size};
 use crate::layer::{CharacterEncoding, Pooling};
+#[cfg(feature = "pytorch")]
+use crate::model::file_sizes::FileSizes;
 use crate::sequence;
 
 /// The configuration of a model, which its file keeps beside the weights. `E` has the options of one kind
@@ -170,6 +172,18 @@ pub trait Shape: Arrays {
 
     /// Returns the configuration that the model was built by.
     fn config(&self) -> &Config<Self::Cell, Self::Own>;
+
+    /// Returns `builder` with the sizes of the weights of `file`.
+    #[cfg(feature = "pytorch")]
+    fn sized(mut builder: ModelBuilder<Self>, file: &impl FileSizes) -> Result<ModelBuilder<Self>>
+    where
+        Self: Sized,
+    {
+        let config = &mut builder.config;
+        config.recurrent = file.layers("")?.set(config.recurrent.clone());
+        config.embedding_dim = file.embedding_dim("", config.input_size)?.or(config.embedding_dim);
+        Ok(builder)
+    }
 }
 
 /// The sizes and options of a model. [`build`](ModelBuilder::build) checks them.
@@ -213,12 +227,6 @@ impl<M: Shape> ModelBuilder<M> {
                 own,
             },
         }
-    }
-
-    /// Returns the number of features or tokens of the input.
-    #[cfg(feature = "pytorch")]
-    pub(crate) fn input_size(&self) -> usize {
-        self.config.input_size
     }
 
     /// Sets the width of each recurrent layer.

@@ -21,6 +21,7 @@
 //! |---|---|
 //! | `config` | [`ModelBuilder`] |
 //! | `file` | files of models |
+//! | `file_sizes` | the sizes of a model as the weights of a file have them |
 //! | `network` | the layers of every model: embedding, recurrent layers, dropout, head |
 //! | `pooled` | a network with one output for each sequence |
 //! | `built_in` | [`BuiltInCell`]: a cell that is chosen at run time, or read from a file |
@@ -36,6 +37,8 @@ mod classifier;
 mod composed;
 mod config;
 mod file;
+#[cfg(feature = "pytorch")]
+mod file_sizes;
 mod forecaster;
 mod generator;
 mod network;
@@ -70,6 +73,8 @@ pub use composed::Composed;
 pub use config::ModelBuilder;
 #[cfg(feature = "pytorch")]
 pub(crate) use config::Shape;
+#[cfg(feature = "pytorch")]
+pub(crate) use file_sizes::{FileSizes, LayerSizes};
 pub use forecaster::{Forecaster, ForecasterStream};
 pub use generator::{GeneratorStream, SequenceGenerator};
 pub use regressor::{RegressorStream, SequenceRegressor};

@@ -8,8 +8,8 @@ use crate::cell::{Cell, GruOptions, LstmOptions, Nonlinearity, ProjectedLstmOpti
 use crate::error::{Error, Result, TensorReport};
 use crate::float::Float;
 use crate::layer::{Conv1d, Embedding, LayerNorm, Linear};
-use crate::model::{ModelBuilder, Shape};
-use crate::sequence::{Gru, Lstm, ProjectedLstm, Recurrent, RecurrentBuilder, Rnn};
+use crate::model::{FileSizes, LayerSizes, ModelBuilder, Shape};
+use crate::sequence::{Gru, Lstm, ProjectedLstm, Recurrent, Rnn};
 use crate::tensor::Init;
 
 /// Names with their shapes.
@@ -122,6 +122,11 @@ impl StateDict {
     /// recurrent layers, their bias and the width of the embedding are those of the file, whatever `builder`
     /// says.
     ///
+    /// The module of a [`Seq2Seq`](crate::model::Seq2Seq) has `encoder.embedding`, `encoder.recurrent`, `bridge`,
+    /// `decoder.embedding`, `decoder.recurrent`, `decoder.attention`, `decoder.combine` and `head`. The sizes of both
+    /// sides are those of the file. `builder` has the score of the attention with its sizes, the place, the bridge and
+    /// what is shared or tied.
+    ///
     /// ```
     /// # let path = std::env::temp_dir().join(format!("recurrent-doc-model-{}", std::process::id()));
     /// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
@@ -143,23 +148,8 @@ impl StateDict {
     /// # Errors
     /// As [`lstm`](Self::lstm), and as [`ModelBuilder::build`].
     pub fn model<T: Float, M: Shape<Elem = T>>(&self, builder: ModelBuilder<M>) -> Result<M> {
-        let layers = self.prefix("recurrent.");
-        let sizes = layers.layer_sizes()?;
-        // The layers are built before the shapes are compared, so they must be within the size of the file.
-        sizes.check_rows(&layers)?;
-        let mut builder = builder;
-        if self.shape("embedding.weight").is_some() {
-            let axes = ["num_embeddings", "embedding_dim"];
-            let [tokens, width] = self.sizes("embedding.weight", axes)?;
-            let weight = ("embedding.weight".to_owned(), vec![builder.input_size(), width]);
-            if tokens != builder.input_size() {
-                return Err(self.unfit(self.clone().allow_unused(true).compare(&[weight])));
-            }
-            builder = builder.embedding_dim(width);
-        }
-        let mut model = builder
-            .recurrent(|layers| sizes.set(layers))
-            .build(&mut ChaCha8Rng::seed_from_u64(0))?;
+        let builder = M::sized(builder, self)?;
+        let mut model = builder.build(&mut ChaCha8Rng::seed_from_u64(0))?;
         self.load(&mut model)?;
         Ok(model)
     }
@@ -168,11 +158,11 @@ impl StateDict {
     fn recurrent<T: Float, C: Cell<Elem = T>>(
         &self,
         gates: usize,
-        options: impl FnOnce(&LayerSizes) -> C::Options,
+        options: impl FnOnce(&StackSizes) -> C::Options,
     ) -> Result<Recurrent<C>> {
         let sizes = self.layer_sizes()?;
         self.check(&sizes.shapes(gates))?;
-        let builder = sizes.set(Recurrent::<C>::builder(sizes.input, 1));
+        let builder = sizes.layers.set(Recurrent::<C>::builder(sizes.input, 1));
         let builder = builder.weight_ih(Init::Constant(0.0)).weight_hh(Init::Constant(0.0));
         let built = builder.options(options(&sizes)).build(&mut ChaCha8Rng::seed_from_u64(0));
         let mut network = built.map_err(|error| self.placed(error))?;
@@ -206,11 +196,12 @@ impl StateDict {
     }
 
     /// Returns the sizes of recurrent layers.
-    fn layer_sizes(&self) -> Result<LayerSizes> {
-        let directions = 1 + usize::from(self.shape("weight_hh_l0_reverse").is_some());
+    fn layer_sizes(&self) -> Result<StackSizes> {
+        let bidirectional = self.shape("weight_hh_l0_reverse").is_some();
         let bias = self.shape("bias_ih_l0").is_some();
         let [_, input] = self.sizes("weight_ih_l0", ["gates · hidden_size", "input_size"])?;
-        let mut sizes = LayerSizes { input, hidden: Vec::new(), proj: None, directions, bias };
+        let layers = LayerSizes { hidden: Vec::new(), bidirectional, bias };
+        let mut sizes = StackSizes { input, layers, proj: None };
         for layer in 0.. {
             let name = format!("weight_hh_l{layer}");
             if layer > 0 && self.shape(&name).is_none() {
@@ -226,36 +217,70 @@ impl StateDict {
                     hidden
                 }
             };
-            sizes.hidden.push(hidden);
+            sizes.layers.hidden.push(hidden);
         }
         Ok(sizes)
     }
 }
 
-/// The sizes of a stack of recurrent layers.
-struct LayerSizes {
-    input: usize,
-    /// The width of each layer, before a projection.
-    hidden: Vec<usize>,
-    proj: Option<usize>,
-    directions: usize,
-    bias: bool,
+impl FileSizes for StateDict {
+    fn layers(&self, part: &str) -> Result<LayerSizes> {
+        let weights = self.prefix(&format!("{part}recurrent."));
+        let sizes = weights.layer_sizes()?;
+        // The layers are built before the shapes are compared, so they must be within the size of the file.
+        sizes.check_rows(&weights)?;
+        Ok(sizes.layers)
+    }
+
+    fn embedding_dim(&self, part: &str, tokens: usize) -> Result<Option<usize>> {
+        let name = format!("{part}embedding.weight");
+        if self.shape(&name).is_none() {
+            return Ok(None);
+        }
+        let [rows, width] = self.sizes(&name, ["num_embeddings", "embedding_dim"])?;
+        if rows != tokens {
+            let expected = [(name, vec![tokens, width])];
+            return Err(self.unfit(self.clone().allow_unused(true).compare(&expected)));
+        }
+        let first = format!("{part}recurrent.weight_ih_l0");
+        if self.shape(&first).is_some() {
+            self.check_matrix(&first, [1, width])?;
+        }
+        Ok(Some(width))
+    }
+
+    fn check_matrix(&self, name: &str, least: [usize; 2]) -> Result<()> {
+        let got = self.sizes(name, ["rows", "columns"])?;
+        if got[0] >= least[0] && got[1] >= least[1] {
+            return Ok(());
+        }
+        let expected = format!("a matrix of at least {} rows and {} columns", least[0], least[1]);
+        Err(Error::argument(self.place(name), expected, format!("{got:?}")))
+    }
 }
 
-impl LayerSizes {
+/// The sizes of a stack of recurrent layers.
+struct StackSizes {
+    input: usize,
+    layers: LayerSizes,
+    proj: Option<usize>,
+}
+
+impl StackSizes {
     /// Returns the names and shapes of the weights of cells with `gates` gates.
     fn shapes(&self, gates: usize) -> Shapes {
         let mut shapes = Shapes::new();
         let mut input = self.input;
-        for (layer, &hidden) in self.hidden.iter().enumerate() {
+        let directions = 1 + usize::from(self.layers.bidirectional);
+        for (layer, &hidden) in self.layers.hidden.iter().enumerate() {
             let (rows, output) = (gates.saturating_mul(hidden), self.proj.unwrap_or(hidden));
-            for direction in ["", "_reverse"].into_iter().take(self.directions) {
+            for direction in ["", "_reverse"].into_iter().take(directions) {
                 let mut add = |name: &str, shape: &[usize]| {
                     shapes.push((format!("{name}_l{layer}{direction}"), shape.to_vec()));
                 };
                 add("weight_ih", &[rows, input]);
                 add("weight_hh", &[rows, output]);
-                if self.bias {
+                if self.layers.bias {
                     add("bias_ih", &[rows]);
                     add("bias_hh", &[rows]);
                 }
@@ -263,7 +288,7 @@ impl LayerSizes {
                     add("weight_hr", &[proj, hidden]);
                 }
             }
-            input = output.saturating_mul(self.directions);
+            input = output.saturating_mul(directions);
         }
         shapes
     }
@@ -278,14 +303,5 @@ impl LayerSizes {
         }
         let best = reports.into_iter().min_by_key(|report| report.wrong_shapes.len());
         Err(layers.unfit(best.unwrap_or_default()))
-    }
-
-    /// Returns `builder` with these sizes.
-    fn set<T: Float, C: Cell<Elem = T>>(
-        &self,
-        builder: RecurrentBuilder<C>,
-    ) -> RecurrentBuilder<C> {
-        let builder = builder.hidden_sizes(&self.hidden).num_layers(self.hidden.len());
-        builder.bidirectional(self.directions == 2).bias(self.bias)
     }
 }

@@ -34,6 +34,8 @@ use crate::layer::{Attention, AttentionMemory, Embedding, Layer, Linear};
 use crate::loss::{CrossEntropy, Loss};
 use crate::model::config::{Config, ModelBuilder, Shape, refuse};
 use crate::model::network::{apply_dropout, mask_gradient};
+#[cfg(feature = "pytorch")]
+use crate::model::{FileSizes, LayerSizes};
 use crate::model::{check_batch, encoded, file, model_calls};
 use crate::sequence::RecurrentBuilder;
 use crate::sequences::Sequences;
@@ -409,6 +411,33 @@ impl<C: Cell> Shape for Seq2Seq<C> {
 
     fn config(&self) -> &Config<C, Seq2SeqConfig> {
         &self.config
+    }
+
+    #[cfg(feature = "pytorch")]
+    fn sized(mut builder: ModelBuilder<Self>, file: &impl FileSizes) -> Result<ModelBuilder<Self>> {
+        let config = &mut builder.config;
+        let decoder = file.layers("decoder.")?;
+        config.own.decoder_hidden_size = None;
+        config.own.decoder_num_layers = None;
+        if config.own.encoder {
+            let encoder = file.layers("encoder.")?;
+            if encoder.hidden != decoder.hidden {
+                config.own.decoder_hidden_size = decoder.hidden.first().copied();
+                config.own.decoder_num_layers = Some(decoder.hidden.len());
+            }
+            if config.own.bridge == Bridge::Linear {
+                let width = |layers: &LayerSizes| layers.hidden.iter().sum();
+                file.check_matrix("bridge.weight", [width(&decoder), width(&encoder)])?;
+            }
+            config.recurrent = encoder.set(config.recurrent.clone());
+        } else {
+            config.recurrent = decoder.set(config.recurrent.clone());
+        }
+        let source = file.embedding_dim("encoder.", config.input_size)?;
+        config.embedding_dim = source.or(config.embedding_dim);
+        let target = file.embedding_dim("decoder.", config.output_size)?;
+        config.own.target_embedding_dim = target.or(config.own.target_embedding_dim);
+        Ok(builder)
     }
 }
 

@@ -5,6 +5,7 @@ mod memory;
 mod models;
 mod names;
 mod refused;
+mod unaligned;
 mod views;
 
 use std::path::PathBuf;

@@ -30,7 +30,7 @@ fn softmax<T: Float>(logits: &ArrayD<T>) -> ArrayD<T> {
 }
 
 /// Checks that the file that `save` writes has the tensors of `file`.
-fn back<T: Float>(file: &StateDict, save: impl FnOnce(&File)) {
+pub(super) fn back<T: Float>(file: &StateDict, save: impl FnOnce(&File)) {
     let again = File::new("model.safetensors");
     save(&again);
     same::<T>(&StateDict::open(&again.0).unwrap(), &file.prefix("model."));
