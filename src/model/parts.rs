@@ -5,10 +5,12 @@ use ndarray::Array2;
 use crate::cell::Cell;
 use crate::data::Scaler;
 use crate::float::Float;
+use crate::layer::stack_frames::Frames;
 use crate::layer::{Embedding, Linear, NonCrossing, TimePooling};
 use crate::model::pooled::Pooled;
 use crate::model::{
     Forecaster, Scored, SequenceClassifier, SequenceGenerator, SequenceRegressor, SequenceTagger,
+    SequenceTranscriber,
 };
 use crate::sequence::Recurrent;
 use crate::sequences::Sequences;
@@ -33,8 +35,20 @@ pub(crate) struct Parts<'m, C: Cell> {
     pub(crate) order: Option<NonCrossing<C::Elem>>,
     /// The scaler of the outputs.
     pub(crate) of_outputs: Option<&'m Scaler>,
-    /// Whether the outputs are the logits of classes.
-    pub(crate) classes: bool,
+    /// How the frames of the input are joined.
+    pub(crate) frames: Option<Frames>,
+    pub(crate) kind: Kind,
+}
+
+/// The kind of the outputs of a model.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Kind {
+    /// Numbers.
+    Values,
+    /// The logits of a class.
+    Classes,
+    /// The logits of labels and blank, for an alignment.
+    Alignments,
 }
 
 /// Returns the parts that every model has.
@@ -53,14 +67,15 @@ macro_rules! parts {
             crf: false,
             order: None,
             of_outputs: None,
-            classes: true,
+            frames: None,
+            kind: Kind::Classes,
         }
     }};
 }
 
 /// Adds the parts of a pooled model.
-fn pooled<'m, C: Cell>(parts: Parts<'m, C>, body: &'m Pooled<C>, classes: bool) -> Parts<'m, C> {
-    Parts { pooling: Some(&body.pooling), order: body.order, classes, ..parts }
+fn pooled<'m, C: Cell>(parts: Parts<'m, C>, body: &'m Pooled<C>, kind: Kind) -> Parts<'m, C> {
+    Parts { pooling: Some(&body.pooling), order: body.order, kind, ..parts }
 }
 
 impl<T, C, L> SequenceClassifier<C, L>
@@ -70,7 +85,7 @@ where
     L: Scored<Array2<T>, Target = Vec<usize>>,
 {
     pub(crate) fn parts(&self) -> Parts<'_, C> {
-        pooled(parts!(self), &self.body, true)
+        pooled(parts!(self), &self.body, Kind::Classes)
     }
 }
 
@@ -81,7 +96,7 @@ where
     L: Scored<Array2<T>, Target = Array2<T>>,
 {
     pub(crate) fn parts(&self) -> Parts<'_, C> {
-        pooled(parts!(self), &self.body, false)
+        pooled(parts!(self), &self.body, Kind::Values)
     }
 }
 
@@ -93,7 +108,7 @@ where
 {
     pub(crate) fn parts(&self) -> Parts<'_, C> {
         let of_outputs = self.scalers.as_deref().map(|[_, of_outputs]| of_outputs);
-        let parts = pooled(parts!(self), &self.body, false);
+        let parts = pooled(parts!(self), &self.body, Kind::Values);
         Parts { of_outputs, ..parts }
     }
 }
@@ -113,5 +128,11 @@ impl<T: Float, C: Cell<Elem = T>> SequenceGenerator<C> {
     pub(crate) fn parts(&self) -> Parts<'_, C> {
         let condition = self.condition.condition.as_ref();
         Parts { condition, tokens: true, ..parts!(self) }
+    }
+}
+
+impl<T: Float, C: Cell<Elem = T>> SequenceTranscriber<C> {
+    pub(crate) fn parts(&self) -> Parts<'_, C> {
+        Parts { frames: self.network.frames, kind: Kind::Alignments, ..parts!(self) }
     }
 }

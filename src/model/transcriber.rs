@@ -71,7 +71,7 @@ use crate::train::metrics::TranscriptionMetrics;
 #[derive(Clone, Debug)]
 pub struct SequenceTranscriber<C: Cell = LstmCell<f32>> {
     config: Arc<Config<C, TranscriberConfig>>,
-    network: Network<C>,
+    pub(super) network: Network<C>,
 }
 shape_calls!([] SequenceTranscriber<C>, [], network, network);
 

@@ -2,6 +2,8 @@
 //!
 //! [`Graph::load`] reads a file, [`Graph::run`] computes it and [`Graph::stream`] hands its states from step to
 //! step. [`Export::to_onnx`] writes a ready model, [`Export::to_onnx_stream`] a stream of it.
+//! [`Seq2Seq::to_onnx_encoder`](crate::model::Seq2Seq::to_onnx_encoder) and
+//! [`Seq2Seq::to_onnx_decoder`](crate::model::Seq2Seq::to_onnx_decoder) write an encoder-decoder.
 //!
 //! # Operators
 //!

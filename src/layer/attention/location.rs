@@ -41,6 +41,12 @@ impl<T: Float> Location<T> {
         Ok(Self { convolution, projection })
     }
 
+    /// Returns F and U.
+    #[cfg(feature = "onnx")]
+    pub(super) fn parts(&self) -> (&Array2<T>, &Linear<T>) {
+        (&self.convolution, &self.projection)
+    }
+
     /// Calls `f` with row s, filter k, offset j and index s + j − r of each term of the convolution over
     /// `length` rows.
     fn for_each_term(&self, length: usize, mut f: impl FnMut(usize, usize, usize, usize)) {

@@ -229,8 +229,19 @@ impl<T: Float> Attention<T> {
         self.key.as_ref()
     }
 
+    /// Returns the layers of the scores.
+    #[cfg(feature = "onnx")]
+    pub(crate) fn parts(&self) -> AttentionParts<'_, T> {
+        AttentionParts {
+            query: self.query.as_ref(),
+            key: self.key.as_ref(),
+            score: self.score.as_ref(),
+            location: self.location.as_ref().map(Location::parts),
+        }
+    }
+
     /// Returns the factor of the queries.
-    fn scale(&self) -> Option<T> {
+    pub(crate) fn scale(&self) -> Option<T> {
         let root = T::from_f64(self.query_size as f64).sqrt();
         (self.kind == AttentionScore::ScaledDot).then(|| root.recip())
     }
@@ -242,6 +253,19 @@ impl<T: Float> Attention<T> {
         }
         q
     }
+}
+
+/// The layers of the scores of an [`Attention`].
+#[cfg(feature = "onnx")]
+pub(crate) struct AttentionParts<'m, T> {
+    /// W_q.
+    pub(crate) query: Option<&'m Linear<T>>,
+    /// W_k and b.
+    pub(crate) key: Option<&'m Linear<T>>,
+    /// v.
+    pub(crate) score: Option<&'m Linear<T>>,
+    /// F [filters, kernel] and U.
+    pub(crate) location: Option<(&'m Array2<T>, &'m Linear<T>)>,
 }
 
 /// The values that [`Attention`] stores for its backward pass.

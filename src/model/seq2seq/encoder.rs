@@ -149,6 +149,12 @@ impl<T: Float> BridgeLayer<T> {
         Ok(Self { kind, bridge })
     }
 
+    /// Returns the source of the initial states, and the linear layer, if there is one.
+    #[cfg(feature = "onnx")]
+    pub(super) fn parts(&self) -> (Bridge, Option<&Linear<T>>) {
+        (self.kind, self.bridge.as_ref())
+    }
+
     /// Returns the initial states of `decoder`.
     pub(super) fn forward<C: Cell<Elem = T>>(
         &self,

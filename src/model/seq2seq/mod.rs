@@ -8,10 +8,13 @@
 //! | `decoder` | the layers of the decoder, one step after another |
 //! | `walk` | the decoder on given tokens, several blocks of the batch at once; scheduled sampling |
 //! | `search` | decoding: greedy, sampled and by beam search; alignments |
+//! | `parts` | the parts of the model, for files of other programs |
 
 mod decoder;
 mod encoder;
 mod options;
+#[cfg(feature = "onnx")]
+pub(crate) mod parts;
 mod search;
 mod walk;
 

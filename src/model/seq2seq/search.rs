@@ -172,7 +172,7 @@ impl<T: Float, C: Cell<Elem = T>> Seq2Seq<C> {
     }
 
     /// Returns the tokens that are never decoded.
-    fn suppressed(&self) -> Vec<usize> {
+    pub(super) fn suppressed(&self) -> Vec<usize> {
         let own = &self.config.own;
         let markers = (Some(own.start), Some(own.end));
         suppressed_tokens(self.target_vocabulary(), markers, &own.suppress_tokens)

@@ -20,7 +20,7 @@ use recurrent::{
     GruCell, LayerNormLstmCell, LstmCell, ProjectedLstmCell, Result, RnnCell, Sequences,
 };
 
-use super::fixtures::{cases, difference, load, run, temporary};
+use super::fixtures::{cases, difference, load, run, temporary, write_inputs};
 
 const LENGTHS: [usize; 3] = [6, 2, 4];
 
@@ -37,12 +37,12 @@ struct Sample {
     stream: Option<(BTreeMap<String, Value>, &'static str, Vec<Value>)>,
 }
 
-fn rng() -> ChaCha8Rng {
+pub(super) fn rng() -> ChaCha8Rng {
     ChaCha8Rng::seed_from_u64(1)
 }
 
 /// Returns values in ±1.
-fn noise(shape: (usize, usize, usize)) -> Array3<f32> {
+pub(super) fn noise(shape: (usize, usize, usize)) -> Array3<f32> {
     let mut state = 1_u32;
     Array3::from_shape_simple_fn(shape, || {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -423,7 +423,6 @@ fn onnxruntime_gives_the_results_of_the_models() {
 /// Writes the files and inputs for tests/fixtures/generate_onnx.py, which sets the folder.
 #[test]
 fn samples_are_written_for_the_generator_of_the_fixture() {
-    use safetensors::tensor::{Dtype, TensorView, serialize};
     let Some(folder) = std::env::var_os("RECURRENT_ONNX_SAMPLES") else { return };
     for sample in samples() {
         let mut kinds = vec![("whole", sample.inputs.clone())];
@@ -436,26 +435,7 @@ fn samples_are_written_for_the_generator_of_the_fixture() {
         for (kind, inputs) in kinds {
             let path = Path::new(&folder).join(format!("{}_{kind}", sample.name));
             std::fs::write(path.with_extension("onnx"), file(&sample, kind == "stream")).unwrap();
-            let bytes = |value: &Value| -> (Dtype, Vec<u8>) {
-                match value {
-                    Value::F32(array) => {
-                        (Dtype::F32, array.iter().flat_map(|value| value.to_le_bytes()).collect())
-                    }
-                    Value::I32(array) => {
-                        (Dtype::I32, array.iter().flat_map(|value| value.to_le_bytes()).collect())
-                    }
-                    Value::I64(array) => {
-                        (Dtype::I64, array.iter().flat_map(|value| value.to_le_bytes()).collect())
-                    }
-                    value => panic!("{}", value.kind()),
-                }
-            };
-            let data: Vec<_> = inputs.values().map(bytes).collect();
-            let views = inputs.iter().zip(&data).map(|((name, value), (dtype, data))| {
-                (name.clone(), TensorView::new(*dtype, value.shape().to_vec(), data).unwrap())
-            });
-            let file = serialize(views.collect::<Vec<_>>(), None).unwrap();
-            std::fs::write(path.with_extension("safetensors"), file).unwrap();
+            write_inputs(&path, &inputs);
         }
     }
 }

@@ -5,3 +5,5 @@ mod fixtures;
 mod hostile;
 mod memory;
 mod nodes;
+mod seq2seq;
+mod transcriber;

@@ -1,27 +1,35 @@
-//! The layers of a model as nodes: input, recurrent layers and head.
+//! The layers of a model that are not recurrent as nodes: input and linear layers.
 
-use ndarray::{Array1, Array2, Array3, Axis};
+use ndarray::Array1;
 
-use super::builder::{Builder, Size, int, ints, text, texts};
-use super::cells::Operator;
-use super::{Erased, INT32, INT64};
+use super::builder::{Builder, Size, int};
+use super::stack::Outputs;
+use super::{Erased, INT32, INT64, frames};
 use crate::data::Scaler;
 use crate::float::Float;
-use crate::interop::onnx::value::{Element, Sealed, Value};
-use crate::layer::Linear;
+use crate::interop::onnx::value::{Element, Sealed};
+use crate::layer::{Embedding, Linear};
 
 /// The number of double precision.
 const DOUBLE: i32 = <f64 as Sealed>::NUMBER;
 
+/// The input of a model: values, which may be scaled, or tokens, which may be embedded.
+pub(super) struct Features<'m, T> {
+    pub(super) tokens: bool,
+    /// The number of features or tokens.
+    pub(super) size: usize,
+    pub(super) embedding: Option<&'m Embedding<T>>,
+    pub(super) scaler: Option<&'m Scaler>,
+}
+
 /// The values of a graph that later layers read.
 pub(super) struct Hidden {
-    /// The output of the last layer, [time, batch, features].
-    pub(super) h: String,
-    /// The last output of the last layer of each direction, [directions, batch, hidden], unless the input
-    /// of the layer was added to its output.
-    pub(super) last: Option<String>,
+    /// What the recurrent layers compute.
+    pub(super) outputs: Outputs,
     /// The lengths [batch], unless the graph is a stream.
     pub(super) lengths: Option<String>,
+    /// The number of windows that a stream of joined frames completes, \[1\].
+    pub(super) windows: Option<String>,
 }
 
 /// Writes the input and the recurrent layers. A stream has the states as inputs and outputs.
@@ -30,68 +38,77 @@ pub(super) fn hidden<T: Float + Element>(
     model: &Erased<'_, T>,
     stream: bool,
 ) -> Hidden {
-    let mut h = input(builder, model);
-    let lengths = (!stream).then(|| {
+    let name = if model.features.tokens { "tokens" } else { "x" };
+    let mut x = model.features.write(builder, name);
+    let (mut lengths, mut windows, mut any) = (None, None, None);
+    if !stream {
         builder.input("lengths", INT32, &[Size::Free("batch")]);
-        "lengths".to_owned()
-    });
+        lengths = Some("lengths".to_owned());
+    }
+    if let Some(joined) = model.frames {
+        if stream {
+            let width = model.features.width();
+            let made = frames::running::<T>(builder, joined, &x, width);
+            (x, any, windows) = (made.windows, Some(made.any), Some(made.count));
+        } else {
+            let made = frames::whole(builder, joined, &x);
+            (x, lengths) = (made.0, Some(made.1));
+        }
+    }
+    let stack = &model.stack;
     let mut condition = match model.condition {
         Some(linear) => {
             let sizes = [Size::Free("batch"), Size::Fixed(linear.input_size())];
             builder.input("condition", T::NUMBER, &sizes);
             let states = self::linear(builder, "condition_layer", linear, "condition");
-            parts(builder, &states, model)
+            let parts = stack.divided(builder, "condition", &states);
+            let axes = builder.ints(&[0]);
+            let unsqueeze = |name: &String| builder.node("Unsqueeze", &[name, &axes], Vec::new());
+            parts.iter().map(unsqueeze).collect()
         }
-        _ => Vec::new(),
-    }
-    .into_iter();
-    let mut last = None;
-    for (l, layer) in model.layers.iter().enumerate() {
-        let states = layer[0].states;
-        let initial: Vec<String> = states
-            .iter()
-            .map(|state| match (stream, model.initial.is_empty()) {
-                (true, _) => state_input::<T>(builder, &format!("{state}_l{l}"), layer),
-                (false, true) => condition.next().unwrap_or_default(),
-                (false, false) => learned(builder, &format!("{state}_l{l}"), model),
-            })
-            .collect();
-        let (y, states_after) = recurrent(builder, l, layer, (&h, lengths.as_deref(), &initial));
+        None => Vec::new(),
+    };
+    let mut begin = |builder: &mut Builder, l: usize| match (stream, condition.is_empty()) {
+        (true, _) => stack.state_inputs(builder, l),
+        (false, true) => stack.learned(builder, l),
+        (false, false) => condition.drain(..stack.states_of(l).count()).collect(),
+    };
+    let mut end = |builder: &mut Builder, l: usize, states: &[String]| {
         if stream {
-            for (state, value) in states.iter().zip(&states_after) {
-                let axes = builder.ints(&[0]);
-                let value = builder.node("Squeeze", &[value, &axes], Vec::new());
-                let sizes = [Size::Free("batch"), Size::Fixed(layer[0].r.ncols())];
-                builder.output(&value, &format!("next_{state}_l{l}"), T::NUMBER, &sizes);
-            }
+            stack.state_outputs(builder, l, states, any.as_deref());
         }
-        let adds = model.residual && l > 0;
-        last = states_after.into_iter().next().filter(|_| !adds);
-        h = if adds { builder.node("Add", &[&y, &h], Vec::new()) } else { y };
-    }
-    Hidden { h, last, lengths }
+    };
+    let outputs = stack.write(builder, (&x, lengths.as_deref()), &mut begin, &mut end);
+    Hidden { outputs, lengths, windows }
 }
 
-/// Writes the input: values, which may be scaled, or tokens, which may be embedded.
-fn input<T: Float + Element>(builder: &mut Builder, model: &Erased<'_, T>) -> String {
-    let free = [Size::Free("time"), Size::Free("batch")];
-    if !model.tokens {
-        builder.input("x", T::NUMBER, &[free[0], free[1], Size::Fixed(model.input_size)]);
-        return match model.scaler {
-            Some(scaler) => scaled::<T>(builder, "x", scaler, ["Sub", "Div"]),
-            None => "x".to_owned(),
-        };
+impl<T: Float + Element> Features<'_, T> {
+    /// Returns the width of a step.
+    pub(super) fn width(&self) -> usize {
+        self.embedding.map_or(self.size, Embedding::embedding_dim)
     }
-    builder.input("tokens", INT64, &free);
-    if let Some(embedding) = model.embedding {
-        let weight = T::value(embedding.weight().to_owned().into_dyn());
-        let weight = builder.constant("embedding", weight);
-        return builder.node("Gather", &[&weight, "tokens"], Vec::new());
+
+    /// Writes the input `name`. Returns [time, batch, features].
+    pub(super) fn write(&self, builder: &mut Builder, name: &str) -> String {
+        let free = [Size::Free("time"), Size::Free("batch")];
+        if !self.tokens {
+            builder.input(name, T::NUMBER, &[free[0], free[1], Size::Fixed(self.size)]);
+            return match self.scaler {
+                Some(scaler) => scaled::<T>(builder, name, scaler, ["Sub", "Div"]),
+                None => name.to_owned(),
+            };
+        }
+        builder.input(name, INT64, &free);
+        if let Some(embedding) = self.embedding {
+            let weight = T::value(embedding.weight().to_owned().into_dyn());
+            let weight = builder.constant("embedding", weight);
+            return builder.node("Gather", &[&weight, name], Vec::new());
+        }
+        let depth = builder.constant("tokens_count", ndarray::arr1(&[self.size as i64]));
+        let values = T::value(ndarray::arr1(&[T::zero(), T::one()]).into_dyn());
+        let values = builder.constant("off_and_on", values);
+        builder.node("OneHot", &[name, &depth, &values], Vec::new())
     }
-    let depth = builder.constant("tokens_count", ndarray::arr1(&[model.input_size as i64]));
-    let values = T::value(ndarray::arr1(&[T::zero(), T::one()]).into_dyn());
-    let values = builder.constant("off_and_on", values);
-    builder.node("OneHot", &["tokens", &depth, &values], Vec::new())
 }
 
 /// Writes a scaling of the last axis in double precision, by two operators with the offset and the scale. Those
@@ -132,88 +149,3 @@ pub(super) fn linear<T: Float + Element>(
         }
     }
 }
-
-/// Divides states that are side by side into those of each layer, [1, batch, hidden].
-fn parts<T: Float>(builder: &mut Builder, states: &str, model: &Erased<'_, T>) -> Vec<String> {
-    let of_layer =
-        |layer: &Vec<Operator<T>>| vec![layer[0].r.ncols() as i64; layer[0].states.len()];
-    let widths: Vec<i64> = model.layers.iter().flat_map(of_layer).collect();
-    let names: Vec<String> = (0..widths.len()).map(|k| format!("condition_part_{k}")).collect();
-    let widths = builder.ints(&widths);
-    builder.nodes("Split", &[states, &widths], &names, vec![int("axis", 1)]);
-    let axes = builder.ints(&[0]);
-    names.iter().map(|name| builder.node("Unsqueeze", &[name, &axes], Vec::new())).collect()
-}
-
-/// Adds the input of a state [batch, hidden], and returns it as [1, batch, hidden].
-fn state_input<T: Float + Element>(
-    builder: &mut Builder,
-    name: &str,
-    layer: &[Operator<T>],
-) -> String {
-    let sizes = [Size::Free("batch"), Size::Fixed(layer[0].r.ncols())];
-    builder.input(name, T::NUMBER, &sizes);
-    let axes = builder.ints(&[0]);
-    builder.node("Unsqueeze", &[name, &axes], Vec::new())
-}
-
-/// Writes a learned initial state, repeated for each sequence.
-fn learned<T: Float + Element>(builder: &mut Builder, name: &str, model: &Erased<'_, T>) -> String {
-    let Some((_, state)) = model.initial.iter().find(|(state, _)| state == name) else {
-        return String::new();
-    };
-    let state = builder.constant(&format!("initial.{name}"), T::value(state.clone().into_dyn()));
-    let batch = builder.node("Shape", &["lengths"], Vec::new());
-    let one = builder.ints(&[1]);
-    let shape = builder.node("Concat", &[&one, &batch, &one], vec![int("axis", 0)]);
-    builder.node("Expand", &[&state, &shape], Vec::new())
-}
-
-/// Writes one layer. Returns its output [time, batch, features] and its last states
-/// [directions, batch, hidden].
-fn recurrent<T: Float + Element>(
-    builder: &mut Builder,
-    l: usize,
-    layer: &[Operator<T>],
-    (x, lengths, initial): (&str, Option<&str>, &[String]),
-) -> (String, Vec<String>) {
-    let Operator { name, activation, flag, states, .. } = layer[0];
-    let matrices = |of: fn(&Operator<T>) -> &Array2<T>| -> Value {
-        let parts: Vec<_> = layer.iter().map(|operator| of(operator).view()).collect();
-        T::value(ndarray::stack(Axis(0), &parts).expect("directions of one shape").into_dyn())
-    };
-    let w = builder.constant(&format!("W_l{l}"), matrices(|operator| &operator.w));
-    let r = builder.constant(&format!("R_l{l}"), matrices(|operator| &operator.r));
-    let rows = |values: Vec<&Array1<T>>| -> Value {
-        let parts: Vec<_> = values.into_iter().map(|row| row.view()).collect();
-        T::value(ndarray::stack(Axis(0), &parts).expect("directions of one shape").into_dyn())
-    };
-    let b = rows(layer.iter().map(|operator| &operator.b).collect());
-    let b = builder.constant(&format!("B_l{l}"), b);
-    let mut inputs = vec![x, &w, &r, &b, lengths.unwrap_or_default()];
-    inputs.extend(initial.iter().map(|name| &name[..]));
-    let peepholes: Vec<&Array1<T>> =
-        layer.iter().filter_map(|operator| operator.p.as_ref()).collect();
-    let p = match peepholes.is_empty() {
-        true => String::new(),
-        false => builder.constant(&format!("P_l{l}"), rows(peepholes)),
-    };
-    if !p.is_empty() {
-        inputs.push(&p);
-    }
-    let direction = if layer.len() == 2 { "bidirectional" } else { "forward" };
-    let hidden = layer[0].r.ncols() as i64;
-    let mut attributes = vec![text("direction", direction), int("hidden_size", hidden)];
-    attributes.extend(activation.map(|name| texts("activations", &vec![name; layer.len()])));
-    attributes.extend(flag.map(|name| int(name, 1)));
-    let outputs: Vec<String> =
-        ["y", "h", "c"][..=states.len()].iter().map(|name| format!("{name}_of_l{l}")).collect();
-    builder.nodes(name, &inputs, &outputs, attributes);
-    let y = builder.node("Transpose", &[&outputs[0]], vec![ints("perm", &[0, 2, 1, 3])]);
-    let shape = builder.ints(&[0, 0, -1]);
-    let y = builder.node("Reshape", &[&y, &shape], Vec::new());
-    (y, outputs[1..].to_vec())
-}
-
-/// The states of a learned initial state by their names, [1, 1, hidden].
-pub(super) type Initial<T> = Vec<(String, Array3<T>)>;

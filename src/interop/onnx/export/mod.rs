@@ -1,14 +1,17 @@
 //! Models of this crate as ONNX files.
 
+mod attention;
 mod builder;
 mod cells;
+mod frames;
 mod layers;
 mod pooling;
+mod seq2seq;
+mod stack;
 
-use std::any::Any;
 use std::path::Path;
 
-use ndarray::{Array2, Axis};
+use ndarray::Array2;
 use prost::Message;
 
 use crate::cell::Cell;
@@ -18,15 +21,17 @@ use crate::float::{Float, per_float};
 use crate::interop::onnx::proto::{Model, Opset};
 use crate::interop::onnx::value::{Element, Sealed};
 use crate::io::atomic;
-use crate::layer::{Embedding, Linear, NonCrossing, TimePooling};
-use crate::model::parts::Parts;
+use crate::layer::stack_frames::Frames;
+use crate::layer::{Linear, NonCrossing, TimePooling};
+use crate::model::parts::{Kind, Parts};
 use crate::model::{
     Forecaster, Scored, SequenceClassifier, SequenceGenerator, SequenceRegressor, SequenceTagger,
+    SequenceTranscriber,
 };
 use crate::sequences::Sequences;
 use builder::{Builder, Size, int};
-use cells::Operator;
-use layers::{Hidden, Initial, hidden, linear, scaled};
+use layers::{Features, Hidden, hidden, linear, scaled};
+use stack::{Stack, refuse};
 
 /// The versions of the operators and of the format of a file that is written.
 const OPSET: i64 = 17;
@@ -37,11 +42,13 @@ const INT64: i32 = <i64 as Sealed>::NUMBER;
 
 /// A model that can be written as an ONNX file, for onnxruntime and other programs.
 ///
-/// It is implemented by [`SequenceClassifier`], [`SequenceRegressor`], [`SequenceTagger`], [`Forecaster`] and
-/// [`SequenceGenerator`], of the cells [`RnnCell`](crate::RnnCell), [`LstmCell`](crate::LstmCell),
-/// [`GruCell`](crate::GruCell), [`PeepholeLstmCell`](crate::PeepholeLstmCell),
+/// It is implemented by [`SequenceClassifier`], [`SequenceRegressor`], [`SequenceTagger`], [`Forecaster`],
+/// [`SequenceGenerator`] and [`SequenceTranscriber`], of the cells [`RnnCell`](crate::RnnCell),
+/// [`LstmCell`](crate::LstmCell), [`GruCell`](crate::GruCell), [`PeepholeLstmCell`](crate::PeepholeLstmCell),
 /// [`CoupledLstmCell`](crate::CoupledLstmCell) and [`BuiltInCell`](crate::model::BuiltInCell) with one of
 /// these. The file has version 17 of the operators, and the model's element type.
+/// [`Seq2Seq::to_onnx_encoder`](crate::model::Seq2Seq::to_onnx_encoder) and
+/// [`Seq2Seq::to_onnx_decoder`](crate::model::Seq2Seq::to_onnx_decoder) write an encoder-decoder as two files.
 ///
 /// | input | shape | |
 /// |---|---|---|
@@ -56,6 +63,12 @@ const INT64: i32 = <i64 as Sealed>::NUMBER;
 /// | `logits`, `probabilities` | [time, batch, classes] | of a tagger, zero in the padding |
 /// | `logits`, `probabilities` | [time, batch, tokens] | of a generator: of the token after each one |
 /// | `outputs` | [batch, outputs] | of a regressor or forecaster, in the units of its data |
+/// | `log_probabilities` | [windows, batch, classes] | of a transcriber, zero in the padding |
+/// | `output_lengths` | \[batch\], `int32` | of a transcriber: the number of windows of each sequence |
+///
+/// A window of a transcriber is a step of its recurrent layers, and a frame unless it has
+/// [`frames`](crate::model::ModelBuilder::frames). A sequence that is shorter than a window has none. Decoding is
+/// outside of the graph: [`decode::ctc`](crate::decode::ctc) takes logarithms of probabilities as logits.
 ///
 /// `time` and `batch` are free. Scaling is part of the graph; vocabularies and labels are not.
 pub trait Export {
@@ -93,6 +106,11 @@ pub trait Export {
     /// | `sum`, `count` | [batch, features], [batch, 1] | 0; of [`Pooling::Mean`](crate::layer::Pooling::Mean) |
     /// | `most` | [batch, features] | −∞; of [`Pooling::Max`](crate::layer::Pooling::Max) |
     /// | `sum`, `weight`, `score` | [batch, features], [batch, 1], [batch, 1] | 0, 0, −∞; of [`Pooling::Attention`](crate::layer::Pooling::Attention) |
+    /// | `recent` | [recent, batch, features] | no frames, [0, batch, features]; of a transcriber with [`frames`](crate::model::ModelBuilder::frames) |
+    /// | `skip` | \[1\], `int64` | 0; of a transcriber whose windows have gaps between them |
+    ///
+    /// `recent` are the frames that a later window may need, after scaling or embedding, and `skip` is the number of
+    /// frames before the next window. A call that completes no window has no step in its output.
     ///
     /// [`Graph::stream`](super::Graph::stream) has an example.
     ///
@@ -122,72 +140,42 @@ export! {
     [L: Scored<Array2<T>, Target = Array2<T>>] Forecaster<C, L>;
     [L: Scored<Sequences<T>, Target = Array2<usize>>] SequenceTagger<C, L>;
     [] SequenceGenerator<C>;
+    [] SequenceTranscriber<C>;
 }
 
 /// The parts of a model without the type of its cell.
 struct Erased<'m, T> {
-    input_size: usize,
-    tokens: bool,
-    embedding: Option<&'m Embedding<T>>,
-    scaler: Option<&'m Scaler>,
+    features: Features<'m, T>,
+    frames: Option<Frames>,
     condition: Option<&'m Linear<T>>,
-    /// The layers, each with its directions.
-    layers: Vec<Vec<Operator<T>>>,
-    residual: bool,
-    initial: Initial<T>,
+    stack: Stack<T>,
     pooling: Option<&'m TimePooling<T>>,
     head: &'m Linear<T>,
     order: Option<NonCrossing<T>>,
     of_outputs: Option<&'m Scaler>,
-    classes: bool,
+    kind: Kind,
 }
 
 impl<'m, T: Float> Erased<'m, T> {
     fn new<C: Cell<Elem = T> + 'static>(parts: Parts<'m, C>) -> Result<Self> {
-        let network = parts.recurrent;
-        let refuse = |what: &'static str, is: bool| match is {
-            true => Err(Error::argument(what, "none: ONNX has no operator for it", "some")),
-            false => Ok(()),
-        };
         refuse("head, CRF", parts.crf)?;
         refuse("characters", parts.characters)?;
-        refuse("zoneout", network.zoneout.is_some())?;
-        let operator = |cell: &C| {
-            let expected = "a cell that ONNX has: rnn, lstm, gru, peephole_lstm or coupled_lstm";
-            Operator::of(cell as &dyn Any).ok_or_else(|| Error::argument("cell", expected, C::NAME))
-        };
-        let cells = network.cells().iter().map(operator).collect::<Result<Vec<_>>>()?;
-        let directions = 1 + usize::from(network.bidirectional());
-        let mut cells = cells.into_iter();
-        let layer = |_| cells.by_ref().take(directions).collect();
-        let layers: Vec<Vec<Operator<T>>> = (0..network.num_layers()).map(layer).collect();
-        let mut initial = Initial::new();
-        if let Some(state) = &network.initial {
-            for l in 0..network.num_layers() {
-                for name in layers[l][0].states {
-                    let part = |reverse| Ok(state.part(name, l, reverse)?.insert_axis(Axis(0)));
-                    let parts = [false, true].into_iter().take(directions).map(part);
-                    let parts = parts.collect::<Result<Vec<_>>>()?;
-                    let stacked = ndarray::concatenate(Axis(0), &parts);
-                    let stacked = stacked.expect("directions of one shape");
-                    initial.push((format!("{name}_l{l}"), stacked));
-                }
-            }
-        }
-        Ok(Self {
-            input_size: network.input_size(),
+        let features = Features {
             tokens: parts.tokens,
+            size: parts.recurrent.input_size() / parts.frames.unwrap_or_default().frames,
             embedding: parts.embedding,
             scaler: parts.scaler,
+        };
+        Ok(Self {
+            features,
+            frames: parts.frames,
             condition: parts.condition,
-            layers,
-            residual: network.residual,
-            initial,
+            stack: Stack::new(parts.recurrent)?,
             pooling: parts.pooling,
             head: parts.head,
             order: parts.order,
             of_outputs: parts.of_outputs,
-            classes: parts.classes,
+            kind: parts.kind,
         })
     }
 }
@@ -198,7 +186,7 @@ per_float! {
 }
 
 fn write_file<T: Float + Element>(model: &Erased<'_, T>, path: &Path, stream: bool) -> Result<()> {
-    if stream && model.layers[0].len() == 2 {
+    if stream && model.stack.directions() == 2 {
         let expected = "false: a stream has no direction backward in time";
         return Err(Error::argument("bidirectional", expected, true));
     }
@@ -207,8 +195,13 @@ fn write_file<T: Float + Element>(model: &Erased<'_, T>, path: &Path, stream: bo
         return Err(Error::argument("condition", expected, "some"));
     }
     let mut builder = Builder::default();
-    builder.graph.name = "recurrent".to_owned();
     body(&mut builder, model, stream);
+    save(builder, path)
+}
+
+/// Writes a graph to a file.
+fn save(mut builder: Builder, path: &Path) -> Result<()> {
+    builder.graph.name = "recurrent".to_owned();
     let file = Model {
         ir_version: IR_VERSION,
         producer_name: "recurrent".to_owned(),
@@ -222,7 +215,7 @@ fn write_file<T: Float + Element>(model: &Erased<'_, T>, path: &Path, stream: bo
 /// Writes all nodes of a model.
 fn body<T: Float + Element>(builder: &mut Builder, model: &Erased<'_, T>, stream: bool) {
     let hidden = hidden(builder, model, stream);
-    let directions = model.layers[0].len();
+    let directions = model.stack.directions();
     let mut sizes = vec![Size::Free("batch"), Size::Fixed(model.head.output_size())];
     let (pooled, axis) = match model.pooling {
         Some(pooling) if stream => {
@@ -230,8 +223,8 @@ fn body<T: Float + Element>(builder: &mut Builder, model: &Erased<'_, T>, stream
         }
         Some(pooling) => (pooling::whole(builder, pooling, &hidden, directions), 1),
         None => {
-            sizes.insert(0, Size::Free("time"));
-            (hidden.h.clone(), 2)
+            sizes.insert(0, Size::Free(if model.frames.is_some() { "windows" } else { "time" }));
+            (hidden.outputs.h.clone(), 2)
         }
     };
     let mut outputs = linear(builder, "head", model.head, &pooled);
@@ -241,23 +234,41 @@ fn body<T: Float + Element>(builder: &mut Builder, model: &Erased<'_, T>, stream
     if let Some(scaler) = model.of_outputs {
         outputs = in_units::<T>(builder, &outputs, scaler, model.head.output_size());
     }
-    if !model.classes {
-        builder.output(&outputs, "outputs", T::NUMBER, &sizes);
-        return;
-    }
-    let p = builder.node("Softmax", &[&outputs], vec![int("axis", axis)]);
-    for (name, values) in [("logits", outputs), ("probabilities", p)] {
+    let softmax =
+        |builder: &mut Builder, op: &str| builder.node(op, &[&outputs], vec![int("axis", axis)]);
+    let named = match model.kind {
+        Kind::Values => {
+            builder.output(&outputs, "outputs", T::NUMBER, &sizes);
+            return;
+        }
+        Kind::Classes => {
+            let p = softmax(builder, "Softmax");
+            vec![("logits", outputs), ("probabilities", p)]
+        }
+        Kind::Alignments => vec![("log_probabilities", softmax(builder, "LogSoftmax"))],
+    };
+    for (name, values) in named {
         let values = match &hidden {
-            Hidden { lengths: Some(lengths), h, .. } if axis == 2 => {
-                padded::<T>(builder, &values, h, lengths)
+            Hidden { lengths: Some(lengths), outputs, .. } if axis == 2 => {
+                padded::<T>(builder, &values, &outputs.h, lengths)
             }
+            Hidden { windows: Some(windows), .. } => first(builder, &values, windows),
             _ => values,
         };
         builder.output(&values, name, T::NUMBER, &sizes);
     }
+    if let (Kind::Alignments, Some(lengths)) = (model.kind, &hidden.lengths) {
+        builder.output(lengths, "output_lengths", INT32, &[Size::Free("batch")]);
+    }
 }
 
-/// Writes zeros in place of the padding of `values` [time, batch, width].
+/// Writes the first `count` steps of `values` [time, batch, width].
+fn first(builder: &mut Builder, values: &str, count: &str) -> String {
+    let zero = builder.ints(&[0]);
+    builder.node("Slice", &[values, &zero, count, &zero], Vec::new())
+}
+
+/// Writes zeros in place of the padding of `values` [time, batch, width]. The steps are those of `h`.
 fn padded<T: Float + Element>(
     builder: &mut Builder,
     values: &str,

@@ -13,15 +13,9 @@ pub(super) fn whole<T: Float + Element>(
     hidden: &Hidden,
     directions: usize,
 ) -> String {
-    let (h, lengths) = (&hidden.h[..], hidden.lengths.as_deref().unwrap_or_default());
+    let (h, lengths) = (&hidden.outputs.h[..], hidden.lengths.as_deref().unwrap_or_default());
     match (pooling.kind(), &pooling.query) {
-        (Pooling::Mean, _) => {
-            let sum = sum_over_time(builder, h);
-            let counts = builder.node("Cast", &[lengths], vec![int("to", i64::from(T::NUMBER))]);
-            let axes = builder.ints(&[1]);
-            let counts = builder.node("Unsqueeze", &[&counts, &axes], Vec::new());
-            builder.node("Div", &[&sum, &counts], Vec::new())
-        }
+        (Pooling::Mean, _) => mean::<T>(builder, h, lengths),
         (Pooling::Max, _) => {
             let (mask, axes) = (alive(builder, h, lengths), builder.ints(&[2]));
             let mask = builder.node("Unsqueeze", &[&mask, &axes], Vec::new());
@@ -40,15 +34,27 @@ pub(super) fn whole<T: Float + Element>(
             let weighted = builder.node("Mul", &[h, &weights], Vec::new());
             sum_over_time(builder, &weighted)
         }
-        _ => match &hidden.last {
-            Some(last) => {
-                let last = builder.node("Transpose", &[last], vec![ints("perm", &[1, 0, 2])]);
-                let shape = builder.ints(&[0, -1]);
-                builder.node("Reshape", &[&last, &shape], Vec::new())
-            }
+        _ => match &hidden.outputs.last {
+            Some(last) => beside(builder, last),
             None => last_of_sums::<T>(builder, h, lengths, directions),
         },
     }
+}
+
+/// Writes the directions of `states` [directions, batch, hidden] side by side, [batch, directions · hidden].
+pub(super) fn beside(builder: &mut Builder, states: &str) -> String {
+    let states = builder.node("Transpose", &[states], vec![ints("perm", &[1, 0, 2])]);
+    let shape = builder.ints(&[0, -1]);
+    builder.node("Reshape", &[&states, &shape], Vec::new())
+}
+
+/// Writes the mean of the steps `h` [time, batch, features] of each sequence, which are zero in the padding.
+pub(super) fn mean<T: Float + Element>(builder: &mut Builder, h: &str, lengths: &str) -> String {
+    let sum = sum_over_time(builder, h);
+    let counts = builder.node("Cast", &[lengths], vec![int("to", i64::from(T::NUMBER))]);
+    let axes = builder.ints(&[1]);
+    let counts = builder.node("Unsqueeze", &[&counts, &axes], Vec::new());
+    builder.node("Div", &[&sum, &counts], Vec::new())
 }
 
 /// Writes the choice of the last step of the forward direction, and of the first of the other.
@@ -70,7 +76,7 @@ fn last_of_sums<T: Float + Element>(
     }
     let mut chosen = Vec::new();
     for (half, place) in halves.iter().zip([&places, &zeros]) {
-        let times = times(builder, h);
+        let times = times(builder, h, 0);
         let axes = builder.ints(&[1, 2]);
         let times = builder.node("Unsqueeze", &[&times, &axes], Vec::new());
         let here = builder.node("Equal", &[&times, place], Vec::new());
@@ -89,7 +95,7 @@ pub(super) fn running<T: Float + Element>(
     hidden: &Hidden,
     features: usize,
 ) -> String {
-    let h = &hidden.h[..];
+    let h = &hidden.outputs.h[..];
     let sizes = |width: usize| [Size::Free("batch"), Size::Fixed(width)];
     let keep = |builder: &mut Builder, name: &str, width: usize| {
         builder.input(name, T::NUMBER, &sizes(width));
@@ -160,13 +166,13 @@ fn max_over_time(builder: &mut Builder, x: &str) -> String {
 }
 
 /// Adds −∞, the maximum of nothing.
-fn least<T: Float + Element>(builder: &mut Builder) -> String {
+pub(super) fn least<T: Float + Element>(builder: &mut Builder) -> String {
     builder.constant("least", T::value(ndarray::arr0(T::neg_infinity()).into_dyn()))
 }
 
-/// Writes the numbers of the steps of `h`, [time], as `int32`.
-fn times(builder: &mut Builder, h: &str) -> String {
-    let time = builder.node("Shape", &[h], vec![int("start", 0), int("end", 1)]);
+/// Writes the numbers of the steps of `h`, whose axis `axis` is time, as `int32` \[time\].
+pub(super) fn times(builder: &mut Builder, h: &str, axis: i64) -> String {
+    let time = builder.node("Shape", &[h], vec![int("start", axis), int("end", axis + 1)]);
     let axes = builder.ints(&[0]);
     let time = builder.node("Squeeze", &[&time, &axes], Vec::new());
     let (zero, one) = (
@@ -179,7 +185,7 @@ fn times(builder: &mut Builder, h: &str) -> String {
 
 /// Writes whether each step of each sequence is one of its own, [time, batch].
 pub(super) fn alive(builder: &mut Builder, h: &str, lengths: &str) -> String {
-    let times = times(builder, h);
+    let times = times(builder, h, 0);
     let axes = builder.ints(&[1]);
     let times = builder.node("Unsqueeze", &[&times, &axes], Vec::new());
     builder.node("Less", &[&times, lengths], Vec::new())
