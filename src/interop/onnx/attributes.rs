@@ -13,6 +13,8 @@ pub(super) struct Attributes {
     pub(super) inputs: usize,
     /// The number of outputs of the node.
     pub(super) outputs: usize,
+    /// The inputs that are constant integers, by their indices.
+    pub(super) integers: HashMap<usize, Vec<i64>>,
     named: HashMap<String, Attribute>,
 }
 
@@ -37,7 +39,7 @@ impl Attributes {
                 return Err(Error::argument(name, "one attribute of this name", "two"));
             }
         }
-        Ok(Self { opset, inputs, outputs, named })
+        Ok(Self { opset, inputs, outputs, integers: HashMap::new(), named })
     }
 
     /// Removes the attribute `name`, if there is one, and fails unless it has the type `kind`.

@@ -1,14 +1,16 @@
 //! [`Graph`]: a file that was read, and the nodes in the order of the file.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
+use std::sync::Arc;
 
 use prost::Message;
 
 use crate::error::{Error, Result};
 use crate::interop::onnx::attributes::Attributes;
-use crate::interop::onnx::operator::{Inputs, Kernel, kernel};
+use crate::interop::onnx::operator::{Inputs, Kernel, Matrix, kernel};
 use crate::interop::onnx::proto::{GraphMessage, Model, NodeMessage, TensorType, ValueInfo};
 use crate::interop::onnx::recurrent::{Memory, Node as RecurrentNode};
 use crate::interop::onnx::stream::Stream;
@@ -22,11 +24,18 @@ const MEMORY_LIMIT: usize = 1 << 32;
 
 /// The operators that are computed when a file is read if their inputs are constants. Their outputs have
 /// no more elements than their inputs.
-const FOLDED: [&str; 8] =
-    ["Identity", "Transpose", "Squeeze", "Unsqueeze", "Reshape", "Concat", "Slice", "Split"];
+const FOLDED: [&str; 7] =
+    ["Transpose", "Squeeze", "Unsqueeze", "Reshape", "Concat", "Slice", "Split"];
 
-/// The number of bytes that all such constants may have, for each byte of the file.
+/// The number of bytes that all such constants and the weights of recurrent nodes may have, for each byte of the
+/// file.
 const FOLDED_BYTES: usize = 4;
+
+/// The greatest number of elements of a list of integers, such as axes, that is read with the file.
+const LIST: usize = 8;
+
+/// The number of inputs that most nodes do not exceed.
+const FEW: usize = 8;
 
 /// A network from an ONNX file.
 ///
@@ -71,6 +80,8 @@ pub(super) struct Port {
     pub(super) name: String,
     /// The index of its value.
     value: usize,
+    /// Whether no later port has this value.
+    is_last: bool,
     declared: Option<TensorType>,
 }
 
@@ -89,6 +100,8 @@ struct Node {
 #[derive(Debug)]
 enum Work {
     Plain(Kernel),
+    /// A product by a constant matrix.
+    Product(Arc<Matrix>),
     Recurrent(Box<RecurrentNode>),
 }
 
@@ -150,13 +163,18 @@ impl Graph {
 
     /// Computes the outputs, by their names.
     ///
+    /// Each call packs the weights of the recurrent operators. A [`stream`](Self::stream), with states or without,
+    /// packs them once.
+    ///
     /// # Errors
     /// If an input is missing, unknown, or of another type or shape than the graph declares, if a node
     /// cannot compute its outputs from its inputs, or if the values exceed the
     /// [`memory_limit`](Self::memory_limit). The error names the input or the node.
     pub fn run(&self, inputs: &[(&str, Value)]) -> Result<BTreeMap<String, Value>> {
         let inputs = inputs.iter().map(|(name, value)| (*name, value));
-        self.run_with(&mut { inputs }, &mut Memory::default())
+        let values = self.run_with(&mut { inputs }, &mut Memory::default())?;
+        let named = self.outputs.iter().zip(values);
+        Ok(named.filter_map(|(port, value)| Some((port.name.clone(), value?))).collect())
     }
 
     /// Creates a stream, which hands outputs of a step to inputs of the next.
@@ -196,34 +214,29 @@ impl Graph {
         Stream::new(self, states, initial)
     }
 
-    /// Computes the outputs. `memory` belongs to this graph.
+    /// Computes the values of the outputs, in their order. `memory` belongs to this graph.
     pub(super) fn run_with<'g, 'v>(
         &'g self,
         inputs: &mut dyn Iterator<Item = (&'v str, &'v Value)>,
         memory: &mut Memory<'g>,
-    ) -> Result<BTreeMap<String, Value>> {
-        let mut values: Vec<Option<Cow<'_, Value>>> =
-            self.constants.iter().map(|value| value.as_ref().map(Cow::Borrowed)).collect();
-        for (name, value) in inputs {
-            let Some(port) = self.inputs.iter().find(|port| port.name == name) else {
-                let expected = format!("one of {:?}", self.inputs().collect::<Vec<_>>());
-                return Err(Error::argument("inputs", expected, name));
-            };
-            if let Some(declared) = &port.declared {
-                check_declared(name, declared, value)?;
-            }
-            values[port.value] = Some(Cow::Borrowed(value));
-        }
-        if let Some(port) = self.inputs.iter().find(|port| values[port.value].is_none()) {
-            return Err(Error::argument("inputs", format!("a value of {:?}", port.name), "none"));
-        }
+    ) -> Result<Vec<Option<Value>>> {
+        let mut values = self.values(inputs)?;
         let mut bytes = 0;
         for (index, node) in self.nodes.iter().enumerate() {
-            let of = |&value: &Option<usize>| value.and_then(|value| values[value].as_deref());
-            let given: Vec<Option<&Value>> = node.inputs.iter().map(of).collect();
-            let inputs = Inputs { values: &given, limit: self.memory_limit.saturating_sub(bytes) };
+            let of = |&value: &Option<usize>| value.and_then(|value| self.known(&values, value));
+            let (mut few, mut many) = ([None; FEW], Vec::new());
+            let given = match few.get_mut(..node.inputs.len()) {
+                Some(few) => few,
+                None => {
+                    many.resize(node.inputs.len(), None);
+                    &mut many[..]
+                }
+            };
+            given.iter_mut().zip(&node.inputs).for_each(|(given, input)| *given = of(input));
+            let inputs = Inputs { values: given, limit: self.memory_limit.saturating_sub(bytes) };
             let results = match &node.work {
                 Work::Plain(kernel) => (kernel.function)(&inputs),
+                Work::Product(matrix) => matrix.multiply(&inputs),
                 Work::Recurrent(recurrent) => recurrent.run(&inputs, memory, index),
             };
             let results = results.map_err(|error| error.prefixed(&node.place))?;
@@ -238,11 +251,48 @@ impl Graph {
                 }
             }
         }
-        let result = |port: &Port| {
-            let value = values[port.value].clone();
-            value.map(|value| (port.name.clone(), value.into_owned()))
+        let result = |port: &Port| match values[port.value].take() {
+            Some(value) if port.is_last => Some(value.into_owned()),
+            Some(value) => {
+                let copy = value.clone().into_owned();
+                values[port.value] = Some(value);
+                Some(copy)
+            }
+            None => self.constants[port.value].clone(),
         };
-        Ok(self.outputs.iter().filter_map(result).collect())
+        Ok(self.outputs.iter().map(result).collect())
+    }
+
+    /// Returns the values of the inputs at their indices.
+    fn values<'v>(
+        &self,
+        inputs: &mut dyn Iterator<Item = (&'v str, &'v Value)>,
+    ) -> Result<Vec<Option<Cow<'v, Value>>>> {
+        let mut values: Vec<Option<Cow<'v, Value>>> = Vec::new();
+        values.resize_with(self.constants.len(), || None);
+        for (name, value) in inputs {
+            let Some(port) = self.inputs.iter().find(|port| port.name == name) else {
+                let expected = format!("one of {:?}", self.inputs().collect::<Vec<_>>());
+                return Err(Error::argument("inputs", expected, name));
+            };
+            if let Some(declared) = &port.declared {
+                check_declared(name, declared, value)?;
+            }
+            values[port.value] = Some(Cow::Borrowed(value));
+        }
+        if let Some(port) = self.inputs.iter().find(|port| values[port.value].is_none()) {
+            return Err(Error::argument("inputs", format!("a value of {:?}", port.name), "none"));
+        }
+        Ok(values)
+    }
+
+    /// Returns a value that is computed or constant.
+    fn known<'a>(
+        &'a self,
+        values: &'a [Option<Cow<'_, Value>>],
+        index: usize,
+    ) -> Option<&'a Value> {
+        values[index].as_deref().or(self.constants[index].as_ref())
     }
 }
 
@@ -260,23 +310,43 @@ struct Reader {
     budget: usize,
     names: HashMap<String, usize>,
     constants: Vec<Option<Value>>,
+    /// The constants that are packed, by their indices.
+    matrices: HashMap<usize, Arc<Matrix>>,
     nodes: Vec<Node>,
 }
 
 impl Reader {
     fn new(opset: i64, budget: usize) -> Self {
-        Self { opset, budget, names: HashMap::new(), constants: Vec::new(), nodes: Vec::new() }
+        Self {
+            opset,
+            budget,
+            names: HashMap::new(),
+            constants: Vec::new(),
+            matrices: HashMap::new(),
+            nodes: Vec::new(),
+        }
     }
 
     /// Adds a value, which is known if it is a constant.
     fn add(&mut self, name: String, constant: Option<Value>) -> Result<usize> {
         let index = self.constants.len();
-        if let Some(first) = self.names.insert(name.clone(), index) {
-            self.names.insert(name.clone(), first);
-            return Err(Error::argument("name", "one value of each name", format!("two {name:?}")));
-        }
+        self.call(name, index)?;
         self.constants.push(constant);
         Ok(index)
+    }
+
+    /// Gives a value a name.
+    fn call(&mut self, name: String, index: usize) -> Result<()> {
+        match self.names.entry(name) {
+            Entry::Vacant(entry) => {
+                entry.insert(index);
+                Ok(())
+            }
+            Entry::Occupied(entry) => {
+                let got = format!("two {:?}", entry.key());
+                Err(Error::argument("name", "one value of each name", got))
+            }
+        }
     }
 
     fn read(mut self, graph: GraphMessage) -> Result<Graph> {
@@ -305,6 +375,8 @@ impl Reader {
             };
             outputs.push(Port::new(info, value, "output")?);
         }
+        let mut seen = HashSet::new();
+        outputs.iter_mut().rev().for_each(|port| port.is_last = seen.insert(port.value));
         let Self { mut constants, mut nodes, .. } = self;
         drop_unused(&outputs, &mut constants, &mut nodes);
         Ok(Graph { inputs, outputs, constants, nodes, memory_limit: MEMORY_LIMIT })
@@ -324,29 +396,16 @@ impl Reader {
             inputs.push(known.filter(|_| !name.is_empty()));
         }
         let counts = (inputs.len(), node.outputs.len());
-        let mut attributes = Attributes::new(node.attributes, self.opset, counts)?;
-        let constants: Vec<Option<&Value>> =
-            inputs.iter().map(|input| input.and_then(|v| self.constants[v].as_ref())).collect();
-        let recurrent = RecurrentNode::new(&node.op_type, &mut attributes)?;
-        let (work, results) = match recurrent {
-            Some(mut recurrent) => {
-                attributes.finish(recurrent.input_counts(), recurrent.output_count())?;
-                let given: Vec<bool> = inputs.iter().map(Option::is_some).collect();
-                if recurrent.build(&constants, &given)? {
-                    inputs.iter_mut().enumerate().for_each(|(index, input)| {
-                        *input = input.filter(|_| !recurrent.is_weight(index));
-                    });
-                }
-                (Work::Recurrent(Box::new(recurrent)), None)
-            }
-            None => {
-                let kernel = kernel(&node.op_type, &mut attributes)?;
-                attributes.finish(kernel.inputs.clone(), kernel.outputs)?;
-                let budget = &mut self.budget;
-                let results = folded(&node.op_type, &kernel, &inputs, &constants, budget);
-                (Work::Plain(kernel), results)
-            }
-        };
+        let attributes = Attributes::new(node.attributes, self.opset, counts)?;
+        if node.op_type == "Identity" {
+            attributes.finish(1..=1, 1)?;
+            let Some(value) = inputs[0] else {
+                return Err(Error::argument("inputs", "a value of input 0", "none"));
+            };
+            let mut names = node.outputs.into_iter().filter(|name| !name.is_empty());
+            return names.try_for_each(|name| self.call(name, value));
+        }
+        let (work, results) = self.work(&node.op_type, attributes, &mut inputs)?;
         let folded = results.is_some();
         let mut results = results.into_iter().flatten();
         let mut outputs = Vec::new();
@@ -363,6 +422,56 @@ impl Reader {
         }
         Ok(())
     }
+
+    /// Returns what a node computes, and its outputs if they are constants. Inputs that are read here are removed.
+    fn work(
+        &mut self,
+        op: &str,
+        mut attributes: Attributes,
+        inputs: &mut [Option<usize>],
+    ) -> Result<(Work, Option<Vec<Value>>)> {
+        let constants: Vec<Option<&Value>> =
+            inputs.iter().map(|input| input.and_then(|v| self.constants[v].as_ref())).collect();
+        let lists = constants.iter().enumerate().filter_map(|(k, value)| Some((k, (*value)?)));
+        let lists = lists.filter(|(_, value)| value.shape().iter().product::<usize>() <= LIST);
+        let integers = lists.filter_map(|(k, value)| Some((k, value.integers().ok()?)));
+        attributes.integers = integers.collect();
+        if let Some(mut recurrent) = RecurrentNode::new(op, &mut attributes)? {
+            attributes.finish(recurrent.input_counts(), recurrent.output_count())?;
+            let given: Vec<bool> = inputs.iter().map(Option::is_some).collect();
+            if recurrent.build(&constants, &given, &mut self.budget)? {
+                inputs.iter_mut().enumerate().for_each(|(index, input)| {
+                    *input = input.filter(|_| !recurrent.is_weight(index));
+                });
+            }
+            return Ok((Work::Recurrent(Box::new(recurrent)), None));
+        }
+        let kernel = kernel(op, &mut attributes)?;
+        attributes.finish(kernel.inputs.clone(), kernel.outputs)?;
+        let results = folded(op, &kernel, inputs, &constants, &mut self.budget);
+        if let ("MatMul", &mut [_, Some(index)], None) = (op, &mut *inputs, &results)
+            && let Some(matrix) =
+                constants[1].and_then(|value| packed(&mut self.matrices, index, value))
+        {
+            inputs[1] = None;
+            return Ok((Work::Product(matrix), None));
+        }
+        Ok((Work::Plain(kernel), results))
+    }
+}
+
+/// Returns the constant `index` packed for products, once for all nodes that read it, if it is a matrix.
+fn packed(
+    matrices: &mut HashMap<usize, Arc<Matrix>>,
+    index: usize,
+    value: &Value,
+) -> Option<Arc<Matrix>> {
+    if let Some(matrix) = matrices.get(&index) {
+        return Some(matrix.clone());
+    }
+    let matrix = Arc::new(Matrix::new(value)?);
+    matrices.insert(index, matrix.clone());
+    Some(matrix)
 }
 
 /// Returns the outputs of a node if all its inputs are constants and so are its outputs. `budget` is the number
@@ -392,7 +501,7 @@ impl Port {
             let place = format!("{role} {:?}, ", info.name);
             check_type(declared.elem_type).map_err(|error| error.prefixed(&place))?;
         }
-        Ok(Self { name: info.name, value, declared })
+        Ok(Self { name: info.name, value, is_last: true, declared })
     }
 }
 

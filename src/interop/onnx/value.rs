@@ -267,8 +267,8 @@ pub(super) fn check_declared(name: &str, declared: &TensorType, value: &Value) -
     }
     let Some(shape) = &declared.shape else { return Ok(()) };
     let fits = |(dim, &size): (&Option<i64>, &usize)| dim.is_none_or(|dim| dim == size as i64);
-    let dims: Vec<Option<i64>> = shape.dims.iter().map(|dim| dim.value).collect();
-    if dims.len() == value.shape().len() && dims.iter().zip(value.shape()).all(fits) {
+    let dims = || shape.dims.iter().map(|dim| &dim.value);
+    if dims().len() == value.shape().len() && dims().zip(value.shape()).all(fits) {
         return Ok(());
     }
     let axis = |dim: &super::proto::Dimension| match (dim.value, &dim.name) {

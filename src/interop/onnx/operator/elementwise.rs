@@ -116,7 +116,6 @@ pub(super) fn kernel(op: &str, attributes: &mut Attributes) -> Result<Option<Ker
             Ok(inputs.need(0)?.array::<bool>()?.mapv(|value| !value).into())
         })),
         "Where" => Some(Kernel::new(3..=3, select)),
-        "Identity" => Some(Kernel::new(1..=1, |inputs| Ok(inputs.need(0)?.clone()))),
         "Dropout" => Some(dropout(attributes)?),
         "Cast" => Some(cast(attributes)?),
         "Clip" => Some(clip(attributes)?),
@@ -134,8 +133,8 @@ pub(super) fn kernel(op: &str, attributes: &mut Attributes) -> Result<Option<Ker
 
 fn binary(inputs: &Inputs<'_>, operation: Arithmetic) -> Result<Value> {
     let (a, b) = (inputs.need(0)?, inputs.need(1)?);
-    let divides = operation == Arithmetic::Div;
-    if divides && b.integers().is_ok_and(|values| values.contains(&0)) {
+    let divides = operation == Arithmetic::Div && matches!(b, Value::I32(_) | Value::I64(_));
+    if divides && b.integers()?.contains(&0) {
         return Err(Error::argument("divisor", "integers other than 0", 0));
     }
     numbers!(a, b, (x, y) => zip(inputs, x, y, |x, y| x.apply(operation, y)).map(Value::from))
@@ -213,32 +212,32 @@ fn cast(attributes: &mut Attributes) -> Result<Kernel> {
         let value = inputs.need(0)?;
         inputs.check(value.shape())?;
         Ok(match value {
-            Value::F32(array) => cast_float(array.mapv(f64::from), to),
-            Value::F64(array) => cast_float(array.clone(), to),
-            Value::I32(array) => cast_integer(array.mapv(i64::from), to),
-            Value::I64(array) => cast_integer(array.clone(), to),
-            Value::Bool(array) => cast_integer(array.mapv(i64::from), to),
+            Value::F32(array) => cast_float(&array.mapv(f64::from), to),
+            Value::F64(array) => cast_float(array, to),
+            Value::I32(array) => cast_integer(&array.mapv(i64::from), to),
+            Value::I64(array) => cast_integer(array, to),
+            Value::Bool(array) => cast_integer(&array.mapv(i64::from), to),
         })
     }))
 }
 
-fn cast_float(array: ArrayD<f64>, to: i32) -> Value {
+fn cast_float(array: &ArrayD<f64>, to: i32) -> Value {
     match to {
         f32::NUMBER => array.mapv(|value| value as f32).into(),
         i32::NUMBER => array.mapv(|value| value as i32).into(),
         i64::NUMBER => array.mapv(|value| value as i64).into(),
         bool::NUMBER => array.mapv(|value| value != 0.0).into(),
-        _ => array.into(),
+        _ => array.clone().into(),
     }
 }
 
-fn cast_integer(array: ArrayD<i64>, to: i32) -> Value {
+fn cast_integer(array: &ArrayD<i64>, to: i32) -> Value {
     match to {
         f32::NUMBER => array.mapv(|value| value as f32).into(),
         f64::NUMBER => array.mapv(|value| value as f64).into(),
         i32::NUMBER => array.mapv(|value| value as i32).into(),
         bool::NUMBER => array.mapv(|value| value != 0).into(),
-        _ => array.into(),
+        _ => array.clone().into(),
     }
 }
 
@@ -253,7 +252,7 @@ fn clip(attributes: &mut Attributes) -> Result<Kernel> {
         for (index, operation) in [(1, Arithmetic::Max), (2, Arithmetic::Min)] {
             let fixed = bounds[index - 1].map(|bound| {
                 let to = value.number();
-                cast_float(ndarray::arr0(bound).into_dyn(), to)
+                cast_float(&ndarray::arr0(bound).into_dyn(), to)
             });
             if let Some(bound) = inputs.get(index).or(fixed.as_ref()) {
                 let inputs = Inputs { values: &[Some(&value), Some(bound)], ..*inputs };

@@ -23,7 +23,7 @@ use crate::error::{Error, Result};
 use crate::interop::onnx::attributes::Attributes;
 use crate::interop::onnx::value::{Element, Value};
 
-pub(super) use product::multiply;
+pub(super) use product::{Matrix, multiply};
 
 /// The values that a node reads.
 pub(in crate::interop::onnx) struct Inputs<'a> {
@@ -111,7 +111,10 @@ impl List {
         if attributes.opset < since {
             return Ok(Self { fixed: attributes.ints(name)?, input: None });
         }
-        Ok(Self { fixed: None, input: Some(input) })
+        match attributes.integers.remove(&input) {
+            Some(constant) => Ok(Self { fixed: Some(constant), input: None }),
+            None => Ok(Self { fixed: None, input: Some(input) }),
+        }
     }
 
     /// Returns the list, if there is one.
@@ -184,6 +187,14 @@ fn zip<A: Element, B: Element>(
 ) -> Result<ArrayD<B>> {
     let shape = broadcast(a.shape(), b.shape())?;
     inputs.check(&shape)?;
+    if let (Some(a), Some(b), true) = (a.as_slice(), b.as_slice(), a.shape().ends_with(b.shape())) {
+        let mut values = Vec::with_capacity(a.len());
+        for row in a.chunks_exact(b.len().max(1)) {
+            values.extend(row.iter().zip(b).map(|(&a, &b)| f(a, b)));
+        }
+        let array = ArrayD::from_shape_vec(shape, values);
+        return array.map_err(|error| Error::argument("shape", "that of the elements", error));
+    }
     let (a, b) = (broadcast_view(a, &shape)?, broadcast_view(b, &shape)?);
     Ok(Zip::from(a).and(b).map_collect(|&a, &b| f(a, b)))
 }

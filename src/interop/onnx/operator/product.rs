@@ -33,6 +33,59 @@ pub(super) fn kernel(op: &str, attributes: &mut Attributes) -> Result<Option<Ker
     }))
 }
 
+/// A matrix that products read, packed once.
+#[derive(Debug)]
+pub(in crate::interop::onnx) enum Matrix {
+    F32(Packed<f32>),
+    F64(Packed<f64>),
+}
+
+impl Matrix {
+    /// Packs a value, if it is a matrix of real numbers that is not empty.
+    pub(in crate::interop::onnx) fn new(value: &Value) -> Option<Self> {
+        fn packed<T: Float>(array: &ArrayD<T>) -> Option<Packed<T>> {
+            let matrix = array.view().into_dimensionality::<Ix2>().ok();
+            matrix.filter(|b| !b.is_empty()).map(|b| Packed::new(Level::new(), b))
+        }
+        match value {
+            Value::F32(array) => packed(array).map(Self::F32),
+            Value::F64(array) => packed(array).map(Self::F64),
+            _ => None,
+        }
+    }
+
+    /// Returns the product of the first input by the matrix.
+    pub(in crate::interop::onnx) fn multiply(&self, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+        Ok(vec![match (inputs.need(0)?, self) {
+            (Value::F32(a), Self::F32(b)) => rows_by_matrix(inputs, a, b)?.into(),
+            (Value::F64(a), Self::F64(b)) => rows_by_matrix(inputs, a, b)?.into(),
+            (a, Self::F32(_)) => return Err(Error::argument("element type", "f32", a.kind())),
+            (a, Self::F64(_)) => return Err(Error::argument("element type", "f64", a.kind())),
+        }])
+    }
+}
+
+/// Returns the products of the rows of a stack of matrices, or of one row, by a packed matrix.
+fn rows_by_matrix<T: Float + Element>(
+    inputs: &Inputs<'_>,
+    a: &ArrayD<T>,
+    b: &Packed<T>,
+) -> Result<ArrayD<T>> {
+    let wrong = || refuse(a.shape(), &[b.k(), b.n()]);
+    let Some((&width, stack)) = a.shape().split_last() else { return Err(wrong()) };
+    if width != b.k() {
+        return Err(wrong());
+    }
+    let shape = [stack, &[b.n()]].concat();
+    inputs.check(&shape)?;
+    let mut out = ArrayD::zeros(IxDyn(&shape));
+    let a = a.as_standard_layout();
+    if let (Some(rows), Some(to)) = (a.as_slice(), out.as_slice_mut()) {
+        product(Rows::new(rows, width), b, Accumulate::Zero, RowsMut::new(to, b.n()));
+    }
+    Ok(out)
+}
+
 /// Returns the product of two matrices.
 pub(in crate::interop::onnx) fn multiply<T: Float>(
     a: ArrayView2<'_, T>,

@@ -1,6 +1,6 @@
 //! Operators that combine the elements along axes.
 
-use ndarray::{ArrayD, IxDyn, Zip};
+use ndarray::{ArrayD, Axis, IxDyn, Zip};
 
 use super::elementwise::{Arithmetic, Number};
 use super::{Inputs, Kernel, List, axes_of, axis_of, broadcast, broadcast_view};
@@ -54,7 +54,13 @@ impl<T: Element> InRows<T> {
         let moved = array.view().permuted_axes(order.clone());
         let width = axes.iter().map(|&axis| array.shape()[axis]).product();
         let shape = moved.shape().to_vec();
-        Self { elements: moved.iter().copied().collect(), width, order, shape }
+        // Axes of one element do not change the order of the elements.
+        let longer = || order.iter().filter(|&&axis| array.len_of(Axis(axis)) > 1);
+        let elements = match array.as_slice() {
+            Some(elements) if longer().is_sorted() => elements.to_vec(),
+            _ => moved.iter().copied().collect(),
+        };
+        Self { elements, width, order, shape }
     }
 
     /// Returns the elements in the order of the array's axes.

@@ -1,6 +1,6 @@
 //! [`Cells`]: one direction of a recurrent operator, on this crate's engine where it is one of its cells.
 
-use ndarray::{Array1, Array2, Array3, ArrayView2, Axis, Slice};
+use ndarray::{Array1, Array2, Array3, ArrayView2, ArrayView3, Axis, Slice};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
@@ -11,7 +11,7 @@ use crate::cell::{Cell, GruOptions, Nonlinearity, Reset};
 use crate::error::Result;
 use crate::float::Float;
 use crate::sequence::{
-    Gru, Lstm, PeepholeLstm, Recurrent, RecurrentBuilder, Rnn, State, Workspace,
+    Gru, Lstm, PeepholeLstm, Recurrent, RecurrentBuilder, Rnn, State, Stream, Workspace,
 };
 use crate::sequences::Sequences;
 use crate::tensor::Init;
@@ -62,61 +62,110 @@ impl<T: Float> Cells<T> {
             _ => Self::Steps(Box::new(Steps::new(kind, settings.clone(), direction))),
         })
     }
+}
 
-    /// Returns the packed weights, unless the network packs them itself.
-    pub(super) fn workspace(&self) -> Option<Workspace<'_, T>> {
-        network!(self, network => Some(network.workspace()), _steps => None)
-    }
+/// One direction with its weights, which are packed when they are first used: once for single steps, and once for
+/// sequences.
+#[derive(Debug)]
+pub(super) struct Runner<'g, T: Float> {
+    cells: &'g Cells<T>,
+    workspace: Option<Workspace<'g, T>>,
+    stream: Option<Stream<'g, T>>,
+    /// The states that the next call begins with.
+    state: Option<State<T>>,
+}
 
-    /// Runs over `x` [time, batch, input] from states [batch, hidden], zeros if none are given.
-    pub(super) fn forward(
-        &self,
-        workspace: Option<&mut Workspace<'_, T>>,
-        x: Array3<T>,
-        lengths: Vec<usize>,
-        states: [Option<ArrayView2<'_, T>>; 2],
-    ) -> Result<Results<T>> {
-        let batch = lengths.len();
-        let (mut state, workspace) = match (self, workspace) {
-            (Self::Steps(steps), _) => {
-                let owned = |state: Option<ArrayView2<'_, T>>| {
-                    state.map_or_else(
-                        || Array2::zeros((batch, self.hidden_size())),
-                        |state| state.to_owned(),
-                    )
-                };
-                let [h, c] = states.map(owned);
-                return Ok(steps.forward(&x, &lengths, (h, c)));
-            }
-            (cells, Some(workspace)) => (cells.zero_state(batch)?, workspace),
-            (cells, None) => {
-                let workspace = &mut cells.workspace();
-                let Some(workspace) = workspace else {
-                    unreachable!("cells of the engine have one")
-                };
-                return cells.forward(Some(workspace), x, lengths, states);
-            }
-        };
-        for (name, values) in ["h", "c"].into_iter().zip(states) {
-            if let (Some(values), true) = (values, state.state_names().contains(&name)) {
-                state.set_part(name, 0, false, values)?;
-            }
-        }
-        let (output, last) = workspace.forward(&Sequences::new(x, lengths)?, Some(&state))?;
-        let has_c = last.state_names().contains(&"c");
-        let c = has_c.then(|| last.part("c", 0, false).map(|c| c.to_owned())).transpose()?;
-        let h = last.part("h", 0, false)?.to_owned();
-        Ok(Results { output: output.values().clone(), h, c })
+impl<'g, T: Float> Runner<'g, T> {
+    pub(super) fn new(cells: &'g Cells<T>) -> Self {
+        Self { cells, workspace: None, stream: None, state: None }
     }
 
     /// Returns the width of a state.
     pub(super) fn hidden_size(&self) -> usize {
-        network!(self, network => network.output_size(), steps => steps.hidden_size())
+        network!(self.cells, network => network.output_size(), steps => steps.hidden_size())
     }
 
-    fn zero_state(&self, batch: usize) -> Result<State<T>> {
-        network!(self, network => network.zero_state(batch), _steps => unreachable!("it has no such state"))
+    /// Runs over `x` [time, batch, input] from states [batch, hidden], zeros if none are given.
+    pub(super) fn forward(
+        &mut self,
+        x: ArrayView3<'_, T>,
+        lengths: &[usize],
+        states: [Option<ArrayView2<'_, T>>; 2],
+    ) -> Result<Results<T>> {
+        network!(
+            self.cells,
+            network => {
+                let state = begin(self.state.take(), network, lengths.len(), states)?;
+                if x.len_of(Axis(0)) == 1 && lengths.iter().all(|&length| length == 1) {
+                    return self.step(network, x.index_axis(Axis(0), 0), state);
+                }
+                let workspace = self.workspace.get_or_insert_with(|| network.workspace());
+                let x = Sequences::new(x.to_owned(), lengths.to_vec())?;
+                let (output, last) = workspace.forward(&x, Some(&state))?;
+                let (output, last) = (output.values().clone(), last.clone());
+                self.finish(output, last)
+            },
+            steps => {
+                let zeros = || Array2::zeros((lengths.len(), steps.hidden_size()));
+                let [h, c] = states.map(|state| state.map_or_else(zeros, |state| state.to_owned()));
+                Ok(steps.forward(x, lengths, (h, c)))
+            }
+        )
     }
+
+    /// Computes one step `x` [batch, input].
+    fn step<C: Cell<Elem = T>>(
+        &mut self,
+        network: &'g Recurrent<C>,
+        x: ArrayView2<'_, T>,
+        state: State<T>,
+    ) -> Result<Results<T>> {
+        let stream = match &mut self.stream {
+            Some(stream) => stream,
+            none => none.insert(network.stream(x.nrows())?),
+        };
+        if stream.output().nrows() != x.nrows() {
+            stream.select(&vec![0; x.nrows()])?;
+        }
+        stream.restore(&state)?;
+        let output = stream.step(x)?.to_owned().insert_axis(Axis(0));
+        let last = stream.snapshot();
+        self.finish(output, last)
+    }
+
+    /// Returns the results, and keeps the memory of the `last` states.
+    fn finish(&mut self, output: Array3<T>, last: State<T>) -> Result<Results<T>> {
+        let h = last.part("h", 0, false)?.to_owned();
+        let has_c = last.state_names().contains(&"c");
+        let c = has_c.then(|| last.part("c", 0, false).map(|c| c.to_owned())).transpose()?;
+        self.state = Some(last);
+        Ok(Results { output, h, c })
+    }
+}
+
+/// Returns the states `values` [batch, hidden], zeros if none are given, in the memory of those of another call if
+/// they fit.
+fn begin<T: Float, C: Cell<Elem = T>>(
+    memory: Option<State<T>>,
+    network: &Recurrent<C>,
+    batch: usize,
+    values: [Option<ArrayView2<'_, T>>; 2],
+) -> Result<State<T>> {
+    let names = || ["h", "c"].into_iter().zip(&values);
+    let whole = |state: &State<T>| {
+        let is_given = |name: &str| names().any(|(n, value)| n == name && value.is_some());
+        state.batch() == batch && state.state_names().iter().all(|name| is_given(name))
+    };
+    let mut state = match memory.filter(whole) {
+        Some(state) => state,
+        None => network.zero_state(batch)?,
+    };
+    for (name, value) in names() {
+        if let (Some(value), true) = (value, state.state_names().contains(&name)) {
+            state.set_part(name, 0, false, value.view())?;
+        }
+    }
+    Ok(state)
 }
 
 /// Returns a network with the weights of `direction`, whose gates are at the places `order`.

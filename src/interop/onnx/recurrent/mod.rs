@@ -10,17 +10,18 @@ mod steps;
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
 
-use ndarray::{Array1, Array2, Array3, Array4, ArrayD, ArrayView3, Axis, Dimension, Ix2, Ix3};
+use ndarray::{
+    Array, Array1, Array2, Array3, ArrayD, ArrayView3, Axis, Dimension, Ix2, Ix3, RemoveAxis,
+};
 
 use crate::error::{Error, Result, check_shape};
 use crate::float::Float;
 use crate::interop::onnx::attributes::Attributes;
 use crate::interop::onnx::operator::Inputs;
 use crate::interop::onnx::value::{Element, Value};
-use crate::sequence::Workspace;
 
 pub(super) use activation::Activation;
-use cells::Cells;
+use cells::{Cells, Runner};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
@@ -85,11 +86,20 @@ enum Networks {
     F64(Vec<Cells<f64>>),
 }
 
-/// The packed weights of a node.
+/// The packed weights of a node, by its directions.
 #[derive(Debug)]
-pub(super) enum Packed<'g> {
-    F32(Vec<Option<Workspace<'g, f32>>>),
-    F64(Vec<Option<Workspace<'g, f64>>>),
+enum Packed<'g> {
+    F32(Vec<Runner<'g, f32>>),
+    F64(Vec<Runner<'g, f64>>),
+}
+
+impl<'g> Packed<'g> {
+    fn new(networks: &'g Networks) -> Self {
+        match networks {
+            Networks::F32(cells) => Self::F32(cells.iter().map(Runner::new).collect()),
+            Networks::F64(cells) => Self::F64(cells.iter().map(Runner::new).collect()),
+        }
+    }
 }
 
 /// The packed weights of the recurrent nodes of a graph, by the index of the node.
@@ -99,10 +109,7 @@ pub(super) struct Memory<'g>(HashMap<usize, Packed<'g>>);
 impl<'g> Memory<'g> {
     /// Returns the packed weights of the networks of node `index`.
     fn of(&mut self, index: usize, networks: &'g Networks) -> &mut Packed<'g> {
-        self.0.entry(index).or_insert_with(|| match networks {
-            Networks::F32(cells) => Packed::F32(cells.iter().map(Cells::workspace).collect()),
-            Networks::F64(cells) => Packed::F64(cells.iter().map(Cells::workspace).collect()),
-        })
+        self.0.entry(index).or_insert_with(|| Packed::new(networks))
     }
 }
 
@@ -173,13 +180,24 @@ impl Node {
         [1, 2, 3, 7].contains(&index)
     }
 
-    /// Builds the networks, if all weights that the node has are among `constants`. Returns whether it did.
-    pub(super) fn build(&mut self, constants: &[Option<&Value>], given: &[bool]) -> Result<bool> {
+    /// Builds the networks, if all weights that the node has are among `constants` and have no more than `budget`
+    /// bytes, which is reduced by them. Returns whether it did.
+    pub(super) fn build(
+        &mut self,
+        constants: &[Option<&Value>],
+        given: &[bool],
+        budget: &mut usize,
+    ) -> Result<bool> {
         let inputs = Inputs { values: constants, limit: usize::MAX };
         let weights = (0..given.len()).filter(|&index| self.is_weight(index) && given[index]);
-        if !weights.clone().all(|index| inputs.get(index).is_some()) {
-            return Ok(false);
+        let mut bytes = 0_usize;
+        for index in weights {
+            let Some(value) = inputs.get(index) else { return Ok(false) };
+            bytes = bytes.saturating_add(value.bytes());
         }
+        // Many nodes may share the weights of a small file.
+        let Some(left) = budget.checked_sub(bytes) else { return Ok(false) };
+        *budget = left;
         self.networks = Some(self.networks_of(&inputs)?);
         Ok(true)
     }
@@ -241,23 +259,22 @@ impl Node {
         index: usize,
     ) -> Result<Vec<Value>> {
         match &self.networks {
-            Some(networks) => match (networks, memory.of(index, networks)) {
-                (Networks::F32(cells), Packed::F32(packed)) => self.forward(inputs, cells, packed),
-                (Networks::F64(cells), Packed::F64(packed)) => self.forward(inputs, cells, packed),
-                _ => unreachable!("the packed weights are those of the networks"),
-            },
-            None => match self.networks_of(inputs)? {
-                Networks::F32(cells) => self.forward(inputs, &cells, &mut []),
-                Networks::F64(cells) => self.forward(inputs, &cells, &mut []),
-            },
+            Some(networks) => self.run_packed(inputs, memory.of(index, networks)),
+            None => self.run_packed(inputs, &mut Packed::new(&self.networks_of(inputs)?)),
+        }
+    }
+
+    fn run_packed(&self, inputs: &Inputs<'_>, packed: &mut Packed<'_>) -> Result<Vec<Value>> {
+        match packed {
+            Packed::F32(runners) => self.forward(inputs, runners),
+            Packed::F64(runners) => self.forward(inputs, runners),
         }
     }
 
     fn forward<T: Float + Element>(
         &self,
         inputs: &Inputs<'_>,
-        cells: &[Cells<T>],
-        packed: &mut [Option<Workspace<'_, T>>],
+        runners: &mut [Runner<'_, T>],
     ) -> Result<Vec<Value>> {
         let x = inputs.need(0)?.array::<T>()?;
         let x = x
@@ -267,62 +284,76 @@ impl Node {
         let x = if self.batch_first { x.permuted_axes([1, 0, 2]) } else { x };
         let x = x.as_standard_layout();
         let (time, batch, _) = x.dim();
-        let (count, hidden) = (cells.len(), cells.first().map_or(0, Cells::hidden_size));
+        let (count, hidden) = (runners.len(), runners.first().map_or(0, Runner::hidden_size));
         inputs.check(&[time, count, batch, hidden])?;
         let lengths = lengths(inputs.get(4), time, batch)?;
-        let initial = [5, 6].map(|index| {
-            let name = if index == 5 { "initial_h" } else { "initial_c" };
+        let initial = [(5, "initial_h"), (6, "initial_c")].map(|(index, name)| {
             inputs.get(index).map(|value| self.states(name, value, [count, batch, hidden]))
         });
         let [h_0, c_0] = initial.map(Option::transpose);
         let (h_0, c_0) = (h_0?, c_0?);
-        let mut output = Array4::zeros((time, count, batch, hidden));
-        let mut last =
-            [Array3::zeros((count, batch, hidden)), Array3::zeros((count, batch, hidden))];
-        for (d, (cells, (_, reverse))) in cells.iter().zip(&self.directions).enumerate() {
-            let part = |states: &Option<Array3<T>>| {
-                states.as_ref().map(|s| s.index_axis(Axis(0), d).to_owned())
-            };
-            let (h, c) = (part(&h_0), part(&c_0));
-            let states = [h.as_ref().map(|h| h.view()), c.as_ref().map(|c| c.view())];
-            let x = if *reverse { reversed(x.view(), &lengths) } else { x.to_owned() };
-            let workspace = packed.get_mut(d).and_then(Option::as_mut);
-            let results = cells.forward(workspace, x, lengths.clone(), states)?;
-            let y = match reverse {
-                true => reversed(results.output.view(), &lengths),
-                false => results.output,
-            };
-            output.index_axis_mut(Axis(1), d).assign(&y);
-            last[0].index_axis_mut(Axis(0), d).assign(&results.h);
-            if let Some(c) = results.c {
-                last[1].index_axis_mut(Axis(0), d).assign(&c);
-            }
+        let mut of_directions = Vec::with_capacity(count);
+        for (d, (runner, (_, reverse))) in runners.iter_mut().zip(&self.directions).enumerate() {
+            let states = [h_0, c_0].map(|s| s.map(|s| s.index_axis_move(Axis(0), d)));
+            of_directions.push(if *reverse {
+                let x = reversed(x.view(), &lengths);
+                let mut results = runner.forward(x.view(), &lengths, states)?;
+                results.output = reversed(results.output.view(), &lengths);
+                results
+            } else {
+                runner.forward(x.view(), &lengths, states)?
+            });
         }
+        Ok(self.outputs(of_directions))
+    }
+
+    /// Returns the values of the outputs from the results of all directions.
+    fn outputs<T: Float + Element>(&self, of_directions: Vec<Results<T>>) -> Vec<Value> {
+        let (mut y, mut h, mut c) = (Vec::new(), Vec::new(), Vec::new());
+        for results in of_directions {
+            y.push(results.output.insert_axis(Axis(1)));
+            h.push(results.h.insert_axis(Axis(0)));
+            c.extend(results.c.map(|c| c.insert_axis(Axis(0))));
+        }
+        let mut output = joined(y, Axis(1));
+        let mut last = [joined(h, Axis(0)), joined(c, Axis(0))];
         if self.batch_first {
             output = output.permuted_axes([2, 0, 1, 3]).as_standard_layout().into_owned();
             last = last.map(|s| s.permuted_axes([1, 0, 2]).as_standard_layout().into_owned());
         }
         let values = [T::value(output.into_dyn())].into_iter();
         let states = last.into_iter().map(|state| T::value(state.into_dyn()));
-        Ok(values.chain(states).take(self.output_count()).collect())
+        values.chain(states).take(self.output_count()).collect()
     }
 
     /// Returns initial states as [directions, batch, hidden].
-    fn states<T: Element>(
+    fn states<'v, T: Element>(
         &self,
         name: &'static str,
-        value: &Value,
+        value: &'v Value,
         [count, batch, hidden]: [usize; 3],
-    ) -> Result<Array3<T>> {
+    ) -> Result<ArrayView3<'v, T>> {
         let array = value.array::<T>()?;
         let (expected, axes) = match self.batch_first {
             true => ([batch, count, hidden], "batch, directions, hidden"),
             false => ([count, batch, hidden], "directions, batch, hidden"),
         };
         check_shape(name, axes, &expected, array.shape())?;
-        let states = array.clone().into_dimensionality::<Ix3>();
+        let states = array.view().into_dimensionality::<Ix3>();
         let states = states.map_err(|error| Error::argument(name, "three axes", error))?;
         Ok(if self.batch_first { states.permuted_axes([1, 0, 2]) } else { states })
+    }
+}
+
+/// Returns the parts of all directions joined along an axis.
+fn joined<T: Float, D: RemoveAxis>(mut parts: Vec<Array<T, D>>, axis: Axis) -> Array<T, D> {
+    match parts.len() {
+        0 => Array::default(D::zeros(D::NDIM.unwrap_or_default())),
+        1 => parts.swap_remove(0),
+        _ => {
+            let views: Vec<_> = parts.iter().map(|part| part.view()).collect();
+            ndarray::concatenate(axis, &views).expect("directions of one shape")
+        }
     }
 }
 

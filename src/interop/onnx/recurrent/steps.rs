@@ -12,7 +12,7 @@
 //!        C = f ∘ C' + i ∘ c                             H = o ∘ h(C)
 //! ```
 
-use ndarray::{Array1, Array2, Array3, ArrayView2, Axis, Slice};
+use ndarray::{Array1, Array2, Array3, ArrayView2, ArrayView3, Axis, Slice};
 
 use super::{Direction, Kind, Results, Settings};
 use crate::float::Float;
@@ -38,7 +38,7 @@ impl<T: Float> Steps<T> {
     /// Runs over `x` [time, batch, input] from states [batch, hidden].
     pub(super) fn forward(
         &self,
-        x: &Array3<T>,
+        x: ArrayView3<'_, T>,
         lengths: &[usize],
         (mut h, mut c): (Array2<T>, Array2<T>),
     ) -> Results<T> {
