@@ -28,13 +28,17 @@ enum Side {
     Decoder,
 }
 
+/// Writes one of the graphs.
+type Writer = Box<dyn Fn(Side, &Path) -> Result<()>>;
+/// Returns the logits of each step that reads the given tokens.
+type Logits = Box<dyn Fn(&[Vec<usize>]) -> Vec<Value>>;
+
 /// A model with a source, and its own results.
 struct Sample {
     name: &'static str,
-    write: Box<dyn Fn(Side, &Path) -> Result<()>>,
+    write: Writer,
     inputs: BTreeMap<String, Value>,
-    /// Returns the logits of each step that reads the given tokens.
-    logits: Box<dyn Fn(&[Vec<usize>]) -> Vec<Value>>,
+    logits: Logits,
     /// The greedy decoding.
     generated: Vec<Vec<usize>>,
     /// The weights of the attention during the decoding, [batch, time, source time].

@@ -17,10 +17,13 @@ use super::fixtures::{cases, difference, load, run, temporary, write_inputs};
 const LENGTHS: [usize; 3] = [7, 1, 5];
 const TIME: usize = 7;
 
+/// Writes a model, as a stream or not.
+type Writer = Box<dyn Fn(bool, &Path) -> Result<()>>;
+
 /// A transcriber with inputs, and its own results.
 struct Sample {
     name: &'static str,
-    write: Box<dyn Fn(bool, &Path) -> Result<()>>,
+    write: Writer,
     /// The values or tokens.
     x: (&'static str, Value),
     /// The logarithms of the probabilities, [windows, batch, classes], and the number of windows.
