@@ -35,6 +35,7 @@
 //! | `proto` | the messages of a file |
 //! | `value` | [`Value`]: an array of any type |
 //! | `attributes` | the attributes of a node, each of which must be read |
+//! | `reader` | from the messages of a file to a graph |
 //! | `graph`, `stream` | [`Graph`], [`Stream`] |
 //! | `recurrent` | LSTM, GRU and RNN on the engine, or as a loop of any settings |
 //! | `operator` | all other operators |
@@ -45,6 +46,7 @@ mod export;
 mod graph;
 mod operator;
 mod proto;
+mod reader;
 mod recurrent;
 mod stream;
 mod value;

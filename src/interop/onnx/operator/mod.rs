@@ -24,6 +24,7 @@ use crate::interop::onnx::attributes::Attributes;
 use crate::interop::onnx::value::{Element, Value};
 
 pub(super) use product::{Matrix, multiply};
+pub(super) use shape::reshaped;
 
 /// The values that a node reads.
 pub(in crate::interop::onnx) struct Inputs<'a> {
@@ -59,11 +60,25 @@ impl<'a> Inputs<'a> {
 }
 
 /// A function of the inputs of a node, with its attributes.
-type Function = Box<dyn Fn(&Inputs<'_>) -> Result<Vec<Value>> + Send + Sync>;
+type Of<R> = Box<dyn Fn(&Inputs<'_>) -> Result<R> + Send + Sync>;
+
+/// What an operator computes.
+enum Function {
+    Values(Of<Vec<Value>>),
+    /// The shape of the output, whose elements are those of the first input.
+    Shape(Of<Vec<usize>>),
+}
+
+/// The result of a [`Kernel`].
+pub(in crate::interop::onnx) enum Computed {
+    Values(Vec<Value>),
+    /// The first input in this shape.
+    Reshaped(Vec<usize>),
+}
 
 /// An operator with its attributes.
 pub(in crate::interop::onnx) struct Kernel {
-    pub(in crate::interop::onnx) function: Function,
+    function: Function,
     /// The numbers of inputs that it takes.
     pub(in crate::interop::onnx) inputs: RangeInclusive<usize>,
     /// The largest number of outputs.
@@ -82,8 +97,24 @@ impl Kernel {
         inputs: RangeInclusive<usize>,
         function: impl Fn(&Inputs<'_>) -> Result<Value> + Send + Sync + 'static,
     ) -> Self {
-        let function: Function = Box::new(move |inputs| Ok(vec![function(inputs)?]));
+        let function = Function::Values(Box::new(move |inputs| Ok(vec![function(inputs)?])));
         Self { function, inputs, outputs: 1 }
+    }
+
+    /// Creates an operator that returns its first input in another shape.
+    fn reshaping(
+        inputs: RangeInclusive<usize>,
+        shape: impl Fn(&Inputs<'_>) -> Result<Vec<usize>> + Send + Sync + 'static,
+    ) -> Self {
+        Self { function: Function::Shape(Box::new(shape)), inputs, outputs: 1 }
+    }
+
+    /// Computes the outputs, or the shape of an output that is the first input.
+    pub(in crate::interop::onnx) fn compute(&self, inputs: &Inputs<'_>) -> Result<Computed> {
+        match &self.function {
+            Function::Values(function) => function(inputs).map(Computed::Values),
+            Function::Shape(shape) => shape(inputs).map(Computed::Reshaped),
+        }
     }
 }
 

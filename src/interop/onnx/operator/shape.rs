@@ -2,7 +2,9 @@
 
 use ndarray::{ArrayD, Axis, IxDyn, Slice};
 
-use super::{Inputs, Kernel, List, axes_of, axis_of, broadcast, broadcast_view, size_of_axis};
+use super::{
+    Function, Inputs, Kernel, List, axes_of, axis_of, broadcast, broadcast_view, size_of_axis,
+};
 use crate::error::{Error, Result};
 use crate::interop::onnx::attributes::Attributes;
 use crate::interop::onnx::value::{Element, Value, each};
@@ -84,27 +86,24 @@ fn shape(attributes: &mut Attributes) -> Result<Kernel> {
 }
 
 /// Returns `value` with the same elements in another shape.
-fn reshaped(value: &Value, shape: &[usize]) -> Result<Value> {
-    let refuse = || {
-        Error::argument(
-            "shape",
-            format!("as many elements as {:?}", value.shape()),
-            format!("{shape:?}"),
-        )
-    };
+pub(in crate::interop::onnx) fn reshaped(value: Value, shape: &[usize]) -> Result<Value> {
     let fits = shape.iter().try_fold(1_usize, |count, &size| count.checked_mul(size));
     if fits != Some(value.shape().iter().product()) {
-        return Err(refuse());
+        let expected = format!("as many elements as {:?}", value.shape());
+        return Err(Error::argument("shape", expected, format!("{shape:?}")));
     }
+    fn rows<T: Element>(array: ArrayD<T>) -> ArrayD<T> {
+        if array.is_standard_layout() { array } else { array.as_standard_layout().into_owned() }
+    }
+    let refuse = |error| Error::argument("shape", "one of the elements", error);
     Ok(each!(value, array => {
-        let array = array.as_standard_layout().into_owned();
-        array.into_shape_with_order(IxDyn(shape)).map_err(|_| refuse())?.into()
+        rows(array).into_shape_with_order(IxDyn(shape)).map_err(refuse)?.into()
     }))
 }
 
 fn reshape(attributes: &mut Attributes) -> Result<Kernel> {
     let allow_zero = attributes.opset >= 14 && attributes.flag("allowzero")?;
-    Ok(Kernel::new(2..=2, move |inputs| {
+    Ok(Kernel::reshaping(2..=2, move |inputs| {
         let (value, sizes) = (inputs.need(0)?, inputs.need(1)?.integers()?);
         let old = value.shape();
         let mut shape = Vec::new();
@@ -121,18 +120,18 @@ fn reshape(attributes: &mut Attributes) -> Result<Kernel> {
             let known = known.filter(|&known| known > 0);
             shape[axis] = known.map_or(0, |known| old.iter().product::<usize>() / known);
         }
-        reshaped(value, &shape)
+        Ok(shape)
     }))
 }
 
 fn flatten(attributes: &mut Attributes) -> Result<Kernel> {
     let axis = attributes.int("axis")?.unwrap_or(1);
-    Ok(Kernel::new(1..=1, move |inputs| {
+    Ok(Kernel::reshaping(1..=1, move |inputs| {
         let value = inputs.need(0)?;
         let rank = value.shape().len();
         let axis = if axis == rank as i64 { rank } else { axis_of(axis, rank)? };
         let (rows, columns) = value.shape().split_at(axis);
-        reshaped(value, &[rows.iter().product(), columns.iter().product()])
+        Ok(vec![rows.iter().product(), columns.iter().product()])
     }))
 }
 
@@ -159,7 +158,7 @@ fn transpose(attributes: &mut Attributes) -> Result<Kernel> {
 
 fn squeeze(attributes: &mut Attributes) -> Result<Kernel> {
     let axes = List::new(attributes, "axes", 13, 1)?;
-    Ok(Kernel::new(1..=2, move |inputs| {
+    Ok(Kernel::reshaping(1..=2, move |inputs| {
         let value = inputs.need(0)?;
         let old = value.shape();
         let removed = match axes.get(inputs)? {
@@ -174,20 +173,20 @@ fn squeeze(attributes: &mut Attributes) -> Result<Kernel> {
             ));
         }
         let kept = (0..old.len()).filter(|axis| !removed.contains(axis));
-        reshaped(value, &kept.map(|axis| old[axis]).collect::<Vec<_>>())
+        Ok(kept.map(|axis| old[axis]).collect())
     }))
 }
 
 fn unsqueeze(attributes: &mut Attributes) -> Result<Kernel> {
     let axes = List::new(attributes, "axes", 13, 1)?;
-    Ok(Kernel::new(1..=2, move |inputs| {
+    Ok(Kernel::reshaping(1..=2, move |inputs| {
         let value = inputs.need(0)?;
         let axes = axes.need(inputs, "axes")?;
         let mut shape = value.shape().to_vec();
         for axis in axes_of(&axes, shape.len() + axes.len())? {
             shape.insert(axis, 1);
         }
-        reshaped(value, &shape)
+        Ok(shape)
     }))
 }
 
@@ -254,11 +253,12 @@ fn split(attributes: &mut Attributes) -> Result<Kernel> {
         };
         Ok(lengths.into_iter().map(part).collect())
     };
-    Ok(Kernel { function: Box::new(function), inputs: 1..=2, outputs: usize::MAX })
+    let function = Function::Values(Box::new(function));
+    Ok(Kernel { function, inputs: 1..=2, outputs: usize::MAX })
 }
 
 fn range(inputs: &Inputs<'_>) -> Result<Value> {
-    let one = |index: usize| -> Result<Value> { reshaped(inputs.need(index)?, &[]) };
+    let one = |index: usize| -> Result<Value> { reshaped(inputs.need(index)?.clone(), &[]) };
     let count = |count: f64| -> Result<usize> {
         let count = if count > 0.0 { count.ceil() as usize } else { 0 };
         inputs.check(&[count])
