@@ -345,6 +345,35 @@ fn a_stream_is_snapshot_restored_and_forked() {
 }
 
 #[test]
+fn a_stream_without_states_gives_the_results_of_a_run() {
+    let sample = others().swap_remove(0);
+    let graph = load(&file(&sample, false)).unwrap();
+    let expected = run(&graph, &sample.inputs).unwrap();
+    let inputs: Vec<(&str, Value)> =
+        sample.inputs.iter().map(|(name, value)| (&name[..], value.clone())).collect();
+    let mut stream = graph.stream(&[], &[]).unwrap();
+    for _ in 0..2 {
+        assert_eq!(stream.step(&inputs).unwrap(), expected);
+    }
+}
+
+#[test]
+fn an_output_may_be_the_next_value_of_two_states() {
+    let sample = generator(false);
+    let (states, _, _) = sample.stream.as_ref().unwrap();
+    let graph = load(&file(&sample, true)).unwrap();
+    let first: Vec<(&str, Value)> =
+        states.iter().map(|(name, value)| (&name[..], value.clone())).collect();
+    let pairs = ["h_l0", "h_l1", "c_l0", "c_l1"].map(|state| (state, "next_h_l0"));
+    let mut stream = graph.stream(&pairs, &first).unwrap();
+    let outputs = stream.step(&[step_input(&sample.inputs, 1)]).unwrap();
+    let after = stream.snapshot();
+    assert_ne!(after["h_l0"], states["h_l0"]);
+    assert!(after.values().all(|value| *value == after["h_l0"]));
+    assert!(outputs.contains_key("next_c_l1") && !outputs.contains_key("next_h_l0"));
+}
+
+#[test]
 fn a_model_in_double_precision_gives_its_own_results() {
     let builder = SequenceClassifier::<GruCell<f64>>::builder(4, 3).hidden_size(5);
     let model = builder.pooling(Pooling::Attention).build(&mut rng()).unwrap();
