@@ -17,8 +17,8 @@ use crate::interop::onnx::value::{Value, check_type};
 const FOLDED: [&str; 7] =
     ["Transpose", "Squeeze", "Unsqueeze", "Reshape", "Concat", "Slice", "Split"];
 
-/// The number of bytes that all such constants and the weights of recurrent nodes may have, for each byte of the
-/// file.
+/// The number of bytes that all such constants may have, for each byte of the file. The weights that are copied for
+/// recurrent nodes may have as many.
 const FOLDED_BYTES: usize = 4;
 
 /// The greatest number of elements of a list of integers, such as axes, that is read with the file.
@@ -29,6 +29,8 @@ pub(super) struct Reader {
     opset: i64,
     /// The number of bytes that constants may still have.
     budget: usize,
+    /// The number of bytes that weights of recurrent nodes may still have.
+    weights: usize,
     names: HashMap<String, usize>,
     constants: Vec<Option<Value>>,
     /// The constants that are packed, by their indices.
@@ -42,6 +44,7 @@ impl Reader {
         Self {
             opset,
             budget: bytes.saturating_mul(FOLDED_BYTES),
+            weights: bytes.saturating_mul(FOLDED_BYTES),
             names: HashMap::new(),
             constants: Vec::new(),
             matrices: HashMap::new(),
@@ -162,7 +165,7 @@ impl Reader {
         if let Some(mut recurrent) = RecurrentNode::new(op, &mut attributes)? {
             attributes.finish(recurrent.input_counts(), recurrent.output_count())?;
             let given: Vec<bool> = inputs.iter().map(Option::is_some).collect();
-            if recurrent.build(&constants, &given, &mut self.budget)? {
+            if recurrent.build(&constants, &given, &mut self.weights)? {
                 inputs.iter_mut().enumerate().for_each(|(index, input)| {
                     *input = input.filter(|_| !recurrent.is_weight(index));
                 });
