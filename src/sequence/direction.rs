@@ -77,11 +77,13 @@ pub(crate) struct Weights<'m, T: Float> {
 }
 
 impl<T: Float> Weights<'_, T> {
-    /// Packs the weights that walks over `x` will read, before several threads need them.
-    pub(crate) fn prepare(&self, x: LayerInput<'_, T>) {
-        if let Input::Dense(_) = x {
-            self.input.packed();
+    /// Lets so many `threads` share each product. If the inputs are `dense`, packs their weights before
+    /// several threads need them.
+    pub(crate) fn share(&self, threads: usize, dense: bool) {
+        if dense {
+            self.input.packed().set_threads(threads);
         }
+        self.recurrent.iter().for_each(|weight| weight.set_threads(threads));
     }
 
     /// Returns whether W_ih x + b and W_hh h' can be one sum: if the cell's first product sums all gates.

@@ -349,8 +349,8 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
     ) -> Result<Truncated<'x, T>> {
         let network = self.network();
         network.check(&Call { x, initial })?;
-        let state = network.initial_state(initial, x.batch())?;
-        Truncated::new(x, state, (k1, k2), self.bidirectional())
+        network.check_one_direction()?;
+        Truncated::new(x, network.initial_state(initial, x.batch())?, (k1, k2))
     }
 
     /// Returns the cells, layer by layer. In each layer the direction forward in time comes first.
