@@ -39,7 +39,7 @@ use crate::sequence::tape::BlockTape;
 use crate::sequences::Input;
 use crate::tensor::activation::flush_tiny_states;
 use crate::tensor::projection::Projection;
-use crate::tensor::{Accumulate, Aligned, Level, Operands, Packed, Rows, RowsMut};
+use crate::tensor::{Accumulate, Aligned, Level, Operands, Packed, Precision, Rows, RowsMut};
 
 /// The smallest number of rows of a chunk, before it is rounded down to whole steps: enough to make good
 /// use of W_ih in the cache.
@@ -77,6 +77,12 @@ pub(crate) struct Weights<'m, T: Float> {
 }
 
 impl<T: Float> Weights<'_, T> {
+    /// Returns the weights in the given precision.
+    pub(crate) fn reduced(mut self, precision: Precision) -> Self {
+        self.recurrent.iter_mut().for_each(|weight| weight.reduce(precision));
+        Self { input: self.input.reduced(precision), ..self }
+    }
+
     /// Lets so many `threads` share each product. If the inputs are `dense`, packs their weights before
     /// several threads need them.
     pub(crate) fn share(&self, threads: usize, dense: bool) {

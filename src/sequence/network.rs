@@ -17,7 +17,7 @@ use crate::sequence::step_tape::StepInput;
 use crate::sequence::tape::{DirectionTape, LayerTape, Recompute, Tape};
 use crate::sequences::{Input, check_tokens};
 use crate::tensor::random::dropout_mask;
-use crate::tensor::{Level, threads};
+use crate::tensor::{Level, Precision, threads};
 
 /// A network without the type of its cell.
 pub(crate) struct Network<'m, T: Float> {
@@ -28,6 +28,8 @@ pub(crate) struct Network<'m, T: Float> {
     pub(crate) directions: usize,
     pub(crate) dropout: f64,
     pub(crate) residual: bool,
+    /// The precision of packed weights.
+    pub(crate) precision: Precision,
     /// True if the cells draw noise in training.
     pub(crate) noisy: bool,
     pub(crate) gate_names: &'static [&'static str],
@@ -93,7 +95,8 @@ impl<'m, T: Float> Network<'m, T> {
 
     /// Returns the weights of all layers and directions, packed for walks forward.
     pub(crate) fn pack(&self) -> Vec<Weights<'m, T>> {
-        (0..self.cells.len()).map(|k| self.direction(k).pack_forward()).collect()
+        let packed = (0..self.cells.len()).map(|k| self.direction(k).pack_forward());
+        packed.map(|weights| weights.reduced(self.precision)).collect()
     }
 
     pub(crate) fn num_layers(&self) -> usize {

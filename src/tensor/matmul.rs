@@ -15,7 +15,7 @@ use crate::tensor::lanes::{Lanes, Vector};
 use crate::tensor::pack::Packed;
 use crate::tensor::panels::Panels;
 use crate::tensor::rows::{Rows, RowsMut};
-use crate::tensor::shared;
+use crate::tensor::{reduced, shared};
 
 /// The number of rows that are computed before the weights are read again: few enough for the first-level
 /// cache if an epilogue reads them, else for the second-level cache.
@@ -111,6 +111,7 @@ fn multiply<'a, T: Float>(
         |Operands { rows, weights }: Operands<'a, T>| Term { rows, panels: weights.panels(walks) };
     let sum = ProductTiles { block, start, first: first.map(term), last: term(last) };
     match last.weights.threads() {
+        _ if sum.last.panels.reduced.is_some() => reduced::multiply(level, &sum, out, epilogue),
         1 => run(level, &sum, out, epilogue),
         threads => shared::multiply(level, &sum, out, epilogue, threads),
     }

@@ -10,6 +10,7 @@ use crate::float::{Float, per_float};
 use crate::tensor::aligned::Aligned;
 use crate::tensor::kernel::panel_shape;
 use crate::tensor::panels::Panels;
+use crate::tensor::reduced::{Precision, Reduced};
 use crate::tensor::threads;
 
 /// The largest number of gates in a panel.
@@ -44,6 +45,8 @@ pub struct Packed<T: Float> {
     back: AtomicBool,
     /// The largest number of threads that share a product.
     threads: AtomicUsize,
+    /// The values in fewer bits, in place of `panels`.
+    reduced: Option<Reduced>,
 }
 
 per_float! {
@@ -71,6 +74,7 @@ fn pack_gates<T: Float>(level: Level, matrix: ArrayView2<'_, T>, gates: usize) -
         panel_count: padded.div_ceil(width),
         back: AtomicBool::new(false),
         threads: AtomicUsize::new(1),
+        reduced: None,
     };
     let fill = |p: usize, panel: &mut [T]| {
         let start = p * width;
@@ -150,7 +154,17 @@ impl<T: Float> Packed<T> {
             self.back.store(back ^ (walks % 2 == 1), Ordering::Relaxed);
         }
         let Self { k, gates, units, padded, width, panel_count: count, .. } = *self;
-        Panels { values: &self.panels, k, gates, units, padded, width, count, back, turns }
+        let reduced = self.reduced.as_ref();
+        Panels { values: &self.panels, k, gates, units, padded, width, count, back, turns, reduced }
+    }
+
+    /// Replaces the values by those of the given precision, of f32 weights.
+    pub(crate) fn reduce(&mut self, precision: Precision) {
+        if precision != Precision::Full && self.reduced.is_none() {
+            let (lanes, _) = panel_shape::<T>(self.level);
+            self.reduced = Some(Reduced::new(&self.panels(0), lanes, precision));
+            self.panels = Aligned::default();
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use fearless_simd::{Simd, SimdBase};
 
 use crate::float::Float;
 use crate::tensor::lanes::{Lanes, Vector};
+use crate::tensor::reduced::Reduced;
 
 /// All panels of a [`Packed`](crate::tensor::Packed), or some consecutive ones. It is the matrix of the
 /// columns in these panels, so units are counted from the first of them.
@@ -25,6 +26,8 @@ pub(crate) struct Panels<'a, T> {
     pub(super) back: bool,
     /// True if the direction changes from walk to walk.
     pub(super) turns: bool,
+    /// The values in fewer bits, in place of `values`.
+    pub(super) reduced: Option<&'a Reduced>,
 }
 
 impl<'a, T: Float> Panels<'a, T> {
@@ -98,10 +101,16 @@ impl<'a, T: Float> Panels<'a, T> {
         &self.values[self.gates * start * self.k..self.gates * end * self.k]
     }
 
+    /// Returns the number of values in a row of panel `index`.
+    #[inline(always)]
+    pub(crate) fn width_of(&self, index: usize) -> usize {
+        self.gates * self.units_of(index).len()
+    }
+
     /// Returns the number of vectors in a row of panel `index`.
     #[inline(always)]
     pub(crate) fn vectors_of<S: Simd>(&self, index: usize) -> usize {
-        self.gates * self.units_of(index).len() / Vector::<S, T>::LEN
+        self.width_of(index) / Vector::<S, T>::LEN
     }
 
     /// Returns whether panel `index` has no padding.
