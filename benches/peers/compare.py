@@ -15,7 +15,7 @@ SUBJECT    torch, onnxruntime (or ort), candle, burn, burn_flex, rust_lstm, nump
                       bound, while for other subjects it is a lower bound
 FILTER     lstm gru rnn | infer train step char_lm | f32 f64 | ragged padded | uni bi |
            stacked (2 layers or more) | batched (batch >= 32) | h128 (hidden = 128; any number) |
-           large (hidden >= 256 and batch >= 32) | t1 t2 (threads) | A B C D E F G H (section)
+           large (hidden >= 256 and batch >= 32) | t1 t2 (threads) | A B C D E F G H I (section)
            A case must pass all filters; it passes `gru+rnn` if it passes either.
 STATISTIC  each (the smallest value, the largest of of_padded; the default) or geomean
 
@@ -55,7 +55,7 @@ for _mode in ("infer", "train", "step", "char_lm"):
     FILTERS[_mode] = lambda r, mode=_mode: r["mode"] == mode
 for _dtype in ("f32", "f64"):
     FILTERS[_dtype] = lambda r, dtype=_dtype: r["dtype"] == dtype
-for _section in "ABCDEFGH":
+for _section in "ABCDEFGHI":
     FILTERS[_section] = lambda r, section=_section: r["section"] == section
 
 

@@ -246,21 +246,18 @@ fn forward_on<S: Simd, T: Float>(simd: S, norms: Norms<'_, T>, step: &mut Forwar
             let (u_t, v_t) = (l.load(scale_u) * l.load(u), l.load(scale_v) * l.load(v));
             l.store(a, u_t + v_t + norms.shift(l));
         }
-        let [i, f, g, o] = gates.row_parts_mut(r);
+        let mut a = gates.row_parts_mut(r);
         let (c_prev, h, c) = (c_prev.row(r), h.row_mut(r), c.row_mut(r));
         for l in lanes(simd, c.len()) {
-            let (i_t, f_t) = (sigmoid(l.load(i)), sigmoid(l.load(f)));
-            let (g_t, o_t) = (tanh(l.load(g)), sigmoid(l.load(o)));
-            l.store(i, i_t);
-            l.store(f, f_t);
-            l.store(g, g_t);
-            l.store(o, o_t);
-            l.store(c, f_t * l.load(c_prev) + i_t * g_t);
+            let [i, f, g, o] = l.load_each(&a);
+            let (i, f, g, o) = (sigmoid(i), sigmoid(f), tanh(g), sigmoid(o));
+            l.store_each(&mut a, [i, f, g, o]);
+            l.store(c, f * l.load(c_prev) + i * g);
         }
         y.copy_from_slice(c);
         factors[2] = normalize(simd, y, epsilon);
         for l in lanes(simd, h.len()) {
-            l.store(h, l.load(o) * tanh(norms.y(l, y)));
+            l.store(h, l.load(a[3]) * tanh(norms.y(l, y)));
         }
     }
 }

@@ -132,19 +132,16 @@ compiled! {
 fn forward_on<S: Simd, T: Float>(simd: S, block: &mut Block<'_, T>) {
     let Block { units, prev: [_, c_prev, ..], next: [_, c, ..], gates, saved } = block;
     for r in 0..gates.count() {
-        let [i, f, g, o] = gates.parts_mut(r, units);
+        let mut a = gates.parts_mut(r, units);
         let c_prev = &c_prev.row(r)[units.clone()];
         let (m, c) = (&mut saved.row_mut(r)[units.clone()], &mut c.row_mut(r)[units.clone()]);
         for l in lanes(simd, c.len()) {
-            let (i_t, f_t) = (sigmoid(l.load(i)), sigmoid(l.load(f)));
-            let (g_t, o_t) = (tanh(l.load(g)), sigmoid(l.load(o)));
-            let c_t = f_t * l.load(c_prev) + i_t * g_t;
-            l.store(i, i_t);
-            l.store(f, f_t);
-            l.store(g, g_t);
-            l.store(o, o_t);
+            let [i, f, g, o] = l.load_each(&a);
+            let (i, f, g, o) = (sigmoid(i), sigmoid(f), tanh(g), sigmoid(o));
+            let c_t = f * l.load(c_prev) + i * g;
+            l.store_each(&mut a, [i, f, g, o]);
             l.store(c, c_t);
-            l.store(m, o_t * tanh(c_t));
+            l.store(m, o * tanh(c_t));
         }
     }
 }
@@ -154,23 +151,21 @@ fn backward_on<S: Simd, T: Float>(simd: S, step: &mut BackwardStep<'_, T>) {
     let BackwardStep { prev: [_, c_prev, ..], next: [_, c, ..], gates, saved, .. } = step;
     let ([d_h, d_c, ..], [_, d_c_all, ..]) = (&mut step.d_state, &mut step.total);
     for r in 0..gates.count() {
-        let [i, f, g, o] = gates.row_parts_mut(r);
+        let mut a = gates.row_parts_mut(r);
         let (c_prev, c, d_c) = (c_prev.row(r), c.row(r), d_c.row_mut(r));
         // d_m becomes m again.
         let (m, d_h_kept) = saved.row_mut(r).split_at_mut(c.len());
         d_h_kept.copy_from_slice(d_h.row(r));
         for l in lanes(simd, c.len()) {
-            let one = l.splat(1.0);
-            let (i_t, f_t, g_t, o_t) = (l.load(i), l.load(f), l.load(g), l.load(o));
+            let (one, [i, f, g, o]) = (l.splat(1.0), l.load_each(&a));
             let (tanh_c, d_m_t) = (tanh(l.load(c)), l.load(m));
-            let d_c_t = l.load(d_c) + d_m_t * o_t * (one - tanh_c * tanh_c);
-            l.store(i, d_c_t * g_t * i_t * (one - i_t));
-            l.store(f, d_c_t * l.load(c_prev) * f_t * (one - f_t));
-            l.store(g, d_c_t * i_t * (one - g_t * g_t));
-            l.store(o, d_m_t * tanh_c * o_t * (one - o_t));
+            let d_c_t = l.load(d_c) + d_m_t * o * (one - tanh_c * tanh_c);
+            let (d_i, d_f) = (d_c_t * g * i * (one - i), d_c_t * l.load(c_prev) * f * (one - f));
+            let (d_g, d_o) = (d_c_t * i * (one - g * g), d_m_t * tanh_c * o * (one - o));
+            l.store_each(&mut a, [d_i, d_f, d_g, d_o]);
             l.record(d_c_all.row_mut(r), d_c_t);
-            l.store(d_c, d_c_t * f_t);
-            l.store(m, o_t * tanh_c);
+            l.store(d_c, d_c_t * f);
+            l.store(m, o * tanh_c);
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::sequence::state::State;
 use crate::sequence::step_gradients::StepGradients;
 use crate::sequence::tape::{DirectionTape, LayerTape, Tape};
 use crate::sequences::{Input, Sequences};
+use crate::tensor::threads;
 
 impl<T: Float> Network<'_, T> {
     /// Runs [`Recurrent::backward_steps`](super::Recurrent::backward_steps).
@@ -110,10 +111,11 @@ impl<T: Float> Backward<'_, '_, '_, '_, T> {
         let (network, walk) = (self.network, self.walk);
         let (direction, column) = (network.direction(k), network.column(k));
         let (x, d_output, order) = (layer.x, layer.d_output, walk.order);
-        let DirectionTape { mut blocks, noise, mut checkpoints } = tape;
+        let DirectionTape { mut blocks, threads, noise, mut checkpoints } = tape;
         let weights = direction.pack_backward();
         let again = walk.recomputes().then(|| direction.pack_forward());
-        [&weights].into_iter().chain(&again).for_each(|weights| weights.prepare(x));
+        let dense = matches!(x, Input::Dense(_));
+        [&weights].into_iter().chain(&again).for_each(|weights| weights.share(threads, dense));
         for block in blocks.iter_mut().filter(|_| again.is_some()) {
             *block = direction.tape(block.block.clone(), Some(walk.span_steps()));
         }
@@ -129,9 +131,8 @@ impl<T: Float> Backward<'_, '_, '_, '_, T> {
                     checkpoints.pop().expect("forward has kept the states before each span");
                 let states = state_rows_mut(&mut states);
                 let io = ForwardIo { output: None, column, states, noise };
-                for_blocks(&mut blocks, io, &|tape, io| {
-                    direction.forward(weights, x, &span, io, tape);
-                });
+                let again = |tape: &mut _, io| direction.forward(weights, x, &span, io, tape);
+                threads::enter_if(threads > 1, || for_blocks(&mut blocks, io, &again));
             }
             let part = direction.part_steps(order, blocks.len());
             for part in direction.pieces(span, part).rev() {
@@ -143,9 +144,8 @@ impl<T: Float> Backward<'_, '_, '_, '_, T> {
                     recorded: recorded.iter_mut().map(|steps| steps.view_mut()).collect(),
                     noise,
                 };
-                for_blocks(&mut blocks, io, &|tape, io| {
-                    direction.backward(&weights, &part, io, tape);
-                });
+                let back = |tape: &mut _, io| direction.backward(&weights, &part, io, tape);
+                threads::enter_if(threads > 1, || for_blocks(&mut blocks, io, &back));
                 direction.accumulate(x, &part, &blocks, &mut *self.grads[k]);
             }
         }

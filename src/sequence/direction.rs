@@ -39,7 +39,7 @@ use crate::sequence::tape::BlockTape;
 use crate::sequences::Input;
 use crate::tensor::activation::flush_tiny_states;
 use crate::tensor::projection::Projection;
-use crate::tensor::{Accumulate, Aligned, Level, Operands, Packed, Rows, RowsMut};
+use crate::tensor::{Accumulate, Aligned, Level, Operands, Packed, Precision, Rows, RowsMut};
 
 /// The smallest number of rows of a chunk, before it is rounded down to whole steps: enough to make good
 /// use of W_ih in the cache.
@@ -77,11 +77,19 @@ pub(crate) struct Weights<'m, T: Float> {
 }
 
 impl<T: Float> Weights<'_, T> {
-    /// Packs the weights that walks over `x` will read, before several threads need them.
-    pub(crate) fn prepare(&self, x: LayerInput<'_, T>) {
-        if let Input::Dense(_) = x {
-            self.input.packed();
+    /// Returns the weights in the given precision.
+    pub(crate) fn reduced(mut self, precision: Precision) -> Self {
+        self.recurrent.iter_mut().for_each(|weight| weight.reduce(precision));
+        Self { input: self.input.reduced(precision), ..self }
+    }
+
+    /// Lets so many `threads` share each product. If the inputs are `dense`, packs their weights before
+    /// several threads need them.
+    pub(crate) fn share(&self, threads: usize, dense: bool) {
+        if dense {
+            self.input.packed().set_threads(threads);
         }
+        self.recurrent.iter().for_each(|weight| weight.set_threads(threads));
     }
 
     /// Returns whether W_ih x + b and W_hh h' can be one sum: if the cell's first product sums all gates.

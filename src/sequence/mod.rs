@@ -4,7 +4,8 @@
 //!
 //! A call orders its sequences from long to short, so that those alive at a step are the first rows. The
 //! batch is divided into blocks, one for each thread. The blocks are independent within a span, or
-//! backward within a part.
+//! backward within a part. If there are fewer blocks than threads, several threads share the products of
+//! a step of a block.
 //!
 //! A walk forward computes span after span. If every step is stored, there is one span. Otherwise the
 //! backward pass computes each span again from the states before it. A span is divided into chunks, whose
@@ -32,7 +33,7 @@
 //! |---|---|
 //! | step | one point in time, of all sequences of a block that are alive there |
 //! | boundary | the position between two steps, where states are stored; boundary t is before step t |
-//! | block | consecutive sequences of the order, computed on one thread |
+//! | block | consecutive sequences of the order, which walk through time together |
 //! | span | steps between two kept states, or all steps; in the backward pass, the tape has all their rows |
 //! | chunk | steps whose inputs are multiplied by W_ih in one product; its gates stay in the second-level cache |
 //! | part | steps of a span whose weight gradients are one sum; its rows stay in the second-level cache |

@@ -16,8 +16,8 @@ use crate::sequence::state::State;
 use crate::sequence::step_tape::StepInput;
 use crate::sequence::tape::{DirectionTape, LayerTape, Recompute, Tape};
 use crate::sequences::{Input, check_tokens};
-use crate::tensor::Level;
 use crate::tensor::random::dropout_mask;
+use crate::tensor::{Level, Precision, threads};
 
 /// A network without the type of its cell.
 pub(crate) struct Network<'m, T: Float> {
@@ -28,6 +28,8 @@ pub(crate) struct Network<'m, T: Float> {
     pub(crate) directions: usize,
     pub(crate) dropout: f64,
     pub(crate) residual: bool,
+    /// The precision of packed weights.
+    pub(crate) precision: Precision,
     /// True if the cells draw noise in training.
     pub(crate) noisy: bool,
     pub(crate) gate_names: &'static [&'static str],
@@ -93,7 +95,8 @@ impl<'m, T: Float> Network<'m, T> {
 
     /// Returns the weights of all layers and directions, packed for walks forward.
     pub(crate) fn pack(&self) -> Vec<Weights<'m, T>> {
-        (0..self.cells.len()).map(|k| self.direction(k).pack_forward()).collect()
+        let packed = (0..self.cells.len()).map(|k| self.direction(k).pack_forward());
+        packed.map(|weights| weights.reduced(self.precision)).collect()
     }
 
     pub(crate) fn num_layers(&self) -> usize {
@@ -215,9 +218,10 @@ impl<'m, T: Float> Network<'m, T> {
             let steps = (keep == Some(Recompute::Store)).then_some(order.longest());
             let tape = |block| self.direction(k).tape(Arc::new(block), steps);
             let dense = !one_hot || k >= self.directions;
-            let blocks = order.blocks(work(&self.sizes[k], dense, &order));
-            let blocks = blocks.into_iter().map(tape).collect();
-            DirectionTape { blocks, noise: None, checkpoints: Vec::new() }
+            let work = work(&self.sizes[k], dense, &order);
+            let blocks: Vec<_> = order.blocks(work).into_iter().map(tape).collect();
+            let threads = threads::spare(blocks.len(), work);
+            DirectionTape { blocks, threads, noise: None, checkpoints: Vec::new() }
         };
         let of_layer = |layer: usize| {
             let k = layer * self.directions;
@@ -296,15 +300,16 @@ impl<'m, T: Float> Network<'m, T> {
         tape: &mut DirectionTape<T>,
     ) {
         let direction = self.direction(k);
-        weights.prepare(x);
-        let DirectionTape { blocks, noise, checkpoints } = tape;
+        let &mut DirectionTape { ref mut blocks, threads, noise, ref mut checkpoints } = tape;
+        weights.share(threads, matches!(x, Input::Dense(_)));
         for span in direction.pieces(0..walk.order.longest(), walk.span_steps()) {
             if walk.recomputes() {
                 checkpoints.push(states.clone());
             }
             let (output, states) = (Some(output.view_mut()), state_rows_mut(states));
-            let io = ForwardIo { output, column: self.column(k), states, noise: *noise };
-            for_blocks(blocks, io, &|tape, io| direction.forward(weights, x, &span, io, tape));
+            let io = ForwardIo { output, column: self.column(k), states, noise };
+            let walk = |tape: &mut _, io| direction.forward(weights, x, &span, io, tape);
+            threads::enter_if(threads > 1, || for_blocks(blocks, io, &walk));
         }
         blocks.iter_mut().for_each(|tape| tape.release(walk.keep));
     }

@@ -19,7 +19,7 @@ use crate::sequence::{
     Recompute, RecurrentBuilder, StepGradients, Stream, Tape, Truncated, Workspace,
 };
 use crate::sequences::Sequences;
-use crate::tensor::Level;
+use crate::tensor::{Level, Precision};
 
 /// A stack of recurrent layers of one cell, in one or two directions.
 ///
@@ -150,6 +150,14 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
     /// ```
     pub fn workspace(&self) -> Workspace<'_, T> {
         (Self::engine().workspace)(self.network())
+    }
+
+    /// Creates a workspace whose weights have the given precision, as in [`stream_with`](Self::stream_with).
+    ///
+    /// # Errors
+    /// If the network is one of `f64` or has a weight that is not finite, unless the precision is full.
+    pub fn workspace_with(&self, precision: Precision) -> Result<Workspace<'_, T>> {
+        Ok((Self::engine().workspace)(self.network_with(precision)?))
     }
 
     /// Runs [`forward`](Recurrent::forward) with dropout and other noise from `rng`, and returns a tape for
@@ -294,6 +302,27 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
         (Self::engine().stream)(self.network(), batch)
     }
 
+    /// Creates a stream whose weights have the given precision. Sums and states have that of the network.
+    /// [`tensor`](crate::tensor::Precision) has the formats; `docs/speed.md` in the repository, their speed
+    /// and their error. Tokens read W_ih in the precision of the network.
+    ///
+    /// ```
+    /// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+    /// use recurrent::{Lstm, tensor::Precision};
+    ///
+    /// let lstm = Lstm::<f32>::builder(3, 8).build(&mut ChaCha8Rng::seed_from_u64(1))?;
+    /// let mut stream = lstm.stream_with(1, Precision::Bf16)?;
+    /// stream.step(ndarray::array![[0.1, 0.2, 0.3]].view())?;
+    /// # Ok::<(), recurrent::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As for [`stream`](Self::stream), and if the network is one of `f64` or has a weight that is not
+    /// finite, unless the precision is full.
+    pub fn stream_with(&self, batch: usize, precision: Precision) -> Result<Stream<'_, T>> {
+        (Self::engine().stream)(self.network_with(precision)?, batch)
+    }
+
     /// Begins training on `batch` sequences step by step, from `initial` (the learned initial state or
     /// zeros if none is given). The seeds of all noise are drawn from `rng` here, as in
     /// [`forward_train`](Recurrent::forward_train).
@@ -349,13 +378,19 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
     ) -> Result<Truncated<'x, T>> {
         let network = self.network();
         network.check(&Call { x, initial })?;
-        let state = network.initial_state(initial, x.batch())?;
-        Truncated::new(x, state, (k1, k2), self.bidirectional())
+        network.check_one_direction()?;
+        Truncated::new(x, network.initial_state(initial, x.batch())?, (k1, k2))
     }
 
     /// Returns the cells, layer by layer. In each layer the direction forward in time comes first.
     pub fn cells(&self) -> &[C] {
         &self.cells
+    }
+
+    /// Returns this network without the type of its cell, with weights of the given precision.
+    fn network_with(&self, precision: Precision) -> Result<Network<'_, T>> {
+        precision.check(self)?;
+        Ok(Network { precision, ..self.network() })
     }
 
     fn engine() -> &'static Engine<T> {
@@ -391,6 +426,7 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
             directions: self.directions,
             dropout: self.dropout,
             residual: self.residual,
+            precision: Precision::Full,
             noisy: self.zoneout.is_some(),
             gate_names: self.cells[0].gates(),
             no_sequences: &self.no_sequences,

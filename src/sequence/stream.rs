@@ -14,14 +14,16 @@ use crate::sequence::io::{set_rows, set_rows_mut};
 use crate::sequence::network::Network;
 use crate::sequence::state::State;
 use crate::sequences::Input;
-use crate::tensor::{Rows, RowsMut};
+use crate::tensor::{Rows, RowsMut, threads};
 
 /// A network that reads its sequences step by step, created by
 /// [`Recurrent::stream`](super::Recurrent::stream).
 ///
 /// Its outputs equal those of [`forward`](super::Recurrent::forward) over the whole sequence, bit for bit.
-/// A step allocates nothing. [`snapshot`](Stream::snapshot) and [`restore`](Stream::restore) copy the
-/// state. A [`fork`](Stream::fork) is a second stream that continues from the same state.
+/// On one thread, a step allocates nothing. If a layer is large, from about 16 million multiply-adds a step
+/// or two million weights on, the threads of the `rayon` pool in which the stream is created share its
+/// products. [`snapshot`](Stream::snapshot) and [`restore`](Stream::restore) copy the state. A
+/// [`fork`](Stream::fork) is a second stream that continues from the same state.
 ///
 /// Threads can share a stream behind a lock, as they can a [`Workspace`](super::Workspace).
 pub struct Stream<'m, T: Float> {
@@ -53,7 +55,11 @@ impl<'m, T: Float> Stream<'m, T> {
         network.check_one_direction()?;
         network.check_batch(batch)?;
         let weights = network.pack();
-        weights.iter().for_each(|weights| _ = weights.input.packed());
+        for (weights, sizes) in weights.iter().zip(&network.sizes) {
+            // A single row takes about as long as eight.
+            let work = batch.max(8) * sizes.gates * (sizes.input + sizes.output());
+            weights.share(threads::spare(1, work), true);
+        }
         let rows = |width: usize| vec![T::zero(); batch * width];
         let sizes = network.sizes.iter();
         let output =

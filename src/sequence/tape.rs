@@ -281,6 +281,8 @@ pub(crate) struct LayerTape<T: Float> {
 #[derive(Debug)]
 pub(crate) struct DirectionTape<T: Float> {
     pub(crate) blocks: Vec<BlockTape<T>>,
+    /// The number of threads that share the products of a block.
+    pub(crate) threads: usize,
     /// The seed of this call's noise, if the cell has noise.
     pub(crate) noise: Option<u64>,
     /// The checkpoints: the states before each span, in the order of the walk, each [batch, width].

@@ -49,17 +49,12 @@ impl<'x, T: Float> Truncated<'x, T> {
         x: &'x Sequences<T>,
         state: State<T>,
         (k1, k2): (usize, usize),
-        bidirectional: bool,
     ) -> Result<Self> {
         if k1 == 0 {
             return Err(Error::argument("k1", "at least 1", k1));
         }
         if k2 < k1 {
             return Err(Error::argument("k2", format!("at least {k1} (k1)"), k2));
-        }
-        if bidirectional {
-            let expected = "a network of one direction: the other carries no state on";
-            return Err(Error::argument("bidirectional", expected, true));
         }
         Ok(Self { x, k1, k2, own: 0, start: 0, state })
     }

@@ -50,28 +50,54 @@ impl<K: Kernel> Compiled<K> {
     }
 }
 
-/// Calls the instance of `K` for the best instruction set of `level`: AVX-512, AVX2 with FMA or SSE2 on
-/// x86, NEON or portable loops elsewhere.
+/// Calls the instance of `K` for the best instruction set of `level`.
 fn dispatched<K: Kernel, T: Float>(level: Level, args: K::Args<'_, T>) -> K::Output<T> {
+    on_level(level, Call::<K, T>(args))
+}
+
+/// The arguments of a kernel.
+struct Call<'a, K: Kernel, T: Float>(K::Args<'a, T>);
+
+impl<K: Kernel, T: Float> OnLevel for Call<'_, K, T> {
+    type Output = K::Output<T>;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> Self::Output {
+        K::run(simd, self.0)
+    }
+}
+
+/// A call that is generic over the instruction set.
+pub(super) trait OnLevel {
+    /// The result.
+    type Output;
+
+    /// Computes the result. Implementations are `#[inline(always)]`, to be compiled for the set `S`.
+    fn run<S: Simd>(self, simd: S) -> Self::Output;
+}
+
+/// Runs a call on the best instruction set of `level`: AVX-512, AVX2 with FMA or SSE2 on x86, NEON or
+/// portable loops elsewhere.
+pub(super) fn on_level<C: OnLevel>(level: Level, call: C) -> C::Output {
     #[cfg(target_arch = "x86_64")]
     {
         if let Some(simd) = level.as_avx512() {
-            return vectorized::<K, T, _>(simd, args);
+            return vectorized(simd, call);
         }
         if let Some(simd) = level.as_avx2() {
-            return vectorized::<K, T, _>(simd, args);
+            return vectorized(simd, call);
         }
-        vectorized::<K, T, _>(level.as_sse2().expect("x86-64 has SSE2"), args)
+        vectorized(level.as_sse2().expect("x86-64 has SSE2"), call)
     }
     #[cfg(not(target_arch = "x86_64"))]
-    fearless_simd::dispatch!(level, simd => vectorized::<K, T, _>(simd, args))
+    fearless_simd::dispatch!(level, simd => vectorized(simd, call))
 }
 
 #[inline(always)]
-fn vectorized<K: Kernel, T: Float, S: Simd>(simd: S, args: K::Args<'_, T>) -> K::Output<T> {
+fn vectorized<S: Simd, C: OnLevel>(simd: S, call: C) -> C::Output {
     simd.vectorize(
         #[inline(always)]
-        || K::run(simd, args),
+        || call.run(simd),
     )
 }
 

@@ -61,6 +61,28 @@ impl<S: Simd, T: Float> Lanes<S, T> {
         }
     }
 
+    /// Loads the values of each slice at this position, such as those of all gates.
+    #[inline(always)]
+    pub fn load_each<const N: usize>(self, slices: &[&mut [T]; N]) -> [Vector<S, T>; N] {
+        let mut vectors = [Vector::<S, T>::splat(self.simd, T::zero()); N];
+        for i in 0..N {
+            vectors[i] = self.load(slices[i]);
+        }
+        vectors
+    }
+
+    /// Stores each vector in its slice at this position.
+    #[inline(always)]
+    pub fn store_each<const N: usize>(
+        self,
+        slices: &mut [&mut [T]; N],
+        vectors: [Vector<S, T>; N],
+    ) {
+        for i in 0..N {
+            self.store(slices[i], vectors[i]);
+        }
+    }
+
     /// Stores `vector` in `slice` at this position, unless `slice` is empty.
     #[inline(always)]
     pub fn record(self, slice: &mut [T], vector: Vector<S, T>) {

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use fearless_simd::Simd;
+use fearless_simd::{Level, Simd};
 use ndarray::Array1;
 
 use crate::compiled;
@@ -13,7 +13,9 @@ use crate::float::Float;
 use crate::tensor::kernel::{self, Tile};
 use crate::tensor::lanes::{Lanes, Vector};
 use crate::tensor::pack::Packed;
+use crate::tensor::panels::Panels;
 use crate::tensor::rows::{Rows, RowsMut};
+use crate::tensor::{reduced, shared};
 
 /// The number of rows that are computed before the weights are read again: few enough for the first-level
 /// cache if an epilogue reads them, else for the second-level cache.
@@ -70,7 +72,7 @@ pub fn product<T: Float>(
     out: RowsMut<'_, T>,
 ) {
     let last = Operands { rows: a, weights: b };
-    product_tiles(b.level(), &ProductTiles { start, first: None, last }, &mut { out }, None);
+    multiply(b.level(), start, None, last, out, None);
 }
 
 /// Computes `out = start + first + last`, where `first` may be absent. Calls `epilogue` with each block
@@ -83,15 +85,50 @@ pub fn product_then<T: Float>(
     epilogue: &mut Epilogue<'_, T>,
 ) {
     let level = last.weights.level();
-    let sum = match first {
+    let (start, first) = match first {
         // The layouts differ if the cell multiplies some of the gates separately.
         Some(first) if !first.weights.is_like(last.weights) => {
             product(first.rows, first.weights, start, out.reborrow());
-            ProductTiles { start: Accumulate::Output, first: None, last }
+            (Accumulate::Output, None)
         }
-        first => ProductTiles { start, first, last },
+        first => (start, first),
     };
-    product_tiles(level, &sum, &mut { out }, Some(epilogue));
+    multiply(level, start, first, last, out, Some(epilogue));
+}
+
+/// Computes `out = start + first + last` on the threads that may share the product.
+fn multiply<'a, T: Float>(
+    level: Level,
+    start: Accumulate<'a, T>,
+    first: Option<Operands<'a, T>>,
+    last: Operands<'a, T>,
+    out: RowsMut<'_, T>,
+    epilogue: Option<&mut Epilogue<'_, T>>,
+) {
+    let block = if epilogue.is_some() { BLOCK_ROWS } else { BLOCK_ROWS_ALONE };
+    let walks = out.count().div_ceil(block);
+    let term =
+        |Operands { rows, weights }: Operands<'a, T>| Term { rows, panels: weights.panels(walks) };
+    let sum = ProductTiles { block, start, first: first.map(term), last: term(last) };
+    match last.weights.threads() {
+        _ if sum.last.panels.reduced.is_some() => reduced::multiply(level, &sum, out, epilogue),
+        1 => run(level, &sum, out, epilogue),
+        threads => shared::multiply(level, &sum, out, epilogue, threads),
+    }
+}
+
+/// Computes a product on this thread.
+pub(super) fn run<T: Float>(
+    level: Level,
+    sum: &ProductTiles<'_, T>,
+    mut out: RowsMut<'_, T>,
+    epilogue: Option<&mut Epilogue<'_, T>>,
+) {
+    match epilogue {
+        None => product_tiles(level, sum, &mut out.reborrow(), None),
+        // Named, so that the lifetime of the trait object becomes that of the reference.
+        Some(epilogue) => product_tiles(level, sum, &mut out.reborrow(), Some(epilogue)),
+    }
 }
 
 compiled! {
@@ -102,14 +139,35 @@ compiled! {
     ) = ProductTiles::run;
 }
 
-/// The operands of one or two products, and the value that they are added to.
-struct ProductTiles<'a, T: Float> {
-    start: Accumulate<'a, T>,
-    first: Option<Operands<'a, T>>,
-    last: Operands<'a, T>,
+/// The rows and the panels of one product.
+#[derive(Clone, Copy)]
+pub(super) struct Term<'a, T> {
+    pub(super) rows: Rows<'a, T>,
+    pub(super) panels: Panels<'a, T>,
+}
+
+/// The sum of one or two products and the value that they are added to.
+#[derive(Clone, Copy)]
+pub(super) struct ProductTiles<'a, T> {
+    /// The number of rows of a block.
+    pub(super) block: usize,
+    pub(super) start: Accumulate<'a, T>,
+    pub(super) first: Option<Term<'a, T>>,
+    pub(super) last: Term<'a, T>,
 }
 
 impl<'a, T: Float> ProductTiles<'a, T> {
+    /// Returns the products.
+    pub(super) fn terms(&self) -> impl Iterator<Item = &Term<'a, T>> {
+        self.first.iter().chain([&self.last])
+    }
+
+    /// Returns the sum for the given rows alone.
+    pub(super) fn range(&self, rows: Range<usize>) -> Self {
+        let of = |term: Term<'a, T>| Term { rows: term.rows.range(rows.clone()), ..term };
+        Self { first: self.first.map(of), last: of(self.last), ..*self }
+    }
+
     #[inline(always)]
     fn run<S: Simd>(
         simd: S,
@@ -117,13 +175,12 @@ impl<'a, T: Float> ProductTiles<'a, T> {
         out: &'a mut RowsMut<'a, T>,
         mut epilogue: Option<&'a mut Epilogue<'a, T>>,
     ) {
-        let (count, weights) = (out.count(), sum.last.weights);
-        debug_assert_eq!((sum.last.rows.count(), weights.n()), (count, out.width()));
-        debug_assert_eq!(sum.last.rows.width(), weights.k());
-        let block = if epilogue.is_some() { BLOCK_ROWS } else { BLOCK_ROWS_ALONE };
-        let mut rows = 0..0;
+        let (count, last) = (out.count(), &sum.last.panels);
+        debug_assert_eq!((sum.last.rows.count(), last.n()), (count, out.width()));
+        debug_assert_eq!(sum.last.rows.width(), last.k());
+        let (mut rows, mut walk) = (0..0, 0);
         while rows.end < count {
-            rows = rows.end..count.min(rows.end + block);
+            rows = rows.end..count.min(rows.end + sum.block);
             let parts = match epilogue {
                 Some(_) => rows.len().div_ceil(EPILOGUE_ROWS),
                 None => 1,
@@ -131,10 +188,10 @@ impl<'a, T: Float> ProductTiles<'a, T> {
             let units = if rows.len() == 1 { EPILOGUE_UNITS_OF_ONE } else { EPILOGUE_UNITS };
             let mut finished: Range<usize> = 0..0;
             // One row fills the pipelines only if two panels are computed at once.
-            for panels in weights.walk(count == 1) {
+            for panels in last.walk(walk, count == 1) {
                 if parts == 1 {
                     sum.panels(simd, rows.clone(), panels.clone(), out);
-                    finished = weights.units_with(&panels, &finished);
+                    finished = last.units_with(&panels, &finished);
                     if let (Some(epilogue), true) = (&mut epilogue, finished.len() >= units) {
                         epilogue(rows.clone(), std::mem::take(&mut finished), out);
                     }
@@ -145,13 +202,14 @@ impl<'a, T: Float> ProductTiles<'a, T> {
                     let rows = place(part)..place(part + 1);
                     sum.panels(simd, rows.clone(), panels.clone(), out);
                     if let Some(epilogue) = &mut epilogue {
-                        epilogue(rows, weights.units_with(&panels, &(0..0)), out);
+                        epilogue(rows, last.units_with(&panels, &(0..0)), out);
                     }
                 }
             }
             if let (Some(epilogue), false) = (&mut epilogue, finished.is_empty()) {
                 epilogue(rows.clone(), finished, out);
             }
+            walk += 1;
         }
     }
 
@@ -164,7 +222,7 @@ impl<'a, T: Float> ProductTiles<'a, T> {
         panels: Range<usize>,
         out: &mut RowsMut<'_, T>,
     ) {
-        let weights = self.last.weights;
+        let weights = &self.last.panels;
         let (first, vectors) = (panels.start, weights.vectors_of::<S>(panels.start));
         let same = |panel| weights.is_whole(panel) && weights.vectors_of::<S>(panel) == vectors;
         if const { !kernel::is_lean::<S, T>() } && panels.len() == 2 && same(first + 1) {
@@ -210,7 +268,7 @@ impl<'a, T: Float> ProductTiles<'a, T> {
         panel: usize,
         out: &mut RowsMut<'_, T>,
     ) {
-        if !self.last.weights.is_whole(panel) {
+        if !self.last.panels.is_whole(panel) {
             let fours = if const { kernel::is_lean::<S, T>() } { 0 } else { rows.len() / 4 };
             let singles = rows.start + 4 * fours..rows.end;
             for r in (rows.start..singles.start).step_by(4) {
@@ -275,7 +333,7 @@ impl<'a, T: Float> ProductTiles<'a, T> {
         let mut tile = kernel::zeros::<S, T, R, P, V>(simd);
         let mut places = [[Lanes::new(simd, 0, 0); V]; P];
         for p in 0..P {
-            places[p] = self.last.weights.places::<S, V, WHOLE>(simd, panel + p);
+            places[p] = self.last.panels.places::<S, V, WHOLE>(simd, panel + p);
         }
         match self.start {
             Accumulate::Output => {
@@ -305,7 +363,7 @@ impl<'a, T: Float> ProductTiles<'a, T> {
     }
 }
 
-impl<T: Float> Operands<'_, T> {
+impl<T: Float> Term<'_, T> {
     #[inline(always)]
     fn add<S: Simd, const R: usize, const P: usize, const V: usize>(
         &self,
@@ -316,7 +374,7 @@ impl<T: Float> Operands<'_, T> {
     ) {
         let (mut left, mut panels) = ([[].as_slice(); R], [[].as_slice(); P]);
         for p in 0..P {
-            panels[p] = self.weights.panel(panel + p);
+            panels[p] = self.panels.panel(panel + p);
         }
         for i in 0..R {
             // If the compiler knew the distance of the rows, it would compute their addresses by a

@@ -8,7 +8,10 @@
 //! | `dispatch` | functions compiled once for each element type and instruction set |
 //! | `kernel` | the micro-kernel of products, generic over instruction set and element type |
 //! | `pack` | a matrix in the layout of the micro-kernel |
+//! | `panels` | the part of it that one thread multiplies |
 //! | `matmul` | products of rows by a packed matrix |
+//! | `shared` | products that several threads share |
+//! | `reduced` | products with weights of 16 or 8 bits |
 //! | `outer` | sums of outer products |
 //! | `projection` | products with inputs that are dense rows or one-hot tokens |
 //! | `activation` | sigmoid, tanh, relu, exp: vectorised, with documented error bounds |
@@ -47,8 +50,11 @@ mod extended;
 mod kernel;
 mod outer;
 mod pack;
+mod panels;
 pub(crate) mod projection;
 pub(crate) mod random;
+mod reduced;
+mod shared;
 pub(crate) mod threads;
 pub(crate) mod top;
 pub(crate) mod update;
@@ -61,4 +67,5 @@ pub use lanes::{Lanes, Vector, lanes};
 pub use matmul::{Accumulate, Epilogue, Operands, product, product_then};
 pub use outer::add_outer_products;
 pub use pack::{MAX_GATES, Packed};
+pub use reduced::Precision;
 pub use rows::{RowRefs, Rows, RowsMut};

@@ -1,15 +1,16 @@
 //! [`Packed`]: a matrix in the layout of the micro-kernel, packed once and used at every time step.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use fearless_simd::{Level, Simd, SimdBase};
+use fearless_simd::Level;
 use ndarray::{ArrayView2, Axis, Slice};
 
 use crate::float::{Float, per_float};
 use crate::tensor::aligned::Aligned;
 use crate::tensor::kernel::panel_shape;
-use crate::tensor::lanes::{Lanes, Vector};
+use crate::tensor::panels::Panels;
+use crate::tensor::reduced::{Precision, Reduced};
 use crate::tensor::threads;
 
 /// The largest number of gates in a panel.
@@ -42,6 +43,10 @@ pub struct Packed<T: Float> {
     panel_count: usize,
     /// True if the next walk begins with the last panel.
     back: AtomicBool,
+    /// The largest number of threads that share a product.
+    threads: AtomicUsize,
+    /// The values in fewer bits, in place of `panels`.
+    reduced: Option<Reduced>,
 }
 
 per_float! {
@@ -68,6 +73,8 @@ fn pack_gates<T: Float>(level: Level, matrix: ArrayView2<'_, T>, gates: usize) -
         width,
         panel_count: padded.div_ceil(width),
         back: AtomicBool::new(false),
+        threads: AtomicUsize::new(1),
+        reduced: None,
     };
     let fill = |p: usize, panel: &mut [T]| {
         let start = p * width;
@@ -78,7 +85,7 @@ fn pack_gates<T: Float>(level: Level, matrix: ArrayView2<'_, T>, gates: usize) -
             pack_columns(matrix, from, panel, first, gates * (end - start));
         }
     };
-    let (count, values) = (packed.panel_count(), (gates * width * k).max(1));
+    let (count, values) = (packed.panel_count, (gates * width * k).max(1));
     // A value is both read and written outside the first-level cache.
     let parts = threads::parts(count, 1, 2 * matrix.len() * threads::COPY_WORK);
     threads::for_chunks(&mut packed.panels, values, parts, &fill);
@@ -124,85 +131,40 @@ impl<T: Float> Packed<T> {
         self.gates
     }
 
-    /// Returns the union of the units of `panels` and the units `others`, which are adjacent or empty.
-    pub(crate) fn units_with(&self, panels: &Range<usize>, others: &Range<usize>) -> Range<usize> {
-        let (first, last) = (self.units_of(panels.start), self.units_of(panels.end - 1));
-        let units = first.start..last.end.min(self.units);
-        if others.is_empty() {
-            return units;
+    /// Sets the largest number of threads that share a product. It is 1 for a new matrix.
+    pub(crate) fn set_threads(&self, threads: usize) {
+        self.threads.store(threads, Ordering::Relaxed);
+    }
+
+    /// Returns the number set by [`set_threads`](Self::set_threads).
+    #[inline(always)]
+    pub(crate) fn threads(&self) -> usize {
+        self.threads.load(Ordering::Relaxed)
+    }
+
+    /// Returns the panels for a product of `walks` walks over them. If they do not fit in the second-level
+    /// cache, each walk has the opposite direction of the one before, so that it begins with the panels
+    /// that are still cached.
+    #[inline(always)]
+    pub(crate) fn panels(&self, walks: usize) -> Panels<'_, T> {
+        let turns = size_of_val(&*self.panels) > CACHE_BYTES;
+        // If several products run at once, the direction is arbitrary. Results do not depend on it.
+        let back = turns && self.back.load(Ordering::Relaxed);
+        if turns {
+            self.back.store(back ^ (walks % 2 == 1), Ordering::Relaxed);
         }
-        units.start.min(others.start)..units.end.max(others.end)
+        let Self { k, gates, units, padded, width, panel_count: count, .. } = *self;
+        let reduced = self.reduced.as_ref();
+        Panels { values: &self.panels, k, gates, units, padded, width, count, back, turns, reduced }
     }
 
-    /// Returns the number of panels.
-    #[inline(always)]
-    pub(crate) fn panel_count(&self) -> usize {
-        self.panel_count
-    }
-
-    /// Returns an iterator over all panels, each alone or in `pairs`. If they do not fit in the
-    /// second-level cache, each walk has the opposite direction of the one before, so that it begins with
-    /// the panels that are still cached.
-    #[inline(always)]
-    pub(crate) fn walk(&self, pairs: bool) -> impl Iterator<Item = Range<usize>> + use<T> {
-        let (count, large) = (self.panel_count(), size_of_val(&*self.panels) > CACHE_BYTES);
-        // With several threads the direction is arbitrary. Results do not depend on it.
-        let back = large && self.back.load(Ordering::Relaxed);
-        if large {
-            self.back.store(!back, Ordering::Relaxed);
+    /// Replaces the values by those of the given precision, of f32 weights.
+    pub(crate) fn reduce(&mut self, precision: Precision) {
+        if precision != Precision::Full && self.reduced.is_none() {
+            let (lanes, _) = panel_shape::<T>(self.level);
+            self.reduced = Some(Reduced::new(&self.panels(0), lanes, precision));
+            self.panels = Aligned::default();
         }
-        let (groups, together) = if pairs { (count.div_ceil(2), 2) } else { (count, 1) };
-        (0..groups).map(move |i| {
-            let first = if back { groups - 1 - i } else { i } * together;
-            first..count.min(first + together)
-        })
-    }
-
-    /// Returns the units of panel `index`, rounded up to whole vectors.
-    #[inline(always)]
-    pub(crate) fn units_of(&self, index: usize) -> Range<usize> {
-        index * self.width..self.padded.min((index + 1) * self.width)
-    }
-
-    /// Returns the values of panel `index`.
-    #[inline(always)]
-    pub(crate) fn panel(&self, index: usize) -> &[T] {
-        let Range { start, end } = self.units_of(index);
-        &self.panels[self.gates * start * self.k..self.gates * end * self.k]
-    }
-
-    /// Returns the number of vectors in a row of panel `index`.
-    #[inline(always)]
-    pub(crate) fn vectors_of<S: Simd>(&self, index: usize) -> usize {
-        self.gates * self.units_of(index).len() / Vector::<S, T>::LEN
-    }
-
-    /// Returns whether panel `index` has no padding.
-    #[inline(always)]
-    pub(crate) fn is_whole(&self, index: usize) -> bool {
-        self.units_of(index).end <= self.units
-    }
-
-    /// Returns the positions of the `V` vectors of panel `index` in a row of the result. If `WHOLE`, the
-    /// panel has no padding.
-    #[inline(always)]
-    pub(crate) fn places<S: Simd, const V: usize, const WHOLE: bool>(
-        &self,
-        simd: S,
-        index: usize,
-    ) -> [Lanes<S, T>; V] {
-        let (lanes, units) = (Vector::<S, T>::LEN, self.units_of(index));
-        let (mut gate, mut unit) = (0, units.start);
-        let mut places = [Lanes::new(simd, 0, 0); V];
-        for v in 0..V {
-            let count = if WHOLE { lanes } else { lanes.min(self.units - unit) };
-            places[v] = Lanes::new(simd, gate + unit, count);
-            unit += lanes;
-            if unit == units.end {
-                (gate, unit) = (gate + self.units, units.start);
-            }
-        }
-        places
     }
 }
 

@@ -19,6 +19,7 @@ use crate::tensor::lanes::lanes;
 use crate::tensor::matmul::{Accumulate, Operands, product};
 use crate::tensor::outer::add_outer_products;
 use crate::tensor::pack::Packed;
+use crate::tensor::reduced::Precision;
 use crate::tensor::rows::{RowRefs, Rows, RowsMut};
 
 /// The matrix [k, n] and the bias of a product of inputs.
@@ -31,6 +32,7 @@ pub(crate) struct Projection<'a, T: Float> {
     matrix: ArrayView2<'a, T>,
     gates: usize,
     bias: Option<Array1<T>>,
+    precision: Precision,
     packed: OnceLock<Packed<T>>,
 }
 
@@ -42,7 +44,13 @@ impl<'a, T: Float> Projection<'a, T> {
         gates: usize,
         bias: Option<Array1<T>>,
     ) -> Self {
-        Self { level, matrix, gates, bias, packed: OnceLock::new() }
+        let (precision, packed) = (Precision::Full, OnceLock::new());
+        Self { level, matrix, gates, bias, precision, packed }
+    }
+
+    /// Returns the projection with packed weights of the given precision. Tokens read the matrix itself.
+    pub(crate) fn reduced(self, precision: Precision) -> Self {
+        Self { precision, packed: OnceLock::new(), ..self }
     }
 
     /// Returns the packed matrix.
@@ -52,7 +60,8 @@ impl<'a, T: Float> Projection<'a, T> {
         }
         // Packed before `get_or_init`: while a thread waits for others to pack, rayon may give it other
         // work that needs the same matrix, and it would deadlock.
-        let packed = Packed::gates(self.level, self.matrix, self.gates);
+        let mut packed = Packed::gates(self.level, self.matrix, self.gates);
+        packed.reduce(self.precision);
         self.packed.get_or_init(|| packed)
     }
 

@@ -190,11 +190,11 @@ impl<'a, T> RowsMut<'a, T> {
         RowsMut { data, count: rows.len(), stride: self.stride, width: self.width }
     }
 
-    /// Splits rows without gaps into the first `count` and the others.
+    /// Splits the rows into the first `count`, or all if there are fewer, and the others.
     pub(crate) fn split_at(self, count: usize) -> (Self, Self) {
-        debug_assert_eq!(self.stride, self.width);
-        let (head, tail) = self.data.split_at_mut(count * self.width);
-        (Self::new(head, self.width), Self::new(tail, self.width))
+        let count = count.min(self.count);
+        let (head, tail) = self.data.split_at_mut(self.data.len().min(count * self.stride));
+        (Self { data: head, count, ..self }, Self { data: tail, count: self.count - count, ..self })
     }
 
     /// Restricts the rows to the first `columns`, and returns the width before.

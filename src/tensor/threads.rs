@@ -1,6 +1,6 @@
 //! The number of threads of a computation, and fork-join.
 //!
-//! Work is split between independent rows, never within a sum, so results do not depend on the
+//! Work is split between independent rows or columns, never within a sum, so results do not depend on the
 //! number of threads. Their number is that of the `rayon` pool that the call runs in: the global pool
 //! (`RAYON_NUM_THREADS`), or that of `ThreadPool::install`.
 //!
@@ -31,6 +31,33 @@ pub(crate) fn parts(items: usize, min_items: usize, work: usize) -> usize {
     let most = (items / min_items.max(1)).min(work / MIN_WORK);
     // `current_num_threads` starts rayon's threads, so it is called only if it matters.
     if most > 1 { most.min(rayon::current_num_threads()) } else { 1 }
+}
+
+/// Returns the number of threads that share the products of one of `blocks` blocks, of `work` multiply-adds in
+/// total: those that the division into blocks leaves idle.
+pub(crate) fn spare(blocks: usize, work: usize) -> usize {
+    parts(usize::MAX, 1, work) / blocks.max(1)
+}
+
+/// Calls `f`, on a thread of the pool of this crate if it will `join` often. There a [`join`] takes about a
+/// microsecond. On another thread it takes twenty, because no thread of the pool waits for work.
+pub(crate) fn enter_if(often: bool, f: impl FnOnce() + Send) {
+    if !often {
+        return f();
+    }
+    let mut f = Some(f);
+    enter(&mut || f.take().map_or((), |f| f()));
+}
+
+fn enter(f: Task<'_>) {
+    match pool() {
+        None => f(),
+        Some(pool) if pool.current_thread_index().is_some() => f(),
+        Some(pool) if rayon::current_thread_index().is_some() => {
+            outside(&mut || pool.install(&mut *f))
+        }
+        Some(pool) => pool.install(f),
+    }
 }
 
 /// Returns the pool of this crate. It has a thread for each core, or for each thread of the pool of the first

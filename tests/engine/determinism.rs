@@ -1,10 +1,14 @@
 //! Tests that the same seed gives the same bits for any number of threads.
 
 use crate::common::run::{Problem, difference};
+use ndarray::ArrayView2;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use recurrent::cell::{Cell, GruCell, LstmCell, RnnCell};
-use recurrent::{Arrays, Recurrent};
+use recurrent::cell::{
+    Cell, CoupledLstmCell, GruCell, GruOptions, LayerNormLstmCell, LstmCell, PeepholeLstmCell,
+    ProjectedLstmCell, ProjectedLstmOptions, Reset, RnnCell,
+};
+use recurrent::{Arrays, Recurrent, RecurrentBuilder};
 
 /// Returns a problem so large that threads split the batch and the rows of the weights' gradients.
 fn big_problem<C: Cell<Elem = f32>>(ragged: bool, dropout: f64) -> Problem<C> {
@@ -29,7 +33,7 @@ fn check_threads<C: Cell<Elem = f32>>() {
     for (ragged, dropout) in [(false, 0.0), (true, 0.0), (true, 0.3)] {
         let problem = big_problem::<C>(ragged, dropout);
         let one = on_threads(1, || problem.run());
-        for threads in 2..=5 {
+        for threads in [2, 3, 4, 5, 8, 16] {
             let many = on_threads(threads, || problem.run());
             let difference = difference(&many.all(), &one.all());
             assert_eq!(difference, None, "{threads} threads, ragged {ragged}, dropout {dropout}");
@@ -50,6 +54,73 @@ fn the_number_of_threads_never_matters_to_an_lstm() {
 #[test]
 fn the_number_of_threads_never_matters_to_a_gru() {
     check_threads::<GruCell<f32>>();
+}
+
+/// Checks a batch of fewer sequences than threads, of a network so wide that they share the units of a step.
+fn check_shared_steps<C: Cell<Elem = f32>>(
+    set: impl Fn(RecurrentBuilder<C>) -> RecurrentBuilder<C>,
+    lengths: &[usize],
+) {
+    let mut rng = ChaCha8Rng::seed_from_u64(2);
+    let net = set(Recurrent::<C>::builder(65, 509)).build(&mut rng).unwrap();
+    let problem = Problem::random(net, 40, lengths.to_vec(), &mut rng);
+    let one = on_threads(1, || problem.run());
+    for threads in [2, 3, 5, 8, 16] {
+        let many = on_threads(threads, || problem.run());
+        let difference = difference(&many.all(), &one.all());
+        assert_eq!(difference, None, "{threads} threads, {}, lengths {lengths:?}", C::NAME);
+    }
+}
+
+#[test]
+fn threads_that_share_the_units_of_a_step_never_matter_to_any_cell() {
+    let few = [40, 17, 0, 31];
+    check_shared_steps::<RnnCell<f32>>(|net| net, &few);
+    check_shared_steps::<LstmCell<f32>>(
+        |net| net.zoneout(&[0.2, 0.1]).recurrent_dropout(0.3),
+        &few,
+    );
+    check_shared_steps::<GruCell<f32>>(|net| net, &few);
+    let before = GruOptions::new(Reset::Before);
+    check_shared_steps::<GruCell<f32>>(|net| net.options(before.clone()), &few);
+    check_shared_steps::<PeepholeLstmCell<f32>>(|net| net, &few);
+    check_shared_steps::<CoupledLstmCell<f32>>(|net| net, &few);
+    let narrow = ProjectedLstmOptions::new(255);
+    check_shared_steps::<ProjectedLstmCell<f32>>(|net| net.options(narrow.clone()), &few);
+    check_shared_steps::<LayerNormLstmCell<f32>>(|net| net, &few);
+}
+
+#[test]
+fn threads_that_share_the_units_of_a_step_never_matter_to_a_batch_of_any_size() {
+    for batch in [1, 2, 3, 5, 7, 9, 17] {
+        let lengths: Vec<_> = (0..batch).map(|b| 40 - 3 * b % 40).collect();
+        check_shared_steps::<LstmCell<f32>>(
+            |net| net.bidirectional(true).bias(batch % 2 == 0),
+            &lengths,
+        );
+    }
+}
+
+#[test]
+fn a_stream_on_several_threads_equals_the_whole_sequence_on_one() {
+    let mut rng = ChaCha8Rng::seed_from_u64(3);
+    let net = Recurrent::<LstmCell<f32>>::builder(65, 701).num_layers(2).build(&mut rng).unwrap();
+    let problem = Problem::random(net, 6, vec![6; 3], &mut rng);
+    let (net, x) = (&problem.net, &problem.x);
+    let (expected, _) = on_threads(1, || net.forward(x, None).unwrap());
+    for threads in [2, 3, 16] {
+        let outputs = on_threads(threads, || {
+            let mut stream = net.stream(3).unwrap();
+            let step = |x_t: ArrayView2<'_, f32>| stream.step(x_t).unwrap().to_owned();
+            x.values().outer_iter().map(step).collect::<Vec<_>>()
+        });
+        for (t, output) in outputs.iter().enumerate() {
+            assert_eq!(
+                difference(output, &expected.values().index_axis(ndarray::Axis(0), t).to_owned()),
+                None
+            );
+        }
+    }
 }
 
 #[test]

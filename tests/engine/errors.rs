@@ -369,7 +369,7 @@ fn windows_of_a_truncated_walk_that_make_no_sense_are_refused() {
     assert_eq!(argument(lstm.truncated(&x, None, 0, 2)), "k1: expected at least 1, got 0");
     assert_eq!(argument(lstm.truncated(&x, None, 3, 2)), "k2: expected at least 3 (k1), got 2");
     let message = argument(network().truncated(&x, None, 2, 2));
-    let expected = "a network of one direction: the other carries no state on";
+    let expected = "a network of one direction: backward in time needs the whole sequence";
     assert_eq!(message, format!("bidirectional: expected {expected}, got true"));
     let state = lstm.zero_state(3).unwrap();
     let message = shape(lstm.truncated(&x, Some(&state), 2, 2));

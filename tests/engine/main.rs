@@ -12,6 +12,7 @@ mod lecture;
 mod network;
 mod one_hot;
 mod parity_pytorch;
+mod precision;
 mod properties;
 mod regularisation;
 mod residual;

@@ -1,0 +1,349 @@
+//! Products with weights of 16 or 8 bits. Reading the weights bounds the time of a step of few sequences, so
+//! shorter weights make it faster.
+//!
+//! The panels of [`Packed`](super::Packed) are stored in words of 32 bits. The word of a lane has the weights
+//! of two vectors of a row of the panel in bfloat16, or of four in int8:
+//!
+//! ```text
+//! bf16   w is the upper half of an f32, rounded to nearest, ties to even
+//! int8   w = s·q, q in −127…127, s = max |w| / 127 over the column: one row of W, or of U
+//! ```
+//!
+//! Both are widened in registers, and sums and states are f32. A byte b = q + 128 becomes the number
+//! 1 + b/256, whose bits take one shift and one mask from it. So
+//!
+//! ```text
+//! Σ x q = 256 Σ x (1 + b/256) − 384 Σ x
+//! ```
+//!
+//! In bf16, a product has the bits of that with the rounded weights in f32.
+
+use std::ops::Range;
+
+use fearless_simd::{Bytes, Level, Simd, SimdBase, SimdFloat};
+
+use crate::arrays::Arrays;
+use crate::error::{Error, Result};
+use crate::float::{Float, PerFloat, Table};
+use crate::tensor::aligned::Aligned;
+use crate::tensor::dispatch::{OnLevel, on_level};
+use crate::tensor::lanes::lanes;
+use crate::tensor::matmul::{Accumulate, Epilogue, ProductTiles, Term};
+use crate::tensor::panels::Panels;
+use crate::tensor::rows::RowsMut;
+
+/// The numbers that weights are stored as.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// The element type of the network.
+    #[default]
+    Full,
+    /// bfloat16: 8 bits of exponent and 7 of significand, half the memory of f32.
+    Bf16,
+    /// Integers of 8 bits with a scale for each row of a weight matrix, a quarter of the memory of f32.
+    Int8,
+}
+
+impl Precision {
+    /// Fails unless the arrays can have this precision.
+    pub(crate) fn check<A: Arrays>(self, arrays: &A) -> Result<()> {
+        if self == Self::Full {
+            return Ok(());
+        }
+        if A::Elem::NAME != f32::NAME {
+            let expected = format!("Full for weights of {}", A::Elem::NAME);
+            return Err(Error::argument("precision", expected, format!("{self:?}")));
+        }
+        arrays.check_finite()
+    }
+}
+
+/// The words of all panels, and the scale of each column in their order.
+#[derive(Debug)]
+pub(super) struct Reduced {
+    int8: bool,
+    /// The bits of words, as `f32`.
+    words: Aligned<f32>,
+    /// The scales of int8, else nothing.
+    scales: Aligned<f32>,
+}
+
+/// The number of rows of a tile, whose weights are widened once.
+const TILE_ROWS: usize = 4;
+/// The place of a byte in the bits of an f32: the highest of the significand.
+const BYTE: u32 = 0x007f_8000;
+/// The bits of 1.
+const ONE: u32 = 0x3f80_0000;
+/// The bits of an f32 that are a bfloat16.
+const UPPER: u32 = 0xffff_0000;
+
+impl Reduced {
+    /// Converts panels, whose vectors have `lanes` values.
+    pub(super) fn new<T: Float>(
+        panels: &Panels<'_, T>,
+        lanes: usize,
+        precision: Precision,
+    ) -> Self {
+        let int8 = precision == Precision::Int8;
+        let (mut words, mut scales) = (Vec::new(), Vec::new());
+        for index in 0..panels.count() {
+            let (panel, width) = (panels.panel(index), panels.width_of(index));
+            let rows = || panel.chunks_exact(width);
+            let mut steps = vec![0.0; width];
+            if int8 {
+                for (column, step) in steps.iter_mut().enumerate() {
+                    let largest = rows().map(|row| row[column].as_f64().abs()).fold(0.0, f64::max);
+                    *step = (largest / 127.0) as f32;
+                }
+                scales.extend_from_slice(&steps);
+            }
+            let group = lanes * if int8 { 4 } else { 2 };
+            for row in rows() {
+                for first in (0..width).step_by(group) {
+                    for lane in first..first + lanes {
+                        let columns = (lane..width.min(first + group)).step_by(lanes);
+                        let bits = columns.map(|column| {
+                            let w = row[column].as_f64() as f32;
+                            if int8 { byte_of(w, steps[column]) } else { half_of(w) }
+                        });
+                        let size = if int8 { 8 } else { 16 };
+                        let word =
+                            bits.zip(0..).fold(0, |word, (bits, i)| word | bits << (i * size));
+                        words.push(f32::from_bits(word));
+                    }
+                }
+            }
+        }
+        Self { int8, words: aligned(&words), scales: aligned(&scales) }
+    }
+
+    /// Returns the words of panel `index` of `V` vectors. Those before have `full` vectors.
+    #[inline(always)]
+    fn panel<const V: usize>(&self, k: usize, index: usize, full: usize, lanes: usize) -> &[f32] {
+        let words = |vectors: usize| k * lanes * vectors.div_ceil(if self.int8 { 4 } else { 2 });
+        &self.words[index * words(full)..][..words(V)]
+    }
+}
+
+fn aligned(values: &[f32]) -> Aligned<f32> {
+    let mut aligned = Aligned::stale(values.len());
+    aligned.copy_from_slice(values);
+    aligned
+}
+
+/// Returns q + 128 of a weight, where q·`step` is nearest to it.
+fn byte_of(w: f32, step: f32) -> u32 {
+    let q = if step > 0.0 { (w / step).round_ties_even() } else { 0.0 };
+    (q + 128.0) as u32
+}
+
+/// Returns the bits of the bfloat16 nearest to a weight, ties to even.
+fn half_of(w: f32) -> u32 {
+    let bits = w.to_bits();
+    if w.is_nan() { bits >> 16 | 1 } else { (bits + 0x7fff + (bits >> 16 & 1)) >> 16 }
+}
+
+/// Computes a product with reduced weights.
+pub(super) fn multiply<T: Float>(
+    level: Level,
+    sum: &ProductTiles<'_, T>,
+    mut out: RowsMut<'_, T>,
+    epilogue: Option<&mut Epilogue<'_, T>>,
+) {
+    T::pick(&MULTIPLY)(level, sum, out.reborrow());
+    let Some(epilogue) = epilogue else { return };
+    let (count, units) = (out.count(), sum.last.panels.units());
+    for start in (0..count).step_by(TILE_ROWS) {
+        epilogue(start..count.min(start + TILE_ROWS), 0..units, &mut out);
+    }
+}
+
+type Multiply<T> = fn(Level, &ProductTiles<'_, T>, RowsMut<'_, T>);
+
+struct MultiplyOf;
+
+impl PerFloat for MultiplyOf {
+    type Of<T: Float> = Multiply<T>;
+}
+
+static MULTIPLY: Table<MultiplyOf> = Table {
+    f32: |level, sum, out| on_level(level, Product { sum, out }),
+    f64: |_, _, _| unreachable!("the weights of f64 are not reduced"),
+};
+
+/// A product of f32.
+struct Product<'a, 'o> {
+    sum: &'a ProductTiles<'a, f32>,
+    out: RowsMut<'o, f32>,
+}
+
+impl OnLevel for Product<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Self { sum, mut out } = self;
+        let (count, panels) = (out.count(), &sum.last.panels);
+        let (mut rows, mut walk) = (0..0, 0);
+        while rows.end < count {
+            rows = rows.end..count.min(rows.end + sum.block);
+            for panel in panels.walk(walk, false).map(|panels| panels.start) {
+                match panels.vectors_of::<S>(panel) {
+                    4 => compute_rows::<S, 4>(simd, sum, rows.clone(), panel, &mut out),
+                    3 => compute_rows::<S, 3>(simd, sum, rows.clone(), panel, &mut out),
+                    2 => compute_rows::<S, 2>(simd, sum, rows.clone(), panel, &mut out),
+                    _ => compute_rows::<S, 1>(simd, sum, rows.clone(), panel, &mut out),
+                }
+            }
+            walk += 1;
+        }
+    }
+}
+
+/// Computes some rows in one panel. Each width is compiled as a separate function, because one function for
+/// all widths would take long to compile.
+#[inline(never)]
+fn compute_rows<S: Simd, const V: usize>(
+    simd: S,
+    sum: &ProductTiles<'_, f32>,
+    rows: Range<usize>,
+    panel: usize,
+    out: &mut RowsMut<'_, f32>,
+) {
+    simd.vectorize(
+        #[inline(always)]
+        || {
+            let mut r = rows.start;
+            while r + TILE_ROWS <= rows.end {
+                compute_tile::<S, TILE_ROWS, V>(simd, sum, r, panel, out);
+                r += TILE_ROWS;
+            }
+            (r..rows.end).for_each(|r| compute_tile::<S, 1, V>(simd, sum, r, panel, out));
+        },
+    );
+}
+
+#[inline(always)]
+fn compute_tile<S: Simd, const R: usize, const V: usize>(
+    simd: S,
+    sum: &ProductTiles<'_, f32>,
+    r: usize,
+    panel: usize,
+    out: &mut RowsMut<'_, f32>,
+) {
+    let places = sum.last.panels.places::<S, V, false>(simd, panel);
+    let mut tile = [[S::f32s::splat(simd, 0.0); V]; R];
+    for i in 0..R {
+        for v in 0..V {
+            match sum.start {
+                Accumulate::Zero => {}
+                Accumulate::Output => tile[i][v] = places[v].load(out.row(r + i)),
+                Accumulate::Bias(bias) => tile[i][v] = places[v].load(bias),
+            }
+        }
+    }
+    for term in sum.terms() {
+        let reduced = term.panels.reduced.expect("both products have reduced weights");
+        if reduced.int8 {
+            add_bytes(simd, term, reduced, r, panel, &mut tile);
+        } else {
+            add_halves(simd, term, reduced, r, panel, &mut tile);
+        }
+    }
+    for i in 0..R {
+        for v in 0..V {
+            places[v].store(out.row_mut(r + i), tile[i][v]);
+        }
+    }
+}
+
+#[inline(always)]
+fn add_halves<S: Simd, const R: usize, const V: usize>(
+    simd: S,
+    term: &Term<'_, f32>,
+    reduced: &Reduced,
+    r: usize,
+    panel: usize,
+    tile: &mut [[S::f32s; V]; R],
+) {
+    let (lanes, k, full) = (S::f32s::LEN, term.panels.k(), term.panels.vectors_of::<S>(0));
+    let (left, mut sums) = (rows_of::<R>(term, r), *tile);
+    let words = reduced.panel::<V>(k, panel, full, lanes);
+    for (k, words) in words.chunks_exact(V.div_ceil(2) * lanes).enumerate() {
+        let mut weights = [S::f32s::splat(simd, 0.0); V];
+        for v in 0..V {
+            let word = word_of::<S>(simd, &words[v / 2 * lanes..][..lanes]);
+            weights[v] = if v % 2 == 0 { word << 16u32 } else { word & UPPER }.bitcast();
+        }
+        for i in 0..R {
+            let x = S::f32s::splat(simd, left[i][k]);
+            for v in 0..V {
+                sums[i][v] = x.mul_add(weights[v], sums[i][v]);
+            }
+        }
+    }
+    *tile = sums;
+}
+
+#[inline(always)]
+fn add_bytes<S: Simd, const R: usize, const V: usize>(
+    simd: S,
+    term: &Term<'_, f32>,
+    reduced: &Reduced,
+    r: usize,
+    panel: usize,
+    tile: &mut [[S::f32s; V]; R],
+) {
+    let (lanes, k, full) = (S::f32s::LEN, term.panels.k(), term.panels.vectors_of::<S>(0));
+    let left = rows_of::<R>(term, r);
+    let mut sums = [[S::f32s::splat(simd, 0.0); V]; R];
+    for (k, word) in reduced.panel::<V>(k, panel, full, lanes).chunks_exact(lanes).enumerate() {
+        let word = word_of::<S>(simd, word);
+        let shifted = [word << 15u32, word << 7u32, word >> 1u32, word >> 9u32];
+        let mut weights = [S::f32s::splat(simd, 0.0); V];
+        for v in 0..V {
+            weights[v] = ((shifted[v] & BYTE) | ONE).bitcast();
+        }
+        for i in 0..R {
+            let x = S::f32s::splat(simd, left[i][k]);
+            for v in 0..V {
+                sums[i][v] = x.mul_add(weights[v], sums[i][v]);
+            }
+        }
+    }
+    let range = S::f32s::splat(simd, 256.0);
+    for i in 0..R {
+        let offset = S::f32s::splat(simd, -384.0 * sum_of(simd, left[i]));
+        for v in 0..V {
+            let scale = &reduced.scales[(panel * full + v) * lanes..][..lanes];
+            let sum = sums[i][v].mul_add(range, offset);
+            tile[i][v] = S::f32s::from_slice(simd, scale).mul_add(sum, tile[i][v]);
+        }
+    }
+}
+
+/// Returns `R` rows of the left operand from `r` on.
+#[inline(always)]
+fn rows_of<'a, const R: usize>(term: &Term<'a, f32>, r: usize) -> [&'a [f32]; R] {
+    let mut rows = [[].as_slice(); R];
+    for (i, row) in rows.iter_mut().enumerate() {
+        *row = &term.rows.row(r + i)[..term.panels.k()];
+    }
+    rows
+}
+
+/// Loads words from their bits.
+#[inline(always)]
+fn word_of<S: Simd>(simd: S, bits: &[f32]) -> S::u32s {
+    S::f32s::from_slice(simd, bits).bitcast()
+}
+
+/// Returns the sum of a row.
+#[inline(always)]
+fn sum_of<S: Simd>(simd: S, row: &[f32]) -> f32 {
+    let mut sum = S::f32s::splat(simd, 0.0);
+    for l in lanes(simd, row.len()) {
+        sum += l.load(row);
+    }
+    sum.reduce_sum()
+}

@@ -1,0 +1,143 @@
+//! Tests of streams and workspaces whose weights have 16 or 8 bits.
+
+use ndarray::{Array2, Array3, Axis, Slice};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use recurrent::cell::{
+    Cell, CoupledLstmCell, GruCell, GruOptions, LayerNormLstmCell, LstmCell, PeepholeLstmCell,
+    ProjectedLstmCell, ProjectedLstmOptions, Reset, RnnCell,
+};
+use recurrent::tensor::Precision;
+use recurrent::{Arrays, Lstm, Recurrent, RecurrentBuilder, Sequences};
+
+/// The matrices that are packed, by the beginnings of their names.
+const PACKED: [&str; 3] = ["weight_ih", "weight_hh", "weight_hr"];
+
+/// Returns the network with each row of its matrices replaced by `round`.
+fn rounded<C: Cell<Elem = f32>>(net: &Recurrent<C>, round: fn(&mut [f32])) -> Recurrent<C> {
+    let mut net = net.clone();
+    net.for_each_mut(&mut |name, mut array| {
+        if PACKED.iter().any(|packed| name.starts_with(packed)) {
+            for mut row in array.rows_mut() {
+                round(row.as_slice_mut().unwrap());
+            }
+        }
+    });
+    net
+}
+
+fn to_halves(row: &mut [f32]) {
+    for w in row {
+        // The nearest of both neighbours with 16 zero bits; of two equally near, the one whose last bit is 0.
+        let below = f32::from_bits(w.to_bits() & 0xffff_0000);
+        let above = f32::from_bits((w.to_bits() & 0xffff_0000) + 0x1_0000);
+        let (down, up) = ((*w - below).abs(), (above - *w).abs());
+        let even = below.to_bits() & 0x1_0000 == 0;
+        *w = if down < up || (down == up && even) { below } else { above };
+    }
+}
+
+fn to_bytes(row: &mut [f32]) {
+    let step = row.iter().fold(0.0f32, |most, w| most.max(w.abs())) / 127.0;
+    for w in row.iter_mut().filter(|_| step > 0.0) {
+        *w = (*w / step).round_ties_even() * step;
+    }
+}
+
+fn inputs(time: usize, batch: usize, width: usize) -> Array3<f32> {
+    let mut rng = ChaCha8Rng::seed_from_u64(2);
+    Array3::from_shape_simple_fn((time, batch, width), || rng.random_range(-1.0..1.0))
+}
+
+fn streamed<C: Cell<Elem = f32>>(
+    net: &Recurrent<C>,
+    x: &Array3<f32>,
+    precision: Precision,
+) -> Vec<Array2<f32>> {
+    let mut stream = net.stream_with(x.len_of(Axis(1)), precision).unwrap();
+    x.outer_iter().map(|x_t| stream.step(x_t).unwrap().to_owned()).collect()
+}
+
+fn check<C: Cell<Elem = f32>>(set: impl Fn(RecurrentBuilder<C>) -> RecurrentBuilder<C>) {
+    for (input, hidden) in [(1, 3), (7, 17), (16, 64), (33, 31)] {
+        let rng = &mut ChaCha8Rng::seed_from_u64(1);
+        let net = set(Recurrent::<C>::builder(input, hidden).num_layers(2)).build(rng).unwrap();
+        let x = inputs(9, 7, input);
+        let halves = streamed(&net, &x, Precision::Bf16);
+        assert_eq!(halves, streamed(&rounded(&net, to_halves), &x, Precision::Full), "{}", C::NAME);
+        let bytes = streamed(&net, &x, Precision::Int8);
+        let expected = streamed(&rounded(&net, to_bytes), &x, Precision::Full);
+        for (bytes, expected) in bytes.iter().zip(&expected) {
+            approx::assert_abs_diff_eq!(bytes, expected, epsilon = 1e-4);
+        }
+        for (precision, expected) in [(Precision::Bf16, halves), (Precision::Int8, bytes)] {
+            check_batches(&net, &x, precision, &expected);
+        }
+    }
+}
+
+/// Checks that each sequence alone, and all in a workspace, have the bits of the stream of all.
+fn check_batches<C: Cell<Elem = f32>>(
+    net: &Recurrent<C>,
+    x: &Array3<f32>,
+    precision: Precision,
+    expected: &[Array2<f32>],
+) {
+    for b in 0..x.len_of(Axis(1)) {
+        let one = |of: &Array2<f32>| of.slice_axis(Axis(0), Slice::from(b..b + 1)).to_owned();
+        let alone = x.slice_axis(Axis(1), Slice::from(b..b + 1)).to_owned();
+        let expected: Vec<_> = expected.iter().map(one).collect();
+        assert_eq!(streamed(net, &alone, precision), expected, "{precision:?}");
+    }
+    let mut workspace = net.workspace_with(precision).unwrap();
+    let x = Sequences::full(x.clone()).unwrap();
+    let (output, _) = workspace.forward(&x, None).unwrap();
+    for (output, expected) in output.values().outer_iter().zip(expected) {
+        assert_eq!(output, expected, "{precision:?}");
+    }
+}
+
+#[test]
+fn weights_of_fewer_bits_compute_what_rounded_weights_compute_in_every_cell() {
+    check::<RnnCell<f32>>(|net| net);
+    check::<LstmCell<f32>>(|net| net.bias(false));
+    check::<GruCell<f32>>(|net| net);
+    check::<GruCell<f32>>(|net| net.options(GruOptions::new(Reset::Before)));
+    check::<PeepholeLstmCell<f32>>(|net| net.zoneout(&[0.1, 0.2]));
+    check::<CoupledLstmCell<f32>>(|net| net);
+    check::<ProjectedLstmCell<f32>>(|net| net.options(ProjectedLstmOptions::new(2)));
+    check::<LayerNormLstmCell<f32>>(|net| net);
+}
+
+#[test]
+fn a_column_of_zeros_and_large_weights_have_their_bytes() {
+    let mut net = Lstm::<f32>::builder(3, 5).build(&mut ChaCha8Rng::seed_from_u64(1)).unwrap();
+    net.for_each_mut(&mut |name, mut array| {
+        if name == "weight_ih_l0" {
+            array.index_axis_mut(Axis(0), 1).fill(0.0);
+            array.index_axis_mut(Axis(0), 2).fill(1e30);
+        }
+    });
+    let x = Array3::zeros((2, 1, 3));
+    let expected = streamed(&rounded(&net, to_bytes), &x, Precision::Full);
+    for (bytes, expected) in streamed(&net, &x, Precision::Int8).iter().zip(&expected) {
+        approx::assert_abs_diff_eq!(bytes, expected, epsilon = 1e-6);
+    }
+}
+
+#[test]
+fn weights_that_cannot_have_fewer_bits_are_refused() {
+    let rng = &mut ChaCha8Rng::seed_from_u64(1);
+    let double = Lstm::<f64>::builder(3, 4).build(rng).unwrap();
+    let message = double.stream_with(1, Precision::Int8).unwrap_err().to_string();
+    assert_eq!(message, "precision: expected Full for weights of f64, got Int8");
+    assert!(double.workspace_with(Precision::Full).is_ok());
+    let mut broken = Lstm::<f32>::builder(3, 4).build(rng).unwrap();
+    broken.for_each_mut(&mut |name, mut array| {
+        if name == "weight_hh_l0" {
+            array.fill(f32::NAN);
+        }
+    });
+    let message = broken.workspace_with(Precision::Bf16).unwrap_err().to_string();
+    assert!(message.contains("weight_hh_l0"), "{message}");
+}
