@@ -5,7 +5,7 @@ use ndarray::{Array, Array2, Array3, Axis, Dimension};
 use super::config::LayerConfig;
 use super::recurrent::{KerasCell, KerasRecurrent, one_direction, two_directions};
 use super::weights::LayerWeights;
-use crate::arrays::Arrays;
+use crate::arrays::{Arrays, Visit, VisitMut};
 use crate::cell::{GruCell, LstmCell, RnnCell};
 use crate::error::{Error, Result};
 use crate::layer::{Activation, Embedding, Layer, LayerNorm, Linear};
@@ -63,6 +63,11 @@ pub enum KerasLayer {
     Identity,
 }
 
+/// The class of a layer that applies another to each step.
+pub(super) const TIME_DISTRIBUTED: &str = "TimeDistributed";
+/// The group of the inner layer below that of the outer one.
+pub(super) const INNER: &str = "layer";
+
 /// Reads a layer.
 pub(super) fn build(config: &LayerConfig, weights: &mut LayerWeights<'_>) -> Result<KerasLayer> {
     Ok(match &config.class[..] {
@@ -85,13 +90,13 @@ pub(super) fn build(config: &LayerConfig, weights: &mut LayerWeights<'_>) -> Res
         }
         "Activation" => KerasLayer::Activation(activation(config)?),
         "LayerNormalization" => KerasLayer::LayerNorm(layer_norm(config, weights)?),
-        "TimeDistributed" => {
+        TIME_DISTRIBUTED => {
             let inner = config.inner("layer")?;
             if !["Dense", "LayerNormalization", "Activation", "Dropout"].contains(&&inner.class[..])
             {
                 return Err(config.refuse(format!("the layer {} is not supported", inner.class)));
             }
-            build(&inner, &mut weights.part("layer"))?
+            build(&inner, &mut weights.part(INNER))?
         }
         RnnCell::<f32>::CLASS => KerasLayer::Rnn(one_direction(config, weights)?),
         LstmCell::<f32>::CLASS => KerasLayer::Lstm(one_direction(config, weights)?),
@@ -137,6 +142,35 @@ fn layer_norm(config: &LayerConfig, weights: &mut LayerWeights<'_>) -> Result<La
     }
     norm.set("weight", gamma)?;
     Ok(norm)
+}
+
+/// The arrays have the names of those of the layer: `weight_ih_l0`, `weight`, `bias` and so on.
+impl Arrays for KerasLayer {
+    type Elem = f32;
+
+    fn for_each<'a>(&'a self, f: &mut Visit<'_, 'a, f32>) {
+        match self {
+            Self::Embedding { embedding, .. } => embedding.for_each(f),
+            Self::Rnn(recurrent) => recurrent.network.for_each(f),
+            Self::Lstm(recurrent) => recurrent.network.for_each(f),
+            Self::Gru(recurrent) => recurrent.network.for_each(f),
+            Self::Dense(linear, _) => linear.for_each(f),
+            Self::LayerNorm(norm) => norm.for_each(f),
+            Self::Masking(_) | Self::Activation(_) | Self::Identity => {}
+        }
+    }
+
+    fn for_each_mut<'a>(&'a mut self, f: &mut VisitMut<'_, 'a, f32>) {
+        match self {
+            Self::Embedding { embedding, .. } => embedding.for_each_mut(f),
+            Self::Rnn(recurrent) => recurrent.network.for_each_mut(f),
+            Self::Lstm(recurrent) => recurrent.network.for_each_mut(f),
+            Self::Gru(recurrent) => recurrent.network.for_each_mut(f),
+            Self::Dense(linear, _) => linear.for_each_mut(f),
+            Self::LayerNorm(norm) => norm.for_each_mut(f),
+            Self::Masking(_) | Self::Activation(_) | Self::Identity => {}
+        }
+    }
 }
 
 impl KerasLayer {

@@ -1,7 +1,8 @@
-//! Networks that Keras 3 has saved: `.keras` files, or a configuration with its `.weights.h5` (feature `keras`).
+//! Networks from and for Keras 3: `.keras` files, or a configuration with its `.weights.h5` (feature `keras`).
 //!
 //! A file is read into a [`KerasModel`], a chain of this crate's layers. It predicts what Keras predicts, and each layer
-//! can be taken out by its name, to be trained further or streamed.
+//! can be taken out by its name, to be trained further or streamed. [`KerasModel::save`] writes it back with new
+//! weights. [`KerasWeights`] writes layers of this crate for a model that is defined in Keras.
 //!
 //! | layer | read |
 //! |---|---|
@@ -14,7 +15,9 @@
 //!
 //! Any other layer, option or graph than a chain is refused by name, and so is a weight that no layer reads. The state of
 //! the optimiser is not read. Weights are `f32`. Keras keeps the gates in the order i, f, g, o (LSTM) and z, r, n
-//! (GRU), and a matrix as [inputs, outputs]; the layers here have PyTorch's order and names.
+//! (GRU), and a matrix as [inputs, outputs]; the layers here have PyTorch's order and names. Keras has one bias where
+//! these have two, except in `GRU` with `reset_after`: it is read as b_ih beside a b_hh of zeros, and b_ih + b_hh is
+//! written.
 //!
 //! A sequence of Keras ends with the array. One that is shorter than its batch has a length here; in Keras it needs
 //! a mask, without which padding is read as values.
@@ -23,28 +26,49 @@
 //! |---|---|
 //! | `config` | the configuration: the layers of the chain and their options |
 //! | `weights` | the HDF5 file: the arrays of each layer |
+//! | `contents` | the groups of the HDF5 file, and the file that is written |
+//! | `layout` | the arrays of a layer as Keras keeps them |
+//! | `writer` | [`KerasWeights`] |
 //! | `recurrent` | recurrent layers, in one direction or two |
 //! | `layer` | all layers, and their application |
 
 mod config;
+mod contents;
 mod layer;
+mod layout;
 mod recurrent;
 mod weights;
+mod writer;
 
 use std::path::Path;
 
+use crate::arrays::{Arrays, Visit, VisitMut, check_all_finite, check_structure, views, views_mut};
 use crate::error::{Error, Result};
-use crate::interop::archive::{Archive, read_regular};
+use crate::interop::archive::{Archive, read_regular, zipped};
+use crate::io;
 use crate::sequences::Sequences;
 use config::Chain;
-use layer::build;
+use contents::{ArraysByPath, Contents, VARS};
+use layer::{INNER, TIME_DISTRIBUTED, build};
 use weights::Weights;
 
 pub use layer::{KerasActivation, KerasLayer, KerasOutput};
 pub use recurrent::{KerasRecurrent, Merge};
+pub use writer::KerasWeights;
 
 /// The name of the format in errors.
 const FORMAT: &str = "Keras 3";
+
+/// The entries of a `.keras` file.
+const METADATA: &str = "metadata.json";
+const CONFIG: &str = "config.json";
+const WEIGHTS: &str = "model.weights.h5";
+
+/// The end of the name of a file of weights.
+const END_OF_WEIGHTS: &str = ".weights.h5";
+
+/// The metadata of a model that was not in a `.keras` file.
+const NO_METADATA: &[u8] = br#"{"keras_version": "3.0.0", "date_saved": "1980-01-01@00:00:00"}"#;
 
 /// A chain of layers that Keras has trained; see the [module](self).
 ///
@@ -64,7 +88,21 @@ const FORMAT: &str = "Keras 3";
 /// ```
 #[derive(Clone, Debug)]
 pub struct KerasModel {
-    layers: Vec<(String, KerasLayer)>,
+    layers: Vec<Named>,
+    /// The configuration, as it was read.
+    config: String,
+    /// The entry `metadata.json` of a `.keras` file.
+    metadata: Option<Vec<u8>>,
+    contents: Contents,
+}
+
+/// A layer with its name.
+#[derive(Clone, Debug)]
+struct Named {
+    name: String,
+    layer: KerasLayer,
+    /// The path of the group of its arrays in the file of weights.
+    group: String,
 }
 
 impl KerasModel {
@@ -77,11 +115,13 @@ impl KerasModel {
         let path = path.as_ref();
         let bytes = read_regular(path, FORMAT)?;
         let mut archive = Archive::open(path, FORMAT, &bytes)?;
-        let config = archive.read("config.json")?;
+        let config = archive.read(CONFIG)?;
         let config =
             String::from_utf8(config).map_err(|_| refuse(path, "config.json: no UTF-8"))?;
-        let weights = Weights::read(path, archive.read("model.weights.h5")?)?;
-        Self::assemble(path, &config, weights)
+        let weights = Weights::read(path, archive.read(WEIGHTS)?)?;
+        let has_metadata = archive.names()?.iter().any(|name| name == METADATA);
+        let metadata = has_metadata.then(|| archive.read(METADATA)).transpose()?;
+        Ok(Self { metadata, ..Self::assemble(path, &config, weights)? })
     }
 
     /// Reads the weights in `path`, a `.weights.h5` file, of the model whose configuration is `config`, the result of
@@ -98,22 +138,28 @@ impl KerasModel {
     fn assemble(path: &Path, config: &str, mut weights: Weights) -> Result<Self> {
         let chain = Chain::parse(path, config)?;
         let layers = chain.layers.iter().map(|of_layer| {
-            let layer = build(of_layer, &mut weights.of_layer(&of_layer.name)?)?;
-            Ok((of_layer.name.clone(), layer))
+            let name = of_layer.name.clone();
+            let mut group = weights.group_of(&name);
+            if of_layer.class == TIME_DISTRIBUTED {
+                group = format!("{group}/{INNER}");
+            }
+            let layer = build(of_layer, &mut weights.of_layer(&name))?;
+            Ok(Named { name, layer, group })
         });
         let layers = layers.collect::<Result<Vec<_>>>()?;
         weights.check_all_read()?;
-        Ok(Self { layers })
+        let contents = weights.contents;
+        Ok(Self { layers, config: config.to_owned(), metadata: None, contents })
     }
 
     /// Returns the names of the layers, in order.
     pub fn names(&self) -> Vec<&str> {
-        self.layers.iter().map(|(name, _)| &name[..]).collect()
+        self.layers.iter().map(|layer| &layer.name[..]).collect()
     }
 
     /// Returns the layer `name`.
     pub fn layer(&self, name: &str) -> Option<&KerasLayer> {
-        self.layers.iter().find(|layer| layer.0 == name).map(|(_, layer)| layer)
+        self.layers.iter().find(|layer| layer.name == name).map(|named| &named.layer)
     }
 
     /// Returns the output of the last layer for `x`, [time, batch, features] or tokens for an `Embedding`.
@@ -122,11 +168,121 @@ impl KerasModel {
     /// If `x` does not fit, or a mask hides a step before the last of a sequence; the error names the layer.
     pub fn predict(&self, x: &Sequences<f32>) -> Result<KerasOutput> {
         let mut value = KerasOutput::Steps(x.clone());
-        for (name, layer) in &self.layers {
+        for Named { name, layer, .. } in &self.layers {
             value = layer.apply(value).map_err(|error| error.prefixed(&format!("{name}: ")))?;
         }
         Ok(value)
     }
+
+    /// Replaces the weights of the layer `name` by those of `weights`, a layer or network of the same sizes, for example
+    /// after further training. Its options stay those of the configuration.
+    ///
+    /// ```no_run
+    /// use recurrent::interop::keras::{KerasLayer, KerasModel};
+    ///
+    /// let mut model = KerasModel::open("model.keras")?;
+    /// let Some(KerasLayer::Lstm(layer)) = model.layer("lstm") else { panic!("no LSTM") };
+    /// let mut lstm = layer.network.clone();
+    /// // Further training of `lstm`.
+    /// model.set_layer("lstm", &lstm)?;
+    /// model.save("trained.keras")?; // keras.saving.load_model("trained.keras")
+    /// # Ok::<(), recurrent::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if there is no such layer, [`Error::Structure`] if `weights` has arrays of other names or
+    /// shapes, [`Error::NonFinite`] if a value is NaN or infinite. Nothing is changed then.
+    pub fn set_layer<A: Arrays<Elem = f32>>(&mut self, name: &str, weights: &A) -> Result<()> {
+        let expected = format!("one of {:?}", self.names());
+        let Some(named) = self.layers.iter_mut().find(|layer| layer.name == name) else {
+            return Err(Error::argument("name", expected, name));
+        };
+        let weights = views(weights);
+        check_structure("weights", &views(&named.layer), &weights)?;
+        check_all_finite(&weights)?;
+        for ((_, mut to), (_, from)) in views_mut(&mut named.layer).into_iter().zip(weights) {
+            to.assign(&from);
+        }
+        Ok(())
+    }
+
+    /// Writes a `.keras` file, which `keras.saving.load_model(path)` reads. The configuration is the one that was read,
+    /// byte by byte.
+    ///
+    /// The file is replaced as by [`io::save`]: there is never half of a file. The state of the
+    /// optimiser, which is not read, is not in it: Keras warns, and starts the optimiser anew. Two biases of this
+    /// crate become their sum where Keras has one ([`KerasWeights::recurrent`]).
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if `path` does not end with `.keras`, or a weight has no place in the file: the offset of a
+    /// `LayerNormalization` with `center=False` that is no longer zero; [`Error::Io`] if the file cannot be written.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        let path = path.as_ref();
+        check_end(path, ".keras")?;
+        let weights = self.contents.encode(path, &self.arrays()?)?;
+        let metadata = self.metadata.as_deref().unwrap_or(NO_METADATA);
+        let entries = [(METADATA, metadata), (CONFIG, self.config.as_bytes()), (WEIGHTS, &weights)];
+        io::write(path, &zipped(path, entries, false)?)
+    }
+
+    /// Writes a `.weights.h5` file, which Keras' `model.load_weights(path)` reads.
+    ///
+    /// # Errors
+    /// As [`save`](Self::save); `path` must end with `.weights.h5`.
+    pub fn save_weights(&self, path: impl AsRef<Path>) -> Result<()> {
+        let path = path.as_ref();
+        check_end(path, END_OF_WEIGHTS)?;
+        io::write(path, &self.contents.encode(path, &self.arrays()?)?)
+    }
+
+    /// Returns the arrays of all layers by their paths, in Keras' layout.
+    fn arrays(&self) -> Result<ArraysByPath> {
+        let mut arrays = ArraysByPath::new();
+        for Named { name, layer, group } in &self.layers {
+            for (part, of_part) in layout::parts(layer) {
+                let vars = if part.is_empty() { VARS.to_owned() } else { format!("{part}/{VARS}") };
+                for (i, array) in of_part.into_iter().enumerate() {
+                    let path = format!("{group}/{vars}/{i}");
+                    if self.contents.weights.contains(&path) {
+                        arrays.insert(path, array);
+                    } else if array.iter().any(|&value| value != 0.0) {
+                        let expected = "zeros: the Keras layer does not have it";
+                        return Err(Error::argument(
+                            format!("{name}: {vars}/{i}"),
+                            expected,
+                            "others",
+                        ));
+                    }
+                }
+            }
+        }
+        Ok(arrays)
+    }
+}
+
+/// The names of the arrays are those of the layers, a dot, and the names within the layer: `lstm.weight_ih_l0`.
+impl Arrays for KerasModel {
+    type Elem = f32;
+
+    fn for_each<'a>(&'a self, f: &mut Visit<'_, 'a, f32>) {
+        for Named { name, layer, .. } in &self.layers {
+            layer.for_each(&mut |of_layer, array| f(&format!("{name}.{of_layer}"), array));
+        }
+    }
+
+    fn for_each_mut<'a>(&'a mut self, f: &mut VisitMut<'_, 'a, f32>) {
+        for Named { name, layer, .. } in &mut self.layers {
+            layer.for_each_mut(&mut |of_layer, array| f(&format!("{name}.{of_layer}"), array));
+        }
+    }
+}
+
+/// Fails unless the name of the file `path` ends with `end`, by which Keras knows its files.
+fn check_end(path: &Path, end: &str) -> Result<()> {
+    if path.as_os_str().as_encoded_bytes().ends_with(end.as_bytes()) {
+        return Ok(());
+    }
+    Err(Error::argument("path", format!("a name that ends with {end}"), path.display()))
 }
 
 fn refuse(path: &Path, problem: impl Into<String>) -> Error {

@@ -1,6 +1,6 @@
 //! Recurrent layers of Keras, in one direction or two.
 
-use ndarray::{Array2, Array3, ArrayView3, Axis, concatenate};
+use ndarray::{Array2, Array3, ArrayView2, ArrayView3, Axis, concatenate};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
@@ -57,6 +57,11 @@ pub(super) trait KerasCell: Cell<Elem = f32> {
     fn two_biases(_: &LayerConfig) -> bool {
         false
     }
+
+    /// Returns whether Keras has a bias each for the input and the state of this cell. Otherwise it has their sum.
+    fn has_two_biases(&self) -> bool {
+        false
+    }
 }
 
 impl KerasCell for RnnCell<f32> {
@@ -92,6 +97,10 @@ impl KerasCell for GruCell<f32> {
 
     fn two_biases(config: &LayerConfig) -> bool {
         config.flag("reset_after", true)
+    }
+
+    fn has_two_biases(&self) -> bool {
+        self.reset == Reset::After
     }
 }
 
@@ -161,8 +170,8 @@ fn direction<C: KerasCell>(
     }
     let units = config.size("units")?;
     let rows = check_size("units × gates", &[units, C::ORDER.len()])?;
-    let kernel = ordered::<C>(weights.matrix(0, [0, rows])?.reversed_axes(), units);
-    let recurrent = ordered::<C>(weights.matrix(1, [units, rows])?.reversed_axes(), units);
+    let kernel = ordered::<C>(weights.matrix(0, [0, rows])?.t(), units);
+    let recurrent = ordered::<C>(weights.matrix(1, [units, rows])?.t(), units);
     let mut all = vec![("weight_ih", kernel), ("weight_hh", recurrent)];
     if config.flag("use_bias", true) {
         let biases = if C::two_biases(config) {
@@ -171,7 +180,7 @@ fn direction<C: KerasCell>(
             let bias = weights.vector(2, rows)?.insert_axis(Axis(1));
             concatenate![Axis(1), bias, Array2::zeros((rows, 1))]
         };
-        let biases = ordered::<C>(biases, units);
+        let biases = ordered::<C>(biases.view(), units);
         for (i, name) in ["bias_ih", "bias_hh"].into_iter().enumerate() {
             all.push((name, biases.column(i).insert_axis(Axis(1)).to_owned()));
         }
@@ -179,8 +188,8 @@ fn direction<C: KerasCell>(
     Ok(all)
 }
 
-/// Returns the rows of Keras' gates in our order.
-fn ordered<C: KerasCell>(rows: Array2<f32>, units: usize) -> Array2<f32> {
+/// Returns the rows of Keras' gates in our order, or of ours in Keras' order: no more than two gates change places.
+pub(super) fn ordered<C: KerasCell>(rows: ArrayView2<'_, f32>, units: usize) -> Array2<f32> {
     let gate = |&gate: &usize| rows.slice_axis(Axis(0), (gate * units..(gate + 1) * units).into());
     let gates: Vec<_> = C::ORDER.iter().map(gate).collect();
     concatenate(Axis(0), &gates).expect("gates of one width")

@@ -1,4 +1,6 @@
-//! Tests of models that Keras has saved.
+//! Tests of models that Keras has saved, and of files for Keras.
+
+mod written;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -194,9 +196,13 @@ fn damaged_files_are_errors() {
 #[test]
 fn hostile_weights_are_errors() {
     let json = fs::read_to_string(path("sequential.json")).unwrap();
-    for (name, named) in
-        [("external", "external"), ("cycle", "deeper"), ("huge", "vars/0"), ("nan", "finite")]
-    {
+    for (name, named) in [
+        ("external", "external"),
+        ("cycle", "deeper"),
+        ("huge", "vars/0"),
+        ("nan", "finite"),
+        ("many", "more groups than the file has"),
+    ] {
         let made = KerasModel::from_json(&json, path(&format!("{name}.weights.h5")));
         let message = made.unwrap_err().to_string();
         assert!(message.contains(named), "{name}: {message}");
@@ -210,7 +216,7 @@ fn opening_takes_at_most_256_times_the_size_of_the_file() {
         let used = factor(name, &path(name), |path| KerasModel::open(path).unwrap());
         assert!(used <= 256.0, "{name}: {used}");
     }
-    for name in ["sequential", "external", "cycle", "huge", "nan"] {
+    for name in ["sequential", "external", "cycle", "huge", "nan", "many", "noise"] {
         let file = path(&format!("{name}.weights.h5"));
         let used = factor(name, &file, |path| KerasModel::from_json(&json, path));
         assert!(used <= 256.0, "{name}: {used}");
