@@ -15,6 +15,7 @@ use crate::cell::Cell;
 use crate::data::Scaler;
 use crate::error::{Error, Result};
 use crate::float::{Float, per_float};
+use crate::interop::onnx::graph::PRODUCER;
 use crate::interop::onnx::proto::{Model, Opset};
 use crate::interop::onnx::value::{Element, Sealed};
 use crate::io::atomic;
@@ -211,7 +212,7 @@ fn write_file<T: Float + Element>(model: &Erased<'_, T>, path: &Path, stream: bo
     body(&mut builder, model, stream);
     let file = Model {
         ir_version: IR_VERSION,
-        producer_name: "recurrent".to_owned(),
+        producer_name: PRODUCER.to_owned(),
         graph: Some(builder.graph),
         opset_import: vec![Opset { domain: String::new(), version: OPSET }],
         ..Model::default()
