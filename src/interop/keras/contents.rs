@@ -9,6 +9,7 @@ use hdf5_writer::{
 };
 use ndarray::ArrayD;
 
+use crate::arrays::check_all_finite;
 use crate::error::{Error, Result};
 
 /// The name of the groups that hold the arrays of a layer or of a part of one.
@@ -41,6 +42,34 @@ pub(super) struct State {
     pub(super) bytes: Vec<u8>,
 }
 
+/// The number of layers of each class so far, by which Keras names their groups.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Numbers(BTreeMap<String, usize>);
+
+impl Numbers {
+    /// Returns the name of the group of the next layer of `class`: `lstm`, `lstm_1`, `lstm_2` and so on.
+    pub(super) fn next(&mut self, class: &str) -> String {
+        let name = snake(class);
+        let count = self.0.entry(name.clone()).or_default();
+        *count += 1;
+        if *count == 1 { name } else { format!("{name}_{}", *count - 1) }
+    }
+}
+
+/// Returns the name of a class in paths: `lstm`, `gru`, `simple_rnn`, `time_distributed`.
+pub(super) fn snake(class: &str) -> String {
+    let mut name = String::new();
+    let mut before = ' ';
+    for letter in class.chars() {
+        if letter.is_uppercase() && before.is_lowercase() {
+            name.push('_');
+        }
+        name.extend(letter.to_lowercase());
+        before = letter;
+    }
+    name
+}
+
 impl Contents {
     /// Adds the group `vars` in the group `path` of the layer or part `name`, and returns its path.
     pub(super) fn group(&mut self, path: &str, name: &str) -> String {
@@ -50,8 +79,12 @@ impl Contents {
         vars
     }
 
-    /// Returns the HDF5 file with the weights `arrays`. `path` is where it will be, for errors.
+    /// Returns the HDF5 file with the weights `arrays`. `path` is where it will be, for errors. Fails if a value is not
+    /// finite, as a sum of two biases may be.
     pub(super) fn encode(&self, path: &Path, arrays: &ArraysByPath) -> Result<Vec<u8>> {
+        let views: Vec<_> =
+            arrays.iter().map(|(name, array)| (name.clone(), array.view())).collect();
+        check_all_finite(&views)?;
         let problem = |error: hdf5_writer::Error| Error::Io {
             path: path.to_owned(),
             source: io::Error::other(error),

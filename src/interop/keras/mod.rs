@@ -1,7 +1,8 @@
 //! Networks from and for Keras 3: `.keras` files, or a configuration with its `.weights.h5` (feature `keras`).
 //!
 //! A file is read into a [`KerasModel`], a chain of this crate's layers. It predicts what Keras predicts, and each layer
-//! can be taken out by its name, to be trained further or streamed. [`KerasModel::save`] writes it back with new
+//! can be taken out by its name, to be trained further. [`KerasModel::stream`] runs a chain that is forward in time step
+//! by step. [`KerasModel::save`] writes it back with new
 //! weights. [`KerasWeights`] writes layers of this crate for a model that is defined in Keras.
 //!
 //! | layer | read |
@@ -31,12 +32,14 @@
 //! | `writer` | [`KerasWeights`] |
 //! | `recurrent` | recurrent layers, in one direction or two |
 //! | `layer` | all layers, and their application |
+//! | `stream` | [`KerasStream`] |
 
 mod config;
 mod contents;
 mod layer;
 mod layout;
 mod recurrent;
+mod stream;
 mod weights;
 mod writer;
 
@@ -48,12 +51,13 @@ use crate::interop::archive::{Archive, read_regular, zipped};
 use crate::io;
 use crate::sequences::Sequences;
 use config::Chain;
-use contents::{ArraysByPath, Contents, VARS};
+use contents::{ArraysByPath, Contents, LAYERS, Numbers, VARS};
 use layer::{INNER, TIME_DISTRIBUTED, build};
 use weights::Weights;
 
 pub use layer::{KerasActivation, KerasLayer, KerasOutput};
 pub use recurrent::{KerasRecurrent, Merge};
+pub use stream::KerasStream;
 pub use writer::KerasWeights;
 
 /// The name of the format in errors.
@@ -137,13 +141,15 @@ impl KerasModel {
 
     fn assemble(path: &Path, config: &str, mut weights: Weights) -> Result<Self> {
         let chain = Chain::parse(path, config)?;
+        let mut numbers = Numbers::default();
         let layers = chain.layers.iter().map(|of_layer| {
-            let name = of_layer.name.clone();
-            let mut group = weights.group_of(&name);
-            if of_layer.class == TIME_DISTRIBUTED {
-                group = format!("{group}/{INNER}");
-            }
-            let layer = build(of_layer, &mut weights.of_layer(&name))?;
+            let (name, group) = (of_layer.name.clone(), numbers.next(&of_layer.class));
+            let layer = build(of_layer, &mut weights.of_layer(&group, &name))?;
+            let outer = format!("{LAYERS}/{group}");
+            let group = match &of_layer.class[..] {
+                TIME_DISTRIBUTED => format!("{outer}/{INNER}"),
+                _ => outer,
+            };
             Ok(Named { name, layer, group })
         });
         let layers = layers.collect::<Result<Vec<_>>>()?;
@@ -172,6 +178,26 @@ impl KerasModel {
             value = layer.apply(value).map_err(|error| error.prefixed(&format!("{name}: ")))?;
         }
         Ok(value)
+    }
+
+    /// Creates a stream of `batch` sequences, whose states are zero.
+    ///
+    /// ```no_run
+    /// use recurrent::interop::keras::KerasModel;
+    ///
+    /// let model = KerasModel::open("model.keras")?;
+    /// let mut stream = model.stream(1)?;
+    /// for x_t in [ndarray::array![[0.5, 1.0]], ndarray::array![[0.0, -1.0]]] {
+    ///     println!("{}", stream.step(x_t.view())?); // [batch, outputs]
+    /// }
+    /// # Ok::<(), recurrent::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If a layer is bidirectional or goes backwards, an `Embedding` or `Masking` layer is not the first one, or a layer
+    /// reads another width than the layer before has; the error names the layer. If `batch` is too large to be addressed.
+    pub fn stream(&self, batch: usize) -> Result<KerasStream<'_>> {
+        KerasStream::new(self.layers.iter().map(|named| (&named.name[..], &named.layer)), batch)
     }
 
     /// Replaces the weights of the layer `name` by those of `weights`, a layer or network of the same sizes, for example
@@ -215,7 +241,8 @@ impl KerasModel {
     ///
     /// # Errors
     /// [`Error::Argument`] if `path` does not end with `.keras`, or a weight has no place in the file: the offset of a
-    /// `LayerNormalization` with `center=False` that is no longer zero; [`Error::Io`] if the file cannot be written.
+    /// `LayerNormalization` with `center=False` that is no longer zero; [`Error::NonFinite`] if a value is NaN or
+    /// infinite; [`Error::Io`] if the file cannot be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
         check_end(path, ".keras")?;

@@ -1,4 +1,6 @@
-//! The HDF5 file of the weights: `layers/<group>/…/vars/<number>`, where an attribute of `vars` is the layer's name.
+//! The HDF5 file of the weights: `layers/<group>/…/vars/<number>`. A group is found by the class of its layer and its number
+//! among those of the class, as in Keras; the name of the layer, an attribute of `vars`, may be that of another copy of
+//! the model.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -26,8 +28,8 @@ const NOISE: &str = "seed_generator";
 /// The arrays of all layers that were not read yet.
 pub(super) struct Weights {
     path: PathBuf,
-    /// The path of the group of each layer, and the arrays by their paths below it.
-    layers: BTreeMap<String, (String, Arrays)>,
+    /// The arrays of each layer, by the name of its group.
+    layers: BTreeMap<String, Arrays>,
     /// The groups, and the paths of all arrays.
     pub(super) contents: Contents,
 }
@@ -63,33 +65,27 @@ impl Weights {
         reader.contents.group("", &name_of(&root).unwrap_or_default());
         let mut all = BTreeMap::new();
         for group in layers.groups().map_err(problem)? {
-            let name = name_of(&group).unwrap_or_else(|| group.name().to_owned());
-            let place = format!("{LAYERS}/{}", group.name());
+            let name = group.name();
             let mut arrays = Arrays::new();
             reader
-                .collect(&group, (&place, ""), &mut arrays)
+                .collect(&group, (&format!("{LAYERS}/{name}"), ""), &mut arrays)
                 .map_err(|error| refuse(path, format!("weights of {name}: {error}")))?;
-            if all.insert(name.clone(), (place, arrays)).is_some() {
-                return Err(refuse(path, format!("weights: two layers {name}")));
+            if all.insert(name.to_owned(), arrays).is_some() {
+                return Err(refuse(path, format!("weights: two groups {name}")));
             }
         }
         Ok(Self { path: path.to_owned(), layers: all, contents: reader.contents })
     }
 
-    /// Returns the arrays of the layer `name`, none if the file has no such layer.
-    pub(super) fn of_layer(&mut self, name: &str) -> LayerWeights<'_> {
-        let (_, arrays) = self.layers.entry(name.to_owned()).or_default();
+    /// Returns the arrays in the group `group` of the layer `name`, none if there is no such group.
+    pub(super) fn of_layer(&mut self, group: &str, name: &str) -> LayerWeights<'_> {
+        let arrays = self.layers.entry(group.to_owned()).or_default();
         LayerWeights { path: &self.path, name: name.to_owned(), prefix: String::new(), arrays }
-    }
-
-    /// Returns the path of the group of the layer `name`, empty if the file has no such layer.
-    pub(super) fn group_of(&self, name: &str) -> String {
-        self.layers.get(name).map(|(group, _)| group.clone()).unwrap_or_default()
     }
 
     /// Fails if an array was not read.
     pub(super) fn check_all_read(&self) -> Result<()> {
-        for (layer, (_, arrays)) in &self.layers {
+        for (layer, arrays) in &self.layers {
             if let Some(name) = arrays.keys().next() {
                 let problem = format!("weights: no layer reads {name} of {layer}");
                 return Err(refuse(&self.path, problem));

@@ -1,12 +1,12 @@
 //! [`KerasWeights`]: layers of this crate as a file of weights for Keras.
 
 use std::any::Any;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use ndarray::ArrayD;
 
-use super::contents::{ArraysByPath, Contents, LAYERS, VARS};
+use super::contents::{ArraysByPath, Contents, LAYERS, Numbers, VARS, snake};
 use super::layout::{self, CellArrays};
 use super::{END_OF_WEIGHTS, check_end};
 use crate::arrays::{Arrays, check_all_finite, views};
@@ -58,8 +58,7 @@ use crate::sequence::Recurrent;
 pub struct KerasWeights {
     contents: Contents,
     arrays: ArraysByPath,
-    /// The number of layers of each class.
-    counts: BTreeMap<&'static str, usize>,
+    numbers: Numbers,
     names: BTreeSet<String>,
 }
 
@@ -70,7 +69,7 @@ impl Default for KerasWeights {
         Self {
             contents,
             arrays: ArraysByPath::new(),
-            counts: BTreeMap::new(),
+            numbers: Numbers::default(),
             names: BTreeSet::new(),
         }
     }
@@ -184,7 +183,8 @@ impl KerasWeights {
     /// [`io::save`]: there is never half of a file.
     ///
     /// # Errors
-    /// [`Error::Argument`] for another name, [`Error::Io`] if the file cannot be written.
+    /// [`Error::Argument`] for another name, [`Error::NonFinite`] if the sum of two biases is infinite, [`Error::Io`] if
+    /// the file cannot be written.
     pub fn write(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
         check_end(path, END_OF_WEIGHTS)?;
@@ -215,10 +215,7 @@ impl KerasWeights {
             let got = format!("{name:?} again");
             return Err(Error::argument("name", "a new name for each layer", got));
         }
-        let count = self.counts.entry(class).or_default();
-        let number = if *count == 0 { String::new() } else { format!("_{count}") };
-        *count += 1;
-        let path = format!("{LAYERS}/{}{number}", snake(class));
+        let path = format!("{LAYERS}/{}", self.numbers.next(class));
         self.contents.group(&path, name);
         Ok(path)
     }
@@ -232,18 +229,4 @@ impl KerasWeights {
 
 fn check_finite<A: Arrays<Elem = f32>>(name: &str, layer: &A) -> Result<()> {
     check_all_finite(&views(layer)).map_err(|error| error.prefixed(&format!("{name}: ")))
-}
-
-/// Returns the name of a class in paths: `lstm`, `gru`, `simple_rnn`, `time_distributed`.
-fn snake(class: &str) -> String {
-    let mut name = String::new();
-    let mut before = ' ';
-    for letter in class.chars() {
-        if letter.is_uppercase() && before.is_lowercase() {
-            name.push('_');
-        }
-        name.extend(letter.to_lowercase());
-        before = letter;
-    }
-    name
 }

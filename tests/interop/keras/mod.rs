@@ -1,5 +1,6 @@
 //! Tests of models that Keras has saved, and of files for Keras.
 
+mod stream;
 mod written;
 
 use std::fs;
@@ -7,13 +8,13 @@ use std::path::{Path, PathBuf};
 
 use ndarray::{Array2, Array3, Axis};
 use recurrent::interop::keras::{KerasLayer, KerasModel, KerasOutput};
-use recurrent::{Error, Sequences};
+use recurrent::{Arrays, Error, Sequences};
 
 use crate::common::fixture::Fixture;
 use crate::common::temporary::File;
 use crate::memory::factor;
 
-fn path(name: &str) -> PathBuf {
+pub(crate) fn path(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/keras").join(name)
 }
 
@@ -21,17 +22,57 @@ fn fixture() -> Fixture {
     Fixture::open("keras/outputs")
 }
 
-/// Returns the input of a model, whose sequences all have the length of the array.
-fn input(name: &str) -> Sequences<f32> {
-    if name == "tokens" {
-        let x: Array2<f64> = fixture().get("tokens.x");
+/// Returns the input `name` of a fixture, whose sequences all have the length of the array.
+pub(crate) fn input(fixture: &Fixture, name: &str) -> Sequences<f32> {
+    if ["tokens", "words", "generator"].iter().any(|tokens| name.starts_with(tokens)) {
+        let x: Array2<f64> = fixture.get(&format!("{name}.x"));
         let tokens: Vec<Vec<usize>> =
             x.outer_iter().map(|row| row.iter().map(|&token| token as usize).collect()).collect();
         return Sequences::one_hot_from_list(&tokens, 7).unwrap();
     }
-    let x: Array3<f64> = fixture().get(&format!("{name}.x"));
+    let x: Array3<f64> = fixture.get(&format!("{name}.x"));
     let lengths = vec![x.dim().1; x.dim().0];
     Sequences::from_batch_first(x.mapv(|x| x as f32).view(), lengths).unwrap()
+}
+
+/// Compares the output of a model with the output `name` of a fixture.
+pub(crate) fn assert_output(y: &KerasOutput, fixture: &Fixture, name: &str) {
+    match y {
+        KerasOutput::Rows(y) => {
+            let expected: Array2<f64> = fixture.get(&format!("{name}.y"));
+            assert_eq!(y.shape(), expected.shape(), "{name}");
+            assert_near(y, &expected);
+        }
+        KerasOutput::Steps(y) => assert_steps(y, &fixture.get(&format!("{name}.y"))),
+    }
+}
+
+/// Compares the steps of each sequence with the outputs of Keras [batch, time, features].
+fn assert_steps(y: &Sequences<f32>, expected: &Array3<f64>) {
+    for (b, &length) in y.lengths().iter().enumerate() {
+        for t in 0..length {
+            let (got, expected) =
+                (y.values().index_axis(Axis(0), t), expected.index_axis(Axis(0), b));
+            assert_near(got.row(b), expected.row(t));
+        }
+    }
+}
+
+/// Returns the bits of all values, by name.
+pub(crate) fn bits<A: Arrays<Elem = f32>>(arrays: &A) -> Vec<(String, Vec<u32>)> {
+    let mut bits = Vec::new();
+    arrays.for_each(&mut |name, array| {
+        bits.push((name.to_owned(), array.iter().map(|value| value.to_bits()).collect()));
+    });
+    bits
+}
+
+/// Returns an entry of a zip file.
+pub(crate) fn entry(path: &Path, name: &str) -> Vec<u8> {
+    let mut zip = zip::ZipArchive::new(fs::File::open(path).unwrap()).unwrap();
+    let mut bytes = Vec::new();
+    std::io::copy(&mut zip.by_name(name).unwrap(), &mut bytes).unwrap();
+    bytes
 }
 
 fn assert_near<'a>(
@@ -52,12 +93,10 @@ fn models_predict_what_keras_predicts() {
         ["sequential", "functional", "masked", "backwards", "reversed", "activated", "joined"]
     {
         let model = KerasModel::open(path(&format!("{name}.keras"))).unwrap();
-        let KerasOutput::Rows(y) = model.predict(&input(name)).unwrap() else {
+        let KerasOutput::Rows(y) = model.predict(&input(&fixture(), name)).unwrap() else {
             panic!("{name}: expected a row for each sequence");
         };
-        let expected: Array2<f64> = fixture().get(&format!("{name}.y"));
-        assert_eq!(y.shape(), expected.shape(), "{name}");
-        assert_near(&y, &expected);
+        assert_output(&KerasOutput::Rows(y), &fixture(), name);
     }
 }
 
@@ -65,18 +104,11 @@ fn models_predict_what_keras_predicts() {
 fn models_predict_each_step_as_keras_does() {
     for (name, lengths) in [("merged", [6, 6, 6]), ("tokens", [6, 2, 4])] {
         let model = KerasModel::open(path(&format!("{name}.keras"))).unwrap();
-        let KerasOutput::Steps(y) = model.predict(&input(name)).unwrap() else {
+        let KerasOutput::Steps(y) = model.predict(&input(&fixture(), name)).unwrap() else {
             panic!("{name}: expected a row for each step");
         };
         assert_eq!(y.lengths(), lengths, "{name}");
-        let expected: Array3<f64> = fixture().get(&format!("{name}.y"));
-        for (b, &length) in lengths.iter().enumerate() {
-            for t in 0..length {
-                let (got, expected) =
-                    (y.values().index_axis(Axis(0), t), expected.index_axis(Axis(0), b));
-                assert_near(got.row(b), expected.row(t));
-            }
-        }
+        assert_steps(&y, &fixture().get(&format!("{name}.y")));
     }
 }
 
@@ -84,7 +116,7 @@ fn models_predict_each_step_as_keras_does() {
 fn weights_with_a_configuration_are_the_model() {
     let json = fs::read_to_string(path("sequential.json")).unwrap();
     let model = KerasModel::from_json(&json, path("sequential.weights.h5")).unwrap();
-    let KerasOutput::Rows(y) = model.predict(&input("sequential")).unwrap() else {
+    let KerasOutput::Rows(y) = model.predict(&input(&fixture(), "sequential")).unwrap() else {
         panic!("expected a row for each sequence");
     };
     assert_near(&y, &fixture().get::<ndarray::Ix2>("sequential.y"));
