@@ -3,6 +3,7 @@
 use ndarray::{Array, Array2, Array3, Axis, Dimension};
 
 use super::config::LayerConfig;
+use super::merge::Merge;
 use super::recurrent::{KerasCell, KerasRecurrent, one_direction, two_directions};
 use super::weights::LayerWeights;
 use crate::arrays::{Arrays, Visit, VisitMut};
@@ -59,6 +60,8 @@ pub enum KerasLayer {
     LayerNorm(LayerNorm<f32>),
     /// `Activation`.
     Activation(KerasActivation),
+    /// `Add`, `Multiply`, `Average` or `Concatenate`, of several layers.
+    Merge(Merge),
     /// `InputLayer`, or noise of training.
     Identity,
 }
@@ -89,6 +92,9 @@ pub(super) fn build(config: &LayerConfig, weights: &mut LayerWeights<'_>) -> Res
             KerasLayer::Dense(Linear::from_weight(weight, bias)?, activation(config)?)
         }
         "Activation" => KerasLayer::Activation(activation(config)?),
+        "Add" | "Multiply" | "Average" | "Concatenate" => {
+            KerasLayer::Merge(Merge::of_layer(config)?)
+        }
         "LayerNormalization" => KerasLayer::LayerNorm(layer_norm(config, weights)?),
         TIME_DISTRIBUTED => {
             let inner = config.inner("layer")?;
@@ -156,7 +162,7 @@ impl Arrays for KerasLayer {
             Self::Gru(recurrent) => recurrent.network.for_each(f),
             Self::Dense(linear, _) => linear.for_each(f),
             Self::LayerNorm(norm) => norm.for_each(f),
-            Self::Masking(_) | Self::Activation(_) | Self::Identity => {}
+            Self::Masking(_) | Self::Activation(_) | Self::Merge(_) | Self::Identity => {}
         }
     }
 
@@ -168,16 +174,29 @@ impl Arrays for KerasLayer {
             Self::Gru(recurrent) => recurrent.network.for_each_mut(f),
             Self::Dense(linear, _) => linear.for_each_mut(f),
             Self::LayerNorm(norm) => norm.for_each_mut(f),
-            Self::Masking(_) | Self::Activation(_) | Self::Identity => {}
+            Self::Masking(_) | Self::Activation(_) | Self::Merge(_) | Self::Identity => {}
         }
     }
 }
 
 impl KerasLayer {
+    /// Returns the output for `inputs`: one, except of a `Merge`.
+    pub(super) fn apply_to(&self, mut inputs: Vec<KerasOutput>) -> Result<KerasOutput> {
+        match (self, inputs.pop()) {
+            (Self::Merge(merge), Some(last)) => {
+                inputs.push(last);
+                merge.apply(inputs)
+            }
+            (layer, Some(x)) if inputs.is_empty() => layer.apply(x),
+            _ => Err(Error::argument("inputs", "one", "several")),
+        }
+    }
+
     /// Returns the output for `x`.
     pub(super) fn apply(&self, x: KerasOutput) -> Result<KerasOutput> {
         Ok(match (self, x) {
             (Self::Identity, x) => x,
+            (Self::Merge(merge), x) => merge.apply(vec![x])?,
             (Self::Dense(linear, activation), KerasOutput::Steps(x)) => {
                 KerasOutput::Steps(activation.steps(linear.forward(&x)?)?)
             }

@@ -111,7 +111,10 @@ pub(super) fn parts(layer: &KerasLayer) -> Vec<Part> {
         KerasLayer::Gru(recurrent) => cells(&recurrent.network),
         KerasLayer::Dense(linear, _) => vec![("", dense(linear))],
         KerasLayer::LayerNorm(norm) => vec![("", layer_norm(norm))],
-        KerasLayer::Masking(_) | KerasLayer::Activation(_) | KerasLayer::Identity => Vec::new(),
+        KerasLayer::Masking(_)
+        | KerasLayer::Activation(_)
+        | KerasLayer::Merge(_)
+        | KerasLayer::Identity => Vec::new(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Networks from and for Keras 3: `.keras` files, or a configuration with its `.weights.h5` (feature `keras`).
 //!
-//! A file is read into a [`KerasModel`], a chain of this crate's layers. It predicts what Keras predicts, and each layer
+//! A file is read into a [`KerasModel`], a graph of this crate's layers with one input and one output. It predicts what Keras predicts, and each layer
 //! can be taken out by its name, to be trained further. [`KerasModel::stream`] runs a chain that is forward in time step
 //! by step. [`KerasModel::save`] writes it back with new
 //! weights. [`KerasWeights`] writes layers of this crate for a model that is defined in Keras.
@@ -12,9 +12,10 @@
 //! | `Dense`, alone or in `TimeDistributed` | activations linear, relu, sigmoid, tanh, softmax |
 //! | `Embedding`, `Masking` | `mask_zero`, `mask_value`: masked steps at the end become lengths |
 //! | `LayerNormalization` | over the last axis |
+//! | `Add`, `Multiply`, `Average`, `Concatenate` | of branches, over the last axis |
 //! | `Activation`, `Dropout`, `SpatialDropout1D`, `GaussianNoise`, `InputLayer` | noise is that of training, and is left out |
 //!
-//! Any other layer, option or graph than a chain is refused by name, and so is a weight that no layer reads. The state of
+//! Any other layer or option is refused by name, and so are several inputs or outputs, shared layers and a weight that no layer reads. The state of
 //! the optimiser is not read. Weights are `f32`. Keras keeps the gates in the order i, f, g, o (LSTM) and z, r, n
 //! (GRU), and a matrix as [inputs, outputs]; the layers here have PyTorch's order and names. Keras has one bias where
 //! these have two, except in `GRU` with `reset_after`: it is read as b_ih beside a b_hh of zeros, and b_ih + b_hh is
@@ -25,12 +26,13 @@
 //!
 //! | file | contents |
 //! |---|---|
-//! | `config` | the configuration: the layers of the chain and their options |
+//! | `config` | the configuration: the layers, what each reads, and their options |
 //! | `weights` | the HDF5 file: the arrays of each layer |
 //! | `contents` | the groups of the HDF5 file, and the file that is written |
 //! | `layout` | the arrays of a layer as Keras keeps them |
 //! | `writer` | [`KerasWeights`] |
 //! | `recurrent` | recurrent layers, in one direction or two |
+//! | `merge` | [`Merge`]: the combination of directions and of branches |
 //! | `layer` | all layers, and their application |
 //! | `stream` | [`KerasStream`] |
 
@@ -38,6 +40,7 @@ mod config;
 mod contents;
 mod layer;
 mod layout;
+mod merge;
 mod recurrent;
 mod stream;
 mod weights;
@@ -50,13 +53,14 @@ use crate::error::{Error, Result};
 use crate::interop::archive::{Archive, read_regular, zipped};
 use crate::io;
 use crate::sequences::Sequences;
-use config::Chain;
+use config::Layers;
 use contents::{ArraysByPath, Contents, LAYERS, Numbers, VARS};
 use layer::{INNER, TIME_DISTRIBUTED, build};
 use weights::Weights;
 
 pub use layer::{KerasActivation, KerasLayer, KerasOutput};
-pub use recurrent::{KerasRecurrent, Merge};
+pub use merge::Merge;
+pub use recurrent::KerasRecurrent;
 pub use stream::KerasStream;
 pub use writer::KerasWeights;
 
@@ -74,7 +78,7 @@ const END_OF_WEIGHTS: &str = ".weights.h5";
 /// The metadata of a model that was not in a `.keras` file.
 const NO_METADATA: &[u8] = br#"{"keras_version": "3.0.0", "date_saved": "1980-01-01@00:00:00"}"#;
 
-/// A chain of layers that Keras has trained; see the [module](self).
+/// A graph of layers that Keras has trained, with one input and one output; see the [module](self).
 ///
 /// ```no_run
 /// use recurrent::Sequences;
@@ -92,7 +96,10 @@ const NO_METADATA: &[u8] = br#"{"keras_version": "3.0.0", "date_saved": "1980-01
 /// ```
 #[derive(Clone, Debug)]
 pub struct KerasModel {
+    /// The layers, each after those that it reads.
     layers: Vec<Named>,
+    /// The place of the layer whose output is that of the model.
+    output: usize,
     /// The configuration, as it was read.
     config: String,
     /// The entry `metadata.json` of a `.keras` file.
@@ -105,6 +112,8 @@ pub struct KerasModel {
 struct Named {
     name: String,
     layer: KerasLayer,
+    /// The places of the layers that this one reads; none if it reads the input of the model.
+    inputs: Vec<usize>,
     /// The path of the group of its arrays in the file of weights.
     group: String,
 }
@@ -140,9 +149,9 @@ impl KerasModel {
     }
 
     fn assemble(path: &Path, config: &str, mut weights: Weights) -> Result<Self> {
-        let chain = Chain::parse(path, config)?;
+        let read = Layers::parse(path, config)?;
         let mut numbers = Numbers::default();
-        let layers = chain.layers.iter().map(|of_layer| {
+        let layers = read.layers.iter().map(|of_layer| {
             let (name, group) = (of_layer.name.clone(), numbers.next(&of_layer.class));
             let layer = build(of_layer, &mut weights.of_layer(&group, &name))?;
             let outer = format!("{LAYERS}/{group}");
@@ -150,12 +159,13 @@ impl KerasModel {
                 TIME_DISTRIBUTED => format!("{outer}/{INNER}"),
                 _ => outer,
             };
-            Ok(Named { name, layer, group })
+            Ok(Named { name, layer, inputs: of_layer.inputs.clone(), group })
         });
         let layers = layers.collect::<Result<Vec<_>>>()?;
         weights.check_all_read()?;
         let contents = weights.contents;
-        Ok(Self { layers, config: config.to_owned(), metadata: None, contents })
+        let (output, config) = (read.output, config.to_owned());
+        Ok(Self { layers, output, config, metadata: None, contents })
     }
 
     /// Returns the names of the layers, in order.
@@ -168,16 +178,29 @@ impl KerasModel {
         self.layers.iter().find(|layer| layer.name == name).map(|named| &named.layer)
     }
 
-    /// Returns the output of the last layer for `x`, [time, batch, features] or tokens for an `Embedding`.
+    /// Returns the output of the model for `x`, [time, batch, features] or tokens for an `Embedding`.
     ///
     /// # Errors
-    /// If `x` does not fit, or a mask hides a step before the last of a sequence; the error names the layer.
+    /// If `x` does not fit, a mask hides a step before the last of a sequence, or layers that are combined have other
+    /// shapes or lengths; the error names the layer.
     pub fn predict(&self, x: &Sequences<f32>) -> Result<KerasOutput> {
-        let mut value = KerasOutput::Steps(x.clone());
-        for Named { name, layer, .. } in &self.layers {
-            value = layer.apply(value).map_err(|error| error.prefixed(&format!("{name}: ")))?;
+        let mut uses = vec![0; self.layers.len()];
+        uses[self.output] = 1;
+        self.layers.iter().flat_map(|layer| &layer.inputs).for_each(|&place| uses[place] += 1);
+        let mut values: Vec<Option<KerasOutput>> = Vec::new();
+        for Named { name, layer, inputs, .. } in &self.layers {
+            let mut input = |&place: &usize| {
+                uses[place] -= 1;
+                if uses[place] == 0 { values[place].take() } else { values[place].clone() }
+            };
+            let inputs = match inputs.is_empty() {
+                true => vec![KerasOutput::Steps(x.clone())],
+                false => inputs.iter().filter_map(&mut input).collect(),
+            };
+            let value = layer.apply_to(inputs);
+            values.push(Some(value.map_err(|error| error.prefixed(&format!("{name}: ")))?));
         }
-        Ok(value)
+        Ok(values.swap_remove(self.output).expect("the output is kept"))
     }
 
     /// Creates a stream of `batch` sequences, whose states are zero.
@@ -194,9 +217,16 @@ impl KerasModel {
     /// ```
     ///
     /// # Errors
-    /// If a layer is bidirectional or goes backwards, an `Embedding` or `Masking` layer is not the first one, or a layer
+    /// If the model has branches, a layer is bidirectional or goes backwards, an `Embedding` or `Masking` layer is not the first one, or a layer
     /// reads another width than the layer before has; the error names the layer. If `batch` is too large to be addressed.
     pub fn stream(&self, batch: usize) -> Result<KerasStream<'_>> {
+        for (place, Named { name, inputs, .. }) in self.layers.iter().enumerate() {
+            if !inputs.iter().copied().eq(place.checked_sub(1)) {
+                let argument = format!("{name}: input");
+                let expected = "the output of the layer before, for a stream";
+                return Err(Error::argument(argument, expected, "another"));
+            }
+        }
         KerasStream::new(self.layers.iter().map(|named| (&named.name[..], &named.layer)), batch)
     }
 
@@ -265,7 +295,7 @@ impl KerasModel {
     /// Returns the arrays of all layers by their paths, in Keras' layout.
     fn arrays(&self) -> Result<ArraysByPath> {
         let mut arrays = ArraysByPath::new();
-        for Named { name, layer, group } in &self.layers {
+        for Named { name, layer, group, .. } in &self.layers {
             for (part, of_part) in layout::parts(layer) {
                 let vars = if part.is_empty() { VARS.to_owned() } else { format!("{part}/{VARS}") };
                 for (i, array) in of_part.into_iter().enumerate() {

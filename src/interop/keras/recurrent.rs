@@ -6,6 +6,7 @@ use rand_chacha::rand_core::SeedableRng;
 
 use super::config::LayerConfig;
 use super::layer::KerasOutput;
+use super::merge::Merge;
 use super::weights::LayerWeights;
 use crate::arrays::Arrays;
 use crate::cell::{Cell, GruCell, GruOptions, LstmCell, Nonlinearity, Reset, RnnCell};
@@ -13,20 +14,6 @@ use crate::error::{Result, check_size};
 use crate::layer::Features;
 use crate::sequence::Recurrent;
 use crate::sequences::Sequences;
-
-/// The combination of the outputs of two directions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Merge {
-    /// The features of the forward direction, then those of the backward direction.
-    Concat,
-    /// The sum.
-    Sum,
-    /// The product.
-    Mul,
-    /// The mean.
-    Ave,
-}
 
 /// A recurrent layer: a network of one layer, and the options of Keras that are about its output.
 #[derive(Clone, Debug)]
@@ -247,11 +234,7 @@ impl<C: Cell<Elem = f32>> KerasRecurrent<C> {
             return both.as_standard_layout().into_owned();
         }
         let (forward, backward) = both.split_at(Axis(2), both.len_of(Axis(2)) / 2);
-        match self.merge {
-            Merge::Mul => &forward * &backward,
-            Merge::Ave => (&forward + &backward) / 2.0,
-            _ => &forward + &backward,
-        }
+        self.merge.combine(&[forward, backward]).expect("directions of one shape")
     }
 }
 

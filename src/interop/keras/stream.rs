@@ -187,6 +187,9 @@ fn sizes(layer: &KerasLayer) -> (Option<usize>, Option<usize>) {
             let features = views(norm).first().map(|(_, weight)| weight.len());
             (features, features)
         }
-        KerasLayer::Masking(_) | KerasLayer::Activation(_) | KerasLayer::Identity => (None, None),
+        KerasLayer::Masking(_)
+        | KerasLayer::Activation(_)
+        | KerasLayer::Merge(_)
+        | KerasLayer::Identity => (None, None),
     }
 }

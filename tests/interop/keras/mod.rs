@@ -89,9 +89,18 @@ fn assert_near<'a>(
 
 #[test]
 fn models_predict_what_keras_predicts() {
-    for name in
-        ["sequential", "functional", "masked", "backwards", "reversed", "activated", "joined"]
-    {
+    for name in [
+        "sequential",
+        "functional",
+        "masked",
+        "backwards",
+        "reversed",
+        "activated",
+        "joined",
+        "compiled",
+        "ends",
+        "uncentered",
+    ] {
         let model = KerasModel::open(path(&format!("{name}.keras"))).unwrap();
         let KerasOutput::Rows(y) = model.predict(&input(&fixture(), name)).unwrap() else {
             panic!("{name}: expected a row for each sequence");
@@ -102,7 +111,7 @@ fn models_predict_what_keras_predicts() {
 
 #[test]
 fn models_predict_each_step_as_keras_does() {
-    for (name, lengths) in [("merged", [6, 6, 6]), ("tokens", [6, 2, 4])] {
+    for (name, lengths) in [("merged", [6, 6, 6]), ("tokens", [6, 2, 4]), ("branches", [6, 6, 6])] {
         let model = KerasModel::open(path(&format!("{name}.keras"))).unwrap();
         let KerasOutput::Steps(y) = model.predict(&input(&fixture(), name)).unwrap() else {
             panic!("{name}: expected a row for each step");
@@ -179,7 +188,7 @@ fn a_mask_before_the_last_step_is_an_error_that_names_the_layer() {
 }
 
 #[test]
-fn graphs_other_than_chains_are_refused() {
+fn unread_layers_several_outputs_and_initial_states_are_refused() {
     let json = fs::read_to_string(path("functional.json")).unwrap();
     let history = |name: &str| format!(r#""keras_history": ["{name}"#);
     for (from, to) in [
@@ -192,6 +201,50 @@ fn graphs_other_than_chains_are_refused() {
         let made = KerasModel::from_json(&changed, path("sequential.weights.h5"));
         let message = made.unwrap_err().to_string();
         assert!(message.contains("expected") || message.contains("initial state"), "{message}");
+    }
+}
+
+/// Returns the model of branches with another configuration.
+fn branches(from: &str, to: &str) -> recurrent::Result<KerasModel> {
+    let json = fs::read_to_string(path("branches.json")).unwrap();
+    let changed = json.replacen(from, to, 1);
+    assert_ne!(json, changed, "{from} is not in the configuration");
+    let file = File::new("branches.weights.h5");
+    KerasModel::open(path("branches.keras")).unwrap().save_weights(&file.0).unwrap();
+    KerasModel::from_json(&changed, &file.0)
+}
+
+#[test]
+fn branches_that_are_not_read_are_refused_by_name() {
+    for (from, to, named) in [
+        (r#""class_name": "Add""#, r#""class_name": "Subtract""#, "Subtract add: "),
+        (r#""class_name": "Add""#, r#""class_name": "Dense""#, "expected one input, got 2"),
+        (r#""axis": -1"#, r#""axis": 1"#, "expected the last axis"),
+        (r#""keras_history": ["lstm"#, r#""keras_history": ["none"#, "expected an input before it"),
+        (r#""inbound_nodes": [{"#, r#""inbound_nodes": [{}, {"#, "expected one call of the layer"),
+    ] {
+        let message = branches(from, to).unwrap_err().to_string();
+        assert!(message.contains(named), "{to}: {message}");
+    }
+}
+
+#[test]
+fn branches_of_other_shapes_are_an_error_that_names_the_layer() {
+    let history = |name: &str| format!(r#""keras_history": ["{name}""#);
+    let whole = KerasModel::open(path("branches.keras")).unwrap();
+    let x = input(&fixture(), "branches");
+    for (from, to, named) in [
+        // Three features and four.
+        (history("add"), history(whole.names()[0]), "average: inputs: expected [6, 3, 3]"),
+        // A row for each sequence and one for each step.
+        (
+            r#""return_sequences": true"#.to_owned(),
+            r#""return_sequences": false"#.to_owned(),
+            "add: inputs: expected sequences, or a row for each sequence, got both",
+        ),
+    ] {
+        let message = branches(&from, &to).unwrap().predict(&x).unwrap_err().to_string();
+        assert!(message.starts_with(named), "{message}");
     }
 }
 

@@ -73,6 +73,8 @@ fn layers_that_read_the_future_are_refused_by_name() {
         let layer = model.names()[1];
         assert!(message.starts_with(layer) && message.contains(named), "{name}: {message}");
     }
+    let message = model("branches").stream(1).err().unwrap().to_string();
+    assert!(message.starts_with("gru") && message.contains("the layer before"), "{message}");
 }
 
 #[test]
