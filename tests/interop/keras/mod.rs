@@ -79,11 +79,14 @@ fn assert_near<'a>(
     got: impl IntoIterator<Item = &'a f32>,
     expected: impl IntoIterator<Item = &'a f64>,
 ) {
-    let mut count = 0;
+    let (mut count, mut worst) = (0, 0.0_f64);
     for (&got, &expected) in got.into_iter().zip(expected) {
-        assert!((f64::from(got) - expected).abs() < 1e-6, "{got}, expected {expected}");
+        let difference = (f64::from(got) - expected).abs();
+        assert!(difference < 1e-6, "{got}, expected {expected}");
+        worst = worst.max(difference);
         count += 1;
     }
+    println!("{worst:.1e}");
     assert!(count > 0);
 }
 

@@ -181,4 +181,21 @@ fn nodes_that_are_no_cell_of_this_crate_are_refused() {
     let model = builder.build(&mut rng()).unwrap();
     let error = graph(&model).arrays("", &mut model.clone()).unwrap_err().to_string();
     assert!(error.contains("(LSTM), settings: expected those of an RNN"), "{error}");
+
+    let nodes = cases("onnx_nodes");
+    let says = |name: &str| {
+        let mut lstm = Lstm::<f32>::builder(3, 4).build(&mut rng()).unwrap();
+        let graph = load(&nodes[name].model).unwrap();
+        graph.arrays("recurrent.", &mut lstm).unwrap_err().to_string()
+    };
+    let error = says("set_lstm_reverse");
+    assert!(
+        error.ends_with("direction: expected forward or bidirectional, got reverse"),
+        "{error}"
+    );
+    let error = says("set_lstm_clip");
+    assert!(error.contains("settings: expected those of an RNN"), "{error}");
+    let official = nodes.keys().find(|name| name.starts_with("test_lstm")).unwrap();
+    let error = says(official);
+    assert!(error.contains("expected constants, got values of other nodes"), "{error}");
 }
