@@ -7,7 +7,7 @@ use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 use recurrent::cell::{Cell, GruCell, LstmCell, RnnCell};
 use recurrent::data::Windows;
 use recurrent::interop::keras::{KerasLayer, KerasModel, KerasWeights};
-use recurrent::interop::onnx::{Element, Export, Graph, Value};
+use recurrent::interop::onnx::{Element, Export, Graph, Value, Weights};
 use recurrent::interop::pytorch::StateDict;
 use recurrent::layer::{Embedding, Linear, Pooling};
 use recurrent::model::{
@@ -26,7 +26,7 @@ fn through_onnx<M: Export + Arrays>(model: &M) -> (M, Graph) {
     model.to_onnx(&file.0).unwrap();
     let graph = Graph::load(&file.0).unwrap();
     let mut again = model.zeros_like();
-    graph.arrays("", &mut again).unwrap();
+    Weights::load(&file.0).unwrap().arrays("", &mut again).unwrap();
     (again, graph)
 }
 

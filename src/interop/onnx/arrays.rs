@@ -1,22 +1,81 @@
-//! The weights of a [`Graph`], for layers and models of this crate.
+//! [`Weights`]: the weights of a file, for layers and models of this crate.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use ndarray::{Array, ArrayD, Axis, Dimension};
+use prost::Message;
 
 use crate::arrays::{Arrays, ViewsMut, check_all_finite, views_mut};
 use crate::error::{Error, Result, check_shape};
 use crate::float::{Float, per_float};
-use crate::interop::onnx::graph::Graph;
+use crate::interop::onnx::graph::{Graph, Work};
+use crate::interop::onnx::proto::Model;
 use crate::interop::onnx::value::{Element, Value, each};
 
 /// The prefix of the weights of the recurrent nodes.
 const RECURRENT: &str = "recurrent.";
 
-impl Graph {
-    /// Returns the names of the constants of the file that plain nodes read, sorted.
+/// The name of this crate in the files of [`Export`](super::Export).
+pub(super) const PRODUCER: &str = "recurrent";
+
+/// The weights of an ONNX file: its constants, and those of the recurrent nodes under the names of this crate.
+///
+/// ```
+/// # let path = std::env::temp_dir().join(format!("recurrent-doc-arrays-{}.onnx", std::process::id()));
+/// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+/// use recurrent::interop::onnx::{Export, Weights};
+/// use recurrent::{Arrays, LstmCell, model::SequenceClassifier};
+///
+/// let builder = SequenceClassifier::<LstmCell<f32>>::builder(3, 2).bidirectional(true);
+/// let model = builder.build(&mut ChaCha8Rng::seed_from_u64(1))?;
+/// model.to_onnx(&path)?;
+///
+/// let mut again = model.zeros_like();
+/// Weights::load(&path)?.arrays("", &mut again)?;
+/// again.zip_mut("model", &model, &mut |_, a, b| assert_eq!(a, b))?;
+/// # std::fs::remove_file(&path).ok();
+/// # Ok::<(), recurrent::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Weights {
+    /// The graph, which has the networks of the recurrent nodes.
+    graph: Graph,
+    constants: BTreeMap<String, Value>,
+    /// Whether this crate wrote the file.
+    own: bool,
+}
+
+impl Weights {
+    /// Reads a file that [`Graph::load`] reads. It takes at most 1000 bytes of memory for each byte of the file.
+    ///
+    /// # Errors
+    /// As [`Graph::load`].
+    pub fn load(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let read = std::fs::read(path);
+        let bytes = read.map_err(|source| Error::Io { path: path.to_owned(), source })?;
+        Self::decode(&bytes).map_err(|problem| Error::Format {
+            path: path.to_owned(),
+            format: "ONNX",
+            problem: problem.to_string(),
+        })
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self> {
+        let graph = Graph::decode(bytes)?;
+        let model = Model::decode(bytes);
+        let model = model.map_err(|error| Error::argument("bytes", "a ModelProto", error))?;
+        let mut constants = BTreeMap::new();
+        for tensor in model.graph.unwrap_or_default().initializers {
+            constants.insert(tensor.name.clone(), Value::read(tensor)?);
+        }
+        Ok(Self { graph, constants, own: model.producer_name == PRODUCER })
+    }
+
+    /// Returns the names of the constants, sorted.
     pub fn constants(&self) -> impl Iterator<Item = &str> {
-        self.named_constants().map(|(name, _)| name)
+        self.constants.keys().map(String::as_str)
     }
 
     /// Returns the constant `name`.
@@ -25,12 +84,12 @@ impl Graph {
     /// # let path = std::env::temp_dir().join(format!("recurrent-doc-constant-{}.onnx", std::process::id()));
     /// use ndarray::Array2;
     /// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
-    /// use recurrent::interop::onnx::{Export, Graph};
+    /// use recurrent::interop::onnx::{Export, Weights};
     /// use recurrent::{GruCell, model::SequenceTagger};
     ///
     /// let model = SequenceTagger::<GruCell<f32>>::builder(3, 2).hidden_size(8);
     /// model.build(&mut ChaCha8Rng::seed_from_u64(1))?.to_onnx(&path)?;
-    /// let head: Array2<f32> = Graph::load(&path)?.constant("head.weight")?; // [inputs, outputs]
+    /// let head: Array2<f32> = Weights::load(&path)?.constant("head.weight")?; // [inputs, outputs]
     /// assert_eq!(head.dim(), (8, 2));
     /// # std::fs::remove_file(&path).ok();
     /// # Ok::<(), recurrent::Error>(())
@@ -39,8 +98,7 @@ impl Graph {
     /// # Errors
     /// If there is no such constant, its elements have another type than `T`, or it has another number of axes.
     pub fn constant<T: Element, D: Dimension>(&self, name: &str) -> Result<Array<T, D>> {
-        let Some((_, value)) = self.named_constants().find(|&(constant, _)| constant == name)
-        else {
+        let Some(value) = self.constants.get(name) else {
             let names: Vec<&str> = self.constants().collect();
             return Err(Error::argument("name", format!("one of {names:?}"), name));
         };
@@ -52,7 +110,7 @@ impl Graph {
         })
     }
 
-    /// Copies the weights of the graph into every array of `arrays`, by name.
+    /// Copies the weights of the file into every array of `arrays`, by name.
     ///
     /// | weights | names |
     /// |---|---|
@@ -63,26 +121,9 @@ impl Graph {
     /// takes the network of a file of PyTorch. Weights alone are copied. The options of `arrays` must be those of the
     /// graph, such as the pooling or the position of the reset gate, and scalers are not among them.
     ///
-    /// ```
-    /// # let path = std::env::temp_dir().join(format!("recurrent-doc-arrays-{}.onnx", std::process::id()));
-    /// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
-    /// use recurrent::interop::onnx::{Export, Graph};
-    /// use recurrent::{Arrays, LstmCell, model::SequenceClassifier};
-    ///
-    /// let builder = SequenceClassifier::<LstmCell<f32>>::builder(3, 2).bidirectional(true);
-    /// let model = builder.build(&mut ChaCha8Rng::seed_from_u64(1))?;
-    /// model.to_onnx(&path)?;
-    ///
-    /// let mut again = model.zeros_like();
-    /// Graph::load(&path)?.arrays("", &mut again)?;
-    /// again.zip_mut("model", &model, &mut |_, a, b| assert_eq!(a, b))?;
-    /// # std::fs::remove_file(&path).ok();
-    /// # Ok::<(), recurrent::Error>(())
-    /// ```
-    ///
     /// # Errors
-    /// If the graph lacks one of the names, which are `prefix` and those of `arrays`; if a shape or an element type
-    /// is another, or a value is not finite; if the graph has another weight under `prefix` (biases of zeros may be left
+    /// If the file lacks one of the names, which are `prefix` and those of `arrays`; if a shape or an element type
+    /// is another, or a value is not finite; if the file has another weight under `prefix` (biases of zeros may be left
     /// out); if a recurrent node is none that this crate has as a cell. `arrays` is then unchanged.
     pub fn arrays<T: Float, A: Arrays<Elem = T>>(
         &self,
@@ -92,31 +133,30 @@ impl Graph {
         read(self, prefix, views_mut(arrays))
     }
 
-    fn named_constants(&self) -> impl Iterator<Item = (&str, &Value)> {
-        self.names
-            .iter()
-            .filter_map(|(name, &index)| Some((&name[..], self.constants[index].as_ref()?)))
-    }
-
     /// Returns all weights by their names.
-    fn weights(&self) -> Result<BTreeMap<String, Value>> {
+    fn all(&self) -> Result<BTreeMap<String, Value>> {
+        let recurrent = self.graph.nodes.iter().filter_map(|node| match &node.work {
+            Work::Recurrent(recurrent) => Some((&node.place, recurrent)),
+            _ => None,
+        });
         let mut weights = BTreeMap::new();
-        for (l, (place, node)) in self.recurrent_nodes().enumerate() {
+        for (l, (place, node)) in recurrent.enumerate() {
             let arrays = node.arrays(l).map_err(|error| error.prefixed(place))?;
             let named =
                 arrays.into_iter().map(|(name, value)| (format!("{RECURRENT}{name}"), value));
             weights.extend(named);
         }
-        for (name, value) in self.named_constants().filter(|_| self.own) {
+        for (name, value) in self.constants.iter().filter(|_| self.own) {
             if let Some(initial) = name.strip_prefix("initial.") {
-                for (d, direction) in ["", "_reverse"].iter().enumerate().take(value.shape()[0]) {
+                let directions = value.shape().first().copied().unwrap_or(0);
+                for (d, direction) in ["", "_reverse"].iter().enumerate().take(directions) {
                     let part =
                         each!(value, array => array.index_axis(Axis(0), d).to_owned().into());
                     weights.insert(format!("{RECURRENT}initial.{initial}{direction}"), part);
                 }
                 continue;
             }
-            let (name, value) = match name {
+            let (name, value) = match &name[..] {
                 "embedding" => ("embedding.weight", value.clone()),
                 "head.weight" => ("head.weight", transposed(value)),
                 "head.bias" => ("head.bias", value.clone()),
@@ -140,15 +180,15 @@ fn flat(value: &Value) -> Value {
 }
 
 per_float! {
-    fn read<'a, T>(graph: &'a Graph, prefix: &str, arrays: ViewsMut<'a, T>) -> Result<()> = read_each;
+    fn read<'a, T>(file: &'a Weights, prefix: &str, arrays: ViewsMut<'a, T>) -> Result<()> = read_each;
 }
 
 fn read_each<T: Float + Element>(
-    graph: &Graph,
+    file: &Weights,
     prefix: &str,
     arrays: ViewsMut<'_, T>,
 ) -> Result<()> {
-    let mut weights = graph.weights()?;
+    let mut weights = file.all()?;
     weights.retain(|name, _| name.starts_with(prefix));
     // All weights are checked before the first array is changed.
     let mut read: Vec<ArrayD<T>> = Vec::new();
@@ -156,7 +196,7 @@ fn read_each<T: Float + Element>(
         let name = format!("{prefix}{name}");
         let Some(value) = weights.remove(&name) else {
             let names: Vec<&String> = weights.keys().collect();
-            return Err(Error::argument(name, format!("a weight of the graph: {names:?}"), "none"));
+            return Err(Error::argument(name, format!("a weight of the file: {names:?}"), "none"));
         };
         let values = value.array::<T>().map_err(|error| error.prefixed(&format!("{name}, ")))?;
         check_shape(name.clone(), "as in the bundle", array.shape(), values.shape())?;
@@ -169,7 +209,7 @@ fn read_each<T: Float + Element>(
     let mut rest = weights.iter();
     if let Some((name, _)) = rest.find(|(name, value)| !(name.contains("bias") && is_zero(value))) {
         let got = format!("none for {name}");
-        return Err(Error::argument("arrays", "an array for each weight of the graph", got));
+        return Err(Error::argument("arrays", "an array for each weight of the file", got));
     }
     for ((_, mut array), values) in arrays.into_iter().zip(read) {
         array.assign(&values);

@@ -1,7 +1,7 @@
 //! [`Graph`]: a file that was read, and the nodes in the order of the file.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use prost::Message;
@@ -16,9 +16,6 @@ use crate::interop::onnx::value::{Value, check_declared, check_type};
 
 /// The versions of the operators that are read.
 pub(super) const OPSETS: std::ops::RangeInclusive<i64> = 7..=28;
-
-/// The name of this crate in the files that it writes.
-pub(super) const PRODUCER: &str = "recurrent";
 
 /// The default of [`Graph::memory_limit`].
 const MEMORY_LIMIT: usize = 1 << 32;
@@ -63,12 +60,8 @@ const FOLDED_BYTES: usize = 4;
 pub struct Graph {
     pub(super) inputs: Vec<Port>,
     pub(super) outputs: Vec<Port>,
-    pub(super) constants: Vec<Option<Value>>,
-    /// The indices of the constants in the file.
-    pub(super) names: BTreeMap<String, usize>,
-    /// Whether this crate wrote the file.
-    pub(super) own: bool,
-    nodes: Vec<Node>,
+    constants: Vec<Option<Value>>,
+    pub(super) nodes: Vec<Node>,
     memory_limit: usize,
 }
 
@@ -83,18 +76,18 @@ pub(super) struct Port {
 
 /// A node of a graph. Its values are indices.
 #[derive(Debug)]
-struct Node {
+pub(super) struct Node {
     /// The name and the operator, for messages.
-    place: String,
+    pub(super) place: String,
     inputs: Vec<Option<usize>>,
     outputs: Vec<Option<usize>>,
     /// The values that no later node reads.
     last: Vec<usize>,
-    work: Work,
+    pub(super) work: Work,
 }
 
 #[derive(Debug)]
-enum Work {
+pub(super) enum Work {
     Plain(Kernel),
     Recurrent(Box<RecurrentNode>),
 }
@@ -120,7 +113,7 @@ impl Graph {
         })
     }
 
-    fn decode(bytes: &[u8]) -> Result<Self> {
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self> {
         let model = Model::decode(bytes);
         let model = model.map_err(|error| Error::argument("bytes", "a ModelProto", error))?;
         let own = |domain: &str| domain.is_empty() || domain == "ai.onnx";
@@ -136,9 +129,7 @@ impl Graph {
         };
         refuse("sparse_initializer", graph.sparse_initializers.len())?;
         refuse("quantization_annotation", graph.quantization.len())?;
-        let own = model.producer_name == PRODUCER;
-        let graph = Reader::new(opset, bytes.len().saturating_mul(FOLDED_BYTES)).read(graph)?;
-        Ok(Self { own, ..graph })
+        Reader::new(opset, bytes.len().saturating_mul(FOLDED_BYTES)).read(graph)
     }
 
     /// Sets the number of bytes that the values of a [`run`](Graph::run) may have at a time: 4 GiB by
@@ -205,14 +196,6 @@ impl Graph {
         Stream::new(self, states, initial)
     }
 
-    /// Returns the recurrent nodes, each with its place for messages.
-    pub(super) fn recurrent_nodes(&self) -> impl Iterator<Item = (&str, &RecurrentNode)> {
-        self.nodes.iter().filter_map(|node| match &node.work {
-            Work::Recurrent(recurrent) => Some((&node.place[..], &**recurrent)),
-            Work::Plain(_) => None,
-        })
-    }
-
     /// Computes the outputs. `memory` belongs to this graph.
     pub(super) fn run_with<'g, 'v>(
         &'g self,
@@ -275,14 +258,14 @@ struct Reader {
     opset: i64,
     /// The number of bytes that constants may still have.
     budget: usize,
-    names: BTreeMap<String, usize>,
+    names: HashMap<String, usize>,
     constants: Vec<Option<Value>>,
     nodes: Vec<Node>,
 }
 
 impl Reader {
     fn new(opset: i64, budget: usize) -> Self {
-        Self { opset, budget, names: BTreeMap::new(), constants: Vec::new(), nodes: Vec::new() }
+        Self { opset, budget, names: HashMap::new(), constants: Vec::new(), nodes: Vec::new() }
     }
 
     /// Adds a value, which is known if it is a constant.
@@ -322,11 +305,9 @@ impl Reader {
             };
             outputs.push(Port::new(info, value, "output")?);
         }
-        let Self { mut constants, mut nodes, mut names, .. } = self;
+        let Self { mut constants, mut nodes, .. } = self;
         drop_unused(&outputs, &mut constants, &mut nodes);
-        names.retain(|_, &mut index| constants[index].is_some());
-        let (own, memory_limit) = (false, MEMORY_LIMIT);
-        Ok(Graph { inputs, outputs, constants, names, own, nodes, memory_limit })
+        Ok(Graph { inputs, outputs, constants, nodes, memory_limit: MEMORY_LIMIT })
     }
 
     fn node(&mut self, node: NodeMessage, place: &str) -> Result<()> {

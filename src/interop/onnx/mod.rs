@@ -1,7 +1,7 @@
 //! ONNX files: networks of other programs are run here, and models of this crate elsewhere.
 //!
 //! [`Graph::load`] reads a file, [`Graph::run`] computes it and [`Graph::stream`] hands its states from step to
-//! step. [`Graph::arrays`] takes its weights out. [`Export::to_onnx`] writes a ready model,
+//! step. [`Weights`] takes weights out of a file. [`Export::to_onnx`] writes a ready model,
 //! [`Export::to_onnx_stream`] a stream of it.
 //!
 //! # Operators
@@ -35,7 +35,7 @@
 //! | `value` | [`Value`]: an array of any type |
 //! | `attributes` | the attributes of a node, each of which must be read |
 //! | `graph`, `stream` | [`Graph`], [`Stream`] |
-//! | `arrays` | the weights of a graph, for layers and models |
+//! | `arrays` | [`Weights`]: the weights of a file, for layers and models |
 //! | `recurrent` | LSTM, GRU and RNN on the engine, or as a loop of any settings |
 //! | `operator` | all other operators |
 //! | `export` | [`Export`]: models as files |
@@ -50,6 +50,7 @@ mod recurrent;
 mod stream;
 mod value;
 
+pub use arrays::Weights;
 pub use export::Export;
 pub use graph::Graph;
 pub use stream::Stream;

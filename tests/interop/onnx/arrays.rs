@@ -1,14 +1,14 @@
-//! Weights that are taken out of a graph.
+//! Weights that are taken out of a file.
 
 use ndarray::{Array1, Array2, Array3, ArrayD, Axis};
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 use recurrent::cell::{Cell, CoupledLstmCell, Nonlinearity, PeepholeLstmCell};
-use recurrent::interop::onnx::{Export, Graph, Value};
+use recurrent::interop::onnx::{Export, Value, Weights};
 use recurrent::layer::Pooling;
 use recurrent::model::{SequenceClassifier, SequenceGenerator, SequenceTagger};
 use recurrent::{Arrays, GruCell, Lstm, LstmCell, Recurrent, Result, RnnCell, Sequences};
 
-use super::fixtures::{cases, difference, load};
+use super::fixtures::{cases, difference};
 use crate::common::temporary::File;
 use crate::keras::bits;
 
@@ -16,14 +16,19 @@ fn rng() -> ChaCha8Rng {
     ChaCha8Rng::seed_from_u64(1)
 }
 
-/// Returns the graph of a model.
-fn graph<M: Export>(model: &M) -> Graph {
+/// Returns the weights in the file of a model.
+fn weights<M: Export>(model: &M) -> Weights {
     let file = File::new("model.onnx");
     model.to_onnx(&file.0).unwrap();
-    Graph::load(&file.0).unwrap()
+    Weights::load(&file.0).unwrap()
 }
 
-/// Checks that a model comes back from its graph with its bits.
+/// Returns the weights in a file.
+fn load(bytes: &[u8]) -> Weights {
+    Weights::load(&File::with("case.onnx", bytes).0).unwrap()
+}
+
+/// Checks that a model comes back from its file with its bits.
 fn returns<M: Export + Arrays<Elem = f32>>(model: Result<M>) {
     let mut model = model.unwrap();
     let mut k = 0.0;
@@ -34,12 +39,12 @@ fn returns<M: Export + Arrays<Elem = f32>>(model: Result<M>) {
         });
     });
     let mut again = model.zeros_like();
-    graph(&model).arrays("", &mut again).unwrap();
+    weights(&model).arrays("", &mut again).unwrap();
     assert_eq!(bits(&again), bits(&model));
 }
 
 #[test]
-fn models_come_back_from_their_graphs_with_their_bits() {
+fn models_come_back_from_their_files_with_their_bits() {
     let peephole = SequenceClassifier::<PeepholeLstmCell<f32>>::builder(4, 3);
     returns(peephole.hidden_size(5).pooling(Pooling::Attention).build(&mut rng()));
     let learned = SequenceClassifier::<GruCell<f32>>::builder(4, 3).hidden_size(5);
@@ -61,7 +66,7 @@ fn a_stream_has_the_weights_too() {
     let file = File::new("stream.onnx");
     model.to_onnx_stream(&file.0).unwrap();
     let mut again = model.zeros_like();
-    Graph::load(&file.0).unwrap().arrays("", &mut again).unwrap();
+    Weights::load(&file.0).unwrap().arrays("", &mut again).unwrap();
     assert_eq!(bits(&again), bits(&model));
 }
 
@@ -72,10 +77,10 @@ fn network<C: Cell<Elem = f32>>(
     layers: usize,
     both: bool,
 ) -> Recurrent<C> {
-    let graph = load(&cases("onnx_exports")[name].model).unwrap();
+    let file = load(&cases("onnx_exports")[name].model);
     let builder = Recurrent::<C>::builder(input, 4).num_layers(layers).bidirectional(both);
     let mut network = builder.build(&mut rng()).unwrap();
-    graph.arrays("recurrent.", &mut network).unwrap_or_else(|error| panic!("{name}: {error}"));
+    file.arrays("recurrent.", &mut network).unwrap_or_else(|error| panic!("{name}: {error}"));
     network
 }
 
@@ -123,15 +128,15 @@ fn a_network_out_of_a_file_of_pytorch_computes_its_states() {
 fn constants_have_the_names_of_the_file() {
     let builder = SequenceTagger::<GruCell<f32>>::builder(4, 3).hidden_size(5);
     let model = builder.build(&mut rng()).unwrap();
-    let graph = graph(&model);
-    assert!(graph.constants().any(|name| name == "head.weight"));
-    let weight: Array2<f32> = graph.constant("head.weight").unwrap();
+    let file = weights(&model);
+    assert!(file.constants().any(|name| name == "head.weight"));
+    let weight: Array2<f32> = file.constant("head.weight").unwrap();
     assert_eq!(weight, model.head().weight().t());
     let says = |error: recurrent::Error| error.to_string();
-    assert!(says(graph.constant::<f32, ndarray::Ix2>("none").unwrap_err()).starts_with("name: "));
-    let error = says(graph.constant::<f64, ndarray::Ix2>("head.weight").unwrap_err());
+    assert!(says(file.constant::<f32, ndarray::Ix2>("none").unwrap_err()).starts_with("name: "));
+    let error = says(file.constant::<f64, ndarray::Ix2>("head.weight").unwrap_err());
     assert_eq!(error, "head.weight, element type: expected f64, got f32");
-    let error = says(graph.constant::<f32, ndarray::Ix1>("head.weight").unwrap_err());
+    let error = says(file.constant::<f32, ndarray::Ix1>("head.weight").unwrap_err());
     assert_eq!(error, "head.weight: expected 1 axes, got shape [5, 3]");
 }
 
@@ -139,28 +144,28 @@ fn constants_have_the_names_of_the_file() {
 fn names_shapes_and_types_that_do_not_fit_are_refused() {
     let builder = || SequenceTagger::<GruCell<f32>>::builder(4, 3).hidden_size(5);
     let model = builder().build(&mut rng()).unwrap();
-    let graph = graph(&model);
+    let file = weights(&model);
     let mut wide = builder().hidden_size(6).build(&mut rng()).unwrap();
     let before = bits(&wide);
-    let error = graph.arrays("", &mut wide).unwrap_err().to_string();
+    let error = file.arrays("", &mut wide).unwrap_err().to_string();
     let expected = "recurrent.weight_ih_l0: expected [18, 4] (as in the bundle), got [15, 4]";
     assert_eq!(error, expected);
     assert_eq!(bits(&wide), before);
 
     let mut more = builder().num_layers(2).build(&mut rng()).unwrap();
-    let error = graph.arrays("", &mut more).unwrap_err().to_string();
-    assert!(error.starts_with("recurrent.weight_ih_l1: expected a weight of the graph"), "{error}");
+    let error = file.arrays("", &mut more).unwrap_err().to_string();
+    assert!(error.starts_with("recurrent.weight_ih_l1: expected a weight of the file"), "{error}");
     let mut head = model.head().zeros_like();
-    let error = graph.arrays("", &mut head).unwrap_err().to_string();
-    assert!(error.starts_with("weight: expected a weight of the graph"), "{error}");
-    graph.arrays("head.", &mut head).unwrap();
+    let error = file.arrays("", &mut head).unwrap_err().to_string();
+    assert!(error.starts_with("weight: expected a weight of the file"), "{error}");
+    file.arrays("head.", &mut head).unwrap();
     assert_eq!(head.weight(), model.head().weight());
     let mut one: ArrayD<f32> = Array1::zeros(3).into_dyn();
-    let error = graph.arrays("head.bias", &mut one).unwrap_err().to_string();
+    let error = file.arrays("head.bias", &mut one).unwrap_err().to_string();
     assert!(error.contains("head.biasvalue"), "{error}");
     let double = SequenceTagger::<GruCell<f64>>::builder(4, 3).hidden_size(5);
     let mut double = double.build(&mut rng()).unwrap();
-    let error = graph.arrays("", &mut double).unwrap_err().to_string();
+    let error = file.arrays("", &mut double).unwrap_err().to_string();
     assert_eq!(error, "recurrent.weight_ih_l0, element type: expected f64, got f32");
 }
 
@@ -169,8 +174,8 @@ fn weights_that_no_array_takes_are_refused() {
     let builder = SequenceClassifier::<LstmCell<f32>>::builder(4, 3).hidden_size(5);
     let model = builder.bidirectional(true).build(&mut rng()).unwrap();
     let mut one = Lstm::<f32>::builder(4, 5).build(&mut rng()).unwrap();
-    let error = graph(&model).arrays("recurrent.", &mut one).unwrap_err().to_string();
-    let expected = "arrays: expected an array for each weight of the graph, got none for ";
+    let error = weights(&model).arrays("recurrent.", &mut one).unwrap_err().to_string();
+    let expected = "arrays: expected an array for each weight of the file, got none for ";
     assert!(error.starts_with(expected), "{error}");
     assert!(error.ends_with("_reverse"), "{error}");
 }
@@ -179,14 +184,14 @@ fn weights_that_no_array_takes_are_refused() {
 fn nodes_that_are_no_cell_of_this_crate_are_refused() {
     let builder = SequenceTagger::<CoupledLstmCell<f32>>::builder(4, 3).hidden_size(5);
     let model = builder.build(&mut rng()).unwrap();
-    let error = graph(&model).arrays("", &mut model.clone()).unwrap_err().to_string();
+    let error = weights(&model).arrays("", &mut model.clone()).unwrap_err().to_string();
     assert!(error.contains("(LSTM), settings: expected those of an RNN"), "{error}");
 
     let nodes = cases("onnx_nodes");
     let says = |name: &str| {
         let mut lstm = Lstm::<f32>::builder(3, 4).build(&mut rng()).unwrap();
-        let graph = load(&nodes[name].model).unwrap();
-        graph.arrays("recurrent.", &mut lstm).unwrap_err().to_string()
+        let file = load(&nodes[name].model);
+        file.arrays("recurrent.", &mut lstm).unwrap_err().to_string()
     };
     let error = says("set_lstm_reverse");
     assert!(

@@ -15,7 +15,7 @@ use crate::cell::Cell;
 use crate::data::Scaler;
 use crate::error::{Error, Result};
 use crate::float::{Float, per_float};
-use crate::interop::onnx::graph::PRODUCER;
+use crate::interop::onnx::arrays::PRODUCER;
 use crate::interop::onnx::proto::{Model, Opset};
 use crate::interop::onnx::value::{Element, Sealed};
 use crate::io::atomic;
