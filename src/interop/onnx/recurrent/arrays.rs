@@ -2,6 +2,7 @@
 
 use super::cells::Cells;
 use super::{Networks, Node};
+use crate::arrays::{Views, views};
 use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::interop::onnx::value::{Element, Value};
@@ -25,7 +26,7 @@ impl Node {
 fn named<T: Float + Element>(cells: &[Cells<T>], l: usize) -> Result<Vec<(String, Value)>> {
     let mut arrays = Vec::new();
     for (cells, direction) in cells.iter().zip(["", "_reverse"]) {
-        let Some(views) = cells.weights() else {
+        let Some(views) = weights(cells) else {
             let expected = "those of an RNN, LSTM, GRU or LSTM with peepholes of this crate";
             return Err(Error::argument("settings", expected, "others"));
         };
@@ -35,4 +36,15 @@ fn named<T: Float + Element>(cells: &[Cells<T>], l: usize) -> Result<Vec<(String
         }
     }
     Ok(arrays)
+}
+
+/// Returns the weights, unless the settings are not those of one of this crate's cells.
+fn weights<T: Float>(cells: &Cells<T>) -> Option<Views<'_, T>> {
+    Some(match cells {
+        Cells::Rnn(network) => views(network),
+        Cells::Gru(network) => views(network),
+        Cells::Lstm(network) => views(network),
+        Cells::Peephole(network) => views(network),
+        Cells::Steps(_) => return None,
+    })
 }

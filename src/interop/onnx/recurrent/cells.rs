@@ -6,7 +6,7 @@ use rand_chacha::rand_core::SeedableRng;
 
 use super::steps::Steps;
 use super::{Activation, Direction, Kind, Results, Settings};
-use crate::arrays::{Arrays, Views, views};
+use crate::arrays::Arrays;
 use crate::cell::{Cell, GruOptions, Nonlinearity, Reset};
 use crate::error::Result;
 use crate::float::Float;
@@ -61,11 +61,6 @@ impl<T: Float> Cells<T> {
             },
             _ => Self::Steps(Box::new(Steps::new(kind, settings.clone(), direction))),
         })
-    }
-
-    /// Returns the weights, unless the settings are not those of one of this crate's cells.
-    pub(super) fn weights(&self) -> Option<Views<'_, T>> {
-        network!(self, network => Some(views(network)), _steps => None)
     }
 
     /// Returns the packed weights, unless the network packs them itself.
