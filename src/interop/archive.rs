@@ -1,13 +1,14 @@
 //! [`Archive`]: a zip file in memory, in which no entry hides another.
 
 use std::fs::File;
-use std::io::{Cursor, Read};
+use std::io::{Cursor, Read, Write};
 #[cfg(feature = "pytorch")]
 use std::ops::Range;
 use std::path::Path;
 
-use zip::result::ZipError;
-use zip::{CompressionMethod, ZipArchive};
+use zip::result::{ZipError, ZipResult};
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
 use crate::error::{Error, Result};
 
@@ -27,6 +28,28 @@ pub(super) fn read_regular(path: &Path, format: &'static str) -> Result<Vec<u8>>
     bytes.try_reserve_exact(about.len() as usize).map_err(|error| io_error(error.into()))?;
     file.take(about.len()).read_to_end(&mut bytes).map_err(io_error)?;
     Ok(bytes)
+}
+
+/// Returns a zip file with the given entries. Its bytes depend on them alone. `path` is where it will be, for errors.
+pub(super) fn zipped<N: AsRef<str>, B: AsRef<[u8]>>(
+    path: &Path,
+    entries: impl IntoIterator<Item = (N, B)>,
+    compressed: bool,
+) -> Result<Vec<u8>> {
+    let method = if compressed { CompressionMethod::Deflated } else { CompressionMethod::Stored };
+    let write = || -> ZipResult<Vec<u8>> {
+        let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
+        for (name, bytes) in entries {
+            let bytes = bytes.as_ref();
+            let large = bytes.len() as u64 >= zip::ZIP64_BYTES_THR;
+            let options = SimpleFileOptions::default().compression_method(method);
+            zip.start_file(name.as_ref(), options.large_file(large))?;
+            zip.write_all(bytes)?;
+        }
+        Ok(zip.finish()?.into_inner())
+    };
+    let source = std::io::Error::other;
+    write().map_err(|error| Error::Io { path: path.to_owned(), source: source(error) })
 }
 
 /// The entries of a zip file.

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | [`numpy`] | `.npy`, `.npz` | `npz` for `.npz` |
 //! | `pytorch` | `.pt`, `.pth` and safetensors files of a `state_dict` | `pytorch` |
-//! | `keras` | `.keras`, `.weights.h5` of Keras 3 | `keras` |
+//! | `keras` | `.keras`, `.weights.h5` of Keras 3, read and written | `keras` |
 //! | `onnx` | `.onnx`, read and written | `onnx` |
 //!
 //! `docs/interop.md` lists the calls.

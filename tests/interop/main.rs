@@ -7,6 +7,8 @@ mod memory;
 mod numpy;
 mod onnx;
 mod pytorch;
+mod readers;
+mod round_trips;
 
 #[path = "../common"]
 mod common {

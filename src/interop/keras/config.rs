@@ -1,4 +1,4 @@
-//! The configuration of a model, a JSON text: the layers of a chain and their options.
+//! The configuration of a model, a JSON text: the layers, what each reads, and their options.
 
 use std::path::{Path, PathBuf};
 
@@ -7,9 +7,15 @@ use serde_json::Value;
 use super::refuse;
 use crate::error::{Error, Result};
 
-/// The layers of a `Sequential` model, or of a functional one in which each layer has one input, the layer before.
-pub(super) struct Chain {
+/// The classes of layers that combine several inputs.
+const MERGES: [&str; 4] = ["Add", "Multiply", "Average", "Concatenate"];
+
+/// The layers of a `Sequential` model, or of a functional one with one input and one output.
+pub(super) struct Layers {
+    /// The layers, each after those that it reads.
     pub(super) layers: Vec<LayerConfig>,
+    /// The place of the layer whose output is that of the model.
+    pub(super) output: usize,
 }
 
 /// The class, the name and the options of a layer.
@@ -18,10 +24,12 @@ pub(super) struct LayerConfig {
     path: PathBuf,
     pub(super) class: String,
     pub(super) name: String,
+    /// The places of the layers that this one reads; none if it reads the input of the model.
+    pub(super) inputs: Vec<usize>,
     options: Value,
 }
 
-impl Chain {
+impl Layers {
     pub(super) fn parse(path: &Path, json: &str) -> Result<Self> {
         let problem = |error: serde_json::Error| refuse(path, format!("configuration: {error}"));
         let model: Value = serde_json::from_str(json).map_err(problem)?;
@@ -35,45 +43,65 @@ impl Chain {
         };
         let mut layers: Vec<LayerConfig> = Vec::new();
         for layer in all {
-            let layer_config = LayerConfig::new(path, layer)?;
-            if class == "Functional" {
-                check_input(&layer_config, layers.last(), &layer["inbound_nodes"])?;
-            }
+            let mut layer_config = LayerConfig::new(path, layer)?;
+            layer_config.inputs = match class {
+                "Functional" => inputs(&layer_config, &layers, &layer["inbound_nodes"])?,
+                _ => layers.len().checked_sub(1).into_iter().collect(),
+            };
             layers.push(layer_config);
         }
-        match layers.last() {
-            None => return Err(refuse(path, "the configuration has no layers")),
-            Some(last) if class == "Functional" => {
-                let outputs = &model["config"]["output_layers"];
-                // One output is [name, node, tensor], or a list of one such.
-                let name = outputs[0].as_str().or(outputs[0][0].as_str());
-                if name != Some(&last.name) || outputs.get(1).is_some_and(Value::is_array) {
-                    let problem = format!("expected one output, of {}, got {outputs}", last.name);
-                    return Err(refuse(path, problem));
-                }
+        let output = match class {
+            "Functional" => output(path, &layers, &model["config"]["output_layers"])?,
+            _ => layers.len().checked_sub(1),
+        };
+        let output = output.ok_or_else(|| refuse(path, "the configuration has no layers"))?;
+        for (place, layer) in layers.iter().enumerate() {
+            let read = layers.iter().any(|other| other.inputs.contains(&place));
+            if !read && place != output {
+                return Err(layer.refuse("expected a layer that reads its output, got none"));
             }
-            Some(_) => {}
         }
-        Ok(Self { layers })
+        Ok(Self { layers, output })
     }
 }
 
-/// Fails unless the only input of `layer` is the output of the layer `before`, or nothing for the first.
-fn check_input(layer: &LayerConfig, before: Option<&LayerConfig>, nodes: &Value) -> Result<()> {
+/// Returns the places of the layers that `layer` reads, all of which are among those `before`.
+fn inputs(layer: &LayerConfig, before: &[LayerConfig], nodes: &Value) -> Result<Vec<usize>> {
     let calls = nodes.as_array().map_or(0, Vec::len);
-    let Some(before) = before else {
-        return if calls == 0 { Ok(()) } else { Err(layer.refuse("the first layer has an input")) };
-    };
-    let input = nodes[0]["args"][0]["config"]["keras_history"][0].as_str();
-    let initial_state = nodes[0]["args"].get(1).or(nodes[0]["kwargs"].get("initial_state"));
+    match (calls, before.is_empty()) {
+        (0, true) => return Ok(Vec::new()),
+        (_, true) => return Err(layer.refuse("the first layer has an input")),
+        (0, false) => return Err(layer.refuse("expected one input of the model, got another")),
+        (1, false) => {}
+        _ => return Err(layer.refuse(format!("expected one call of the layer, got {calls}"))),
+    }
+    let node = &nodes[0];
+    let initial_state = node["args"].get(1).or(node["kwargs"].get("initial_state"));
     if initial_state.is_some_and(|state| !state.is_null()) {
         return Err(layer.refuse("it has a second input, an initial state"));
     }
-    if calls != 1 || input != Some(&before.name) {
-        let got = input.unwrap_or("several");
-        return Err(layer.refuse(format!("expected the input {} alone, got {got}", before.name)));
+    let argument = &node["args"][0];
+    let tensors = argument.as_array().map_or(std::slice::from_ref(argument), Vec::as_slice);
+    if tensors.is_empty() || (tensors.len() > 1 && !layer.is_merge()) {
+        let problem = format!("expected one input, got {}", tensors.len());
+        return Err(layer.refuse(problem));
     }
-    Ok(())
+    let place = |tensor: &Value| {
+        let name = tensor["config"]["keras_history"][0].as_str().unwrap_or("none");
+        let place = before.iter().position(|other| other.name == name);
+        place.ok_or_else(|| layer.refuse(format!("expected an input before it, got {name}")))
+    };
+    tensors.iter().map(place).collect()
+}
+
+/// Returns the place of the only output. One output is [name, node, tensor], or a list of one such.
+fn output(path: &Path, layers: &[LayerConfig], outputs: &Value) -> Result<Option<usize>> {
+    let name = outputs[0].as_str().or(outputs[0][0].as_str()).unwrap_or("none");
+    let place = layers.iter().position(|layer| layer.name == name);
+    if place.is_none() || outputs.get(1).is_some_and(Value::is_array) {
+        return Err(refuse(path, format!("expected one output, of a layer, got {outputs}")));
+    }
+    Ok(place)
 }
 
 impl LayerConfig {
@@ -86,6 +114,7 @@ impl LayerConfig {
             path: path.to_owned(),
             class: of_layer("class_name")?,
             name: of_layer("name")?,
+            inputs: Vec::new(),
             options: layer["config"].clone(),
         };
         let dtype = &layer.options["dtype"];
@@ -94,6 +123,11 @@ impl LayerConfig {
             return Err(layer.refuse(format!("expected the dtype float32, got {dtype}")));
         }
         Ok(layer)
+    }
+
+    /// Returns whether the layer combines several inputs.
+    fn is_merge(&self) -> bool {
+        MERGES.contains(&&self.class[..])
     }
 
     /// Returns the layer inside this one, under the option `key`.

@@ -3,9 +3,10 @@
 use ndarray::{Array, Array2, Array3, Axis, Dimension};
 
 use super::config::LayerConfig;
+use super::merge::Merge;
 use super::recurrent::{KerasCell, KerasRecurrent, one_direction, two_directions};
 use super::weights::LayerWeights;
-use crate::arrays::Arrays;
+use crate::arrays::{Arrays, Visit, VisitMut};
 use crate::cell::{GruCell, LstmCell, RnnCell};
 use crate::error::{Error, Result};
 use crate::layer::{Activation, Embedding, Layer, LayerNorm, Linear};
@@ -59,9 +60,16 @@ pub enum KerasLayer {
     LayerNorm(LayerNorm<f32>),
     /// `Activation`.
     Activation(KerasActivation),
+    /// `Add`, `Multiply`, `Average` or `Concatenate`, of several layers.
+    Merge(Merge),
     /// `InputLayer`, or noise of training.
     Identity,
 }
+
+/// The class of a layer that applies another to each step.
+pub(super) const TIME_DISTRIBUTED: &str = "TimeDistributed";
+/// The group of the inner layer below that of the outer one.
+pub(super) const INNER: &str = "layer";
 
 /// Reads a layer.
 pub(super) fn build(config: &LayerConfig, weights: &mut LayerWeights<'_>) -> Result<KerasLayer> {
@@ -84,14 +92,17 @@ pub(super) fn build(config: &LayerConfig, weights: &mut LayerWeights<'_>) -> Res
             KerasLayer::Dense(Linear::from_weight(weight, bias)?, activation(config)?)
         }
         "Activation" => KerasLayer::Activation(activation(config)?),
+        "Add" | "Multiply" | "Average" | "Concatenate" => {
+            KerasLayer::Merge(Merge::of_layer(config)?)
+        }
         "LayerNormalization" => KerasLayer::LayerNorm(layer_norm(config, weights)?),
-        "TimeDistributed" => {
+        TIME_DISTRIBUTED => {
             let inner = config.inner("layer")?;
             if !["Dense", "LayerNormalization", "Activation", "Dropout"].contains(&&inner.class[..])
             {
                 return Err(config.refuse(format!("the layer {} is not supported", inner.class)));
             }
-            build(&inner, &mut weights.part("layer"))?
+            build(&inner, &mut weights.part(INNER))?
         }
         RnnCell::<f32>::CLASS => KerasLayer::Rnn(one_direction(config, weights)?),
         LstmCell::<f32>::CLASS => KerasLayer::Lstm(one_direction(config, weights)?),
@@ -139,11 +150,53 @@ fn layer_norm(config: &LayerConfig, weights: &mut LayerWeights<'_>) -> Result<La
     Ok(norm)
 }
 
+/// The arrays have the names of those of the layer: `weight_ih_l0`, `weight`, `bias` and so on.
+impl Arrays for KerasLayer {
+    type Elem = f32;
+
+    fn for_each<'a>(&'a self, f: &mut Visit<'_, 'a, f32>) {
+        match self {
+            Self::Embedding { embedding, .. } => embedding.for_each(f),
+            Self::Rnn(recurrent) => recurrent.network.for_each(f),
+            Self::Lstm(recurrent) => recurrent.network.for_each(f),
+            Self::Gru(recurrent) => recurrent.network.for_each(f),
+            Self::Dense(linear, _) => linear.for_each(f),
+            Self::LayerNorm(norm) => norm.for_each(f),
+            Self::Masking(_) | Self::Activation(_) | Self::Merge(_) | Self::Identity => {}
+        }
+    }
+
+    fn for_each_mut<'a>(&'a mut self, f: &mut VisitMut<'_, 'a, f32>) {
+        match self {
+            Self::Embedding { embedding, .. } => embedding.for_each_mut(f),
+            Self::Rnn(recurrent) => recurrent.network.for_each_mut(f),
+            Self::Lstm(recurrent) => recurrent.network.for_each_mut(f),
+            Self::Gru(recurrent) => recurrent.network.for_each_mut(f),
+            Self::Dense(linear, _) => linear.for_each_mut(f),
+            Self::LayerNorm(norm) => norm.for_each_mut(f),
+            Self::Masking(_) | Self::Activation(_) | Self::Merge(_) | Self::Identity => {}
+        }
+    }
+}
+
 impl KerasLayer {
+    /// Returns the output for `inputs`: one, except of a `Merge`.
+    pub(super) fn apply_to(&self, mut inputs: Vec<KerasOutput>) -> Result<KerasOutput> {
+        match (self, inputs.pop()) {
+            (Self::Merge(merge), Some(last)) => {
+                inputs.push(last);
+                merge.apply(inputs)
+            }
+            (layer, Some(x)) if inputs.is_empty() => layer.apply(x),
+            _ => Err(Error::argument("inputs", "one", "several")),
+        }
+    }
+
     /// Returns the output for `x`.
     pub(super) fn apply(&self, x: KerasOutput) -> Result<KerasOutput> {
         Ok(match (self, x) {
             (Self::Identity, x) => x,
+            (Self::Merge(merge), x) => merge.apply(vec![x])?,
             (Self::Dense(linear, activation), KerasOutput::Steps(x)) => {
                 KerasOutput::Steps(activation.steps(linear.forward(&x)?)?)
             }

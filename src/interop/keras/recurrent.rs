@@ -1,11 +1,12 @@
 //! Recurrent layers of Keras, in one direction or two.
 
-use ndarray::{Array2, Array3, ArrayView3, Axis, concatenate};
+use ndarray::{Array2, Array3, ArrayView2, ArrayView3, Axis, concatenate};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 use super::config::LayerConfig;
 use super::layer::KerasOutput;
+use super::merge::Merge;
 use super::weights::LayerWeights;
 use crate::arrays::Arrays;
 use crate::cell::{Cell, GruCell, GruOptions, LstmCell, Nonlinearity, Reset, RnnCell};
@@ -13,20 +14,6 @@ use crate::error::{Result, check_size};
 use crate::layer::Features;
 use crate::sequence::Recurrent;
 use crate::sequences::Sequences;
-
-/// The combination of the outputs of two directions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Merge {
-    /// The features of the forward direction, then those of the backward direction.
-    Concat,
-    /// The sum.
-    Sum,
-    /// The product.
-    Mul,
-    /// The mean.
-    Ave,
-}
 
 /// A recurrent layer: a network of one layer, and the options of Keras that are about its output.
 #[derive(Clone, Debug)]
@@ -55,6 +42,11 @@ pub(super) trait KerasCell: Cell<Elem = f32> {
 
     /// Returns whether the input and the state have a bias each. Otherwise there is one, which is that of the input.
     fn two_biases(_: &LayerConfig) -> bool {
+        false
+    }
+
+    /// Returns whether Keras has a bias each for the input and the state of this cell. Otherwise it has their sum.
+    fn has_two_biases(&self) -> bool {
         false
     }
 }
@@ -92,6 +84,10 @@ impl KerasCell for GruCell<f32> {
 
     fn two_biases(config: &LayerConfig) -> bool {
         config.flag("reset_after", true)
+    }
+
+    fn has_two_biases(&self) -> bool {
+        self.reset == Reset::After
     }
 }
 
@@ -161,8 +157,8 @@ fn direction<C: KerasCell>(
     }
     let units = config.size("units")?;
     let rows = check_size("units × gates", &[units, C::ORDER.len()])?;
-    let kernel = ordered::<C>(weights.matrix(0, [0, rows])?.reversed_axes(), units);
-    let recurrent = ordered::<C>(weights.matrix(1, [units, rows])?.reversed_axes(), units);
+    let kernel = ordered::<C>(weights.matrix(0, [0, rows])?.t(), units);
+    let recurrent = ordered::<C>(weights.matrix(1, [units, rows])?.t(), units);
     let mut all = vec![("weight_ih", kernel), ("weight_hh", recurrent)];
     if config.flag("use_bias", true) {
         let biases = if C::two_biases(config) {
@@ -171,7 +167,7 @@ fn direction<C: KerasCell>(
             let bias = weights.vector(2, rows)?.insert_axis(Axis(1));
             concatenate![Axis(1), bias, Array2::zeros((rows, 1))]
         };
-        let biases = ordered::<C>(biases, units);
+        let biases = ordered::<C>(biases.view(), units);
         for (i, name) in ["bias_ih", "bias_hh"].into_iter().enumerate() {
             all.push((name, biases.column(i).insert_axis(Axis(1)).to_owned()));
         }
@@ -179,8 +175,8 @@ fn direction<C: KerasCell>(
     Ok(all)
 }
 
-/// Returns the rows of Keras' gates in our order.
-fn ordered<C: KerasCell>(rows: Array2<f32>, units: usize) -> Array2<f32> {
+/// Returns the rows of Keras' gates in our order, or of ours in Keras' order: no more than two gates change places.
+pub(super) fn ordered<C: KerasCell>(rows: ArrayView2<'_, f32>, units: usize) -> Array2<f32> {
     let gate = |&gate: &usize| rows.slice_axis(Axis(0), (gate * units..(gate + 1) * units).into());
     let gates: Vec<_> = C::ORDER.iter().map(gate).collect();
     concatenate(Axis(0), &gates).expect("gates of one width")
@@ -238,11 +234,7 @@ impl<C: Cell<Elem = f32>> KerasRecurrent<C> {
             return both.as_standard_layout().into_owned();
         }
         let (forward, backward) = both.split_at(Axis(2), both.len_of(Axis(2)) / 2);
-        match self.merge {
-            Merge::Mul => &forward * &backward,
-            Merge::Ave => (&forward + &backward) / 2.0,
-            _ => &forward + &backward,
-        }
+        self.merge.combine(&[forward, backward]).expect("directions of one shape")
     }
 }
 

@@ -1,31 +1,48 @@
-//! The HDF5 file of the weights: `layers/<group>/…/vars/<number>`, where an attribute of `vars` is the layer's name.
+//! The HDF5 file of the weights: `layers/<group>/…/vars/<number>`. A group is found by the class of its layer and its number
+//! among those of the class, as in Keras; the name of the layer, an attribute of `vars`, may be that of another copy of
+//! the model.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use hdf5_reader::group::Group;
-use hdf5_reader::{Hdf5File, OpenOptions};
+use hdf5_reader::{Dataset, Datatype, Hdf5File, OpenOptions};
 use ndarray::{Array1, Array2, ArrayD, Dimension};
 
+use super::contents::{Contents, LAYERS, NAME, State, VARS};
 use super::refuse;
 use crate::error::{Error, Result};
 
 /// The deepest nesting of groups that is read; a bidirectional layer in `TimeDistributed` has seven.
 const MAX_DEPTH: usize = 12;
 
+/// The number of bytes of paths and of groups, for each byte of a file, that are read.
+const MAX_PATHS: usize = 16;
+
+/// The number of bytes that a group or an array takes beside its path.
+const GROUP: usize = 64;
+
+/// The group of the states of random generators, which noise has.
+const NOISE: &str = "seed_generator";
+
 /// The arrays of all layers that were not read yet.
 pub(super) struct Weights {
     path: PathBuf,
-    /// The arrays of each layer, by their paths below its group.
-    layers: BTreeMap<String, BTreeMap<String, ArrayD<f32>>>,
+    /// The arrays of each layer, by the name of its group.
+    layers: BTreeMap<String, Arrays>,
+    /// The groups, and the paths of all arrays.
+    pub(super) contents: Contents,
 }
+
+/// Arrays by their paths below the group of a layer.
+type Arrays = BTreeMap<String, ArrayD<f32>>;
 
 /// The arrays of one layer, or of a part of it.
 pub(super) struct LayerWeights<'w> {
     path: &'w Path,
     name: String,
     prefix: String,
-    arrays: &'w mut BTreeMap<String, ArrayD<f32>>,
+    arrays: &'w mut Arrays,
 }
 
 impl Weights {
@@ -37,27 +54,33 @@ impl Weights {
         let file = Hdf5File::from_vec_with_options(bytes, options).map_err(problem)?;
         let root = file.root_group().map_err(problem)?;
         let groups = root.groups().map_err(problem)?;
-        let Some(layers) = groups.iter().find(|group| group.name() == "layers") else {
+        let Some(layers) = groups.iter().find(|group| group.name() == LAYERS) else {
             return Err(refuse(path, "weights: no group layers, as in files before Keras 3"));
         };
-        // Links could give the same bytes to many arrays.
-        let mut left = length / size_of::<f32>();
-        let mut weights = Self { path: path.to_owned(), layers: BTreeMap::new() };
+        let mut reader = Reader {
+            contents: Contents::default(),
+            values: length / size_of::<f32>(),
+            paths: length.saturating_mul(MAX_PATHS),
+        };
+        reader.contents.group("", &name_of(&root).unwrap_or_default());
+        let mut all = BTreeMap::new();
         for group in layers.groups().map_err(problem)? {
-            let name = name_of(&group).unwrap_or_else(|| group.name().to_owned());
-            let mut arrays = BTreeMap::new();
-            collect(&group, "", 0, &mut left, &mut arrays)
+            let name = group.name();
+            let mut arrays = Arrays::new();
+            reader
+                .collect(&group, (&format!("{LAYERS}/{name}"), ""), &mut arrays)
                 .map_err(|error| refuse(path, format!("weights of {name}: {error}")))?;
-            if weights.layers.insert(name.clone(), arrays).is_some() {
-                return Err(refuse(path, format!("weights: two layers {name}")));
+            if all.insert(name.to_owned(), arrays).is_some() {
+                return Err(refuse(path, format!("weights: two groups {name}")));
             }
         }
-        Ok(weights)
+        Ok(Self { path: path.to_owned(), layers: all, contents: reader.contents })
     }
 
-    pub(super) fn of_layer(&mut self, name: &str) -> Result<LayerWeights<'_>> {
-        let arrays = self.layers.entry(name.to_owned()).or_default();
-        Ok(LayerWeights { path: &self.path, name: name.to_owned(), prefix: String::new(), arrays })
+    /// Returns the arrays in the group `group` of the layer `name`, none if there is no such group.
+    pub(super) fn of_layer(&mut self, group: &str, name: &str) -> LayerWeights<'_> {
+        let arrays = self.layers.entry(group.to_owned()).or_default();
+        LayerWeights { path: &self.path, name: name.to_owned(), prefix: String::new(), arrays }
     }
 
     /// Fails if an array was not read.
@@ -72,38 +95,83 @@ impl Weights {
     }
 }
 
-/// Returns the name of the layer in the attribute of the group `vars`.
+/// Returns the name of the layer or part in the attribute of the group `vars`.
 fn name_of(group: &Group) -> Option<String> {
-    group.group("vars").ok()?.attribute("name").ok()?.read_string().ok()
+    group.group(VARS).ok()?.attribute(NAME).ok()?.read_string().ok()
 }
 
-/// Adds the arrays below `group` to `arrays`, at most `left` values. The states of random generators, which noise
-/// has, are left out.
-fn collect(
-    group: &Group,
-    prefix: &str,
-    depth: usize,
-    left: &mut usize,
-    arrays: &mut BTreeMap<String, ArrayD<f32>>,
-) -> std::result::Result<(), String> {
-    if depth > MAX_DEPTH {
-        return Err(format!("groups deeper than {MAX_DEPTH}"));
-    }
-    let text = |error: hdf5_reader::error::Error| error.to_string();
-    let (groups, datasets) = group.members().map_err(text)?;
-    for dataset in datasets {
-        let name = format!("{prefix}{}", dataset.name());
-        let array = dataset.read_array::<f32>().map_err(|error| format!("{name}: {error}"))?;
-        if let Some(value) = array.iter().find(|value| !value.is_finite()) {
-            return Err(format!("{name}: expected finite numbers, got {value}"));
+/// What was read of a file. Links could give the same bytes to many arrays, so their number is bounded.
+struct Reader {
+    contents: Contents,
+    /// The number of values that may still be read.
+    values: usize,
+    /// The number of bytes that further paths may have.
+    paths: usize,
+}
+
+impl Reader {
+    /// Adds the arrays below `group` to `arrays`. The path of `group` is that of the group of its layer and the rest.
+    fn collect(
+        &mut self,
+        group: &Group,
+        (place, rest): (&str, &str),
+        arrays: &mut Arrays,
+    ) -> std::result::Result<(), String> {
+        if rest.matches('/').count() > MAX_DEPTH {
+            return Err(format!("groups deeper than {MAX_DEPTH}"));
         }
-        *left = left.checked_sub(array.len()).ok_or("more values than the file has")?;
-        arrays.insert(name, array);
+        let text = |error: hdf5_reader::error::Error| error.to_string();
+        let (groups, datasets) = group.members().map_err(text)?;
+        for dataset in datasets {
+            let name = format!("{rest}{}", dataset.name());
+            self.spend(place, &name)?;
+            let path = format!("{place}/{name}");
+            if rest.split('/').any(|part| part == NOISE) {
+                self.state(path, &dataset).map_err(|error| format!("{name}: {error}"))?;
+                continue;
+            }
+            let array = dataset.read_array::<f32>().map_err(|error| format!("{name}: {error}"))?;
+            if let Some(value) = array.iter().find(|value| !value.is_finite()) {
+                return Err(format!("{name}: expected finite numbers, got {value}"));
+            }
+            let left = self.values.checked_sub(array.len());
+            self.values = left.ok_or("more values than the file has")?;
+            self.contents.weights.insert(path);
+            arrays.insert(name, array);
+        }
+        for inner in groups {
+            let name = format!("{rest}{}/", inner.name());
+            self.spend(place, &name)?;
+            if inner.name() == VARS {
+                let layer = name_of(group).unwrap_or_else(|| group.name().to_owned());
+                self.spend(&layer, "")?;
+                self.contents.groups.push((format!("{place}/{rest}{VARS}"), layer));
+            }
+            self.collect(&inner, (place, &name), arrays)?;
+        }
+        Ok(())
     }
-    for inner in groups.iter().filter(|inner| inner.name() != "seed_generator") {
-        collect(inner, &format!("{prefix}{}/", inner.name()), depth + 1, left, arrays)?;
+
+    /// Takes the memory of a group or an array. Fails if the file is too small to have that many.
+    fn spend(&mut self, place: &str, rest: &str) -> std::result::Result<(), String> {
+        let left = self.paths.checked_sub(place.len() + rest.len() + GROUP);
+        self.paths = left.ok_or("more groups than the file has")?;
+        Ok(())
     }
-    Ok(())
+
+    /// Keeps the state of a random generator as it is.
+    fn state(&mut self, path: String, dataset: &Dataset) -> std::result::Result<(), String> {
+        let datatype = dataset.dtype().clone();
+        if !matches!(datatype, Datatype::FixedPoint { .. }) {
+            return Err("expected integers".to_owned());
+        }
+        let bytes = dataset.read_raw_bytes().map_err(|error| error.to_string())?;
+        let left = self.values.checked_sub(bytes.len().div_ceil(size_of::<f32>()));
+        self.values = left.ok_or("more values than the file has")?;
+        let shape = dataset.shape().to_vec();
+        self.contents.states.push(State { path, datatype, shape, bytes });
+        Ok(())
+    }
 }
 
 impl LayerWeights<'_> {

@@ -2,19 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::io::{Cursor, Write};
 use std::path::{Path, PathBuf};
 
 use ndarray::{Array, Array1, Array3, ArrayBase, ArrayD, Data, Dimension};
-use zip::write::SimpleFileOptions;
-use zip::{CompressionMethod, ZipWriter};
 
 use super::{Element, npy};
 use crate::arrays::{Arrays, Views, ViewsMut, check_all_finite, views, views_mut};
 use crate::data::npy::read_array;
 use crate::error::{Error, Result, check_shape};
 use crate::float::{Float, per_float};
-use crate::interop::archive::{Archive, read_regular};
+use crate::interop::archive::{Archive, read_regular, zipped};
 use crate::io;
 use crate::sequences::Sequences;
 
@@ -105,24 +102,8 @@ impl NpzWriter {
             let got = format!("{name:?} again");
             return Err(Error::argument("name", "a new name for each array", got));
         }
-        let bytes = self.zipped().map_err(|error| Error::Io {
-            path: path.to_owned(),
-            source: std::io::Error::other(error),
-        });
-        io::write(path, &bytes?)
-    }
-
-    fn zipped(&self) -> zip::result::ZipResult<Vec<u8>> {
-        let (stored, deflated) = (CompressionMethod::Stored, CompressionMethod::Deflated);
-        let method = if self.compressed { deflated } else { stored };
-        let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
-        for (name, file) in &self.files {
-            let large = file.len() as u64 >= zip::ZIP64_BYTES_THR;
-            let options = SimpleFileOptions::default().compression_method(method).large_file(large);
-            zip.start_file(format!("{name}{END}"), options)?;
-            zip.write_all(file)?;
-        }
-        Ok(zip.finish()?.into_inner())
+        let entries = self.files.iter().map(|(name, file)| (format!("{name}{END}"), file));
+        io::write(path, &zipped(path, entries, self.compressed)?)
     }
 
     fn add(&mut self, name: String, file: Vec<u8>) {

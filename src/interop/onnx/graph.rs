@@ -113,7 +113,7 @@ impl Graph {
         })
     }
 
-    fn decode(bytes: &[u8]) -> Result<Self> {
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self> {
         let model = Model::decode(bytes);
         let model = model.map_err(|error| Error::argument("bytes", "a ModelProto", error))?;
         let own = |domain: &str| domain.is_empty() || domain == "ai.onnx";

@@ -1,7 +1,8 @@
 //! ONNX files: networks of other programs are run here, and models of this crate elsewhere.
 //!
 //! [`Graph::load`] reads a file, [`Graph::run`] computes it and [`Graph::stream`] hands its states from step to
-//! step. [`Export::to_onnx`] writes a ready model, [`Export::to_onnx_stream`] a stream of it.
+//! step. [`Weights`] takes weights out of a file. [`Export::to_onnx`] writes a ready model,
+//! [`Export::to_onnx_stream`] a stream of it.
 //! [`Seq2Seq::to_onnx_encoder`](crate::model::Seq2Seq::to_onnx_encoder) and
 //! [`Seq2Seq::to_onnx_decoder`](crate::model::Seq2Seq::to_onnx_decoder) write an encoder-decoder.
 //!
@@ -37,10 +38,12 @@
 //! | `attributes` | the attributes of a node, each of which must be read |
 //! | `reader` | from the messages of a file to a graph |
 //! | `graph`, `stream` | [`Graph`], [`Stream`] |
+//! | `arrays` | [`Weights`]: the weights of a file, for layers and models |
 //! | `recurrent` | LSTM, GRU and RNN on the engine, or as a loop of any settings |
 //! | `operator` | all other operators |
 //! | `export` | [`Export`]: models as files |
 
+mod arrays;
 mod attributes;
 mod export;
 mod graph;
@@ -51,6 +54,7 @@ mod recurrent;
 mod stream;
 mod value;
 
+pub use arrays::Weights;
 pub use export::Export;
 pub use graph::Graph;
 pub use stream::Stream;

@@ -1,6 +1,6 @@
 //! The memory that opening a file takes.
 
-use recurrent::interop::onnx::Graph;
+use recurrent::interop::onnx::{Graph, Weights};
 
 use crate::common::temporary::File;
 use crate::memory::factor;
@@ -75,6 +75,8 @@ fn opening_takes_at_most_500_times_the_size_of_the_file() {
         let file = File::with("memory.onnx", field(graph, &body));
         let used = factor(what, &file.0, |file| Graph::load(file));
         assert!(used <= 500.0, "{what}: {used}");
+        let used = factor(what, &file.0, |file| Weights::load(file));
+        assert!(used <= 1000.0, "weights, {what}: {used}");
     }
     for op in ["LSTM", "MatMul"] {
         let file = File::with("memory.onnx", shared(op, 2000));

@@ -1,5 +1,6 @@
 //! ONNX files in and out.
 
+mod arrays;
 mod export;
 mod fixtures;
 mod hostile;

@@ -67,7 +67,7 @@ fn each_layer<T: Float>(name: &str) {
 
 /// Checks that both have the same names, element types, shapes and bits. A file with those of a `state_dict`
 /// is one for `load_state_dict(strict=True)`.
-pub(super) fn same<T: Float>(a: &StateDict, b: &StateDict) {
+pub(crate) fn same<T: Float>(a: &StateDict, b: &StateDict) {
     assert_eq!(a.names(), b.names());
     for name in b.names() {
         assert_eq!(a.dtype(name), b.dtype(name), "{name}");

@@ -10,6 +10,8 @@ mod views;
 
 use std::path::PathBuf;
 
+pub(crate) use layers::same;
+
 use ndarray::{Array, ArrayD, Dimension};
 use recurrent::interop::pytorch::StateDict;
 use recurrent::{Float, Result, Sequences};
@@ -18,12 +20,12 @@ fn path(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/pytorch").join(name)
 }
 
-fn fixture(name: &str) -> StateDict {
+pub(crate) fn fixture(name: &str) -> StateDict {
     StateDict::open(path(name)).unwrap()
 }
 
 /// Returns the largest difference that a result may have from that of PyTorch.
-fn tolerance<T: Float>() -> f64 {
+pub(crate) fn tolerance<T: Float>() -> f64 {
     if T::NAME == "f64" { 1e-12 } else { 1e-6 }
 }
 
@@ -36,7 +38,7 @@ fn compare<T: Float, D: Dimension>(name: &str, y: &Array<T, D>, expected: &Array
     assert!(worst <= tolerance::<T>(), "{name} in {}: {worst:.1e}", T::NAME);
 }
 
-fn lengths(file: &StateDict) -> Vec<usize> {
+pub(crate) fn lengths(file: &StateDict) -> Vec<usize> {
     let lengths = file.integers::<ndarray::Ix1>("lengths").unwrap();
     lengths.iter().map(|&length| length as usize).collect()
 }

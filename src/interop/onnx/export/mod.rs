@@ -18,6 +18,7 @@ use crate::cell::Cell;
 use crate::data::Scaler;
 use crate::error::{Error, Result};
 use crate::float::{Float, per_float};
+use crate::interop::onnx::arrays::PRODUCER;
 use crate::interop::onnx::proto::{Model, Opset};
 use crate::interop::onnx::value::{Element, Sealed};
 use crate::io::atomic;
@@ -204,7 +205,7 @@ fn save(mut builder: Builder, path: &Path) -> Result<()> {
     builder.graph.name = "recurrent".to_owned();
     let file = Model {
         ir_version: IR_VERSION,
-        producer_name: "recurrent".to_owned(),
+        producer_name: PRODUCER.to_owned(),
         graph: Some(builder.graph),
         opset_import: vec![Opset { domain: String::new(), version: OPSET }],
         ..Model::default()

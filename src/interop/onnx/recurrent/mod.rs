@@ -4,6 +4,7 @@
 //! plain loop over the steps (`steps`). The weights are read once, with the file, if they are constants.
 
 mod activation;
+mod arrays;
 mod cells;
 mod steps;
 
