@@ -1,0 +1,225 @@
+//! The run of a format: its inputs are made, read and counted.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::panic::{self, AssertUnwindSafe};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, Once};
+use std::time::{Duration, Instant};
+use std::{env, fs, process, thread};
+
+use recurrent::Result;
+
+use crate::common::memory;
+use crate::dice::Dice;
+
+/// The time of an input after which it is a hang.
+const SLOW: Duration = Duration::from_secs(5);
+
+/// The time after which the process ends, for a reader that never returns.
+const STUCK: Duration = Duration::from_secs(60);
+
+/// The memory that a reader may take beside that which is relative to the size of the file.
+const OWN_MEMORY: usize = 1 << 18;
+
+/// The number of attempts to make an input smaller.
+const ATTEMPTS: usize = 500;
+
+/// The use of a value that was read.
+pub(crate) type Use = Box<dyn FnOnce() -> Result<()>>;
+
+/// A format of files.
+pub(crate) struct Format {
+    /// The name of its files.
+    pub(crate) file: &'static str,
+    /// Valid files.
+    pub(crate) seeds: Vec<Vec<u8>>,
+    pub(crate) mutate: fn(&mut Dice, &[u8], &[u8]) -> Vec<u8>,
+    /// The reader of a file that was made from the seed of the given index.
+    pub(crate) read: Box<dyn Fn(&Path, usize) -> Result<Use>>,
+    /// The most memory that the reader may take, relative to the size of the file.
+    pub(crate) growth: usize,
+    /// The part of the inputs that are made in a short run.
+    pub(crate) cost: usize,
+}
+
+/// The answer to an input.
+struct Answer {
+    /// Whether there was a value that could be used; the place and the message of a panic.
+    result: std::result::Result<bool, String>,
+    memory: usize,
+    time: Duration,
+}
+
+#[derive(Default)]
+struct Counts {
+    inputs: usize,
+    values: usize,
+    errors: usize,
+    panics: usize,
+    slowest: Duration,
+    /// The most memory relative to the size of a file of at least 1 KiB.
+    factor: f64,
+    /// The smallest input of each failure.
+    failures: BTreeMap<String, Vec<u8>>,
+}
+
+thread_local! {
+    /// The place and the message of the last panic, in a thread that reads inputs.
+    static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+fn option<T: FromStr>(name: &str) -> Option<T> {
+    let text = env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name}: {text}")))
+}
+
+/// Runs a format. Fails if an input is answered by a panic, too late or with too much memory.
+pub(crate) fn check(format: Format) {
+    record_panics();
+    let thread = thread::current();
+    let name = thread.name().unwrap_or("format").to_owned();
+    let folder: PathBuf =
+        option("BAD_FILES_FOLDER").unwrap_or_else(|| env::temp_dir().join("recurrent-bad-files"));
+    // The file stays if the process is ended.
+    let here = folder.join(format!("{name}-{}", process::id()));
+    fs::create_dir_all(&here).unwrap();
+    let path = here.join(format.file);
+    for (seed, bytes) in format.seeds.iter().enumerate() {
+        let Answer { result, .. } = answer(&format, &path, bytes, seed);
+        assert_eq!(result, Ok(true), "the file {seed} of {name} is not valid");
+    }
+    let counts = inputs(&format, &path);
+    fs::remove_dir_all(&here).unwrap();
+    println!(
+        "{name}: {} inputs, {} values, {} errors, {} panics, slowest {:.0?}, memory {:.1} times the file",
+        counts.inputs, counts.values, counts.errors, counts.panics, counts.slowest, counts.factor
+    );
+    let written = counts.failures.iter().enumerate().map(|(number, (what, bytes))| {
+        let path = folder.join(format!("{name}-{number}-{}", format.file));
+        fs::write(&path, bytes).unwrap();
+        format!("{what}: {}", path.display())
+    });
+    let written: Vec<String> = written.collect();
+    assert!(written.is_empty(), "{name}:\n{}", written.join("\n"));
+}
+
+fn inputs(format: &Format, path: &Path) -> Counts {
+    let seed = option("BAD_FILES_SEED").unwrap_or(1);
+    let count = option("BAD_FILES_INPUTS").unwrap_or(2000 / format.cost);
+    let seconds = option("BAD_FILES_SECONDS").map_or(Duration::MAX, Duration::from_secs);
+    let (start, mut counts) = (Instant::now(), Counts::default());
+    let begun = watch(path.to_owned());
+    for index in 0..count {
+        if start.elapsed() > seconds {
+            break;
+        }
+        let mut dice = Dice::new(seed, index as u64);
+        let seed = dice.below(format.seeds.len());
+        let other = &format.seeds[dice.below(format.seeds.len())];
+        let bytes = (format.mutate)(&mut dice, &format.seeds[seed], other);
+        *begun.lock().unwrap() = Some(Instant::now());
+        count_one(format, path, seed, bytes, &mut counts);
+        *begun.lock().unwrap() = None;
+    }
+    counts
+}
+
+fn count_one(format: &Format, path: &Path, seed: usize, bytes: Vec<u8>, counts: &mut Counts) {
+    let Answer { result, memory, time } = answer(format, path, &bytes, seed);
+    counts.inputs += 1;
+    counts.slowest = counts.slowest.max(time);
+    if bytes.len() >= 1 << 10 {
+        counts.factor = counts.factor.max(memory as f64 / bytes.len() as f64);
+    }
+    let failure = match result {
+        Err(what) => {
+            counts.panics += 1;
+            Some(what)
+        }
+        Ok(value) => {
+            *if value { &mut counts.values } else { &mut counts.errors } += 1;
+            let most = bytes.len() * format.growth + OWN_MEMORY;
+            match (time > SLOW, memory > most) {
+                (true, _) => Some("a hang".to_owned()),
+                (_, true) => Some(format!("more memory than {} times the file", format.growth)),
+                _ => None,
+            }
+        }
+    };
+    let Some(failure) = failure else { return };
+    if counts.failures.get(&failure).is_some_and(|known| known.len() <= bytes.len()) {
+        return;
+    }
+    let smallest = smaller(format, path, seed, bytes, &failure);
+    counts.failures.insert(failure, smallest);
+}
+
+/// Removes bytes of an input as long as it panics in the same way.
+fn smaller(format: &Format, path: &Path, seed: usize, mut bytes: Vec<u8>, what: &str) -> Vec<u8> {
+    let (mut size, mut place) = (bytes.len() / 2, 0);
+    for _ in 0..ATTEMPTS {
+        if place + size > bytes.len() {
+            (size, place) = (size / 2, 0);
+        }
+        if size == 0 {
+            break;
+        }
+        let less = [&bytes[..place], &bytes[place + size..]].concat();
+        match answer(format, path, &less, seed).result {
+            Err(now) if now == what => bytes = less,
+            _ => place += size,
+        }
+    }
+    bytes
+}
+
+/// Reads an input and uses its value.
+fn answer(format: &Format, path: &Path, bytes: &[u8], seed: usize) -> Answer {
+    fs::write(path, bytes).unwrap();
+    PANIC.set(None);
+    let (start, mut memory) = (Instant::now(), 0);
+    let result = panic::catch_unwind(AssertUnwindSafe(|| {
+        let (read, most) = memory::most(|| (format.read)(path, seed));
+        memory = most;
+        read.and_then(|of_value| of_value())
+    }));
+    let what = |_| PANIC.take().unwrap_or_else(|| "a panic in another thread".to_owned());
+    Answer { result: result.map(|read| read.is_ok()).map_err(what), memory, time: start.elapsed() }
+}
+
+/// Keeps the place of a panic instead of printing it, in threads that read inputs.
+fn record_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let print = panic::take_hook();
+        panic::set_hook(Box::new(move |panic| {
+            // A failed assertion of a test is both printed and kept.
+            let place = panic.location().map(ToString::to_string).unwrap_or_default();
+            if place.contains("bad_files") {
+                print(panic);
+            }
+            let message: String =
+                panic.payload_as_str().unwrap_or_default().chars().take(60).collect();
+            PANIC.set(Some(format!("{place}: {message}")));
+        }));
+    });
+}
+
+/// Ends the process if an input is not answered. Returns the time at which the input at hand was begun.
+fn watch(path: PathBuf) -> Arc<Mutex<Option<Instant>>> {
+    let begun = Arc::new(Mutex::new(None::<Instant>));
+    let watched = Arc::downgrade(&begun);
+    thread::spawn(move || {
+        while let Some(begun) = watched.upgrade() {
+            if begun.lock().unwrap().is_some_and(|begun| begun.elapsed() > STUCK) {
+                eprintln!("no answer: {}", path.display());
+                process::exit(1);
+            }
+            drop(begun);
+            thread::sleep(Duration::from_millis(100));
+        }
+    });
+    begun
+}
