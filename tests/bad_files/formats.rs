@@ -1,6 +1,6 @@
 //! The formats: valid files, and what is done with a value that was read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -9,18 +9,22 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use recurrent::audio::Wav;
 use recurrent::cell::Nonlinearity;
-use recurrent::data::{Table, TimeSteps, Unit, Vocabulary};
+use recurrent::data::{Imputer, Scaler, Table, TimeSteps, Unit, Vocabulary};
+use recurrent::decode::Sampling;
 use recurrent::interop::keras::{KerasModel, KerasOutput};
 use recurrent::interop::numpy::{Npz, NpzWriter, read_npy, write_npy};
 use recurrent::interop::onnx::{Graph, Value};
 use recurrent::interop::pytorch::StateDict;
 use recurrent::io::{Reader, Writer};
-use recurrent::{Error, Gru, Lstm, Result, Sequences};
+use recurrent::layer::Pooling;
+use recurrent::model::SequenceClassifier;
+use recurrent::{Error, Gru, GruCell, Lstm, LstmCell, Result, Sequences};
 use safetensors::{Dtype, SafeTensors};
+use serde::de::DeserializeOwned;
 
 use crate::common::temporary::File;
 use crate::mutate;
-use crate::run::{Format, Use};
+use crate::run::{Format, OWN_MEMORY, Use};
 
 mod models;
 
@@ -71,6 +75,7 @@ pub(crate) fn safetensors() -> Format {
             })
         }),
         growth: 64,
+        beside: OWN_MEMORY,
         cost: 1,
     }
 }
@@ -105,6 +110,7 @@ pub(crate) fn csv() -> Format {
             })
         }),
         growth: 256,
+        beside: OWN_MEMORY,
         cost: 1,
     }
 }
@@ -140,6 +146,7 @@ pub(crate) fn npy() -> Format {
             })
         }),
         growth: 64,
+        beside: OWN_MEMORY,
         cost: 1,
     }
 }
@@ -168,36 +175,75 @@ pub(crate) fn npz() -> Format {
             used(|| Ok(()))
         }),
         growth: 1024,
+        beside: OWN_MEMORY,
         cost: 2,
     }
 }
 
-pub(crate) fn vocabularies() -> Format {
+/// Reads a description as JSON.
+fn described<V: DeserializeOwned>(path: &Path) -> Result<V> {
+    let bytes = fs::read(path).unwrap();
+    serde_json::from_slice(&bytes).map_err(|error| Error::argument("JSON", "a description", error))
+}
+
+pub(crate) fn descriptions() -> Format {
     let words = Vocabulary::builder(Unit::Word).special(&["<pad>", "<unk>"]).unknown("<unk>");
     let words = words.lowercase(true).fit(["The cat saw the dog.", "Ein café"]).unwrap();
     let letters = Vocabulary::builder(Unit::Character).fit(["abc dé"]).unwrap();
-    let text = |vocabulary: &Vocabulary| serde_json::to_vec(vocabulary).unwrap();
+    let series = array![[1.0, 2.0], [3.0, 5.0]];
+    let imputer = Imputer::mean(&[series.view()]).unwrap().add_indicator(true);
+    let sampling = Sampling::temperature(0.7).unwrap().top_k(2).unwrap().top_p(0.9).unwrap();
     Format {
-        file: "vocabulary.json",
-        seeds: vec![text(&words), text(&letters)],
+        file: "description.json",
+        seeds: vec![
+            serde_json::to_vec(&words).unwrap(),
+            serde_json::to_vec(&letters).unwrap(),
+            serde_json::to_vec(&Scaler::standard(&[series.view()]).unwrap()).unwrap(),
+            serde_json::to_vec(&imputer).unwrap(),
+            serde_json::to_vec(&sampling).unwrap(),
+        ],
         mutate: mutate::json,
-        read: Box::new(|path, _| {
-            let bytes = fs::read(path).unwrap();
-            let vocabulary: Vocabulary = serde_json::from_slice(&bytes)
-                .map_err(|error| Error::argument("vocabulary", "a vocabulary", error))?;
-            used(move || {
-                vocabulary.special();
-                vocabulary.characters(&["ab"]).ok();
-                if let Ok(numbers) = vocabulary.encode("the dog é") {
-                    vocabulary.decode(&numbers)?;
+        read: Box::new(move |path, seed| {
+            let series = series.clone();
+            match seed {
+                0 | 1 => {
+                    let vocabulary = described(path)?;
+                    used(move || of_vocabulary(&vocabulary))
                 }
-                let all: Vec<usize> = (0..vocabulary.len()).collect();
-                vocabulary.decode(&all).map(drop)
-            })
+                2 => {
+                    let scaler: Scaler = described(path)?;
+                    used(move || {
+                        scaler.columns(&[0]).ok();
+                        scaler.inverse_transform(&scaler.transform(&series)?).map(drop)
+                    })
+                }
+                3 => {
+                    let imputer: Imputer = described(path)?;
+                    used(move || {
+                        imputer.names_out(&["x", "y"]).ok();
+                        imputer.transform(&series).map(drop)
+                    })
+                }
+                _ => {
+                    let sampling: Sampling = described(path)?;
+                    used(move || sampling.pick(series.row(1), &mut rng()).map(drop))
+                }
+            }
         }),
         growth: 512,
+        beside: OWN_MEMORY,
         cost: 1,
     }
+}
+
+fn of_vocabulary(vocabulary: &Vocabulary) -> Result<()> {
+    vocabulary.special();
+    vocabulary.characters(&["ab"]).ok();
+    if let Ok(numbers) = vocabulary.encode("the dog é") {
+        vocabulary.decode(&numbers)?;
+    }
+    let all: Vec<usize> = (0..vocabulary.len()).collect();
+    vocabulary.decode(&all).map(drop)
 }
 
 pub(crate) fn wav() -> Format {
@@ -235,12 +281,20 @@ pub(crate) fn wav() -> Format {
             })
         }),
         growth: 64,
+        beside: OWN_MEMORY,
         cost: 1,
     }
 }
 
 pub(crate) fn pytorch() -> Format {
-    let names = ["small.pt", "checkpoint.pt", "views.pt", "views_protocol_4.pt", "layers_f32.pt"];
+    let names = [
+        "small.pt",
+        "checkpoint.pt",
+        "views.pt",
+        "views_protocol_4.pt",
+        "layers_f32.pt",
+        "models_f32.pt",
+    ];
     let mut seeds =
         fixtures(&names.map(|name| format!("pytorch/{name}")).each_ref().map(|name| &name[..]));
     seeds.extend(fixtures(&["pytorch/views.safetensors"]));
@@ -251,19 +305,23 @@ pub(crate) fn pytorch() -> Format {
         read: Box::new(|path, _| {
             let file = StateDict::open(path)?;
             used(move || {
+                let mut prefixes = BTreeSet::from([""]);
                 for name in file.names() {
                     file.array::<f64, ndarray::IxDyn>(name).ok();
                     file.integers::<ndarray::IxDyn>(name).ok();
-                    if let Some((prefix, _)) = name.rsplit_once('.') {
-                        layers(&file.prefix(&format!("{prefix}.")));
-                    }
+                    prefixes.extend(name.rfind('.').map(|dot| &name[..=dot]));
                 }
-                layers(&file);
+                prefixes.into_iter().for_each(|prefix| layers(&file.prefix(prefix)));
+                let values = SequenceClassifier::<LstmCell<f32>>::builder(4, 3);
+                file.prefix("classifier.model.").model(values).ok();
+                let words = SequenceClassifier::<GruCell<f32>>::builder(6, 3);
+                file.prefix("words.model.").model(words.pooling(Pooling::Mean)).ok();
                 Ok(())
             })
         }),
         growth: 256,
-        cost: 8,
+        beside: OWN_MEMORY,
+        cost: 4,
     }
 }
 
@@ -277,6 +335,9 @@ fn layers(file: &StateDict) {
     file.layer_norm::<f32>().ok();
     file.conv1d::<f32>().ok();
 }
+
+/// The most memory of a node of groups in an HDF5 file, whatever the size of the file.
+const NODE_MEMORY: usize = 1 << 24;
 
 /// Predicts with a model; one that reads tokens refuses the values.
 fn predict(model: &KerasModel) -> Result<()> {
@@ -305,7 +366,8 @@ pub(crate) fn keras() -> Format {
             used(move || predict(&model))
         }),
         growth: 256,
-        cost: 8,
+        beside: NODE_MEMORY,
+        cost: 4,
     }
 }
 
@@ -320,7 +382,8 @@ pub(crate) fn keras_weights() -> Format {
             used(move || predict(&model))
         }),
         growth: 256,
-        cost: 8,
+        beside: NODE_MEMORY,
+        cost: 4,
     }
 }
 
@@ -329,7 +392,7 @@ type Inputs = BTreeMap<String, Value>;
 
 pub(crate) fn onnx() -> Format {
     let (mut seeds, mut inputs) = (Vec::new(), Vec::new());
-    for name in ["onnx_nodes", "onnx_exports", "onnx_keras"] {
+    for name in ["onnx_nodes", "onnx_exports", "onnx_keras", "onnx_models", "onnx_unaligned"] {
         for (model, of_model) in cases(name) {
             let limited = |graph: Graph| graph.memory_limit(1 << 24);
             let file = File::with("seed.onnx", &model);
@@ -351,13 +414,18 @@ pub(crate) fn onnx() -> Format {
             used(move || run(&graph, &inputs))
         }),
         growth: 500,
-        cost: 1,
+        beside: OWN_MEMORY,
+        cost: 2,
     }
 }
 
 fn run(graph: &Graph, inputs: &Inputs) -> Result<()> {
     let given = inputs.iter().map(|(name, value)| (&name[..], value.clone()));
-    graph.run(&given.collect::<Vec<_>>()).map(drop)
+    let given: Vec<_> = given.collect();
+    graph.run(&given)?;
+    let mut stream = graph.stream(&[], &[])?;
+    stream.step(&given)?;
+    stream.step(&given).map(drop)
 }
 
 /// Returns the models of a fixture, each with its inputs.

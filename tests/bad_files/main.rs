@@ -4,7 +4,7 @@
 //!
 //! | variable | meaning | default |
 //! |---|---|---|
-//! | `BAD_FILES_INPUTS` | inputs of each format | 2000, divided by the cost of the format |
+//! | `BAD_FILES_INPUTS` | inputs of each format | 4000, divided by the cost of the format |
 //! | `BAD_FILES_SECONDS` | time after which a format stops | no limit |
 //! | `BAD_FILES_SEED` | the seed of the mutations | 1 |
 //! | `BAD_FILES_FOLDER` | where inputs that fail are written | the folder of temporary files |
@@ -35,5 +35,5 @@ macro_rules! formats {
 }
 
 formats! {
-    safetensors models checkpoints csv npy npz vocabularies wav pytorch keras keras_weights onnx
+    safetensors models checkpoints csv npy npz descriptions wav pytorch keras keras_weights onnx
 }

@@ -20,8 +20,11 @@ const SLOW: Duration = Duration::from_secs(5);
 /// The time after which the process ends, for a reader that never returns.
 const STUCK: Duration = Duration::from_secs(60);
 
-/// The memory that a reader may take beside that which is relative to the size of the file.
-const OWN_MEMORY: usize = 1 << 18;
+/// The memory that most readers may take beside that which is relative to the size of the file.
+pub(crate) const OWN_MEMORY: usize = 1 << 18;
+
+/// The most memory that the use of a value may take.
+const USE_MEMORY: usize = 1 << 26;
 
 /// The number of attempts to make an input smaller.
 const ATTEMPTS: usize = 500;
@@ -40,6 +43,8 @@ pub(crate) struct Format {
     pub(crate) read: Box<dyn Fn(&Path, usize) -> Result<Use>>,
     /// The most memory that the reader may take, relative to the size of the file.
     pub(crate) growth: usize,
+    /// The memory that it may take beside, whatever the size.
+    pub(crate) beside: usize,
     /// The part of the inputs that are made in a short run.
     pub(crate) cost: usize,
 }
@@ -49,6 +54,7 @@ struct Answer {
     /// Whether there was a value that could be used; the place and the message of a panic.
     result: std::result::Result<bool, String>,
     memory: usize,
+    use_memory: usize,
     time: Duration,
 }
 
@@ -107,7 +113,7 @@ pub(crate) fn check(format: Format) {
 
 fn inputs(format: &Format, path: &Path) -> Counts {
     let seed = option("BAD_FILES_SEED").unwrap_or(1);
-    let count = option("BAD_FILES_INPUTS").unwrap_or(2000 / format.cost);
+    let count = option("BAD_FILES_INPUTS").unwrap_or(4000 / format.cost);
     let seconds = option("BAD_FILES_SECONDS").map_or(Duration::MAX, Duration::from_secs);
     let (start, mut counts) = (Instant::now(), Counts::default());
     let begun = watch(path.to_owned());
@@ -127,7 +133,7 @@ fn inputs(format: &Format, path: &Path) -> Counts {
 }
 
 fn count_one(format: &Format, path: &Path, seed: usize, bytes: Vec<u8>, counts: &mut Counts) {
-    let Answer { result, memory, time } = answer(format, path, &bytes, seed);
+    let Answer { result, memory, use_memory, time } = answer(format, path, &bytes, seed);
     counts.inputs += 1;
     counts.slowest = counts.slowest.max(time);
     if bytes.len() >= 1 << 10 {
@@ -140,10 +146,11 @@ fn count_one(format: &Format, path: &Path, seed: usize, bytes: Vec<u8>, counts: 
         }
         Ok(value) => {
             *if value { &mut counts.values } else { &mut counts.errors } += 1;
-            let most = bytes.len() * format.growth + OWN_MEMORY;
-            match (time > SLOW, memory > most) {
-                (true, _) => Some("a hang".to_owned()),
-                (_, true) => Some(format!("more memory than {} times the file", format.growth)),
+            let most = bytes.len() * format.growth + format.beside;
+            match (time > SLOW, use_memory > USE_MEMORY, memory > most) {
+                (true, _, _) => Some("a hang".to_owned()),
+                (_, true, _) => Some("more memory in use".to_owned()),
+                (_, _, true) => Some("more memory in reading".to_owned()),
                 _ => None,
             }
         }
@@ -179,14 +186,17 @@ fn smaller(format: &Format, path: &Path, seed: usize, mut bytes: Vec<u8>, what: 
 fn answer(format: &Format, path: &Path, bytes: &[u8], seed: usize) -> Answer {
     fs::write(path, bytes).unwrap();
     PANIC.set(None);
-    let (start, mut memory) = (Instant::now(), 0);
+    let (start, mut memory, mut use_memory) = (Instant::now(), 0, 0);
     let result = panic::catch_unwind(AssertUnwindSafe(|| {
         let (read, most) = memory::most(|| (format.read)(path, seed));
         memory = most;
-        read.and_then(|of_value| of_value())
+        let (result, most) = memory::most(|| read.and_then(|of_value| of_value()));
+        use_memory = most;
+        result
     }));
     let what = |_| PANIC.take().unwrap_or_else(|| "a panic in another thread".to_owned());
-    Answer { result: result.map(|read| read.is_ok()).map_err(what), memory, time: start.elapsed() }
+    let result = result.map(|read| read.is_ok()).map_err(what);
+    Answer { result, memory, use_memory, time: start.elapsed() }
 }
 
 /// Keeps the place of a panic instead of printing it, in threads that read inputs.

@@ -9,8 +9,9 @@ use ndarray::{Array1, Array2, array};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use recurrent::cell::{GruCell, LayerNormLstmCell, LstmCell};
+use recurrent::data::{Unit, Vocabulary};
 use recurrent::io::{self, Reader, Writer};
-use recurrent::layer::Linear;
+use recurrent::layer::{CharacterEncoding, Linear};
 use recurrent::loss::Mse;
 use recurrent::model::{BuiltInCell, Composed, Forecaster, SequenceGenerator, SequenceTagger};
 use recurrent::{Arrays, Error, Lstm, Result};
@@ -373,5 +374,34 @@ fn sizes_that_the_weights_of_a_file_do_not_have_reserve_no_memory() {
         forecaster.save(&file).unwrap();
         describe(&file, &forecaster, |about| about["config"]["own"]["steps"] = size.into());
         refused(&|| Forecaster::<LstmCell<f32>>::load(&file).map(|_| ()));
+    }
+}
+
+#[test]
+fn sizes_of_characters_that_the_weights_of_a_file_do_not_have_reserve_no_memory() {
+    let folder = Folder::new("characters");
+    let file = folder.path("file");
+    let vocabulary = |unit| Vocabulary::builder(unit).fit(["ab c"]).unwrap();
+    let kinds = [
+        (CharacterEncoding::Lstm { hidden_size: 2 }, vec!["lstm/hidden_size"]),
+        (
+            CharacterEncoding::Conv { out_channels: 2, kernel_size: 3 },
+            vec!["conv/out_channels", "conv/kernel_size"],
+        ),
+    ];
+    for (kind, sizes) in kinds {
+        let builder = SequenceTagger::<LstmCell<f32>>::builder(2, 2).embedding_dim(2);
+        let builder = builder.vocabulary(vocabulary(Unit::Word)).hidden_size(2);
+        let builder = builder.characters(vocabulary(Unit::Character), 2, kind);
+        let model = builder.build(&mut rng()).unwrap();
+        let sizes = sizes.into_iter().map(|size| format!("/config/characters/encoding/{size}"));
+        for place in sizes.chain(["/config/characters/embedding_dim".to_owned()]) {
+            for size in [1_u64 << 20, 1 << 40, 1 << 59, u64::MAX] {
+                model.save(&file).unwrap();
+                describe(&file, &model, |about| *about.pointer_mut(&place).unwrap() = size.into());
+                let error = SequenceTagger::<LstmCell<f32>>::load(&file).map(|_| ()).unwrap_err();
+                assert!(error.to_string().contains("its sizes need at least"), "{error}");
+            }
+        }
     }
 }

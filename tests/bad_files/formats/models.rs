@@ -3,27 +3,34 @@
 use std::path::Path;
 
 use ndarray::{Array2, Array3, array};
+use recurrent::cell::LayerNormLstmOptions;
 use recurrent::data::{Dataset, Scaler, Unit, Vocabulary, Windows};
 use recurrent::decode::Sampling;
-use recurrent::layer::{AttentionScore, Linear, Pooling, TimePooling};
+use recurrent::layer::crf::Constraints;
+use recurrent::layer::{AttentionScore, CharacterEncoding, Linear, Pooling, TimePooling};
 use recurrent::loss::{CrossEntropy, Quantile};
 use recurrent::model::{
-    BuiltInCell, Composed, Forecaster, Seq2Seq, SequenceClassifier, SequenceGenerator,
-    SequenceRegressor, SequenceTagger, SequenceTranscriber,
+    BuiltInCell, BuiltInOptions, Composed, Forecaster, Head, Seq2Seq, SequenceClassifier,
+    SequenceGenerator, SequenceRegressor, SequenceTagger, SequenceTranscriber,
 };
 use recurrent::optim::Adam;
+use recurrent::optim::schedule::ReduceOnPlateau;
 use recurrent::train::Trainer;
-use recurrent::{Gru, GruCell, LstmCell, Result, Sequences};
+use recurrent::{Error, Gru, GruCell, LstmCell, Result, Sequences};
 
 use super::{rng, used, written};
 use crate::mutate;
-use crate::run::{Format, Use};
+use crate::run::{Format, OWN_MEMORY, Use};
 
 type Layers = (Gru<f32>, TimePooling<f32>, Linear<f32>);
 type Own = Composed<Sequences<f32>, Layers, CrossEntropy>;
 
 fn own(hidden: &u8) -> Result<Own> {
     let hidden = usize::from(*hidden);
+    // The sizes of a composed model are bounded by the program that builds it.
+    if hidden > 8 {
+        return Err(Error::argument("hidden", "at most 8", hidden));
+    }
     let gru = Gru::builder(2, hidden).build(&mut rng())?;
     let pooling = TimePooling::new(Pooling::Mean, hidden, 1, &mut rng())?;
     Ok(Composed::new((gru, pooling, Linear::new(hidden, 2, &mut rng())?), CrossEntropy::default()))
@@ -35,6 +42,15 @@ fn values() -> Sequences<f32> {
 
 fn tokens() -> Sequences<f32> {
     Sequences::one_hot_from_list(&[vec![1, 2, 0]], 7).unwrap()
+}
+
+/// Returns a tagger that reads the characters of words.
+fn spelled(encoding: CharacterEncoding) -> SequenceTagger<LstmCell<f32>> {
+    let letters = Vocabulary::builder(Unit::Character).fit(["abc"]).unwrap();
+    let words = Vocabulary::builder(Unit::Word).special(&["?"]).unknown("?").fit(["ab c"]).unwrap();
+    let builder = SequenceTagger::builder(words.len(), 2).embedding_dim(2).hidden_size(2);
+    let builder = builder.vocabulary(words).labels(&["a", "b"]).characters(letters, 2, encoding);
+    builder.build(&mut rng()).unwrap()
 }
 
 fn seeds() -> Vec<Vec<u8>> {
@@ -58,6 +74,16 @@ fn seeds() -> Vec<Vec<u8>> {
         SequenceTranscriber::<LstmCell<f32>>::builder(2, 4).hidden_size(2).frames(2, 1);
     let seq2seq = Seq2Seq::<GruCell<f32>>::builder(7, 8, 0, 1).embedding_dim(2).hidden_size(2);
     let seq2seq = seq2seq.attention(attention).bidirectional(true);
+    let all = || vec![true; 3].into();
+    let pairs = Array2::from_shape_fn((3, 3), |(i, j)| i != j);
+    let constraints = Constraints::new(all(), all(), pairs).unwrap();
+    let built_in_tagger = || SequenceTagger::<BuiltInCell<f32>>::builder(7, 3).hidden_size(2);
+    let letters = Vocabulary::builder(Unit::Character).fit(["abcdefg"]).unwrap();
+    let crf = built_in_tagger().head(Head::Crf).constraints(constraints).vocabulary(letters);
+    let normal = BuiltInOptions::LayerNormLstm(LayerNormLstmOptions::default());
+    let normal = built_in_tagger().embedding_dim(2).cell_options(normal).num_layers(2);
+    let conditioned = SequenceGenerator::<GruCell<f32>>::builder(7).start(0).end(1);
+    let conditioned = conditioned.condition_size(2).hidden_size(3).suppress_tokens(&[5]);
     vec![
         written(|path| classifier.build(&mut rng())?.save(path)),
         written(|path| built_in.build(&mut rng())?.save(path)),
@@ -68,6 +94,13 @@ fn seeds() -> Vec<Vec<u8>> {
         written(|path| transcriber.build(&mut rng())?.save(path)),
         written(|path| seq2seq.build(&mut rng())?.save(path)),
         written(|path| own(&2)?.save(&2_u8, path)),
+        written(|path| crf.build(&mut rng())?.save(path)),
+        written(|path| normal.build(&mut rng())?.save(path)),
+        written(|path| conditioned.build(&mut rng())?.save(path)),
+        written(|path| spelled(CharacterEncoding::Lstm { hidden_size: 2 }).save(path)),
+        written(|path| {
+            spelled(CharacterEncoding::Conv { out_channels: 2, kernel_size: 3 }).save(path)
+        }),
     ]
 }
 
@@ -116,6 +149,25 @@ fn read(path: &Path, seed: usize) -> Result<Use> {
             let model = Seq2Seq::<GruCell<f32>>::load(path)?;
             used(move || model.generate(&tokens(), 4, &greedy(), &mut rng()).map(drop))
         }
+        9 | 10 => {
+            let model = SequenceTagger::<BuiltInCell<f32>>::load(path)?;
+            used(move || {
+                model.predict_texts(&["ab c"]).ok();
+                model.probabilities(&tokens())?;
+                model.predict(&tokens()).map(drop)
+            })
+        }
+        11 => {
+            let model = SequenceGenerator::<GruCell<f32>>::load(path)?;
+            let condition = Array2::ones((1, 2));
+            used(move || {
+                model.generate(Some(condition.view()), &[], 4, &greedy(), &mut rng()).map(drop)
+            })
+        }
+        12 | 13 => {
+            let model = SequenceTagger::<LstmCell<f32>>::load(path)?;
+            used(move || model.predict_texts(&["ab c", "bac"]).map(drop))
+        }
         _ => {
             let model = Own::load(path, own)?;
             used(move || model.predict(&values()).map(drop))
@@ -130,6 +182,7 @@ pub(crate) fn models() -> Format {
         mutate: mutate::safetensors,
         read: Box::new(read),
         growth: 256,
+        beside: OWN_MEMORY,
         cost: 1,
     }
 }
@@ -141,6 +194,7 @@ fn train(path: &Path, epochs: usize) -> Result<()> {
     let x = vec![array![[0.0_f32], [1.0]], array![[1.0], [0.0]], array![[0.5], [0.5]]];
     let data = Dataset::new(x, vec![0_usize, 1, 0])?;
     let trainer = Trainer::new(Adam::new(0.1)?).epochs(epochs).batch_size(2).early_stopping(3);
+    let trainer = trainer.schedule(ReduceOnPlateau::default());
     trainer.ema(0.5).checkpoint(path).fit(&mut model, &data, Some(&data)).map(drop)
 }
 
@@ -154,6 +208,7 @@ pub(crate) fn checkpoints() -> Format {
             used(|| Ok(()))
         }),
         growth: 256,
+        beside: OWN_MEMORY,
         cost: 2,
     }
 }
