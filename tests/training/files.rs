@@ -9,11 +9,13 @@ use ndarray::{Array1, Array2, array};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use recurrent::cell::{GruCell, LayerNormLstmCell, LstmCell};
-use recurrent::data::{Unit, Vocabulary};
+use recurrent::data::{Dataset, Unit, Vocabulary};
 use recurrent::io::{self, Reader, Writer};
 use recurrent::layer::{CharacterEncoding, Linear};
 use recurrent::loss::Mse;
 use recurrent::model::{BuiltInCell, Composed, Forecaster, SequenceGenerator, SequenceTagger};
+use recurrent::optim::Adam;
+use recurrent::train::Trainer;
 use recurrent::{Arrays, Error, Lstm, Result};
 use serde_json::{Value, json};
 
@@ -403,5 +405,35 @@ fn sizes_of_characters_that_the_weights_of_a_file_do_not_have_reserve_no_memory(
                 assert!(error.to_string().contains("its sizes need at least"), "{error}");
             }
         }
+    }
+}
+
+#[test]
+fn counts_that_no_training_reaches_are_refused_in_a_checkpoint() {
+    let folder = Folder::new("counts");
+    let file = folder.path("file");
+    let fit = |epochs| {
+        let mut model =
+            SequenceTagger::<GruCell<f32>>::builder(1, 2).hidden_size(2).build(&mut rng())?;
+        let data = Dataset::new(vec![array![[0.0_f32], [1.0]]], vec![vec![0_usize, 1]])?;
+        let trainer = Trainer::new(Adam::new(0.1)?).epochs(epochs).early_stopping(9);
+        trainer.checkpoint(&file).fit(&mut model, &data, Some(&data)).map(drop)
+    };
+    for name in ["epoch", "batch", "batches", "step", "stale"] {
+        fs::remove_file(&file).ok();
+        fit(1).unwrap();
+        let bytes = fs::read(&file).unwrap();
+        let length = u64::from_le_bytes(*bytes.first_chunk().unwrap()) as usize;
+        let (header, data) = bytes[8..].split_at(length);
+        let mut header: Value = serde_json::from_slice(header).unwrap();
+        let texts = &mut header["__metadata__"]["recurrent"];
+        let mut about: Value = serde_json::from_str(texts.as_str().unwrap()).unwrap();
+        assert!(about["run"][name].is_u64(), "{name}");
+        about["run"][name] = u64::MAX.into();
+        *texts = about.to_string().into();
+        fs::write(&file, safetensors(&header.to_string(), data)).unwrap();
+        let error = fit(2).unwrap_err();
+        assert!(matches!(error, Error::Format { format: "checkpoint", .. }), "{error}");
+        assert!(error.to_string().contains("expected counts of at most"), "{error}");
     }
 }

@@ -87,7 +87,7 @@ fn written(tensors: &[Tensor], about: Value) -> Vec<u8> {
 
 fn of_tensors(dice: &mut Dice, tensors: &mut Vec<Tensor>, others: &[Tensor]) {
     let place = dice.below(tensors.len());
-    let choice = dice.below(6);
+    let choice = dice.below(7);
     let Some(tensor) = tensors.get_mut(place) else { return };
     let width = tensor.bytes.len() / tensor.shape.iter().product::<u64>().max(1) as usize;
     match choice {
@@ -100,6 +100,12 @@ fn of_tensors(dice: &mut Dice, tensors: &mut Vec<Tensor>, others: &[Tensor]) {
         4 => {
             let special = [f32::NAN, f32::INFINITY, f32::MAX, -0.0, 1e-45][dice.below(5)];
             tensor.bytes = special.to_le_bytes().repeat(tensor.bytes.len() / 4);
+        }
+        5 => {
+            // Sizes that no address has, of an array without elements.
+            tensor.shape.push(dice.number(0));
+            tensor.shape.insert(0, 0);
+            tensor.bytes.clear();
         }
         _ => {
             // Another shape with the bytes that it needs.
