@@ -37,6 +37,9 @@ const ATTEMPTS: usize = 500;
 /// The use of a value that was read.
 pub(crate) type Use = Box<dyn FnOnce() -> Result<()>>;
 
+/// A reader of a file that was made from the seed of the given index.
+pub(crate) type Read = dyn Fn(&Path, usize) -> Result<Use>;
+
 /// A format of files.
 pub(crate) struct Format {
     /// The name of its files.
@@ -44,8 +47,7 @@ pub(crate) struct Format {
     /// Valid files.
     pub(crate) seeds: Vec<Vec<u8>>,
     pub(crate) mutate: fn(&mut Dice, &[u8], &[u8]) -> Vec<u8>,
-    /// The reader of a file that was made from the seed of the given index.
-    pub(crate) read: Box<dyn Fn(&Path, usize) -> Result<Use>>,
+    pub(crate) read: Box<Read>,
     /// The most memory that the reader may take, relative to the size of the file.
     pub(crate) growth: usize,
     /// The memory that it may take beside, whatever the size.
@@ -219,8 +221,10 @@ fn record_panics() {
             if place.contains("bad_files") {
                 print(panic);
             }
-            let message: String =
-                panic.payload_as_str().unwrap_or_default().chars().take(60).collect();
+            let payload = panic.payload();
+            let text = payload.downcast_ref::<String>().map(String::as_str);
+            let text = text.or(payload.downcast_ref::<&str>().copied()).unwrap_or_default();
+            let message: String = text.chars().take(60).collect();
             PANIC.set(Some(format!("{place}: {message}")));
         }));
     });
