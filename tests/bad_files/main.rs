@@ -4,7 +4,7 @@
 //!
 //! | variable | meaning | default |
 //! |---|---|---|
-//! | `BAD_FILES_INPUTS` | inputs of each format | 4000, divided by the cost of the format |
+//! | `BAD_FILES_INPUTS` | inputs of each format | 3000, divided by the cost of the format |
 //! | `BAD_FILES_SECONDS` | time after which a format stops | no limit |
 //! | `BAD_FILES_SEED` | the seed of the mutations | 1 |
 //! | `BAD_FILES_FOLDER` | where inputs that fail are written | the folder of temporary files |

@@ -120,7 +120,7 @@ pub(crate) fn check(format: Format) {
 
 fn inputs(format: &Format, path: &Path) -> Counts {
     let seed = option("BAD_FILES_SEED").unwrap_or(1);
-    let count = option("BAD_FILES_INPUTS").unwrap_or(4000 / format.cost);
+    let count = option("BAD_FILES_INPUTS").unwrap_or(3000 / format.cost);
     let seconds = option("BAD_FILES_SECONDS").map_or(Duration::MAX, Duration::from_secs);
     let (start, mut counts) = (Instant::now(), Counts::default());
     let input = watch(path.to_owned());
