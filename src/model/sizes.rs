@@ -17,7 +17,6 @@ pub(super) fn check(config: &Value, cell: &str, held: usize) -> Result<(), Strin
 /// Returns a lower bound of the number of weights. Options that are absent or of another type count as zero.
 fn least(config: &Value, cell: &str, held: u64) -> u128 {
     let recurrent = &config["recurrent"];
-    let number = |value: &Value| u128::from(value.as_u64().unwrap_or(0));
     let widths = recurrent["hidden_sizes"].as_array().map_or(&[][..], Vec::as_slice);
     let layers = recurrent["num_layers"].as_u64().unwrap_or(widths.len() as u64);
     if layers > held {
@@ -31,6 +30,7 @@ fn least(config: &Value, cell: &str, held: u64) -> u128 {
     let mut input = embedding.unwrap_or(tokens).saturating_mul(joined);
     let mut least = embedding.map_or(0, |width| tokens.saturating_mul(width));
     let mut add = |a: u128, b: u128| least = least.saturating_add(a.saturating_mul(b));
+    add(of_characters(&config["characters"]), 1);
     // W_ih has a row for each hidden unit. The other weights of a user's cell are unknown.
     let output_of = |width: u128| match recurrent["options"].get("proj_size") {
         _ if !built_in::is_built_in(cell) => 1,
@@ -65,4 +65,20 @@ fn least(config: &Value, cell: &str, held: u64) -> u128 {
     add(number(&config["output_size"]).saturating_mul(steps), input);
     add(number(&own["condition_size"]), number(widths.first().unwrap_or(&Value::Null)));
     least
+}
+
+/// Returns a lower bound of the number of weights of an encoder of characters.
+fn of_characters(config: &Value) -> u128 {
+    let letters = config["vocabulary"]["tokens"].as_array().map_or(0, Vec::len) as u128;
+    let width = number(&config["embedding_dim"]);
+    let (lstm, conv) = (&config["encoding"]["lstm"], &config["encoding"]["conv"]);
+    let hidden = number(&lstm["hidden_size"]);
+    let of_lstm = hidden.saturating_mul(width.saturating_add(hidden));
+    let window = number(&conv["kernel_size"]).saturating_mul(width);
+    let of_conv = number(&conv["out_channels"]).saturating_mul(window);
+    letters.saturating_mul(width).saturating_add(of_lstm).saturating_add(of_conv)
+}
+
+fn number(value: &Value) -> u128 {
+    u128::from(value.as_u64().unwrap_or(0))
 }

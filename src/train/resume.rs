@@ -48,6 +48,7 @@ impl Checkpoint {
         let about = file.about().ok_or_else(|| self.refuse(&"no state of a training"))?;
         let about: About = about::read(about)
             .map_err(|error| self.refuse(&format!("not the state of a training ({error})")))?;
+        about.run.check().map_err(|problem| self.refuse(&problem))?;
         let names = |settings: &Settings| -> Vec<String> {
             settings.iter().map(|(name, _)| name.clone()).collect()
         };

@@ -94,6 +94,20 @@ pub(super) struct Run {
     pub(super) moments: usize,
 }
 
+/// The largest count of a run that is read, which no training reaches.
+const MOST: u64 = 1 << 53;
+
+impl Run {
+    /// Fails, with the problem in words, unless each count is one that a training may continue.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let sizes = [self.epoch, self.batch, self.step, self.stale].map(|count| count as u64);
+        match sizes.into_iter().chain([self.batches]).find(|&count| count > MOST) {
+            Some(count) => Err(format!("expected counts of at most {MOST}, got {count}")),
+            None => Ok(()),
+        }
+    }
+}
+
 impl Default for Run {
     fn default() -> Self {
         Self {

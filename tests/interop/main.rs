@@ -3,16 +3,18 @@
 //! They are one program, so that shared code is compiled once.
 
 mod keras;
-mod memory;
 mod numpy;
 mod onnx;
 mod pytorch;
 mod readers;
 mod round_trips;
 
+use common::memory;
+
 #[path = "../common"]
 mod common {
     pub(crate) mod fixture;
+    pub(crate) mod memory;
     #[allow(dead_code, reason = "not every program uses folders")]
     pub(crate) mod temporary;
 }

@@ -139,7 +139,7 @@ fn two_tensors_of_one_name_are_refused_before_anything_is_written() {
 }
 
 /// Returns the bytes of a safetensors file.
-fn safetensors(header: &str, data: &[u8]) -> Vec<u8> {
+pub(crate) fn safetensors(header: &str, data: &[u8]) -> Vec<u8> {
     [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), data].concat()
 }
 
@@ -275,7 +275,7 @@ fn every_number_of_half_precision_is_widened_exactly() {
 }
 
 /// Changes the description of the model in `file`.
-fn describe<A: Arrays>(file: &PathBuf, model: &A, change: impl FnOnce(&mut Value)) {
+pub(crate) fn describe<A: Arrays>(file: &PathBuf, model: &A, change: impl FnOnce(&mut Value)) {
     let mut about: Value =
         serde_json::from_str(Reader::open(file).unwrap().about().unwrap()).unwrap();
     change(&mut about);

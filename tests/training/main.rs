@@ -8,6 +8,7 @@ mod batch_first;
 mod built_in;
 mod columns;
 mod compose;
+mod damaged;
 mod data;
 mod files;
 mod formats;

@@ -119,7 +119,8 @@ struct Named {
 }
 
 impl KerasModel {
-    /// Reads a `.keras` file. The memory in use is at most 256 times its size.
+    /// Reads a `.keras` file. The memory in use is at most 256 times its size, and 16 MiB for a node of groups in
+    /// the HDF5 file, which may announce any number of entries.
     ///
     /// # Errors
     /// [`Error::Io`] if the file cannot be read; [`Error::Format`] if it is not such a file, or has a layer,

@@ -111,9 +111,10 @@ pub(super) struct Tensor {
 impl Tensor {
     /// Returns a tensor whose elements, in row-major order, are the bytes `place` of the file.
     pub(super) fn contiguous(dtype: Dtype, place: Range<usize>, shape: &[usize]) -> Self {
-        let mut strides = vec![1; shape.len()];
+        let mut strides = vec![1_usize; shape.len()];
         for axis in (1..shape.len()).rev() {
-            strides[axis - 1] = strides[axis] * shape[axis];
+            // The strides of an array without elements may be beyond any address; none is read.
+            strides[axis - 1] = strides[axis].saturating_mul(shape[axis]);
         }
         Self { dtype, place, offset: 0, shape: shape.to_vec(), strides }
     }

@@ -317,6 +317,32 @@ fn recurrent_nodes_with_wrong_settings_are_refused() {
 }
 
 #[test]
+fn an_input_of_another_width_than_the_weights_is_refused() {
+    let weight = |name: &str, dims: &[i64]| {
+        let raw = vec![0; 4 * dims.iter().product::<i64>() as usize];
+        Tensor { kind: 1, dims: dims.to_vec(), raw, ..integers(name, &[]) }
+    };
+    // The first runs on the engine, the second step by step.
+    for attributes in [vec![], vec![int("input_forget", 1)]] {
+        let node = node("LSTM", &["x", "w", "r"], attributes);
+        let weights = vec![weight("w", &[1, 8, 3]), weight("r", &[1, 8, 2])];
+        let model = model(node, weights);
+        let result = |width| computed(&model, Array3::<f32>::zeros((4, 1, width)).into());
+        assert!(result(3).is_ok());
+        let error = result(5).unwrap_err().to_string();
+        assert!(error.contains("(LSTM), X") && error.contains("[4, 1, 5]"), "{error}");
+    }
+}
+
+#[test]
+fn arrays_of_other_numbers_of_axes_are_not_joined() {
+    let node = node("Concat", &["x", "k"], vec![int("axis", 0)]);
+    let scalar = Tensor { dims: vec![], ..integers("k", &[7]) };
+    let error = computed(&model(node, vec![scalar]), array![1_i64].into()).unwrap_err();
+    assert!(error.to_string().contains("(Concat), inputs: expected arrays of 1 axes"), "{error}");
+}
+
+#[test]
 fn operators_refuse_what_they_cannot_compute() {
     let wrong: [(&str, Vec<Attribute>, Vec<i64>); 10] = [
         ("Reshape", vec![], vec![4, 4]),

@@ -234,3 +234,13 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_safetensors_shape_without_elements_cannot_be_addressed() {
+    let header = format!(
+        r#"{{"w":{{"dtype":"F32","shape":[0,{0},{0}],"data_offsets":[0,0]}}}}"#,
+        1_u64 << 40
+    );
+    let file = [&(header.len() as u64).to_le_bytes(), header.as_bytes()].concat();
+    refused(open(&file), "cannot be addressed");
+}

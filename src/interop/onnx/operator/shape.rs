@@ -207,6 +207,10 @@ fn concat(attributes: &mut Attributes) -> Result<Kernel> {
         let count = inputs.values.len();
         let arrays = (0..count).map(|index| inputs.need(index)?.array::<T>());
         let arrays = arrays.collect::<Result<Vec<_>>>()?;
+        if let Some(other) = arrays.iter().find(|array| array.ndim() != first.ndim()) {
+            let expected = format!("arrays of {} axes", first.ndim());
+            return Err(Error::argument("inputs", expected, format!("{:?}", other.shape())));
+        }
         let mut shape = first.shape().to_vec();
         let sizes = arrays.iter().map(|array| array.shape().get(axis).copied().unwrap_or(0));
         shape[axis] = sizes.fold(0, usize::saturating_add);

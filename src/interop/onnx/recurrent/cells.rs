@@ -80,6 +80,11 @@ impl<'g, T: Float> Runner<'g, T> {
         Self { cells, workspace: None, stream: None, state: None }
     }
 
+    /// Returns the width of an input.
+    pub(super) fn input_size(&self) -> usize {
+        network!(self.cells, network => network.input_size(), steps => steps.input_size())
+    }
+
     /// Returns the width of a state.
     pub(super) fn hidden_size(&self) -> usize {
         network!(self.cells, network => network.output_size(), steps => steps.hidden_size())

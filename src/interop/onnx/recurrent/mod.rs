@@ -286,6 +286,8 @@ impl Node {
         let x = x.as_standard_layout();
         let (time, batch, _) = x.dim();
         let (count, hidden) = (runners.len(), runners.first().map_or(0, Runner::hidden_size));
+        let input = runners.first().map_or(0, Runner::input_size);
+        check_shape("X", "time, batch, input", &[time, batch, input], x.shape())?;
         inputs.check(&[time, count, batch, hidden])?;
         let lengths = lengths(inputs.get(4), time, batch)?;
         let initial = [(5, "initial_h"), (6, "initial_c")].map(|(index, name)| {

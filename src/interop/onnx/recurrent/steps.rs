@@ -31,6 +31,10 @@ impl<T: Float> Steps<T> {
         Self { kind, settings, direction }
     }
 
+    pub(super) fn input_size(&self) -> usize {
+        self.direction.w.ncols()
+    }
+
     pub(super) fn hidden_size(&self) -> usize {
         self.direction.r.ncols()
     }

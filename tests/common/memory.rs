@@ -46,12 +46,19 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Calls `open` with `file` and returns the most memory that the call held, relative to the size of the file.
-pub(crate) fn factor<T>(what: &str, file: &Path, open: impl FnOnce(&Path) -> T) -> f64 {
+/// Calls `f` and returns its result with the most memory that the call held, in bytes.
+pub(crate) fn most<T>(f: impl FnOnce() -> T) -> (T, usize) {
     let before = HELD.get();
     MOST.set(before);
-    open(file);
-    let factor = (MOST.get() - before) as f64 / fs::metadata(file).unwrap().len() as f64;
+    let result = f();
+    (result, (MOST.get() - before) as usize)
+}
+
+/// Calls `open` with `file` and returns the most memory that the call held, relative to the size of the file.
+#[allow(dead_code, reason = "not every program has one file")]
+pub(crate) fn factor<T>(what: &str, file: &Path, open: impl FnOnce(&Path) -> T) -> f64 {
+    let (_, most) = most(|| open(file));
+    let factor = most as f64 / fs::metadata(file).unwrap().len() as f64;
     println!("{what}: {factor:.1}");
     factor
 }
