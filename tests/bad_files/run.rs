@@ -16,7 +16,7 @@ use crate::common::memory;
 use crate::dice::Dice;
 
 /// The time of an input after which it is a hang.
-const SLOW: Duration = Duration::from_secs(5);
+const SLOW: Duration = Duration::from_secs(20);
 
 /// The time between two looks at an input that is read.
 const LOOK: Duration = Duration::from_millis(100);
