@@ -134,7 +134,8 @@ fn aligned(values: &[f32]) -> Aligned<f32> {
 /// Returns q + 128 of a weight, where q·`step` is nearest to it.
 fn byte_of(w: f32, step: f32) -> u32 {
     let q = if step > 0.0 { (w / step).round_ties_even() } else { 0.0 };
-    (q + 128.0) as u32
+    // A subnormal step is rounded so much that q may be more than 127.
+    (q.clamp(-127.0, 127.0) + 128.0) as u32
 }
 
 /// Returns the bits of the bfloat16 nearest to a weight, ties to even.
