@@ -116,7 +116,10 @@ fn rows_of_zeros_and_of_extreme_weights_leave_the_bytes_of_other_rows_alone() {
         if name == "weight_ih_l0" {
             array.index_axis_mut(Axis(0), 1).fill(0.0);
             array.index_axis_mut(Axis(0), 2).fill(1e30);
+            // The scale of the input gate of unit 3 is rounded to the smallest subnormal number, and the next
+            // byte is that of its forget gate.
             array.index_axis_mut(Axis(0), 3).fill(2.5e-43);
+            array.index_axis_mut(Axis(0), 8).assign(&ndarray::arr1(&[1.0, 0.5, 0.25]));
         }
     });
     let x = inputs(2, 1, 3);
