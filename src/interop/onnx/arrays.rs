@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use ndarray::{Array, ArrayD, Axis, Dimension};
-use prost::Message;
 
 use crate::arrays::{Arrays, ViewsMut, check_all_finite, views_mut};
 use crate::error::{Error, Result, check_shape};
 use crate::float::{Float, per_float};
-use crate::interop::onnx::graph::{Graph, Work};
+use crate::interop::onnx::graph::{Graph, Work, read_file};
 use crate::interop::onnx::proto::Model;
 use crate::interop::onnx::value::{Element, Value, each};
 
@@ -52,25 +51,20 @@ impl Weights {
     /// # Errors
     /// As [`Graph::load`].
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref();
-        let read = std::fs::read(path);
-        let bytes = read.map_err(|source| Error::Io { path: path.to_owned(), source })?;
-        Self::decode(&bytes).map_err(|problem| Error::Format {
-            path: path.to_owned(),
-            format: "ONNX",
-            problem: problem.to_string(),
-        })
+        read_file(path.as_ref(), Self::new)
     }
 
-    fn decode(bytes: &[u8]) -> Result<Self> {
-        let graph = Graph::decode(bytes)?;
-        let model = Model::decode(bytes);
-        let model = model.map_err(|error| Error::argument("bytes", "a ModelProto", error))?;
+    fn new(model: Model, bytes: usize) -> Result<Self> {
+        let own = model.producer_name == PRODUCER;
+        // A graph packs its constants, or drops them.
+        let initializers: Vec<_> =
+            model.graph.iter().flat_map(|graph| graph.initializers.clone()).collect();
+        let graph = Graph::new(model, bytes)?;
         let mut constants = BTreeMap::new();
-        for tensor in model.graph.unwrap_or_default().initializers {
+        for tensor in initializers {
             constants.insert(tensor.name.clone(), Value::read(tensor)?);
         }
-        Ok(Self { graph, constants, own: model.producer_name == PRODUCER })
+        Ok(Self { graph, constants, own })
     }
 
     /// Returns the names of the constants, sorted.

@@ -92,6 +92,19 @@ pub(super) enum Work {
     Recurrent(Box<RecurrentNode>),
 }
 
+/// Reads a file, and passes its message and its number of bytes to `f`.
+pub(super) fn read_file<R>(path: &Path, f: impl FnOnce(Model, usize) -> Result<R>) -> Result<R> {
+    let read = std::fs::read(path);
+    let bytes = read.map_err(|source| Error::Io { path: path.to_owned(), source })?;
+    let model = Model::decode(&bytes[..]);
+    let model = model.map_err(|error| Error::argument("bytes", "a ModelProto", error));
+    model.and_then(|model| f(model, bytes.len())).map_err(|problem| Error::Format {
+        path: path.to_owned(),
+        format: "ONNX",
+        problem: problem.to_string(),
+    })
+}
+
 impl Graph {
     /// Reads a file.
     ///
@@ -103,19 +116,11 @@ impl Graph {
     /// [module](super), another element type than `float`, `double`, `int32`, `int64` and `bool`,
     /// subgraphs, functions, sparse tensors, or data in other files. The error names the node.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref();
-        let read = std::fs::read(path);
-        let bytes = read.map_err(|source| Error::Io { path: path.to_owned(), source })?;
-        Self::decode(&bytes).map_err(|problem| Error::Format {
-            path: path.to_owned(),
-            format: "ONNX",
-            problem: problem.to_string(),
-        })
+        read_file(path.as_ref(), Self::new)
     }
 
-    pub(super) fn decode(bytes: &[u8]) -> Result<Self> {
-        let model = Model::decode(bytes);
-        let model = model.map_err(|error| Error::argument("bytes", "a ModelProto", error))?;
+    /// Returns the graph of a file of `bytes` bytes.
+    pub(super) fn new(model: Model, bytes: usize) -> Result<Self> {
         let own = |domain: &str| domain.is_empty() || domain == "ai.onnx";
         let opset = model.opset_import.iter().find(|opset| own(&opset.domain));
         let opset = opset.map_or(1, |opset| opset.version);
@@ -129,7 +134,7 @@ impl Graph {
         };
         refuse("sparse_initializer", graph.sparse_initializers.len())?;
         refuse("quantization_annotation", graph.quantization.len())?;
-        Reader::new(opset, bytes.len()).read(graph)
+        Reader::new(opset, bytes).read(graph)
     }
 
     /// Sets the number of bytes that the values of a [`run`](Graph::run) may have at a time: 4 GiB by
