@@ -15,8 +15,8 @@ use crate::tensor::matmul::{Accumulate, Epilogue, ProductTiles, Term, run};
 use crate::tensor::rows::{Rows, RowsMut};
 use crate::tensor::threads;
 
-/// The smallest number of weights of a thread's part, for a single row: several times what it takes to
-/// meet at the end.
+/// The smallest number of weights of a thread's part, for a single row. Reading them takes several times as
+/// long as the meeting of the threads.
 const MIN_WEIGHTS: usize = 1 << 16;
 /// The number of further rows that take as long as reading the weights.
 const ROWS: usize = 3;

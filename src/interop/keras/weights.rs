@@ -100,7 +100,7 @@ fn name_of(group: &Group) -> Option<String> {
     group.group(VARS).ok()?.attribute(NAME).ok()?.read_string().ok()
 }
 
-/// What was read of a file. Links could give the same bytes to many arrays, so their number is bounded.
+/// The parts of a file that have been read. Links could give the same bytes to many arrays, so their number is bounded.
 struct Reader {
     contents: Contents,
     /// The number of values that may still be read.

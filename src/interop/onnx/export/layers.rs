@@ -24,7 +24,7 @@ pub(super) struct Features<'m, T> {
 
 /// The values of a graph that later layers read.
 pub(super) struct Hidden {
-    /// What the recurrent layers compute.
+    /// The outputs of the recurrent layers.
     pub(super) outputs: Outputs,
     /// The lengths [batch], unless the graph is a stream.
     pub(super) lengths: Option<String>,

@@ -62,7 +62,7 @@ impl<'a> Inputs<'a> {
 /// A function of the inputs of a node, with its attributes.
 type Of<R> = Box<dyn Fn(&Inputs<'_>) -> Result<R> + Send + Sync>;
 
-/// What an operator computes.
+/// The computation of an operator.
 enum Function {
     Values(Of<Vec<Value>>),
     /// The shape of the output, whose elements are those of the first input.
