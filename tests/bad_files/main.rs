@@ -21,6 +21,7 @@ mod run;
 #[path = "../common"]
 mod common {
     pub(crate) mod memory;
+    pub(crate) mod onnx_value;
     #[allow(dead_code, reason = "not every program uses folders")]
     pub(crate) mod temporary;
 }

@@ -15,6 +15,7 @@ use common::memory;
 mod common {
     pub(crate) mod fixture;
     pub(crate) mod memory;
+    pub(crate) mod onnx_value;
     #[allow(dead_code, reason = "not every program uses folders")]
     pub(crate) mod temporary;
 }

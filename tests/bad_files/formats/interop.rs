@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
-use ndarray::{Array3, ArrayD};
+use ndarray::Array3;
 use recurrent::cell::Nonlinearity;
 use recurrent::interop::keras::{KerasModel, KerasOutput};
 use recurrent::interop::onnx::{Graph, Value};
@@ -11,9 +11,10 @@ use recurrent::interop::pytorch::StateDict;
 use recurrent::layer::Pooling;
 use recurrent::model::SequenceClassifier;
 use recurrent::{GruCell, LstmCell, Result, Sequences};
-use safetensors::{Dtype, SafeTensors};
+use safetensors::SafeTensors;
 
 use super::{fixture, fixtures, used};
+use crate::common::onnx_value::value;
 use crate::common::temporary::File;
 use crate::mutate;
 use crate::run::{Format, OWN_MEMORY};
@@ -178,21 +179,4 @@ fn cases(name: &str) -> Vec<(Vec<u8>, Inputs)> {
         (model, inputs)
     };
     names.into_iter().map(case).collect()
-}
-
-fn value(tensor: &safetensors::tensor::TensorView<'_>) -> Value {
-    fn array<T, const N: usize>(
-        tensor: &safetensors::tensor::TensorView<'_>,
-        of: fn([u8; N]) -> T,
-    ) -> ArrayD<T> {
-        let values = tensor.data().chunks_exact(N).map(|bytes| of(bytes.try_into().unwrap()));
-        ArrayD::from_shape_vec(tensor.shape(), values.collect()).unwrap()
-    }
-    match tensor.dtype() {
-        Dtype::F32 => array(tensor, f32::from_le_bytes).into(),
-        Dtype::F64 => array(tensor, f64::from_le_bytes).into(),
-        Dtype::I32 => array(tensor, i32::from_le_bytes).into(),
-        Dtype::I64 => array(tensor, i64::from_le_bytes).into(),
-        dtype => panic!("{dtype:?}"),
-    }
 }

@@ -20,7 +20,7 @@ use recurrent::{
     GruCell, LayerNormLstmCell, LstmCell, ProjectedLstmCell, Result, RnnCell, Sequences,
 };
 
-use super::fixtures::{cases, difference, load, run, temporary, write_inputs};
+use super::fixtures::{cases, difference, load, run, temporary, write_inputs, written};
 
 const LENGTHS: [usize; 3] = [6, 2, 4];
 
@@ -258,11 +258,7 @@ fn samples() -> Vec<Sample> {
 
 /// Returns the file that a sample writes.
 fn file(sample: &Sample, stream: bool) -> Vec<u8> {
-    let path = temporary();
-    (sample.write)(stream, &path).unwrap_or_else(|error| panic!("{}: {error}", sample.name));
-    let bytes = std::fs::read(&path).unwrap();
-    std::fs::remove_file(&path).unwrap();
-    bytes
+    written(sample.name, |path| (sample.write)(stream, path))
 }
 
 #[test]

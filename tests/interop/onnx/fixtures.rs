@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use ndarray::{ArrayD, IxDyn};
 use recurrent::Result;
 use recurrent::interop::onnx::{Graph, Value};
 use safetensors::tensor::{TensorView, serialize};
 use safetensors::{Dtype, SafeTensors};
+
+use crate::common::onnx_value::value;
 
 /// A file with inputs and outputs.
 pub(crate) struct Case {
@@ -36,23 +37,6 @@ pub(crate) fn cases(fixture: &str) -> BTreeMap<String, Case> {
         Case { model, inputs: of("in"), outputs: of("out") }
     };
     names.map(|name| (name.to_owned(), case(name))).collect()
-}
-
-fn value(tensor: &safetensors::tensor::TensorView<'_>) -> Value {
-    fn array<T, const N: usize>(
-        tensor: &safetensors::tensor::TensorView<'_>,
-        of: fn([u8; N]) -> T,
-    ) -> ArrayD<T> {
-        let values = tensor.data().chunks_exact(N).map(|bytes| of(bytes.try_into().unwrap()));
-        ArrayD::from_shape_vec(IxDyn(tensor.shape()), values.collect()).unwrap()
-    }
-    match tensor.dtype() {
-        Dtype::F32 => array(tensor, f32::from_le_bytes).into(),
-        Dtype::F64 => array(tensor, f64::from_le_bytes).into(),
-        Dtype::I32 => array(tensor, i32::from_le_bytes).into(),
-        Dtype::I64 => array(tensor, i64::from_le_bytes).into(),
-        dtype => panic!("{dtype:?}"),
-    }
 }
 
 /// Writes named inputs for the generator of a fixture to a file of safetensors.
@@ -84,6 +68,15 @@ pub(crate) fn temporary() -> PathBuf {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     std::env::temp_dir().join(format!("recurrent-onnx-{}-{count}.onnx", std::process::id()))
+}
+
+/// Returns the bytes of the file that `write` writes for the sample `name`.
+pub(crate) fn written(name: &str, write: impl FnOnce(&Path) -> Result<()>) -> Vec<u8> {
+    let path = temporary();
+    write(&path).unwrap_or_else(|error| panic!("{name}: {error}"));
+    let bytes = std::fs::read(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    bytes
 }
 
 /// Loads the bytes of a file.

@@ -13,7 +13,7 @@ use recurrent::model::{AttentionPlace, Bridge, ModelBuilder, Seq2Seq};
 use recurrent::{GruCell, LstmCell, Result, RnnCell, Sequences};
 
 use super::export::{noise, rng};
-use super::fixtures::{cases, difference, load, run, temporary, write_inputs};
+use super::fixtures::{cases, difference, load, run, temporary, write_inputs, written};
 
 const LENGTHS: [usize; 3] = [6, 1, 4];
 /// The number of steps of a decoding. Those after an end token are computed too.
@@ -127,11 +127,7 @@ fn samples() -> Vec<Sample> {
 
 /// Returns the file that a sample writes.
 fn file(sample: &Sample, side: Side) -> Vec<u8> {
-    let path = temporary();
-    (sample.write)(side, &path).unwrap_or_else(|error| panic!("{}: {error}", sample.name));
-    let bytes = std::fs::read(&path).unwrap();
-    std::fs::remove_file(&path).unwrap();
-    bytes
+    written(sample.name, |path| (sample.write)(side, path))
 }
 
 /// Returns the likeliest token of each row.

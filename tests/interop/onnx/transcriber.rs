@@ -12,7 +12,7 @@ use recurrent::model::{ModelBuilder, SequenceTranscriber};
 use recurrent::{GruCell, LstmCell, Result, RnnCell, Sequences, cell::Cell};
 
 use super::export::{noise, rng};
-use super::fixtures::{cases, difference, load, run, temporary, write_inputs};
+use super::fixtures::{cases, difference, load, run, temporary, write_inputs, written};
 
 const LENGTHS: [usize; 3] = [7, 1, 5];
 const TIME: usize = 7;
@@ -120,11 +120,7 @@ fn samples() -> Vec<Sample> {
 
 /// Returns the file that a sample writes.
 fn file(sample: &Sample, stream: bool) -> Vec<u8> {
-    let path = temporary();
-    (sample.write)(stream, &path).unwrap_or_else(|error| panic!("{}: {error}", sample.name));
-    let bytes = std::fs::read(&path).unwrap();
-    std::fs::remove_file(&path).unwrap();
-    bytes
+    written(sample.name, |path| (sample.write)(stream, path))
 }
 
 fn inputs(sample: &Sample) -> BTreeMap<String, Value> {
