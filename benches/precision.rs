@@ -13,13 +13,13 @@ use std::time::Instant;
 use ndarray::Array2;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
+use recurrent::Recurrent;
 use recurrent::cell::{Cell, GruCell, LstmCell};
 use recurrent::data::{Dataset, Scaler, Table};
 use recurrent::model::SequenceClassifier;
 use recurrent::optim::Adam;
 use recurrent::tensor::Precision;
 use recurrent::train::{Model, Trainer};
-use recurrent::{Arrays, Recurrent};
 use table::print_table;
 
 const PRECISIONS: [Precision; 3] = [Precision::Full, Precision::Bf16, Precision::Int8];
@@ -57,27 +57,6 @@ fn steps<C: Cell<Elem = f32>>(rows: &mut Vec<Vec<String>>) -> Result<(), Box<dyn
     Ok(())
 }
 
-/// Replaces the weights of the recurrent layer by those that a product of the given precision computes with.
-fn round(model: &mut SequenceClassifier<LstmCell<f32>>, precision: Precision) {
-    model.for_each_mut(&mut |name, mut array| {
-        if !(name.contains("weight_ih") || name.contains("weight_hh")) {
-            return;
-        }
-        for mut row in array.rows_mut() {
-            let step = row.fold(0.0f32, |most, w| most.max(w.abs())) / 127.0;
-            row.mapv_inplace(|w| match precision {
-                Precision::Full => w,
-                Precision::Int8 if step > 0.0 => (w / step).round_ties_even() * step,
-                Precision::Int8 => 0.0,
-                Precision::Bf16 => {
-                    let bits = w.to_bits();
-                    f32::from_bits((bits + 0x7fff + (bits >> 16 & 1)) & 0xffff_0000)
-                }
-            });
-        }
-    });
-}
-
 fn utterances(file: &str) -> Result<Dataset<f32, usize>, Box<dyn Error>> {
     let table = Table::read(format!("{DATA}/{file}"))?;
     let (classes, _) = table.labels("utterance", "speaker")?;
@@ -95,7 +74,7 @@ fn accuracy() -> Result<(), Box<dyn Error>> {
         let mut row = vec![seed.to_string()];
         for precision in PRECISIONS {
             let mut rounded = model.clone();
-            round(&mut rounded, precision);
+            precision.round(&mut rounded)?;
             row.push(rounded.evaluate(&test, 64)?.to_string());
         }
         rows.push(row);

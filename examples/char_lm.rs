@@ -22,7 +22,7 @@ use common::corpus::find;
 use common::options::{Failure, Options};
 use common::pictures::{Curve, curves};
 use common::report::Report;
-use common::training::{fit, loaded_or};
+use common::training::{fit, loaded_or, reduced};
 
 mod common {
     pub(crate) mod corpus;
@@ -215,6 +215,10 @@ fn main() -> Result<(), Failure> {
             let whole = -model.log_likelihoods(&text.batch(&[0])?)?[0] / std::f64::consts::LN_2;
             let stepped: f64 = bits[..PIECE - 1].iter().sum();
             println!("the first {PIECE}: {stepped:.4} bits as a stream, {whole:.4} at once");
+            for (weights, model) in reduced(&model)? {
+                let bits = mean(&self::bits(&model, &test)?);
+                println!("with {weights} weights: {bits:.4} bits a character");
+            }
             draw(&options.out.join("char_lm_bits.svg"), &bits, baseline)?;
             if let Some(file) = &options.save {
                 model.save(file)?;

@@ -16,7 +16,7 @@ use recurrent::train::{Model, Trainer};
 use recurrent::{Sequences, decode};
 
 use common::options::{Failure, Options};
-use common::training::fit;
+use common::training::{fit, reduced};
 use common::vowels::{COEFFICIENTS, SPEAKERS, utterances};
 
 mod common {
@@ -148,6 +148,9 @@ fn main() -> Result<(), Failure> {
         let score = model.evaluate(&test, speakers.len())?;
         println!("test: {score}");
         each.push(score.accuracy());
+        for (weights, model) in reduced(model)? {
+            println!("with {weights} weights: {}", model.evaluate(&test, speakers.len())?);
+        }
         sum += &model.probabilities(&x)?.mapv(f32::ln);
     }
     let votes = sum.rows().into_iter().zip(&speakers);

@@ -25,7 +25,7 @@ use attended::{Attended, draw};
 use common::corpus::find;
 use common::options::{Failure, Options};
 use common::report::Report;
-use common::training::{fit, loaded_or};
+use common::training::{fit, loaded_or, reduced};
 use scenes::{Captioned, generated, nearest, read, read_pictures, regions};
 
 mod attended;
@@ -180,6 +180,11 @@ fn main() -> Result<(), Failure> {
         add(" beam", &describe(&model, &test.pictures, 5)?)?;
         if seed == options.seed {
             let picture = if real { "attention" } else { "generated" };
+            for (weights, model) in reduced(&model)? {
+                let found = describe(&model, &test.pictures, 1)?;
+                let [exact, bleu] = compare(&found, &test.captions)?;
+                println!("with {weights} weights: exact {exact:.4}, BLEU {bleu:.2}");
+            }
             draw_attention(&options.out.join(format!("captioning_{picture}.svg")), &model, &test)?;
             if let Some(file) = &options.save {
                 model.save(file)?;

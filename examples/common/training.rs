@@ -5,7 +5,9 @@ use std::ops::ControlFlow;
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use recurrent::Arrays;
 use recurrent::data::Source;
+use recurrent::tensor::Precision;
 use recurrent::train::{Event, Model, Trainer, progress};
 
 use super::options::{Failure, Options};
@@ -23,6 +25,14 @@ pub(crate) fn loaded_or<M: Clone>(
     train: impl FnOnce() -> Result<Option<M>, Failure>,
 ) -> Result<Option<M>, Failure> {
     loaded.map_or_else(train, |model| Ok(Some(model.clone())))
+}
+
+/// Returns copies of `model` with weights of 16 and of 8 bits, each after its name.
+pub(crate) fn reduced<M: Arrays>(model: &M) -> Result<[(&'static str, M); 2], Failure> {
+    let mut copies = [("bf16", model.clone()), ("int8", model.clone())];
+    Precision::Bf16.round(&mut copies[0].1)?;
+    Precision::Int8.round(&mut copies[1].1)?;
+    Ok(copies)
 }
 
 /// Trains `model` and writes the learning curves as `name`.csv to the output directory. Returns false if

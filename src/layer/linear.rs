@@ -7,9 +7,7 @@
 //!
 //! Names, layout and initial values are those of `torch.nn.Linear`.
 
-use std::ops::Range;
-
-use ndarray::{Array1, Array2, ArrayView2, Axis, CowArray, Ix2, Slice};
+use ndarray::{Array1, Array2, ArrayView2, Axis, CowArray, Ix2};
 use rand::Rng;
 
 use crate::arrays::{Arrays, check_same_structure};
@@ -19,7 +17,7 @@ use crate::layer::steps::row_layer;
 use crate::tensor::reduce::add_column_sums;
 use crate::tensor::threads;
 use crate::tensor::{
-    Accumulate, Init, Level, Packed, RowRefs, Rows, RowsMut, add_outer_products, product,
+    Accumulate, Init, Level, Packed, Precision, RowRefs, Rows, RowsMut, add_outer_products, product,
 };
 
 /// The number of rows below which a product takes much longer per row.
@@ -156,6 +154,17 @@ impl<T: Float> Linear<T> {
         PackedLinear::new(self.weight.view(), self.bias.as_ref())
     }
 
+    /// Returns the same with a weight of the given precision, which [`Precision::check`] allows.
+    pub(crate) fn packed_with(&self, precision: Precision) -> PackedLinear<'_, T> {
+        let mut packed = match precision {
+            Precision::Full => return self.packed(),
+            // The scale of a row is that of all its inputs.
+            _ => PackedLinear::in_blocks(self.weight.view(), self.bias.as_ref(), usize::MAX),
+        };
+        packed.weight.iter_mut().for_each(|block| block.reduce(precision));
+        packed
+    }
+
     /// Returns the layer from d_y to d_x, with its weight packed for many calls.
     pub(crate) fn packed_backward(&self) -> PackedLinear<'_, T> {
         PackedLinear::new(self.weight.t(), None)
@@ -193,10 +202,10 @@ impl<T: Float> Linear<T> {
 /// the next inputs.
 const INPUTS: usize = 512;
 
-/// A layer whose weight is packed, in blocks of [`INPUTS`] inputs.
+/// A layer whose weight is packed, in blocks of inputs.
 #[derive(Debug)]
 pub(crate) struct PackedLinear<'m, T: Float> {
-    blocks: Vec<Packed<T>>,
+    weight: Vec<Packed<T>>,
     input: usize,
     output: usize,
     bias: Option<&'m Array1<T>>,
@@ -205,10 +214,15 @@ pub(crate) struct PackedLinear<'m, T: Float> {
 impl<'m, T: Float> PackedLinear<'m, T> {
     /// Packs `weight` [output, input].
     pub(crate) fn new(weight: ArrayView2<'_, T>, bias: Option<&'m Array1<T>>) -> Self {
+        Self::in_blocks(weight, bias, INPUTS)
+    }
+
+    /// Packs `weight` in blocks of so many inputs.
+    fn in_blocks(weight: ArrayView2<'_, T>, bias: Option<&'m Array1<T>>, inputs: usize) -> Self {
         let (output, input) = weight.dim();
-        let block = |columns| Packed::new(Level::new(), weight.slice_axis(Axis(1), columns).t());
-        let blocks = ranges(input).map(|inputs| block(Slice::from(inputs))).collect();
-        Self { blocks, input, output, bias }
+        let blocks = weight.axis_chunks_iter(Axis(1), inputs.min(input));
+        let weight = blocks.map(|block| Packed::new(Level::new(), block.reversed_axes())).collect();
+        Self { weight, input, output, bias }
     }
 
     /// Returns y [rows, output] of `x` [rows, input].
@@ -218,13 +232,8 @@ impl<'m, T: Float> PackedLinear<'m, T> {
 
     /// Sets `y`, rows of the output, to the products of `x`, as many rows of the input.
     pub(crate) fn forward_into(&self, x: &[T], y: &mut [T]) {
-        product_of_rows(Rows::new(x, self.input), &self.blocks, Accumulate::bias(self.bias), y);
+        product_of_rows(Rows::new(x, self.input), &self.weight, Accumulate::bias(self.bias), y);
     }
-}
-
-/// Returns the blocks of `input` inputs.
-fn ranges(input: usize) -> impl Iterator<Item = Range<usize>> {
-    (0..input).step_by(INPUTS).map(move |first| first..input.min(first + INPUTS))
 }
 
 row_layer!(Linear, input_size "input", output_size "output");
@@ -296,9 +305,10 @@ fn rows_by_weight<T: Float>(
     let rows = x.count().div_ceil(parts).max(1);
     threads::for_chunks(y, rows * output, parts, &|i, y| {
         let x = x.range(i * rows..i * rows + y.len() / output);
-        let mut start = start;
-        for (inputs, weight) in ranges(x.width()).zip(blocks) {
-            product(x.columns(inputs), weight, start, RowsMut::new(y, output));
+        let (mut start, mut inputs) = (start, 0..0);
+        for weight in blocks {
+            inputs = inputs.end..inputs.end + weight.k();
+            product(x.columns(inputs.clone()), weight, start, RowsMut::new(y, output));
             start = Accumulate::Output;
         }
     });

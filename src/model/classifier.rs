@@ -18,6 +18,7 @@ use crate::model::pooled::{Pooled, PooledStream};
 use crate::model::scored::{Objective, Scored};
 use crate::model::{check_batch, classes_of, counted, likeliest, needed, probabilities_of};
 use crate::sequences::Sequences;
+use crate::tensor::Precision;
 use crate::train::Model;
 
 /// A classifier of sequences of values or of tokens.
@@ -201,7 +202,20 @@ where
     /// # Errors
     /// If the model is bidirectional or reads characters, or `batch` is zero.
     pub fn stream(&self, batch: usize) -> Result<ClassifierStream<'_, C>> {
-        Ok(ClassifierStream(self.body.stream(batch)?))
+        self.stream_with(batch, Precision::Full)
+    }
+
+    /// Creates a stream whose embedding, recurrent layers and head have weights of the given precision.
+    ///
+    /// # Errors
+    /// As for [`stream`](Self::stream), and if the model is one of `f64` or has a weight that is not finite,
+    /// unless the precision is full.
+    pub fn stream_with(
+        &self,
+        batch: usize,
+        precision: Precision,
+    ) -> Result<ClassifierStream<'_, C>> {
+        Ok(ClassifierStream(self.body.stream(batch, precision)?))
     }
 }
 

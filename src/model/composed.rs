@@ -14,6 +14,7 @@ use crate::layer::Layer;
 use crate::model::file::{described, format_error, no_model};
 use crate::model::model_calls;
 use crate::model::{Scored, counted};
+use crate::tensor::Precision;
 use crate::train::Model;
 
 /// A [`Model`] made of a layer, usually a composition of layers, and a loss.
@@ -94,10 +95,25 @@ impl<X, L: Layer<X>, C: Scored<L::Output>> Composed<X, L, C> {
     /// # Errors
     /// [`Error::Io`] if the file cannot be written, [`Error::Format`] if `config` cannot be serialised.
     pub fn save<S: Serialize>(&self, config: &S, path: impl AsRef<Path>) -> Result<()> {
+        self.save_with(config, path, Precision::Full)
+    }
+
+    /// Writes a smaller file, whose matrices have the given precision, as
+    /// [`io::save_with`](crate::io::save_with) does.
+    ///
+    /// # Errors
+    /// As for [`save`](Self::save), and if a weight is not finite or beyond the range of f32, unless the
+    /// precision is full.
+    pub fn save_with<S: Serialize>(
+        &self,
+        config: &S,
+        path: impl AsRef<Path>,
+        precision: Precision,
+    ) -> Result<()> {
         let path = path.as_ref();
         let about = About { model: NAME.to_owned(), loss: self.loss.name(), config };
         let about = about::write(&about).map_err(|problem| format_error(path, problem))?;
-        Writer::default().arrays("", self).about(about).write(path)
+        Writer::default().arrays_with("", self, precision)?.about(about).write(path)
     }
 
     /// Reads a model from the file `path`. `build` makes a model from the configuration; its weights are then

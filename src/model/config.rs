@@ -546,7 +546,25 @@ macro_rules! shape_calls {
                 C::Options: serde::Serialize,
                 $($own: serde::Serialize,)?
             {
-                $crate::model::file::save(self, path.as_ref())
+                self.save_with(path, $crate::tensor::Precision::Full)
+            }
+
+            /// Writes a smaller file, whose matrices have the given precision, as
+            /// [`io::save_with`](crate::io::save_with) does.
+            ///
+            /// # Errors
+            /// As for [`save`](Self::save), and if a weight is not finite or beyond the range of f32, unless
+            /// the precision is full.
+            pub fn save_with(
+                &self,
+                path: impl AsRef<std::path::Path>,
+                precision: $crate::tensor::Precision,
+            ) -> $crate::Result<()>
+            where
+                C::Options: serde::Serialize,
+                $($own: serde::Serialize,)?
+            {
+                $crate::model::file::save(self, path.as_ref(), precision)
             }
 
             /// Reads a model from the file `path`. A model of

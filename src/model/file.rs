@@ -13,6 +13,7 @@ use crate::io::about::{self, Description};
 use crate::io::{Reader, Writer};
 use crate::model::config::{Config, Shape};
 use crate::model::{built_in, sizes};
+use crate::tensor::Precision;
 
 /// The description of the model in a file.
 #[derive(Serialize, Deserialize)]
@@ -26,13 +27,14 @@ struct About {
 pub(super) fn save<M: Shape<Cell: Cell<Options: Serialize>, Own: Serialize>>(
     model: &M,
     path: &Path,
+    precision: Precision,
 ) -> Result<()> {
     let refuse = |error: serde_json::Error| format_error(path, error.to_string());
     let config = serde_json::to_value(model.config()).map_err(refuse)?;
     let (config, cell) = built_in::to_file::<M::Cell>(config);
     let about = About { model: M::NAME.to_owned(), cell, config };
     let about = about::write(&about).map_err(|problem| format_error(path, problem))?;
-    Writer::default().arrays("", model).about(about).write(path)
+    Writer::default().arrays_with("", model, precision)?.about(about).write(path)
 }
 
 /// Reads a model from the file `path`.

@@ -19,6 +19,7 @@ use crate::model::quantiles::WithQuantiles;
 use crate::model::scored::{Objective, Scored};
 use crate::model::{check_batch, counted};
 use crate::sequences::Sequences;
+use crate::tensor::Precision;
 use crate::train::Model;
 
 /// A model that forecasts the next steps of a time series from a window of its past. With the loss
@@ -199,8 +200,21 @@ where
     /// # Errors
     /// If the model is bidirectional or `batch` is zero.
     pub fn stream(&self, batch: usize) -> Result<ForecasterStream<'_, C>> {
+        self.stream_with(batch, Precision::Full)
+    }
+
+    /// Creates a stream whose recurrent layers and head have weights of the given precision.
+    ///
+    /// # Errors
+    /// As for [`stream`](Self::stream), and if the model is one of `f64` or has a weight that is not finite,
+    /// unless the precision is full.
+    pub fn stream_with(
+        &self,
+        batch: usize,
+        precision: Precision,
+    ) -> Result<ForecasterStream<'_, C>> {
         let of_outputs = self.scalers.as_deref().map(|[_, of_outputs]| of_outputs);
-        let stream = self.body.stream(batch)?;
+        let stream = self.body.stream(batch, precision)?;
         Ok(ForecasterStream { of_outputs, width: self.width(), stream })
     }
 

@@ -12,7 +12,6 @@ use crate::decode::{BeamSearch, Decoder, Hypothesis, Sampling};
 use crate::error::{Error, Result, check_indices, check_shape, check_size};
 use crate::float::Float;
 use crate::layer::Linear;
-use crate::layer::linear::PackedLinear;
 use crate::loss::{CrossEntropy, Loss, RowLoss};
 use crate::model::config::{Config, ModelBuilder, ONE, Shape, options, refuse, shape_calls};
 use crate::model::network::{Network, NetworkStream, Step};
@@ -20,6 +19,7 @@ use crate::model::states::{filled, side_by_side};
 use crate::model::{model_calls, probabilities_of, suppressed_tokens};
 use crate::sequence::State;
 use crate::sequences::Sequences;
+use crate::tensor::Precision;
 use crate::train::Model;
 use crate::train::metrics::Perplexity;
 
@@ -135,10 +135,7 @@ impl<T: Float, C: Cell<Elem = T>> ModelBuilder<SequenceGenerator<C>> {
 /// A generator that reads one token of each text at a time; made by [`SequenceGenerator::stream`]. It is a
 /// [`Decoder`], whose steps return logits.
 #[derive(Debug)]
-pub struct GeneratorStream<'m, C: Cell> {
-    stream: NetworkStream<'m, C>,
-    head: PackedLinear<'m, C::Elem>,
-}
+pub struct GeneratorStream<'m, C: Cell>(NetworkStream<'m, C>);
 
 impl<T: Float, C: Cell<Elem = T>> GeneratorStream<'_, C> {
     /// Reads one token of each text, and returns the probability of each token to be the next,
@@ -155,11 +152,11 @@ impl<C: Cell> Decoder for GeneratorStream<'_, C> {
     type Elem = C::Elem;
 
     fn step(&mut self, tokens: &[usize]) -> Result<Array2<C::Elem>> {
-        self.head.forward_rows(self.stream.step(Step::Tokens(tokens))?)
+        self.0.step_outputs(Step::Tokens(tokens))
     }
 
     fn select(&mut self, rows: &[usize]) -> Result<()> {
-        self.stream.stream.select(rows)
+        self.0.stream.select(rows)
     }
 }
 
@@ -248,7 +245,7 @@ impl<T: Float, C: Cell<Elem = T>> SequenceGenerator<C> {
         };
         let mut steps = self.stream(condition, batch)?;
         for &token in before {
-            steps.stream.step(Step::Tokens(&vec![token; batch]))?;
+            steps.0.step(Step::Tokens(&vec![token; batch]))?;
         }
         Ok((steps, vec![last; batch]))
     }
@@ -279,11 +276,27 @@ impl<T: Float, C: Cell<Elem = T>> SequenceGenerator<C> {
         condition: Option<ArrayView2<'_, T>>,
         batch: usize,
     ) -> Result<GeneratorStream<'_, C>> {
-        let mut stream = self.network.stream(batch)?;
-        if let Some(initial) = self.initial(condition, batch)? {
+        self.stream_with(condition, batch, Precision::Full)
+    }
+
+    /// Creates a stream whose embedding, recurrent layers, head and layer of the condition have weights of the
+    /// given precision.
+    ///
+    /// # Errors
+    /// As for [`stream`](Self::stream), and if the model is one of `f64` or has a weight that is not finite,
+    /// unless the precision is full.
+    pub fn stream_with(
+        &self,
+        condition: Option<ArrayView2<'_, T>>,
+        batch: usize,
+        precision: Precision,
+    ) -> Result<GeneratorStream<'_, C>> {
+        precision.check(self)?;
+        let mut stream = self.network.stream(batch, precision)?;
+        if let Some(initial) = self.initial(condition, batch, precision)? {
             stream.stream.restore(&initial)?;
         }
-        Ok(GeneratorStream { stream, head: self.network.head.packed() })
+        Ok(GeneratorStream(stream))
     }
 
     /// Generates one text that continues `prompt` by at most `max_len` tokens of the model's vocabulary.
@@ -350,7 +363,8 @@ impl<T: Float, C: Cell<Elem = T>> SequenceGenerator<C> {
         texts: &Sequences<T>,
     ) -> Result<TeacherForcingPair<T>> {
         let (x, y) = self.teacher_forcing_pair(texts)?;
-        let initial = self.initial(condition.map(|vectors| vectors.view()), x.batch())?;
+        let initial =
+            self.initial(condition.map(|vectors| vectors.view()), x.batch(), Precision::Full)?;
         Ok((self.network.outputs(&x, initial.as_ref())?, y))
     }
 
@@ -365,6 +379,7 @@ impl<T: Float, C: Cell<Elem = T>> SequenceGenerator<C> {
         &self,
         condition: Option<ArrayView2<'_, T>>,
         batch: usize,
+        precision: Precision,
     ) -> Result<Option<State<T>>> {
         match (&self.condition.condition, condition) {
             (None, None) => Ok(None),
@@ -375,7 +390,7 @@ impl<T: Float, C: Cell<Elem = T>> SequenceGenerator<C> {
                     &[batch, linear.input_size()],
                     vectors.shape(),
                 )?;
-                let values = linear.forward_rows(vectors)?;
+                let values = linear.packed_with(precision).forward_rows(vectors)?;
                 Ok(Some(filled(self.network.recurrent.zero_state(batch)?, &values)))
             }
             (linear, given) => {
@@ -453,7 +468,7 @@ impl<T: Float, C: Cell<Elem = T>> Model for SequenceGenerator<C> {
     ) -> Result<(f64, Option<f64>)> {
         let (x, y) = self.teacher_forcing_pair(texts)?;
         let condition = condition.as_ref().map(|vectors| vectors.view());
-        let initial = self.initial(condition, x.batch())?;
+        let initial = self.initial(condition, x.batch(), Precision::Full)?;
         let mut weight = 0.0;
         let loss = |head: &Linear<T>, h: &Sequences<T>, grad: &mut Linear<T>| {
             let (loss, count, d_h) = CrossEntropy::default().of_linear(head, h, &y, grad)?;

@@ -17,12 +17,15 @@ use crate::data::Scaler;
 use crate::error::{Error, Result, check_size};
 use crate::float::Float;
 use crate::layer::characters::CharacterTape;
+use crate::layer::linear::PackedLinear;
 use crate::layer::stack_frames::Frames;
 use crate::layer::{CharacterEncoder, Dropout, Embedding, Features, Layer, Linear};
 use crate::model::config::{CharacterOptions, Config};
 use crate::sequence::{Recurrent, State, Stream, Tape};
 use crate::sequences::{Input, Sequences};
+use crate::tensor::Precision;
 use crate::tensor::elementwise::multiply;
+use crate::tensor::precision::round_row;
 
 /// The embedding, the recurrent layers and the head. They are the prefixes of the names of its arrays.
 #[derive(Clone, Debug)]
@@ -222,13 +225,23 @@ impl<T: Float, C: Cell<Elem = T>> Network<C> {
         Ok((loss, self.hidden_backward(x, tape, &d_h, grad)?))
     }
 
-    /// Returns a stream of `batch` sequences.
-    pub(super) fn stream(&self, batch: usize) -> Result<NetworkStream<'_, C>> {
+    /// Returns a stream of `batch` sequences whose weights have the given precision.
+    pub(super) fn stream(
+        &self,
+        batch: usize,
+        precision: Precision,
+    ) -> Result<NetworkStream<'_, C>> {
         if self.characters.is_some() {
             let expected = "none: a stream reads tokens without their characters";
             return Err(Error::argument("characters", expected, "some"));
         }
-        Ok(NetworkStream { network: self, stream: self.recurrent.stream(batch)? })
+        precision.check(self)?;
+        Ok(NetworkStream {
+            network: self,
+            precision,
+            stream: self.recurrent.stream_with(batch, precision)?,
+            head: Arc::new(self.head.packed_with(precision)),
+        })
     }
 }
 
@@ -306,11 +319,13 @@ fn without_some(
     tokens.map(|&token| if rng.random_bool(p) { unknown } else { token })
 }
 
-/// A stream through the embedding and the recurrent layers.
+/// A stream through the embedding and the recurrent layers, and the packed head.
 #[derive(Debug)]
 pub(super) struct NetworkStream<'m, C: Cell> {
     network: &'m Network<C>,
+    precision: Precision,
     pub(super) stream: Stream<'m, C::Elem>,
+    head: Arc<PackedLinear<'m, C::Elem>>,
 }
 
 /// One step of each sequence: its values [batch, input] or its tokens.
@@ -323,6 +338,17 @@ impl<T: Float, C: Cell<Elem = T>> NetworkStream<'_, C> {
             Input::Dense(x) => self.stream.step(x.view()),
             Input::Tokens(tokens) => self.stream.step_tokens(tokens),
         }
+    }
+
+    /// Returns the outputs of the head [rows, outputs] for the rows `h` [rows, hidden].
+    pub(super) fn head(&self, h: ArrayView2<'_, T>) -> Result<Array2<T>> {
+        self.head.forward_rows(h)
+    }
+
+    /// Returns the outputs of the head after the step, [batch, outputs].
+    pub(super) fn step_outputs(&mut self, x: Step<'_, T>) -> Result<Array2<T>> {
+        self.step(x)?;
+        self.head(self.stream.output())
     }
 
     /// Returns the embedded or scaled values of the step, [batch, features], or its tokens if they are not
@@ -346,14 +372,19 @@ impl<T: Float, C: Cell<Elem = T>> NetworkStream<'_, C> {
             (Input::Tokens(tokens), Some(embedding)) => {
                 let step = ArrayView1::from(tokens).insert_axis(Axis(0));
                 let x = embedding.rows_of(step, &vec![1; tokens.len()])?;
-                Ok(Input::Dense(x.into_values().index_axis_move(Axis(0), 0).into()))
+                let mut x = x.into_values().index_axis_move(Axis(0), 0);
+                for row in x.rows_mut() {
+                    round_row(self.precision, row.into_dyn());
+                }
+                Ok(Input::Dense(x.into()))
             }
         }
     }
 
     /// Returns an independent stream that continues from here.
     pub(super) fn fork(&self) -> Self {
-        Self { network: self.network, stream: self.stream.fork() }
+        let Self { network, precision, .. } = *self;
+        Self { network, precision, stream: self.stream.fork(), head: self.head.clone() }
     }
 }
 

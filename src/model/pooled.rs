@@ -1,6 +1,6 @@
 //! [`Pooled`]: a network with one output for each sequence, from its pooled steps.
 
-use ndarray::{Array2, ArrayView2};
+use ndarray::Array2;
 use rand::Rng;
 
 use crate::cell::Cell;
@@ -11,6 +11,7 @@ use crate::layer::{NonCrossing, TimePooling};
 use crate::model::config::Config;
 use crate::model::network::{Network, NetworkStream, Step, apply_dropout, mask_gradient};
 use crate::sequences::Sequences;
+use crate::tensor::Precision;
 
 /// A network with pooling before its head.
 #[derive(Clone, Debug)]
@@ -34,9 +35,8 @@ impl<T: Float, C: Cell<Elem = T>> Pooled<C> {
         Ok(Self { network, pooling, order })
     }
 
-    /// Returns the outputs of the pooled steps, [batch, outputs].
-    fn head(&self, pooled: ArrayView2<'_, T>) -> Result<Array2<T>> {
-        let outputs = self.network.head.forward_rows(pooled)?;
+    /// Returns the outputs of the head in their order, [batch, outputs].
+    fn ordered(&self, outputs: Array2<T>) -> Result<Array2<T>> {
         match &self.order {
             Some(order) => order.forward_rows(outputs.view()),
             None => Ok(outputs),
@@ -46,7 +46,7 @@ impl<T: Float, C: Cell<Elem = T>> Pooled<C> {
     /// Returns the outputs, [batch, outputs].
     pub(super) fn outputs(&self, x: &Sequences<T>) -> Result<Array2<T>> {
         let pooled = self.pooling.pool(&self.network.hidden(x, None)?)?;
-        self.head(pooled.view())
+        self.ordered(self.network.head.forward_rows(pooled.view())?)
     }
 
     /// Returns the weights of attention, [time, batch].
@@ -81,8 +81,8 @@ impl<T: Float, C: Cell<Elem = T>> Pooled<C> {
         Ok(loss)
     }
 
-    pub(super) fn stream(&self, batch: usize) -> Result<PooledStream<'_, C>> {
-        let stream = self.network.stream(batch)?;
+    pub(super) fn stream(&self, batch: usize, precision: Precision) -> Result<PooledStream<'_, C>> {
+        let stream = self.network.stream(batch, precision)?;
         Ok(PooledStream { model: self, stream, pool: Running::new(&self.pooling, batch) })
     }
 }
@@ -99,7 +99,7 @@ impl<T: Float, C: Cell<Elem = T>> PooledStream<'_, C> {
     pub(super) fn step(&mut self, x: Step<'_, T>) -> Result<Array2<T>> {
         let h = self.stream.step(x)?;
         self.pool.add(&self.model.pooling, h, |_| true);
-        self.model.head(self.pool.value().view())
+        self.model.ordered(self.stream.head(self.pool.value().view())?)
     }
 
     pub(super) fn fork(&self) -> Self {

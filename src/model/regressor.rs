@@ -19,6 +19,7 @@ use crate::model::quantiles::WithQuantiles;
 use crate::model::scored::{Objective, Scored};
 use crate::model::{check_batch, counted};
 use crate::sequences::Sequences;
+use crate::tensor::Precision;
 use crate::train::Model;
 
 /// A model that predicts numbers for each sequence of values or of tokens.
@@ -124,7 +125,20 @@ where
     /// # Errors
     /// If the model is bidirectional or reads characters, or `batch` is zero.
     pub fn stream(&self, batch: usize) -> Result<RegressorStream<'_, C>> {
-        Ok(RegressorStream(self.body.stream(batch)?))
+        self.stream_with(batch, Precision::Full)
+    }
+
+    /// Creates a stream whose embedding, recurrent layers and head have weights of the given precision.
+    ///
+    /// # Errors
+    /// As for [`stream`](Self::stream), and if the model is one of `f64` or has a weight that is not finite,
+    /// unless the precision is full.
+    pub fn stream_with(
+        &self,
+        batch: usize,
+        precision: Precision,
+    ) -> Result<RegressorStream<'_, C>> {
+        Ok(RegressorStream(self.body.stream(batch, precision)?))
     }
 }
 

@@ -11,7 +11,6 @@ use crate::cell::{Cell, LstmCell};
 use crate::data::Source;
 use crate::error::{Error, Result, check_indices, check_shape};
 use crate::float::Float;
-use crate::layer::Linear;
 use crate::layer::crf::{Constraints, Crf, Reduction};
 use crate::loss::CrossEntropy;
 use crate::model::config::{
@@ -22,6 +21,7 @@ use crate::model::network::{Network, NetworkStream, Step, of_outputs};
 use crate::model::scored::{Objective, Scored};
 use crate::model::{classes_of, counted, given, needed, probabilities_of, with_characters};
 use crate::sequences::Sequences;
+use crate::tensor::Precision;
 use crate::train::metrics::{SpanMetrics, SpanMode};
 use crate::train::{Model, predict};
 
@@ -336,11 +336,20 @@ where
     /// # Errors
     /// If the model is bidirectional, its head is a CRF, or `batch` is zero.
     pub fn stream(&self, batch: usize) -> Result<TaggerStream<'_, C>> {
+        self.stream_with(batch, Precision::Full)
+    }
+
+    /// Creates a stream whose embedding, recurrent layers and head have weights of the given precision.
+    ///
+    /// # Errors
+    /// As for [`stream`](Self::stream), and if the model is one of `f64` or has a weight that is not finite,
+    /// unless the precision is full.
+    pub fn stream_with(&self, batch: usize, precision: Precision) -> Result<TaggerStream<'_, C>> {
         if self.crf().is_some() {
             let expected = "Softmax: the classes of a CRF depend on the steps that follow";
             return Err(Error::argument("head", expected, "Crf"));
         }
-        Ok(TaggerStream { head: self.head(), stream: self.body.network.stream(batch)? })
+        Ok(TaggerStream(self.body.network.stream(batch, precision)?))
     }
 }
 
@@ -428,10 +437,7 @@ where
 
 /// A tagger that reads one step at a time; made by [`SequenceTagger::stream`].
 #[derive(Debug)]
-pub struct TaggerStream<'m, C: Cell> {
-    head: &'m Linear<C::Elem>,
-    stream: NetworkStream<'m, C>,
-}
+pub struct TaggerStream<'m, C: Cell>(NetworkStream<'m, C>);
 
 impl<T: Float, C: Cell<Elem = T>> TaggerStream<'_, C> {
     /// Reads the step `x_t` [batch, input], and returns the probability of each of its classes,
@@ -440,7 +446,7 @@ impl<T: Float, C: Cell<Elem = T>> TaggerStream<'_, C> {
     /// # Errors
     /// If `x_t` does not fit; the stream is then as before.
     pub fn step(&mut self, x_t: ArrayView2<'_, T>) -> Result<Array2<T>> {
-        self.advance(Step::Dense(x_t))
+        Ok(probabilities_of(self.0.step_outputs(Step::Dense(x_t))?))
     }
 
     /// Reads one token of each sequence, and returns the same.
@@ -448,16 +454,11 @@ impl<T: Float, C: Cell<Elem = T>> TaggerStream<'_, C> {
     /// # Errors
     /// If the tokens do not fit; the stream is then as before.
     pub fn step_tokens(&mut self, tokens: &[usize]) -> Result<Array2<T>> {
-        self.advance(Step::Tokens(tokens))
+        Ok(probabilities_of(self.0.step_outputs(Step::Tokens(tokens))?))
     }
 
     /// Returns an independent stream that continues from here.
     pub fn fork(&self) -> Self {
-        Self { head: self.head, stream: self.stream.fork() }
-    }
-
-    fn advance(&mut self, x: Step<'_, T>) -> Result<Array2<T>> {
-        let h = self.stream.step(x)?;
-        Ok(probabilities_of(self.head.forward_rows(h)?))
+        Self(self.0.fork())
     }
 }

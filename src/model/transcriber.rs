@@ -11,7 +11,6 @@ use crate::cell::{Cell, LstmCell};
 use crate::decode::ctc::{Alignment, Greedy, PrefixBeam, align, greedy};
 use crate::error::{Result, check_indices, check_shape};
 use crate::float::Float;
-use crate::layer::Linear;
 use crate::layer::stack_frames::Frames;
 use crate::loss::ctc::check_blank;
 use crate::loss::{Ctc, Loss};
@@ -20,6 +19,7 @@ use crate::model::network::{Network, NetworkStream, Step, of_outputs};
 use crate::model::scored::{Objective, Scored};
 use crate::model::{counted, model_calls, needed};
 use crate::sequences::{Input, Sequences, one_hot_values};
+use crate::tensor::Precision;
 use crate::train::Model;
 use crate::train::metrics::TranscriptionMetrics;
 
@@ -186,9 +186,21 @@ impl<T: Float, C: Cell<Elem = T>> SequenceTranscriber<C> {
     /// # Errors
     /// If the model is bidirectional or `batch` is zero.
     pub fn stream(&self, batch: usize) -> Result<TranscriberStream<'_, C>> {
+        self.stream_with(batch, Precision::Full)
+    }
+
+    /// Creates a stream whose embedding, recurrent layers and head have weights of the given precision.
+    ///
+    /// # Errors
+    /// As for [`stream`](Self::stream), and if the model is one of `f64` or has a weight that is not finite,
+    /// unless the precision is full.
+    pub fn stream_with(
+        &self,
+        batch: usize,
+        precision: Precision,
+    ) -> Result<TranscriberStream<'_, C>> {
         Ok(TranscriberStream {
-            head: self.head(),
-            stream: self.network.stream(batch)?,
+            stream: self.network.stream(batch, precision)?,
             frames: self.config.own.frames,
             input_size: self.config.input_size,
             recent: VecDeque::new(),
@@ -278,7 +290,6 @@ impl<T: Float, C: Cell<Elem = T>> Shape for SequenceTranscriber<C> {
 /// far.
 #[derive(Debug)]
 pub struct TranscriberStream<'m, C: Cell> {
-    head: &'m Linear<C::Elem>,
     stream: NetworkStream<'m, C>,
     frames: Frames,
     input_size: usize,
@@ -322,7 +333,6 @@ impl<T: Float, C: Cell<Elem = T>> TranscriberStream<'_, C> {
     /// Returns an independent stream that continues from here.
     pub fn fork(&self) -> Self {
         Self {
-            head: self.head,
             stream: self.stream.fork(),
             frames: self.frames,
             input_size: self.input_size,
@@ -354,8 +364,7 @@ impl<T: Float, C: Cell<Elem = T>> TranscriberStream<'_, C> {
         }
         let Frames { frames, stride } = self.frames;
         if (frames, stride) == (1, 1) {
-            let h = self.stream.step(x)?;
-            return self.head.forward_rows(h).map(Some);
+            return self.stream.step_outputs(x).map(Some);
         }
         let features = match self.stream.features(x)? {
             Input::Dense(features) => features.into_owned(),
@@ -374,7 +383,7 @@ impl<T: Float, C: Cell<Elem = T>> TranscriberStream<'_, C> {
         }
         let parts: Vec<ArrayView2<'_, T>> = self.recent.iter().map(|part| part.view()).collect();
         let window = concatenate(Axis(1), &parts).expect("frames of one shape");
-        let h = self.stream.stream.step(window.view())?;
-        self.head.forward_rows(h).map(Some)
+        self.stream.stream.step(window.view())?;
+        self.stream.head(self.stream.stream.output()).map(Some)
     }
 }

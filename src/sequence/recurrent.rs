@@ -304,7 +304,7 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
 
     /// Creates a stream whose weights have the given precision. Sums and states have that of the network.
     /// [`tensor`](crate::tensor::Precision) has the formats; `docs/speed.md` in the repository, their speed
-    /// and their error. Tokens read W_ih in the precision of the network.
+    /// and their error.
     ///
     /// ```
     /// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};

@@ -111,7 +111,6 @@ fn multiply<'a, T: Float>(
         |Operands { rows, weights }: Operands<'a, T>| Term { rows, panels: weights.panels(walks) };
     let sum = ProductTiles { block, start, first: first.map(term), last: term(last) };
     match last.weights.threads() {
-        _ if sum.last.panels.reduced.is_some() => reduced::multiply(level, &sum, out, epilogue),
         1 => run(level, &sum, out, epilogue),
         threads => shared::multiply(level, &sum, out, epilogue, threads),
     }
@@ -125,6 +124,7 @@ pub(super) fn run<T: Float>(
     epilogue: Option<&mut Epilogue<'_, T>>,
 ) {
     match epilogue {
+        _ if sum.last.panels.reduced.is_some() => reduced::multiply(level, sum, out, epilogue),
         None => product_tiles(level, sum, &mut out.reborrow(), None),
         // Named, so that the lifetime of the trait object becomes that of the reference.
         Some(epilogue) => product_tiles(level, sum, &mut out.reborrow(), Some(epilogue)),

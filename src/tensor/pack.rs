@@ -10,7 +10,8 @@ use crate::float::{Float, per_float};
 use crate::tensor::aligned::Aligned;
 use crate::tensor::kernel::panel_shape;
 use crate::tensor::panels::Panels;
-use crate::tensor::reduced::{Precision, Reduced};
+use crate::tensor::precision::Precision;
+use crate::tensor::reduced::Reduced;
 use crate::tensor::threads;
 
 /// The largest number of gates in a panel.
@@ -154,7 +155,7 @@ impl<T: Float> Packed<T> {
             self.back.store(back ^ (walks % 2 == 1), Ordering::Relaxed);
         }
         let Self { k, gates, units, padded, width, panel_count: count, .. } = *self;
-        let reduced = self.reduced.as_ref();
+        let reduced = self.reduced.as_ref().map(|reduced| (reduced, 0));
         Panels { values: &self.panels, k, gates, units, padded, width, count, back, turns, reduced }
     }
 
@@ -164,6 +165,30 @@ impl<T: Float> Packed<T> {
             let (lanes, _) = panel_shape::<T>(self.level);
             self.reduced = Some(Reduced::new(&self.panels(0), lanes, precision));
             self.panels = Aligned::default();
+        }
+    }
+
+    /// Adds row `r` of the matrix to `out`.
+    pub(crate) fn add_row(&self, r: usize, out: &mut [T]) {
+        let panels = self.panels(0);
+        for index in 0..panels.count() {
+            let (width, units) = (panels.width_of(index), panels.units_of(index));
+            let mut add = |column: usize, value: T| {
+                let (gate, unit) = (column / units.len(), units.start + column % units.len());
+                if unit < self.units {
+                    out[gate * self.units + unit] += value;
+                }
+            };
+            match &self.reduced {
+                Some(reduced) => {
+                    let row = reduced.row((self.k, r), index, width).enumerate();
+                    row.for_each(|(column, value)| add(column, T::from_f64(value.into())));
+                }
+                None => {
+                    let row = panels.panel(index)[r * width..][..width].iter().enumerate();
+                    row.for_each(|(column, &value)| add(column, value));
+                }
+            }
         }
     }
 }

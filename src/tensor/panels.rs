@@ -26,8 +26,8 @@ pub(crate) struct Panels<'a, T> {
     pub(super) back: bool,
     /// True if the direction changes from walk to walk.
     pub(super) turns: bool,
-    /// The values in fewer bits, in place of `values`.
-    pub(super) reduced: Option<&'a Reduced>,
+    /// The values in fewer bits, in place of `values`, and the number of panels before the first.
+    pub(super) reduced: Option<(&'a Reduced, usize)>,
 }
 
 impl<'a, T: Float> Panels<'a, T> {
@@ -57,9 +57,12 @@ impl<'a, T: Float> Panels<'a, T> {
     pub(crate) fn range(&self, panels: Range<usize>) -> (Self, Range<usize>) {
         let (start, end) = (panels.start * self.width, self.padded.min(panels.end * self.width));
         let units = start.min(self.units)..end.min(self.units);
-        let values = &self.values[self.gates * start * self.k..self.gates * end * self.k];
-        let part =
-            Self { values, units: units.len(), padded: end - start, count: panels.len(), ..*self };
+        let (values, reduced) = match self.reduced {
+            None => (&self.values[self.gates * start * self.k..self.gates * end * self.k], None),
+            Some((reduced, before)) => (self.values, Some((reduced, before + panels.start))),
+        };
+        let (padded, count) = (end - start, panels.len());
+        let part = Self { values, units: units.len(), padded, count, reduced, ..*self };
         (part, units)
     }
 
@@ -90,7 +93,7 @@ impl<'a, T: Float> Panels<'a, T> {
 
     /// Returns the units of panel `index`, rounded up to whole vectors.
     #[inline(always)]
-    fn units_of(&self, index: usize) -> Range<usize> {
+    pub(crate) fn units_of(&self, index: usize) -> Range<usize> {
         index * self.width..self.padded.min((index + 1) * self.width)
     }
 

@@ -19,13 +19,14 @@ use crate::tensor::lanes::lanes;
 use crate::tensor::matmul::{Accumulate, Operands, product};
 use crate::tensor::outer::add_outer_products;
 use crate::tensor::pack::Packed;
-use crate::tensor::reduced::Precision;
+use crate::tensor::precision::Precision;
 use crate::tensor::rows::{RowRefs, Rows, RowsMut};
 
 /// The matrix [k, n] and the bias of a product of inputs.
 ///
-/// The matrix is packed at its first product by dense rows. Tokens read the matrix itself: a packed copy
-/// costs more than it gains, even for many tokens and a matrix whose rows are not contiguous.
+/// The matrix is packed at its first product by dense rows. Tokens read the matrix itself, unless its
+/// precision is reduced: a packed copy costs more than it gains, even for many tokens and a matrix whose
+/// rows are not contiguous.
 #[derive(Debug)]
 pub(crate) struct Projection<'a, T: Float> {
     level: Level,
@@ -48,7 +49,7 @@ impl<'a, T: Float> Projection<'a, T> {
         Self { level, matrix, gates, bias, precision, packed }
     }
 
-    /// Returns the projection with packed weights of the given precision. Tokens read the matrix itself.
+    /// Returns the projection with weights of the given precision.
     pub(crate) fn reduced(self, precision: Precision) -> Self {
         Self { precision, packed: OnceLock::new(), ..self }
     }
@@ -87,7 +88,11 @@ impl<'a, T: Float> Projection<'a, T> {
                 Accumulate::Bias(bias) => to.copy_from_slice(bias),
                 _ => to.fill(T::zero()),
             }
-            to.iter_mut().zip(self.matrix.row(token)).for_each(|(to, &from)| *to += from);
+            if self.precision == Precision::Full {
+                to.iter_mut().zip(self.matrix.row(token)).for_each(|(to, &from)| *to += from);
+            } else {
+                self.packed().add_row(token, to);
+            }
         }
     }
 }

@@ -2,12 +2,8 @@
 //! shorter weights make it faster.
 //!
 //! The panels of [`Packed`](super::Packed) are stored in words of 32 bits. The word of a lane has the weights
-//! of two vectors of a row of the panel in bfloat16, or of four in int8:
-//!
-//! ```text
-//! bf16   w is the upper half of an f32, rounded to nearest, ties to even
-//! int8   w = s·q, q in −127…127, s = max |w| / 127 over the column: one row of W, or of U
-//! ```
+//! of two vectors of a row of the panel in bfloat16, or of four in int8; see [`Precision`]. The scale of int8
+//! is that of a column, which is one row of W.
 //!
 //! Both are widened in registers, and sums and states are f32. A byte b = q + 128 becomes the number
 //! 1 + b/256, whose bits take one shift and one mask from it. So
@@ -22,46 +18,23 @@ use std::ops::Range;
 
 use fearless_simd::{Bytes, Level, Simd, SimdBase, SimdFloat};
 
-use crate::arrays::Arrays;
-use crate::error::{Error, Result};
-use crate::float::{Float, PerFloat, Table};
+use crate::float::{Float, PerFloat, Table, bf16_to_f64};
 use crate::tensor::aligned::Aligned;
 use crate::tensor::dispatch::{OnLevel, on_level};
 use crate::tensor::lanes::lanes;
 use crate::tensor::matmul::{Accumulate, Epilogue, ProductTiles, Term};
 use crate::tensor::panels::Panels;
+use crate::tensor::precision::{Precision, byte_of, half_of, scale_of};
 use crate::tensor::rows::RowsMut;
-
-/// The numbers that weights are stored as.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Precision {
-    /// The element type of the network.
-    #[default]
-    Full,
-    /// bfloat16: 8 bits of exponent and 7 of significand, half the memory of f32.
-    Bf16,
-    /// Integers of 8 bits with a scale for each row of a weight matrix, a quarter of the memory of f32.
-    Int8,
-}
-
-impl Precision {
-    /// Fails unless the arrays can have this precision.
-    pub(crate) fn check<A: Arrays>(self, arrays: &A) -> Result<()> {
-        if self == Self::Full {
-            return Ok(());
-        }
-        if A::Elem::NAME != f32::NAME {
-            let expected = format!("Full for weights of {}", A::Elem::NAME);
-            return Err(Error::argument("precision", expected, format!("{self:?}")));
-        }
-        arrays.check_finite()
-    }
-}
 
 /// The words of all panels, and the scale of each column in their order.
 #[derive(Debug)]
 pub(super) struct Reduced {
     int8: bool,
+    /// The number of values of a vector.
+    lanes: usize,
+    /// The number of vectors of a row of every panel but the last.
+    vectors: usize,
     /// The bits of words, as `f32`.
     words: Aligned<f32>,
     /// The scales of int8, else nothing.
@@ -86,25 +59,24 @@ impl Reduced {
     ) -> Self {
         let int8 = precision == Precision::Int8;
         let (mut words, mut scales) = (Vec::new(), Vec::new());
+        let vectors = if panels.count() == 0 { 0 } else { panels.width_of(0) / lanes };
         for index in 0..panels.count() {
             let (panel, width) = (panels.panel(index), panels.width_of(index));
             let rows = || panel.chunks_exact(width);
-            let mut steps = vec![0.0; width];
-            if int8 {
-                for (column, step) in steps.iter_mut().enumerate() {
-                    let largest = rows().map(|row| row[column].as_f64().abs()).fold(0.0, f64::max);
-                    *step = (largest / 127.0) as f32;
-                }
-                scales.extend_from_slice(&steps);
-            }
+            let steps: Vec<f32> = match int8 {
+                true => (0..width).map(|column| scale_of(rows().map(|row| row[column]))).collect(),
+                false => Vec::new(),
+            };
             let group = lanes * if int8 { 4 } else { 2 };
             for row in rows() {
                 for first in (0..width).step_by(group) {
                     for lane in first..first + lanes {
                         let columns = (lane..width.min(first + group)).step_by(lanes);
-                        let bits = columns.map(|column| {
-                            let w = row[column].as_f64() as f32;
-                            if int8 { byte_of(w, steps[column]) } else { half_of(w) }
+                        let bits = columns.map(|column| match steps.get(column) {
+                            Some(&step) => {
+                                (i32::from(byte_of(row[column].as_f64(), step)) + 128) as u32
+                            }
+                            None => u32::from(half_of(row[column].as_f64())),
                         });
                         let size = if int8 { 8 } else { 16 };
                         let word =
@@ -113,15 +85,43 @@ impl Reduced {
                     }
                 }
             }
+            scales.extend(steps);
         }
-        Self { int8, words: aligned(&words), scales: aligned(&scales) }
+        Self { int8, lanes, vectors, words: aligned(&words), scales: aligned(&scales) }
     }
 
-    /// Returns the words of panel `index` of `V` vectors. Those before have `full` vectors.
+    /// Returns the number of words of a row with so many vectors.
+    fn row_words(&self, vectors: usize) -> usize {
+        self.lanes * vectors.div_ceil(if self.int8 { 4 } else { 2 })
+    }
+
+    /// Returns the words of panel `index` of `vectors` vectors.
     #[inline(always)]
-    fn panel<const V: usize>(&self, k: usize, index: usize, full: usize, lanes: usize) -> &[f32] {
-        let words = |vectors: usize| k * lanes * vectors.div_ceil(if self.int8 { 4 } else { 2 });
-        &self.words[index * words(full)..][..words(V)]
+    fn panel(&self, k: usize, index: usize, vectors: usize) -> &[f32] {
+        &self.words[index * k * self.row_words(self.vectors)..][..k * self.row_words(vectors)]
+    }
+
+    /// Returns row `r` of panel `index` of a matrix with `k` rows, whose panel has `width` columns.
+    pub(super) fn row(
+        &self,
+        (k, r): (usize, usize),
+        index: usize,
+        width: usize,
+    ) -> impl Iterator<Item = f32> {
+        let vectors = width / self.lanes;
+        let words = self.row_words(vectors);
+        let words = &self.panel(k, index, vectors)[r * words..][..words];
+        (0..width).map(move |column| {
+            let (vector, lane) = (column / self.lanes, column % self.lanes);
+            if self.int8 {
+                let bits = words[vector / 4 * self.lanes + lane].to_bits() >> (8 * (vector % 4));
+                let scale = self.scales[index * self.vectors * self.lanes + column];
+                scale * ((bits & 0xff) as f32 - 128.0)
+            } else {
+                let bits = words[vector / 2 * self.lanes + lane].to_bits() >> (16 * (vector % 2));
+                bf16_to_f64(bits as u16) as f32
+            }
+        })
     }
 }
 
@@ -129,19 +129,6 @@ fn aligned(values: &[f32]) -> Aligned<f32> {
     let mut aligned = Aligned::stale(values.len());
     aligned.copy_from_slice(values);
     aligned
-}
-
-/// Returns q + 128 of a weight, where q·`step` is nearest to it.
-fn byte_of(w: f32, step: f32) -> u32 {
-    let q = if step > 0.0 { (w / step).round_ties_even() } else { 0.0 };
-    // A subnormal step is rounded so much that q may be more than 127.
-    (q.clamp(-127.0, 127.0) + 128.0) as u32
-}
-
-/// Returns the bits of the bfloat16 nearest to a weight, ties to even.
-fn half_of(w: f32) -> u32 {
-    let bits = w.to_bits();
-    if w.is_nan() { bits >> 16 | 1 } else { (bits + 0x7fff + (bits >> 16 & 1)) >> 16 }
 }
 
 /// Computes a product with reduced weights.
@@ -244,11 +231,11 @@ fn compute_tile<S: Simd, const R: usize, const V: usize>(
         }
     }
     for term in sum.terms() {
-        let reduced = term.panels.reduced.expect("both products have reduced weights");
+        let (reduced, first) = term.panels.reduced.expect("both products have reduced weights");
         if reduced.int8 {
-            add_bytes(simd, term, reduced, r, panel, &mut tile);
+            add_bytes(simd, term, reduced, r, first + panel, &mut tile);
         } else {
-            add_halves(simd, term, reduced, r, panel, &mut tile);
+            add_halves(simd, term, reduced, r, first + panel, &mut tile);
         }
     }
     for i in 0..R {
@@ -267,9 +254,9 @@ fn add_halves<S: Simd, const R: usize, const V: usize>(
     panel: usize,
     tile: &mut [[S::f32s; V]; R],
 ) {
-    let (lanes, k, full) = (S::f32s::LEN, term.panels.k(), term.panels.vectors_of::<S>(0));
+    let lanes = S::f32s::LEN;
     let (left, mut sums) = (rows_of::<R>(term, r), *tile);
-    let words = reduced.panel::<V>(k, panel, full, lanes);
+    let words = reduced.panel(term.panels.k(), panel, V);
     for (k, words) in words.chunks_exact(V.div_ceil(2) * lanes).enumerate() {
         let mut weights = [S::f32s::splat(simd, 0.0); V];
         for v in 0..V {
@@ -295,10 +282,11 @@ fn add_bytes<S: Simd, const R: usize, const V: usize>(
     panel: usize,
     tile: &mut [[S::f32s; V]; R],
 ) {
-    let (lanes, k, full) = (S::f32s::LEN, term.panels.k(), term.panels.vectors_of::<S>(0));
+    let lanes = S::f32s::LEN;
     let left = rows_of::<R>(term, r);
     let mut sums = [[S::f32s::splat(simd, 0.0); V]; R];
-    for (k, word) in reduced.panel::<V>(k, panel, full, lanes).chunks_exact(lanes).enumerate() {
+    let words = reduced.panel(term.panels.k(), panel, V);
+    for (k, word) in words.chunks_exact(lanes).enumerate() {
         let word = word_of::<S>(simd, word);
         let shifted = [word << 15u32, word << 7u32, word >> 1u32, word >> 9u32];
         let mut weights = [S::f32s::splat(simd, 0.0); V];
@@ -316,7 +304,7 @@ fn add_bytes<S: Simd, const R: usize, const V: usize>(
     for i in 0..R {
         let offset = S::f32s::splat(simd, -384.0 * sum_of(simd, left[i]));
         for v in 0..V {
-            let scale = &reduced.scales[(panel * full + v) * lanes..][..lanes];
+            let scale = &reduced.scales[(panel * reduced.vectors + v) * lanes..][..lanes];
             let sum = sums[i][v].mul_add(range, offset);
             tile[i][v] = S::f32s::from_slice(simd, scale).mul_add(sum, tile[i][v]);
         }

@@ -11,6 +11,7 @@ use recurrent::data::{Imputer, Scaler, Table, TimeSteps, Unit, Vocabulary};
 use recurrent::decode::Sampling;
 use recurrent::interop::numpy::{Npz, NpzWriter, read_npy, write_npy};
 use recurrent::io::{Reader, Writer};
+use recurrent::tensor::Precision;
 use recurrent::{Error, Gru, Lstm, Result, Sequences};
 use serde::de::DeserializeOwned;
 
@@ -53,9 +54,11 @@ pub(crate) fn safetensors() -> Format {
     let of_lstm = written(|path| Writer::default().arrays("a.", &lstm()).about("text").write(path));
     let of_both =
         written(|path| Writer::default().arrays("a.", &lstm()).arrays("b.", &gru).write(path));
+    let of_int8 =
+        written(|path| Writer::default().arrays_with("a.", &lstm(), Precision::Int8)?.write(path));
     Format {
         file: "weights.safetensors",
-        seeds: vec![of_lstm, of_both],
+        seeds: vec![of_lstm, of_both, of_int8],
         mutate: mutate::safetensors,
         read: Box::new(move |path, _| {
             let mut weights = lstm();

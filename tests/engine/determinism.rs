@@ -8,6 +8,7 @@ use recurrent::cell::{
     Cell, CoupledLstmCell, GruCell, GruOptions, LayerNormLstmCell, LstmCell, PeepholeLstmCell,
     ProjectedLstmCell, ProjectedLstmOptions, Reset, RnnCell,
 };
+use recurrent::tensor::Precision;
 use recurrent::{Arrays, Recurrent, RecurrentBuilder};
 
 /// Returns a problem so large that threads split the batch and the rows of the weights' gradients.
@@ -107,18 +108,18 @@ fn a_stream_on_several_threads_equals_the_whole_sequence_on_one() {
     let net = Recurrent::<LstmCell<f32>>::builder(65, 701).num_layers(2).build(&mut rng).unwrap();
     let problem = Problem::random(net, 6, vec![6; 3], &mut rng);
     let (net, x) = (&problem.net, &problem.x);
-    let (expected, _) = on_threads(1, || net.forward(x, None).unwrap());
-    for threads in [2, 3, 16] {
-        let outputs = on_threads(threads, || {
-            let mut stream = net.stream(3).unwrap();
-            let step = |x_t: ArrayView2<'_, f32>| stream.step(x_t).unwrap().to_owned();
-            x.values().outer_iter().map(step).collect::<Vec<_>>()
-        });
-        for (t, output) in outputs.iter().enumerate() {
-            assert_eq!(
-                difference(output, &expected.values().index_axis(ndarray::Axis(0), t).to_owned()),
-                None
-            );
+    for precision in [Precision::Full, Precision::Bf16, Precision::Int8] {
+        let mut workspace = net.workspace_with(precision).unwrap();
+        let (expected, _) = on_threads(1, || workspace.forward(x, None).unwrap());
+        for threads in [2, 3, 5, 16] {
+            let outputs = on_threads(threads, || {
+                let mut stream = net.stream_with(3, precision).unwrap();
+                let step = |x_t: ArrayView2<'_, f32>| stream.step(x_t).unwrap().to_owned();
+                x.values().outer_iter().map(step).collect::<Vec<_>>()
+            });
+            for (output, expected) in outputs.iter().zip(expected.values().outer_iter()) {
+                assert_eq!(difference(output, &expected.to_owned()), None, "{precision:?}");
+            }
         }
     }
 }

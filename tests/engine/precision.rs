@@ -1,6 +1,8 @@
 //! Tests of streams and workspaces whose weights have 16 or 8 bits.
 
 use ndarray::{Array2, Array3, Axis, Slice};
+use proptest::collection::vec;
+use proptest::prelude::*;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use recurrent::cell::{
@@ -38,9 +40,14 @@ fn to_halves(row: &mut [f32]) {
 }
 
 fn to_bytes(row: &mut [f32]) {
-    let step = row.iter().fold(0.0f32, |most, w| most.max(w.abs())) / 127.0;
+    let largest = row.iter().fold(0.0f32, |most, w| most.max(w.abs()));
+    // The nearest f32, and of these the nearest with 16 significant bits, or of a subnormal one the nearest whose
+    // last 8 bits are zero.
+    let step = f64::from((f64::from(largest) / 127.0) as f32);
+    let last = 2f64.powi((step.max(1e-300).log2().floor() as i32 - 15).max(-141));
+    let step = (step / last).round_ties_even() * last;
     for w in row.iter_mut().filter(|_| step > 0.0) {
-        *w = (*w / step).round_ties_even() * step;
+        *w = ((f64::from(*w) / step).round_ties_even() * step) as f32;
     }
 }
 
@@ -72,6 +79,9 @@ fn check<C: Cell<Elem = f32>>(set: impl Fn(RecurrentBuilder<C>) -> RecurrentBuil
         }
         for (precision, expected) in [(Precision::Bf16, halves), (Precision::Int8, bytes)] {
             check_batches(&net, &x, precision, &expected);
+            let mut rounded = net.clone();
+            precision.round(&mut rounded).unwrap();
+            assert_eq!(streamed(&rounded, &x, precision), expected, "{precision:?} {}", C::NAME);
         }
     }
 }
@@ -110,15 +120,76 @@ fn weights_of_fewer_bits_compute_what_rounded_weights_compute_in_every_cell() {
 }
 
 #[test]
+fn rounding_gives_the_nearest_numbers_of_each_row_and_leaves_vectors_alone() {
+    for (input, hidden) in [(1, 1), (3, 7), (17, 33)] {
+        let rng = &mut ChaCha8Rng::seed_from_u64(4);
+        let net = Lstm::<f32>::builder(input, hidden).build(rng).unwrap();
+        for (precision, round) in [
+            (Precision::Full, (|_| ()) as fn(&mut [f32])),
+            (Precision::Bf16, to_halves),
+            (Precision::Int8, to_bytes),
+        ] {
+            let mut rounded_net = net.clone();
+            precision.round(&mut rounded_net).unwrap();
+            let expected = rounded(&net, round);
+            rounded_net
+                .zip_mut("expected", &expected, &mut |name, got, expected| {
+                    assert_eq!(got, expected, "{precision:?} {name}");
+                })
+                .unwrap();
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn rounding_is_within_half_a_step_and_changes_nothing_the_second_time(
+        exponent in -60i32..60,
+        row in vec(-1.0f32..1.0, 1..20),
+    ) {
+        let row: Vec<f32> = row.iter().map(|w| w * 2f32.powi(exponent)).collect();
+        let exact = Array2::from_shape_vec((1, row.len()), row).unwrap();
+        let largest = exact.iter().fold(0.0f32, |most, w| most.max(w.abs()));
+        for (precision, step) in [(Precision::Bf16, largest / 128.0), (Precision::Int8, largest / 126.9)] {
+            let mut once = exact.clone();
+            precision.round(&mut once).unwrap();
+            prop_assert!(once.iter().zip(&exact).all(|(a, b)| (a - b).abs() <= step / 2.0));
+            let mut twice = once.clone();
+            precision.round(&mut twice).unwrap();
+            prop_assert_eq!(twice, once);
+        }
+    }
+}
+
+#[test]
+fn tokens_read_the_weights_of_the_precision() {
+    let rng = &mut ChaCha8Rng::seed_from_u64(5);
+    for (input, hidden) in [(1, 1), (5, 3), (33, 31), (40, 64)] {
+        let net = Lstm::<f32>::builder(input, hidden).num_layers(2).build(rng).unwrap();
+        for precision in [Precision::Full, Precision::Bf16, Precision::Int8] {
+            let mut of_tokens = net.stream_with(3, precision).unwrap();
+            let mut of_rows = net.stream_with(3, precision).unwrap();
+            for t in 0..4 {
+                let tokens = [t % input, (7 * t + 2) % input, input - 1];
+                let mut rows = Array2::zeros((3, input));
+                tokens.iter().enumerate().for_each(|(b, &token)| rows[[b, token]] = 1.0);
+                let expected = of_rows.step(rows.view()).unwrap();
+                assert_eq!(of_tokens.step_tokens(&tokens).unwrap(), expected, "{precision:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn rows_of_zeros_and_of_extreme_weights_leave_the_bytes_of_other_rows_alone() {
     let mut net = Lstm::<f32>::builder(3, 5).build(&mut ChaCha8Rng::seed_from_u64(1)).unwrap();
     net.for_each_mut(&mut |name, mut array| {
         if name == "weight_ih_l0" {
             array.index_axis_mut(Axis(0), 1).fill(0.0);
             array.index_axis_mut(Axis(0), 2).fill(1e30);
-            // The scale of the input gate of unit 3 is rounded to the smallest subnormal number, and the next
-            // byte is that of its forget gate.
-            array.index_axis_mut(Axis(0), 3).fill(2.5e-43);
+            // The scale of the input gate of unit 3 is a subnormal number, rounded from 1.5 to 1 of its last
+            // place, and the next byte is that of its forget gate.
+            array.index_axis_mut(Axis(0), 3).fill(6.8e-41);
             array.index_axis_mut(Axis(0), 8).assign(&ndarray::arr1(&[1.0, 0.5, 0.25]));
         }
     });
@@ -144,4 +215,21 @@ fn weights_that_cannot_have_fewer_bits_are_refused() {
     });
     let message = broken.workspace_with(Precision::Bf16).unwrap_err().to_string();
     assert!(message.contains("weight_hh_l0"), "{message}");
+    let mut same = broken.clone();
+    assert_eq!(Precision::Bf16.round(&mut same).unwrap_err().to_string(), message);
+    let first = |net: &Lstm<f32>| {
+        let mut first = None;
+        net.for_each(&mut |_, array| _ = first.get_or_insert(array.to_owned()));
+        first
+    };
+    assert_eq!(first(&same), first(&broken));
+    let mut far = ndarray::array![[1.0, 1e300]];
+    let message = Precision::Int8.round(&mut far).unwrap_err().to_string();
+    assert_eq!(
+        message,
+        "precision: expected Full for weights beyond the range of f32, got Int8, and 1e300 in value"
+    );
+    let mut most = ndarray::array![[f32::MAX, -f32::MAX]];
+    Precision::Bf16.round(&mut most).unwrap();
+    assert_eq!(most, ndarray::array![[1.0, -1.0]] * f32::from_bits(0x7f7f_0000));
 }

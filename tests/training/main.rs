@@ -31,6 +31,7 @@ mod pools;
 mod prepare;
 mod quantiles;
 mod ragged;
+mod reduced;
 mod reports;
 mod row_losses;
 mod rule_options;

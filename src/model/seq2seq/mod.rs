@@ -43,6 +43,7 @@ use crate::model::{check_batch, encoded, file, model_calls};
 use crate::sequence::RecurrentBuilder;
 use crate::sequences::Sequences;
 use crate::tensor::Init;
+use crate::tensor::Precision;
 use crate::train::Model;
 use crate::train::metrics::Perplexity;
 use decoder::{DecoderLayers, Steps};
@@ -175,7 +176,20 @@ impl<T: Float, C: Cell<Elem = T>> Seq2Seq<C> {
     where
         C::Options: Serialize,
     {
-        file::save(self, path.as_ref())
+        self.save_with(path, Precision::Full)
+    }
+
+    /// Writes a smaller file, whose matrices have the given precision, as
+    /// [`io::save_with`](crate::io::save_with) does.
+    ///
+    /// # Errors
+    /// As for [`save`](Self::save), and if a weight is not finite or beyond the range of f32, unless the
+    /// precision is full.
+    pub fn save_with(&self, path: impl AsRef<Path>, precision: Precision) -> Result<()>
+    where
+        C::Options: Serialize,
+    {
+        file::save(self, path.as_ref(), precision)
     }
 
     /// Reads a model from the file `path`. A model of [`BuiltInCell`](crate::model::BuiltInCell) reads a file

@@ -15,6 +15,7 @@ use recurrent::model::{
 };
 use recurrent::optim::Adam;
 use recurrent::optim::schedule::ReduceOnPlateau;
+use recurrent::tensor::Precision;
 use recurrent::train::Trainer;
 use recurrent::{Error, Gru, GruCell, LstmCell, Result, Sequences};
 
@@ -89,7 +90,7 @@ fn seeds() -> Vec<Vec<u8>> {
         written(|path| built_in.build(&mut rng())?.save(path)),
         written(|path| tagger.bidirectional(true).build(&mut rng())?.save(path)),
         written(|path| regressor.build(&mut rng())?.save(path)),
-        written(|path| forecaster.build(&mut rng())?.save(path)),
+        written(|path| forecaster.build(&mut rng())?.save_with(path, Precision::Int8)),
         written(|path| generator.embedding_dim(2).build(&mut rng())?.save(path)),
         written(|path| transcriber.build(&mut rng())?.save(path)),
         written(|path| seq2seq.build(&mut rng())?.save(path)),
