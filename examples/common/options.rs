@@ -1,6 +1,7 @@
 //! The command-line options that the examples share, and their error type.
 #![allow(dead_code, reason = "an example uses a part of it")]
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use lexopt::{Arg, Parser, ValueExt};
@@ -36,18 +37,22 @@ pub(crate) struct Options {
     pub(crate) seeds: u64,
     /// Whether the flag of the example is set.
     pub(crate) flag: bool,
+    /// The values of the options that the example alone has, by name.
+    values: BTreeMap<&'static str, String>,
+    /// The arguments that are not options.
+    pub(crate) files: Vec<PathBuf>,
 }
 
 impl Options {
     /// Parses the command line of `example` and prints `about`. Returns `None` after `--help`, which
     /// prints the options too.
     pub(crate) fn parse(example: &str, about: &str) -> Result<Option<Self>, Failure> {
-        Self::parse_options(example, about, false, None)
+        Self::parse_options(example, about, false, None, &[])
     }
 
     /// Like `parse`, for an example that reads its data from a directory of the user.
     pub(crate) fn parse_with_data(example: &str, about: &str) -> Result<Option<Self>, Failure> {
-        Self::parse_options(example, about, true, None)
+        Self::parse_options(example, about, true, None, &[])
     }
 
     /// Like `parse`, for an example with a flag of its own: its name and its description.
@@ -56,7 +61,17 @@ impl Options {
         about: &str,
         flag: [&str; 2],
     ) -> Result<Option<Self>, Failure> {
-        Self::parse_options(example, about, false, Some(flag))
+        Self::parse_options(example, about, false, Some(flag), &[])
+    }
+
+    /// Like `parse`, for an example that reads files and has options with values of its own: the name, the kind
+    /// of the value and the description of each.
+    pub(crate) fn parse_with_files(
+        example: &str,
+        about: &str,
+        own: &[[&'static str; 3]],
+    ) -> Result<Option<Self>, Failure> {
+        Self::parse_options(example, about, false, None, own)
     }
 
     fn parse_options(
@@ -64,6 +79,7 @@ impl Options {
         about: &str,
         data: bool,
         flag: Option<[&str; 2]>,
+        own: &[[&'static str; 3]],
     ) -> Result<Option<Self>, Failure> {
         let mut options = Self {
             quick: false,
@@ -76,6 +92,8 @@ impl Options {
             data: std::env::var_os("RECURRENT_DATA").filter(|_| data).map(PathBuf::from),
             seeds: 1,
             flag: false,
+            values: BTreeMap::new(),
+            files: Vec::new(),
         };
         let mut parser = Parser::from_env();
         while let Some(argument) = parser.next()? {
@@ -103,23 +121,42 @@ impl Options {
                 Arg::Long(name) if flag.is_some_and(|[flag, _]| flag == name) => {
                     options.flag = true;
                 }
+                Arg::Value(file) if !own.is_empty() => options.files.push(file.into()),
                 Arg::Long("help") | Arg::Short('h') => {
                     let more = if data { DATA_OPTIONS } else { "" };
-                    println!("{about}\n\nUsage: {example} [OPTIONS]\n\n{OPTIONS}{more}");
+                    let files = if own.is_empty() { "" } else { " [FILES]" };
+                    println!("{about}\n\nUsage: {example} [OPTIONS]{files}\n\n{OPTIONS}{more}");
+                    for [name, kind, description] in own {
+                        println!("  --{:<12} {description}", format!("{name} {kind}"));
+                    }
                     if let Some([name, description]) = flag {
                         println!("  --{name:<12} {description}");
                     }
                     return Ok(None);
                 }
-                other => return Err(other.unexpected().into()),
+                other => {
+                    let name = own.iter().map(|own| own[0]).find(|name| other == Arg::Long(name));
+                    let Some(name) = name else { return Err(other.unexpected().into()) };
+                    options.values.insert(name, parser.value()?.string()?);
+                }
             }
         }
         if options.input.is_some() && options.load.is_none() {
             return Err(Failure::new("--input: expected --load FILE with it, got none"));
         }
-        std::fs::create_dir_all(&options.out)?;
-        println!("{about}\n");
+        // A program that reads files may write its results to standard output, and nothing else anywhere.
+        if own.is_empty() {
+            println!("{about}\n");
+        }
+        if own.is_empty() || options.load.is_none() {
+            std::fs::create_dir_all(&options.out)?;
+        }
         Ok(Some(options))
+    }
+
+    /// Returns the value of an option that the example alone has, if it is given.
+    pub(crate) fn value(&self, name: &str) -> Option<&str> {
+        self.values.get(name).map(String::as_str)
     }
 
     /// Returns the number of epochs from the command line, else `quick` or `full`.
