@@ -1,5 +1,6 @@
 //! Files in the safetensors format: a header of names, types and shapes, then the values, little-endian.
 //! The `safetensors` crate reads and writes the header.
+#![expect(clippy::indexing_slicing, reason = "names are looked up that were compared before")]
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -310,7 +311,9 @@ pub(crate) fn read_file(path: &Path) -> io::Result<Vec<u8>> {
     let Some(length) = length.filter(|&length| length <= MAX_HEADER) else { return Ok(bytes) };
     read_more(&mut file, length, &mut bytes)?;
     // The bytes of an invalid header are the ones to refuse.
-    if let Ok(header) = serde_json::from_slice::<Metadata>(&bytes[LENGTH as usize..]) {
+    if let Ok(header) =
+        serde_json::from_slice::<Metadata>(bytes.get(LENGTH as usize..).unwrap_or_default())
+    {
         read_more(&mut file, (header.data_len() as u64).saturating_add(1), &mut bytes)?;
     }
     Ok(bytes)
