@@ -75,7 +75,12 @@ impl<'a> Grouped<'a> {
         let header = reader.headers()?.clone();
         let place = |name: &str| {
             let place = header.iter().position(|column| column == name);
-            place.ok_or_else(|| Failure::new(format!("expected a column {name}, got {:?}", header.iter().collect::<Vec<_>>())))
+            place.ok_or_else(|| {
+                Failure::new(format!(
+                    "expected a column {name}, got {:?}",
+                    header.iter().collect::<Vec<_>>()
+                ))
+            })
         };
         let columns = of.iter().map(|name| place(name)).collect::<Result<Vec<_>, _>>()?;
         let id = id.map_or(Ok(0), place)?;

@@ -332,8 +332,8 @@ pub fn matches(pattern: &str, name: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == name,
         Some((start, rest)) => name.strip_prefix(start).is_some_and(|name| {
-            let ends = name.char_indices().map(|(i, _)| i).chain([name.len()]);
-            ends.into_iter().any(|i| matches(rest, &name[i..]))
+            let mut ends = name.char_indices().map(|(i, _)| i).chain([name.len()]);
+            ends.any(|i| name.get(i..).is_some_and(|name| matches(rest, name)))
         }),
     }
 }

@@ -280,6 +280,14 @@ pub fn check_size(argument: impl Into<Cow<'static, str>>, sizes: &[usize]) -> Re
     }
 }
 
+/// Returns an array that was made with the shape of `argument`, or ndarray's objection as [`Error::Argument`].
+pub(crate) fn shaped<A>(
+    argument: impl Into<Cow<'static, str>>,
+    array: std::result::Result<A, ndarray::ShapeError>,
+) -> Result<A> {
+    array.map_err(|error| Error::argument(argument, "values that fill its shape", error))
+}
+
 /// Fails unless each of `indices` is less than `most`, which the error calls `name`.
 pub(crate) fn check_indices(
     argument: &str,

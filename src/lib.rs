@@ -48,25 +48,49 @@
 //! | [`check`] | gradients against finite differences, and the gradient flow |
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
+// No input of a user panics. An exception stands where it is, with the reason why no input reaches it.
+#![deny(
+    clippy::exit,
+    clippy::expect_used,
+    clippy::get_unwrap,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::string_slice,
+    clippy::todo,
+    clippy::unimplemented,
+    clippy::unreachable,
+    clippy::unwrap_in_result,
+    clippy::unwrap_used
+)]
 
+#[expect(clippy::indexing_slicing, reason = "the place is one of the arrays")]
 pub mod arrays;
 #[cfg(feature = "audio")]
 pub mod audio;
+#[expect(clippy::indexing_slicing, reason = "shapes are checked at the entrance of a call")]
 pub mod cell;
 pub mod check;
 pub mod data;
 pub mod decode;
+#[expect(clippy::indexing_slicing, reason = "the place is one of the indices")]
 pub mod error;
 pub mod float;
 pub mod interop;
 pub mod io;
+#[expect(clippy::indexing_slicing, reason = "shapes are checked at the entrance of a call")]
 pub mod layer;
+#[expect(clippy::indexing_slicing, reason = "shapes are checked at the entrance of a call")]
 pub mod loss;
+#[expect(clippy::indexing_slicing, reason = "free memory is ordered by its size")]
 pub mod memory;
 pub mod model;
+#[expect(clippy::indexing_slicing, reason = "shapes are checked at the entrance of a call")]
 pub mod optim;
+#[expect(clippy::indexing_slicing, reason = "shapes are checked at the entrance of a call")]
 pub mod sequence;
+#[expect(clippy::indexing_slicing, reason = "lengths are compared with the values at the entrance")]
 pub mod sequences;
+#[expect(clippy::indexing_slicing, reason = "shapes are checked at the entrance of a call")]
 pub mod tensor;
 pub mod train;
 

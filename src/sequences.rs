@@ -396,6 +396,7 @@ impl<T: Float> Sequences<T> {
     }
 
     /// Returns the values, mutably. One-hot vectors become dense values.
+    #[expect(clippy::unreachable, reason = "sparse values were replaced above")]
     pub(crate) fn values_mut(&mut self) -> &mut Array3<T> {
         if let Values::Sparse(sparse) = &mut self.values {
             self.values = Values::Dense(sparse.take_array());

@@ -12,6 +12,10 @@
 //!
 //! Source: Furui, *Speaker-independent isolated word recognition using dynamic features of speech spectrum*, 1986;
 //! Savitzky and Golay, *Smoothing and differentiation of data by simplified least squares procedures*, 1964.
+#![expect(
+    clippy::indexing_slicing,
+    reason = "frames are kept from `first` on, as the windows of the orders need them"
+)]
 
 use super::stage::{Next, Stage, add};
 use crate::error::{Error, Result};

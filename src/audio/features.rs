@@ -1,4 +1,5 @@
 //! [`Features`]: from samples to frames of features, and [`FeatureStream`].
+#![expect(clippy::indexing_slicing, reason = "stages call the stages after them")]
 
 use std::fmt;
 use std::sync::Arc;
@@ -194,6 +195,7 @@ impl Features {
         }
     }
 
+    #[expect(clippy::expect_used, reason = "frames are appended whole")]
     fn array(&self, frames: Vec<f32>) -> Array2<f32> {
         let shape = (frames.len() / self.width, self.width);
         Array2::from_shape_vec(shape, frames).expect("complete frames")
@@ -305,6 +307,7 @@ struct Transform {
 }
 
 impl Transform {
+    #[expect(clippy::expect_used, reason = "the buffers are made of the lengths of the transform")]
     fn of(&mut self, frame: &[f32]) -> &[f64] {
         for ((input, &sample), &weight) in self.input.iter_mut().zip(frame).zip(&*self.window) {
             *input = f64::from(sample) * weight;

@@ -1,4 +1,5 @@
 //! [`Framer`]: the division of samples into frames, in pieces of any size.
+#![expect(clippy::indexing_slicing, reason = "the buffer holds a frame before one is cut")]
 
 use super::stft::{Padding, Stft};
 use crate::error::{Error, Result};

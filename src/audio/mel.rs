@@ -11,6 +11,10 @@
 //!
 //! Source: Young et al., *The HTK Book*, 2006; Slaney, *Auditory Toolbox*, 1998; `librosa.filters.mel` and
 //! `torchaudio.functional.melscale_fbanks`.
+#![expect(
+    clippy::indexing_slicing,
+    reason = "a filter lies within the spectrum for which it is made"
+)]
 
 use ndarray::Array2;
 

@@ -8,6 +8,7 @@
 //!
 //! The running sums are updated as by Welford, *Note on a method for calculating corrected sums of squares and
 //! products*, 1962, and West, *Updating mean and variance estimates: an improved method*, 1979.
+#![expect(clippy::indexing_slicing, reason = "each frame has the width of the means")]
 
 use super::stage::{Next, Stage};
 use crate::error::{Error, Result};

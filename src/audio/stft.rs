@@ -11,6 +11,7 @@
 //! With padding, n_fft / 2 values are added at both ends, so that frame t is centred at the sample
 //! t·hop_length. The number of frames is 1 + (p − n_fft) / hop_length, where p is the number of samples with
 //! those of the padding.
+#![expect(clippy::indexing_slicing, reason = "a window is at most as long as its frame")]
 
 use std::f64::consts::TAU;
 

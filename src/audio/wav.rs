@@ -53,8 +53,9 @@ impl Wav {
             hound::Error::IoError(_) => not_wav("it ends before its last sample".to_owned()),
             other => not_wav(other.to_string()),
         })?;
-        if let Some(place) = samples.iter().position(|sample| !sample.is_finite()) {
-            return Err(not_wav(format!("sample {place} is {}", samples[place])));
+        let mut numbered = samples.iter().enumerate();
+        if let Some((place, sample)) = numbered.find(|(_, sample)| !sample.is_finite()) {
+            return Err(not_wav(format!("sample {place} is {sample}")));
         }
         let (sample_rate, channels) = (spec.sample_rate, usize::from(spec.channels));
         Ok(Self { path, sample_rate, channels, samples })

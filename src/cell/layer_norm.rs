@@ -150,6 +150,7 @@ impl<T: Float> Norms<'_, T> {
 
 impl<T: Float> LayerNormLstmCell<T> {
     fn norms(&self) -> Norms<'_, T> {
+        #[expect(clippy::expect_used, reason = "`new` makes contiguous vectors")]
         fn slice<T>(vector: &Array1<T>) -> &[T] {
             vector.as_slice().expect("`new` makes contiguous vectors")
         }

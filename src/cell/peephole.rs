@@ -51,6 +51,7 @@ pub struct PeepholeLstmCell<T> {
 
 impl<T: Float> PeepholeLstmCell<T> {
     /// Returns w_ci, w_cf, w_co.
+    #[expect(clippy::expect_used, reason = "`new` makes contiguous vectors")]
     fn peepholes(&self) -> [&[T]; 3] {
         [&self.weight_ci, &self.weight_cf, &self.weight_co]
             .map(|weight| weight.as_slice().expect("`new` makes contiguous vectors"))

@@ -1,4 +1,5 @@
 //! The classes of the rows or sequences of a [`Table`].
+#![expect(clippy::indexing_slicing, reason = "rows and columns are those of the table")]
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -104,7 +105,7 @@ impl Table {
         if name.is_empty() {
             return Err(self.bad_cell(row, place, "the name of a class"));
         }
-        let class = classes.numbers.get(&name[..]).copied();
+        let class = classes.numbers.get(name.as_str()).copied();
         class.ok_or_else(|| self.bad_cell(row, place, format!("one of {:?}", classes.names)))
     }
 }

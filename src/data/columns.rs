@@ -1,4 +1,5 @@
 //! The names of features, which data sets and models compare.
+#![expect(clippy::indexing_slicing, reason = "the place is one of the names")]
 
 use std::collections::HashSet;
 

@@ -1,4 +1,8 @@
 //! [`Dataset`]: sequences in memory, each with a target.
+#![expect(
+    clippy::indexing_slicing,
+    reason = "indices are checked at the entrance, and a data set is not empty"
+)]
 
 use ndarray::{Array1, Array2, ArrayView2};
 

@@ -11,7 +11,10 @@ pub(super) fn seconds(text: &str) -> Option<f64> {
     };
     let (time, offset) = match time.find(['Z', '+', '-']) {
         None => (time, 0),
-        Some(end) => (&time[..end], offset(&time[end..])?),
+        Some(end) => {
+            let (time, zone) = time.split_at_checked(end)?;
+            (time, offset(zone)?)
+        }
     };
     let (minutes, seconds) = match time.split_at_checked(5)? {
         (minutes, "") => (minutes, 0.0),
@@ -44,11 +47,12 @@ fn seconds_of_minute(text: &str) -> Option<f64> {
 fn fields<const N: usize>(text: &str, separator: char, digits: [usize; N]) -> Option<[i64; N]> {
     let parts: Vec<&str> = text.split(separator).collect();
     let parts = <[&str; N]>::try_from(parts).ok()?;
-    let valid = |(part, digits): (&&str, usize)| {
-        part.len() == digits && part.bytes().all(|byte| byte.is_ascii_digit())
-    };
-    let all = parts.iter().zip(digits).all(valid);
-    all.then(|| parts.map(|part| part.parse().expect("a few digits")))
+    let mut numbers = [0; N];
+    for ((number, part), digits) in numbers.iter_mut().zip(parts).zip(digits) {
+        let valid = part.len() == digits && part.bytes().all(|byte| byte.is_ascii_digit());
+        *number = if valid { part.parse().ok()? } else { return None };
+    }
+    Some(numbers)
 }
 
 /// Returns the days from 1970-01-01 to a date of the Gregorian calendar.
@@ -62,6 +66,6 @@ fn days(year: i64, month: i64, day: i64) -> Option<i64> {
     let before = year - 1;
     let of_years =
         before * 365 + before.div_euclid(4) - before.div_euclid(100) + before.div_euclid(400);
-    let of_months: i64 = lengths[..month as usize - 1].iter().sum();
+    let of_months: i64 = lengths.iter().take(month as usize - 1).sum();
     Some(of_years + of_months + day - 1 - 719_162)
 }

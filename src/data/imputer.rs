@@ -15,6 +15,7 @@
 //! Source: `SimpleImputer` with `add_indicator` of scikit-learn, `ffill` of pandas; the indicator as input
 //! of a recurrent network: Z. C. Lipton, D. Kale, R. Wetzel, *Directly Modeling Missing Data in Sequences
 //! with RNNs*, 2016.
+#![expect(clippy::indexing_slicing, reason = "the number of features is compared at the entrance")]
 
 use ndarray::{Array2, ArrayBase, ArrayView2, Data, Ix2};
 use serde::{Deserialize, Serialize};

@@ -16,22 +16,22 @@ impl<'a> Lines<'a> {
 
     /// Returns the line of the byte `at`, which is not before that of the last call.
     pub(super) fn of(&mut self, at: usize) -> u64 {
-        while self.counted < at {
-            let next = self.text.get(self.counted + 1);
-            self.line += match self.text[self.counted] {
+        let rest = self.text.get(self.counted..).unwrap_or_default();
+        for (k, byte) in rest.iter().enumerate().take(at.saturating_sub(self.counted)) {
+            self.line += match byte {
                 b'\n' => 1,
-                b'\r' => u64::from(next != Some(&b'\n')),
+                b'\r' => u64::from(rest.get(k + 1) != Some(&b'\n')),
                 _ => 0,
             };
-            self.counted += 1;
         }
+        self.counted = self.counted.max(at);
         self.line
     }
 
     /// Returns the line on which a row begins that is read from the byte `at` on: the first one that is
     /// not empty.
     pub(super) fn of_row(&mut self, at: usize) -> u64 {
-        let empty = self.text[at..].iter().take_while(|byte| b"\r\n".contains(byte)).count();
+        let empty = self.text.iter().skip(at).take_while(|byte| b"\r\n".contains(byte)).count();
         self.of(at + empty)
     }
 }

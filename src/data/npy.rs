@@ -10,7 +10,7 @@ use std::path::Path;
 
 use ndarray::{Array, ArrayD, Dimension, IxDyn, ShapeBuilder};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shaped};
 use crate::float::{Float, f16_to_f64, per_float};
 
 /// The start of every file.
@@ -38,7 +38,7 @@ pub fn read_npy<T: Float, D: Dimension>(path: impl AsRef<Path>) -> Result<Array<
     let path = path.as_ref();
     let file = File::open(path).map_err(|source| Error::Io { path: path.into(), source });
     let (array, _) = read_array::<T>(path, &mut file?, D::NDIM)?;
-    Ok(array.into_dimensionality().expect("the number of axes was compared"))
+    shaped(path.display().to_string(), array.into_dimensionality())
 }
 
 per_float! {

@@ -53,7 +53,8 @@ pub(super) fn check(text: &[u8], delimiter: u8) -> Result<(), BadQuote> {
 }
 
 fn bad(text: &[u8], start: usize, expected: &'static str) -> BadQuote {
-    let cell = text[start..].split(|&byte| byte == b'\n' || byte == b'\r').next().unwrap_or(&[]);
+    let rest = text.get(start..).unwrap_or_default();
+    let cell = rest.split(|&byte| byte == b'\n' || byte == b'\r').next().unwrap_or_default();
     let cell = String::from_utf8_lossy(cell).chars().take(40).collect();
     BadQuote { line: Lines::new(text).of(start), cell, expected }
 }

@@ -96,8 +96,8 @@ impl TableReader {
         let Some((line, names)) = rows.next() else {
             return Err(bad_line(path, 1, "the names of columns", ""));
         };
-        if let Some(twice) = columns::repeated(&names) {
-            return Err(bad_line(path, line, "each name once", &names[twice]));
+        if let Some(twice) = columns::repeated(&names).and_then(|twice| names.get(twice)) {
+            return Err(bad_line(path, line, "each name once", twice));
         }
         let rows: Vec<_> = rows.collect();
         if let Some((line, row)) = rows.iter().find(|(_, row)| row.len() != names.len()) {
@@ -137,12 +137,13 @@ fn contents(path: &Path) -> Result<Vec<u8>> {
     // The bytes that are known to be UTF-8, and the start of the last line.
     let (mut valid, mut line) = (0, 0);
     while (&mut file).take(CHUNK).read_to_end(&mut bytes).map_err(failed)? > 0 {
-        match std::str::from_utf8(&bytes[valid..]) {
+        match std::str::from_utf8(bytes.get(valid..).unwrap_or_default()) {
             Ok(_) => valid = bytes.len(),
             Err(error) if error.error_len().is_none() => valid += error.valid_up_to(),
             Err(_) => break,
         }
-        let end = bytes[line..].iter().rposition(|byte| b"\r\n".contains(byte));
+        let end =
+            bytes.get(line..).unwrap_or_default().iter().rposition(|byte| b"\r\n".contains(byte));
         line += end.map_or(0, |end| end + 1);
         if bytes.len() - line > MAX_LINE {
             let (line, size) = (Lines::new(&bytes).of(line), bytes.len() - line);

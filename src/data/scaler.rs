@@ -8,6 +8,7 @@
 //! The scale of a constant feature is 1. A feature of n values is constant if its deviation is at most
 //! n·ε·|mean|, the error of a sum, or its minimum is its maximum. Source: `_is_constant_feature` of
 //! scikit-learn.
+#![expect(clippy::indexing_slicing, reason = "the number of features is compared at the entrance")]
 
 use ndarray::{Array, ArrayBase, ArrayView2, ArrayViewMutD, Data, Dimension};
 use serde::{Deserialize, Serialize};

@@ -2,6 +2,7 @@
 //!
 //! Each function returns the indices of both parts, training first, as
 //! [`Dataset::split`](super::Dataset::split) takes them.
+#![expect(clippy::indexing_slicing, reason = "the parts are at most as many as the samples")]
 
 use std::collections::BTreeMap;
 

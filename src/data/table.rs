@@ -1,4 +1,8 @@
 //! [`Table`]: a delimited text file, such as CSV, with named columns. Needs the feature `csv`.
+#![expect(
+    clippy::indexing_slicing,
+    reason = "each row of a table has as many cells as there are names"
+)]
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -154,7 +158,7 @@ impl Table {
     }
 
     fn parsed_times(&self, place: usize) -> Result<Vec<f64>> {
-        let cells = || self.rows.iter().map(|row| &row[place][..]);
+        let cells = || self.rows.iter().map(|row| row[place].as_str());
         let number = |cell: &str| cell.parse().ok();
         let numbers = cells().next().is_none_or(|first| number(first).is_some());
         let (parse, expected): (fn(&str) -> Option<f64>, _) = match numbers {

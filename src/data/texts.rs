@@ -1,4 +1,5 @@
 //! [`Texts`]: training texts of a generator, each with a condition vector if it has one.
+#![expect(clippy::indexing_slicing, reason = "indices are checked at the entrance")]
 
 use ndarray::{Array1, Array2};
 

@@ -2,6 +2,7 @@
 //!
 //! A network sees rows, not their times. A row that is missing, repeated or out of order changes the
 //! series without an error, so the times are checked before they are dropped.
+#![expect(clippy::indexing_slicing, reason = "the rows are those of the times")]
 
 use crate::error::{Error, Result};
 

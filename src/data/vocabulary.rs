@@ -7,6 +7,7 @@
 //! Each token is then lowercased, if that is set, and normalised again. Every token that enters a vocabulary
 //! or is looked up has this form: the tokens of a text, tokens that are given, special tokens and the unknown
 //! one.
+#![expect(clippy::indexing_slicing, reason = "token numbers are checked at the entrance")]
 
 use std::collections::HashMap;
 
@@ -268,7 +269,7 @@ impl Vocabulary {
     /// If a number is not less than [`len`](Self::len).
     pub fn decode(&self, numbers: &[usize]) -> Result<String> {
         check_indices("numbers", numbers, self.len(), "vocabulary_size")?;
-        let tokens: Vec<&str> = numbers.iter().map(|&n| &self.stored.tokens[n][..]).collect();
+        let tokens: Vec<&str> = numbers.iter().map(|&n| self.stored.tokens[n].as_str()).collect();
         Ok(tokens.join(if self.stored.unit == Unit::Character { "" } else { " " }))
     }
 

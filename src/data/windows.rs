@@ -4,6 +4,10 @@
 //! rows  s … s + length                     the input: all features
 //! rows  s + length … s + length + horizon  the target: the target features
 //! ```
+#![expect(
+    clippy::indexing_slicing,
+    reason = "windows lie within their series, as was checked when they were made"
+)]
 
 use std::collections::HashSet;
 use std::ops::Range;

@@ -1,4 +1,5 @@
 //! Texts that are drawn token by token.
+#![expect(clippy::indexing_slicing, reason = "a row is picked for each text")]
 
 use rand::Rng;
 

@@ -10,6 +10,7 @@
 //!
 //! Top-p is due to Holtzman et al., *The Curious Case of Neural Text Degeneration*, 2020. If both are
 //! set, top-k is applied first, and top-p to the renormalised probabilities of the k tokens.
+#![expect(clippy::indexing_slicing, reason = "tokens are checked at the entrance")]
 
 use ndarray::ArrayView1;
 use rand::{Rng, RngExt};

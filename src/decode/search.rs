@@ -1,4 +1,5 @@
 //! The steps of a [`BeamSearch`].
+#![expect(clippy::indexing_slicing, reason = "tokens and beams are those of the logits")]
 
 use std::cmp::Ordering;
 

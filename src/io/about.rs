@@ -1,4 +1,5 @@
 //! Descriptions in files, as JSON with the version of the format. Options that would be ignored are refused.
+#![expect(clippy::indexing_slicing, reason = "a description is a JSON object")]
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -92,6 +93,7 @@ fn json_of<S: Serialize>(value: &S) -> Result<Value, String> {
 
 /// Returns the first option of `json` that does not change the value `S` read from it, which is `again`
 /// when it is written.
+#[expect(clippy::expect_used, reason = "`missing` begins each pointer with a slash")]
 fn ignored<S: Serialize + DeserializeOwned>(json: &Value, again: &Value) -> Option<String> {
     let mut places = Vec::new();
     missing(json, again, &mut String::new(), &mut places);

@@ -171,7 +171,10 @@ impl Reader {
         name: &str,
         shape: &[usize],
     ) -> Result<Stored<'f>> {
-        let stored = &self.names[name];
+        let Some(stored) = self.names.get(name) else {
+            let (missing, unused) = (vec![name.to_owned()], Vec::new());
+            return Err(Error::Names { path: self.path.clone(), missing, unused });
+        };
         let tensor = file.tensor(stored).map_err(|error| format_error(&self.path, error))?;
         let of_rows = format!("{stored}{SCALE}");
         let scales = file.tensor(&of_rows).ok().filter(|_| tensor.dtype() == Dtype::I8);
@@ -185,7 +188,12 @@ impl Reader {
             if scales.dtype() != Dtype::F32 {
                 return Err(self.dtype_error(&of_rows, f32::NAME, scales.dtype()));
             }
-            check_shape(argument(&of_rows), "rows", &shape[..shape.len().min(1)], scales.shape())?;
+            check_shape(
+                argument(&of_rows),
+                "rows",
+                shape.split_at(shape.len().min(1)).0,
+                scales.shape(),
+            )?;
         }
         let stored = Stored { tensor, scales };
         if self.ensure_all_finite {
@@ -247,7 +255,8 @@ pub(crate) fn read_file(path: &Path) -> io::Result<Vec<u8>> {
     let Some(length) = length.filter(|&length| length <= MAX_HEADER) else { return Ok(bytes) };
     read_more(&mut file, length, &mut bytes)?;
     // The bytes of an invalid header are the ones to refuse.
-    if let Ok(header) = serde_json::from_slice::<Metadata>(&bytes[LENGTH as usize..]) {
+    let header = bytes.get(LENGTH as usize..).unwrap_or_default();
+    if let Ok(header) = serde_json::from_slice::<Metadata>(header) {
         read_more(&mut file, (header.data_len() as u64).saturating_add(1), &mut bytes)?;
     }
     Ok(bytes)

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use ndarray::ArrayViewD;
+use ndarray::{ArrayViewD, Axis};
 use safetensors::{Dtype, View};
 
 use crate::arrays::{Arrays, Views, views};
@@ -149,8 +149,9 @@ fn add_each<T: Float>(
                 writer.insert(name, Tensor { dtype: Dtype::BF16, shape, bytes: halves.collect() });
             }
             Precision::Int8 if precision.applies(&array) => {
+                let rows = vec![array.len_of(Axis(0))];
                 let (bytes, scales) = quantized(array);
-                let of_rows = Tensor { dtype: Dtype::F32, shape: vec![shape[0]], bytes: scales };
+                let of_rows = Tensor { dtype: Dtype::F32, shape: rows, bytes: scales };
                 writer.insert(format!("{name}{SCALE}"), of_rows);
                 writer.insert(name, Tensor { dtype: Dtype::I8, shape, bytes });
             }

@@ -63,6 +63,7 @@ impl<T: Float> Activation<T> {
         Self { kind: Kind::Relu, elem: PhantomData }
     }
 
+    #[expect(clippy::expect_used, reason = "`as_standard_layout` makes it so")]
     fn map<D: Dimension>(self, x: &Array<T, D>) -> Array<T, D> {
         let mut y = x.as_standard_layout().into_owned();
         let values = y.as_slice_mut().expect("values in standard layout");

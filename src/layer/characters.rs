@@ -157,6 +157,7 @@ impl<T: Float> CharacterEncoder<T> {
     }
 
     /// Returns the encodings of the tokens with characters, with what the backward pass needs.
+    #[expect(clippy::unreachable, reason = "`new` makes one of the two")]
     fn encode(
         &self,
         characters: Sequences<T>,
@@ -187,6 +188,7 @@ impl<T: Float> CharacterEncoder<T> {
     }
 
     /// Adds the gradients of the parameters to `grad`.
+    #[expect(clippy::expect_used, reason = "the structure of the gradient was compared")]
     fn add_gradient(
         &self,
         tape: CharacterTape<T>,

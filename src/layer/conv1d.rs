@@ -13,7 +13,7 @@ use ndarray::{Array1, Array2, Array3, Axis};
 use rand::Rng;
 
 use crate::arrays::{Arrays, Visit, VisitMut, check_same_structure};
-use crate::error::{Result, check_shape, check_size};
+use crate::error::{Result, check_shape, check_size, shaped};
 use crate::float::Float;
 use crate::layer::Linear;
 use crate::layer::steps::{alive, check, layer_at, spread};
@@ -98,7 +98,7 @@ impl<T: Float> Conv1d<T> {
         check_size("weight [out, in, kernel_size]", weight.shape())?;
         let values = weight.iter().copied().collect();
         let rows = Array2::from_shape_vec((out_channels, in_channels * kernel_size), values);
-        let linear = Linear::from_weight(rows.expect("the values of all windows"), bias)?;
+        let linear = Linear::from_weight(shaped("weight", rows)?, bias)?;
         Ok(Self { linear, in_channels, kernel_size, dilation: 1, padding: Padding::Same })
     }
 
@@ -179,6 +179,7 @@ layer_at! {
 impl<T: Float> Arrays for Conv1d<T> {
     type Elem = T;
 
+    #[expect(clippy::expect_used, reason = "`Linear` keeps its weight in standard layout")]
     fn for_each<'a>(&'a self, f: &mut Visit<'_, 'a, T>) {
         self.linear.for_each(&mut |name, array| match array.ndim() {
             2 => {
@@ -191,6 +192,7 @@ impl<T: Float> Arrays for Conv1d<T> {
         });
     }
 
+    #[expect(clippy::expect_used, reason = "`Linear` keeps its weight in standard layout")]
     fn for_each_mut<'a>(&'a mut self, f: &mut VisitMut<'_, 'a, T>) {
         let (in_channels, kernel_size) = (self.in_channels, self.kernel_size);
         self.linear.for_each_mut(&mut |name, array| match array.ndim() {

@@ -12,7 +12,7 @@ use ndarray::{Array1, Array2, Array3, ArrayView2, Axis};
 use rand::Rng;
 
 use crate::arrays::{Arrays, check_same_structure};
-use crate::error::{Error, Result, check_shape, check_size};
+use crate::error::{Error, Result, check_shape, check_size, shaped};
 use crate::float::{Float, per_float};
 use crate::layer::steps::{check, layer_at};
 use crate::sequences::{Sequences, check_token_sequences};
@@ -119,12 +119,8 @@ impl<T: Float> Embedding<T> {
         let (time, batch) = tokens.dim();
         check_token_sequences(tokens, lengths, self.weight.nrows(), "num_embeddings")?;
         let values = rows_of_tokens(&self.weight, tokens, lengths);
-        Sequences::new(
-            values
-                .into_shape_with_order((time, batch, self.weight.ncols()))
-                .expect("a row for each token"),
-            lengths.to_vec(),
-        )
+        let rows = values.into_shape_with_order((time, batch, self.weight.ncols()));
+        Sequences::new(shaped("rows of tokens", rows)?, lengths.to_vec())
     }
 
     /// Adds dW to `grad`, from `d_y` [time, batch, embedding_dim] and the tokens `x` of the forward pass.
@@ -176,6 +172,7 @@ per_float! {
     ) = scattered;
 }
 
+#[expect(clippy::expect_used, reason = "an embedding keeps its weight in standard layout")]
 fn gathered<T: Float>(
     weight: &Array2<T>,
     tokens: ArrayView2<'_, usize>,

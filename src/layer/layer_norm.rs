@@ -80,6 +80,7 @@ impl<T: Float> LayerNorm<T> {
     }
 
     /// Returns d_x from `d_y` at `x`, all [rows, features]. Adds dw and db to `grad`.
+    #[expect(clippy::expect_used, reason = "`as_standard_layout` makes it so")]
     fn backward_rows(
         &self,
         x: ArrayView2<'_, T>,
@@ -110,6 +111,7 @@ impl<T: Float> LayerNorm<T> {
     }
 
     /// Returns x̂ and 1 / √(variance + ε) of each row.
+    #[expect(clippy::expect_used, reason = "`as_standard_layout` makes it so")]
     fn normalized(&self, x: ArrayView2<'_, T>) -> (Array2<T>, Vec<T>) {
         let mut normalized = x.as_standard_layout().into_owned();
         let values = normalized.as_slice_mut().expect("rows in standard layout");

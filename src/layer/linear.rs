@@ -130,6 +130,7 @@ impl<T: Float> Linear<T> {
     }
 
     /// Returns the values of the weight, row by row.
+    #[expect(clippy::expect_used, reason = "`Linear` keeps its weight in standard layout")]
     pub(super) fn weight_slice(&self) -> &[T] {
         self.weight.as_slice().expect("a weight in standard layout")
     }
@@ -314,10 +315,12 @@ fn rows_by_weight<T: Float>(
     });
 }
 
+#[expect(clippy::expect_used, reason = "rows are brought into standard layout first")]
 fn slice<'a, T>(rows: &'a CowArray<'_, T, Ix2>) -> &'a [T] {
     rows.as_slice().expect("rows in standard layout")
 }
 
+#[expect(clippy::expect_used, reason = "new rows are in standard layout")]
 fn slice_mut<T>(rows: &mut Array2<T>) -> &mut [T] {
     rows.as_slice_mut().expect("new rows are in standard layout")
 }

@@ -110,11 +110,13 @@ per_float! {
     fn owned_steps<'a, T>(part: ArrayView3<'a, T>) -> Array3<T> = own_steps;
 }
 
+#[expect(clippy::expect_used, reason = "the number of rows was compared")]
 fn join_rows<T: Float>(a: ArrayView2<'_, T>, b: ArrayView2<'_, T>) -> Array2<T> {
     let joined = concatenate(Axis(1), &[a, b]).expect("as many rows, as was checked");
     own_rows(joined.view())
 }
 
+#[expect(clippy::expect_used, reason = "the numbers of steps and sequences were compared")]
 fn join_steps<T: Float>(a: ArrayView3<'_, T>, b: ArrayView3<'_, T>) -> Array3<T> {
     let joined = concatenate(Axis(2), &[a, b]).expect("as many steps, as was checked");
     own_steps(joined.view())

@@ -188,6 +188,7 @@ fn pool_steps<T: Float>(pooling: &TimePooling<T>, x: &Sequences<T>) -> Result<Ar
     Ok(pool.value())
 }
 
+#[expect(clippy::unreachable, reason = "`new` makes the query of attention")]
 fn gradient_of_input<T: Float>(
     pooling: &TimePooling<T>,
     x: &Sequences<T>,
@@ -277,6 +278,7 @@ impl<T: Float> Running<T> {
     }
 
     /// Adds the next step [batch, features] of the sequences that are `alive`.
+    #[expect(clippy::unreachable, reason = "`new` makes the query of attention")]
     pub(crate) fn add(
         &mut self,
         pooling: &TimePooling<T>,

@@ -107,6 +107,7 @@ pub(super) fn check<T: Float>(
 
 /// Returns the rows of `values` [time, batch, width] that are steps of `x`, in the order of time. They
 /// are borrowed if `x` has no padding and `values` is contiguous.
+#[expect(clippy::expect_used, reason = "`Sequences` has compared its lengths with its time")]
 pub(super) fn alive<'a, T: Float>(
     x: &Sequences<T>,
     values: ArrayView3<'a, T>,
@@ -131,6 +132,7 @@ pub(super) fn alive<'a, T: Float>(
 }
 
 /// Returns `rows` as steps of the lengths of `x`, the inverse of [`alive`], with zeros in the padding.
+#[expect(clippy::expect_used, reason = "the rows are those of `alive`")]
 pub(super) fn spread<T: Float>(x: &Sequences<T>, rows: Array2<T>) -> Array3<T> {
     let shape = (x.time(), x.batch(), rows.ncols());
     if is_full(x) {

@@ -17,7 +17,7 @@
 use ndarray::{Array2, Array3, ArrayView2};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result, check_shape};
+use crate::error::{Error, Result, check_shape, shaped};
 use crate::float::Float;
 use crate::loss::reduce::{self, Place, finite, weight_at};
 use crate::loss::{Batch, Logits, Loss, RowLoss};
@@ -221,7 +221,7 @@ impl<P: Logits> RowLoss<P> for CrossEntropy {
         let mut values = values_of(logits);
         let losses = Sweep::new(self, width, 1.0).rows(&mut values, &rows)?;
         let losses = Array2::from_shape_vec((time, batch), losses);
-        Ok(P::losses(losses.expect("a loss for each row")))
+        Ok(P::losses(shaped("losses", losses)?))
     }
 
     fn weighted(
@@ -237,7 +237,7 @@ impl<P: Logits> RowLoss<P> for CrossEntropy {
         }
         let (mut gradient, rows) = (values_of(logits), weighted_rows(classes, logits, weights));
         let losses = Sweep::new(self, dim.2, total).rows(&mut gradient, &rows)?;
-        let gradient = Array3::from_shape_vec(dim, gradient).expect("a value for each logit");
+        let gradient = shaped("gradient", Array3::from_shape_vec(dim, gradient))?;
         finite::<P::Elem, _>(losses.iter().sum(), logits.with_gradient(gradient)?)
     }
 
@@ -264,6 +264,7 @@ fn weighted_rows<P: Batch>(
 }
 
 /// Returns a copy of the logits, row by row.
+#[expect(clippy::expect_used, reason = "`as_standard_layout` makes it so")]
 fn values_of<P: Batch>(logits: &P) -> Vec<P::Elem> {
     let values = logits.values();
     let values = values.as_standard_layout();

@@ -25,6 +25,7 @@ impl CrossEntropy {
     /// # Errors
     /// If `h`, `classes` or `grad` does not fit `head`, a class is not less than the outputs of `head`, the class
     /// weights do not fit, or a loss is not finite.
+    #[expect(clippy::expect_used, reason = "sequences and new arrays are in standard layout")]
     pub(crate) fn of_linear<T: Float>(
         &self,
         head: &Linear<T>,

@@ -58,8 +58,9 @@ impl Place {
 
     /// Returns the index of a feature of the row for an error.
     pub(super) fn name<P: Batch>(self, name: &str, of: &P, feature: usize) -> String {
-        let row = self.row_name(name, of);
-        format!("{}, {feature}]", &row[..row.len() - 1])
+        let mut row = self.row_name(name, of);
+        row.truncate(row.len() - 1);
+        format!("{row}, {feature}]")
     }
 
     /// Returns the error about a loss that is not finite, with the index of a feature of the row in

@@ -129,6 +129,7 @@ impl<T: Float> BuiltInCell<T> {
     ///
     /// A gradient of another kind can have the same names and shapes: those of a GRU are those of an LSTM
     /// with coupled gates.
+    #[expect(clippy::expect_used, reason = "the engine has compared names and shapes")]
     fn adopt(&self, grad: &mut Self) {
         if std::mem::discriminant(self) == std::mem::discriminant(grad) {
             return;
@@ -209,6 +210,7 @@ impl<T: Float> Cell for BuiltInCell<T> {
         each!(self, cell => cell.backward(packed, step));
     }
 
+    #[expect(clippy::unreachable, reason = "`adopt` makes the gradient one of this kind")]
     fn accumulate(&self, steps: &Steps<'_, T>, grad: &mut Self) {
         self.adopt(grad);
         match (self, grad) {

@@ -1,4 +1,8 @@
 //! [`SequenceClassifier`]: many to one, a class for a sequence.
+#![expect(
+    clippy::indexing_slicing,
+    reason = "a class is below the number of labels, which was compared"
+)]
 
 use std::sync::Arc;
 
@@ -127,7 +131,7 @@ where
     /// As [`predict`](Self::predict); also if the model has no [`labels`](ModelBuilder::labels).
     pub fn predict_labels(&self, x: &Sequences<T>) -> Result<Vec<&str>> {
         let labels = needed(self.config.labels.as_ref())?;
-        Ok(self.predict(x)?.into_iter().map(|class| &labels[class][..]).collect())
+        Ok(self.predict(x)?.into_iter().map(|class| labels[class].as_str()).collect())
     }
 
     /// Returns the name of the likeliest class of each text, which the model's vocabulary encodes.

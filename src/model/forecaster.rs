@@ -1,4 +1,8 @@
 //! [`Forecaster`]: the next steps of a time series from a window of its past.
+#![expect(
+    clippy::indexing_slicing,
+    reason = "the head has an output for each step, feature and level"
+)]
 
 use std::sync::Arc;
 

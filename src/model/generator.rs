@@ -1,4 +1,5 @@
 //! [`SequenceGenerator`]: one to many, texts with or without a condition vector.
+#![expect(clippy::indexing_slicing, reason = "a text is made for each row")]
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -444,10 +445,8 @@ impl<T: Float, C: Cell<Elem = T>> SequenceGenerator<C> {
 
 /// Returns the first 60 characters of a longer text.
 fn shortened(text: &str) -> String {
-    match text.char_indices().nth(60) {
-        Some((end, _)) => format!("{} …", &text[..end]),
-        None => text.to_owned(),
-    }
+    let first: String = text.chars().take(60).collect();
+    if first.len() < text.len() { format!("{first} …") } else { first }
 }
 
 impl<T: Float, C: Cell<Elem = T>> Model for SequenceGenerator<C> {

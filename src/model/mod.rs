@@ -85,6 +85,7 @@ pub use tagger::{Head, SequenceTagger, TaggerStream};
 pub use transcriber::{SequenceTranscriber, TranscriberStream};
 
 /// Returns the softmax of each row.
+#[expect(clippy::expect_used, reason = "logits are made in standard layout")]
 fn probabilities_of<T: Float>(mut logits: Array2<T>) -> Array2<T> {
     for mut row in logits.rows_mut() {
         softmax(Level::new(), row.as_slice_mut().expect("rows in standard layout"));
@@ -102,6 +103,7 @@ fn classes_of<T: Float>(logits: ArrayView2<'_, T>) -> Result<Vec<usize>> {
 
 /// Returns the names and probabilities of the `k` likeliest classes of each row. Of two that are equally
 /// likely, the lower class comes first.
+#[expect(clippy::indexing_slicing, reason = "labels and logits are as many")]
 fn likeliest<'l, T: Float>(
     p: ArrayView2<'_, T>,
     k: usize,
@@ -116,7 +118,7 @@ fn likeliest<'l, T: Float>(
         }
         let mut order: Vec<usize> = (0..row.len()).collect();
         order.sort_by(|&a, &b| row[b].as_f64().total_cmp(&row[a].as_f64()));
-        Ok(order.into_iter().take(k).map(|class| (&labels[class][..], row[class])).collect())
+        Ok(order.into_iter().take(k).map(|class| (labels[class].as_str(), row[class])).collect())
     };
     p.rows().into_iter().enumerate().map(of_row).collect()
 }
@@ -129,6 +131,7 @@ fn needed(labels: Option<&Vec<String>>) -> Result<&[String]> {
 
 /// Returns `texts` as one-hot sequences, by the vocabulary of a model, with their characters, if the model
 /// reads them.
+#[expect(clippy::indexing_slicing, reason = "the place is one of the texts")]
 fn encoded<T: Float, S: AsRef<str>>(
     vocabulary: Option<&Vocabulary>,
     characters: Option<&CharacterOptions>,

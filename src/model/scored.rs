@@ -1,4 +1,5 @@
 //! [`Scored`]: losses whose predictions have a score; [`Objective`]: a loss in a model's file.
+#![expect(clippy::indexing_slicing, reason = "the head has an output for each number and level")]
 
 use std::fmt::Debug;
 
@@ -176,6 +177,7 @@ scored_numbers! {
         }
 
         /// Returns the level nearest to the median.
+        #[expect(clippy::expect_used, reason = "a model of quantiles has a level")]
         fn point(&self) -> usize {
             let from_middle = |level: &f64| (level - 0.5).abs();
             let levels = self.levels().iter().map(from_middle).enumerate();

@@ -1,4 +1,5 @@
 //! Rows side by side, and the states of all layers as rows: the input and the output of a linear layer.
+#![expect(clippy::indexing_slicing, reason = "there is a block, and blocks have the same states")]
 
 use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis};
 
@@ -6,6 +7,7 @@ use crate::float::Float;
 use crate::sequence::State;
 
 /// Returns the arrays [rows, width] side by side, in standard layout.
+#[expect(clippy::expect_used, reason = "each part gives its width to each row")]
 pub(super) fn beside<T: Float>(parts: &[ArrayView2<'_, T>]) -> Array2<T> {
     let rows = parts.first().map_or(0, |part| part.nrows());
     let width = parts.iter().map(|part| part.ncols()).sum();

@@ -1,4 +1,8 @@
 //! [`SequenceTagger`]: many to many, a class for each step.
+#![expect(
+    clippy::indexing_slicing,
+    reason = "a class is below the number of labels, which was compared"
+)]
 
 use std::sync::Arc;
 
@@ -266,7 +270,7 @@ where
     pub fn predict_labels(&self, x: &Sequences<T>) -> Result<Vec<Vec<&str>>> {
         let labels = needed(self.config.labels.as_ref())?;
         let names = |classes: Vec<usize>| {
-            classes.into_iter().map(|class| &labels[class][..]).collect::<Vec<&str>>()
+            classes.into_iter().map(|class| labels[class].as_str()).collect::<Vec<&str>>()
         };
         Ok(self.predict(x)?.into_iter().map(names).collect())
     }

@@ -1,4 +1,8 @@
 //! [`SequenceTranscriber`]: frames in, labels out.
+#![expect(
+    clippy::indexing_slicing,
+    reason = "a label is below the number of labels, which was compared"
+)]
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -9,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cell::{Cell, LstmCell};
 use crate::decode::ctc::{Alignment, Greedy, PrefixBeam, align, greedy};
-use crate::error::{Result, check_indices, check_shape};
+use crate::error::{Result, check_indices, check_shape, shaped};
 use crate::float::Float;
 use crate::layer::stack_frames::Frames;
 use crate::loss::ctc::check_blank;
@@ -148,7 +152,8 @@ impl<T: Float, C: Cell<Elem = T>> SequenceTranscriber<C> {
     /// As [`transcribe`](Self::transcribe); also if the model has no [`labels`](ModelBuilder::labels).
     pub fn transcribe_labels(&self, x: &Sequences<T>) -> Result<Vec<Vec<&str>>> {
         let names = needed(self.config.labels.as_ref())?;
-        let name = |labels: Vec<usize>| labels.into_iter().map(|label| &names[label][..]).collect();
+        let name =
+            |labels: Vec<usize>| labels.into_iter().map(|label| names[label].as_str()).collect();
         Ok(self.transcribe(x)?.into_iter().map(name).collect())
     }
 
@@ -382,7 +387,7 @@ impl<T: Float, C: Cell<Elem = T>> TranscriberStream<'_, C> {
             return Ok(None);
         }
         let parts: Vec<ArrayView2<'_, T>> = self.recent.iter().map(|part| part.view()).collect();
-        let window = concatenate(Axis(1), &parts).expect("frames of one shape");
+        let window = shaped("frames", concatenate(Axis(1), &parts))?;
         self.stream.stream.step(window.view())?;
         self.stream.head(self.stream.stream.output()).map(Some)
     }

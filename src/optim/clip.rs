@@ -118,6 +118,7 @@ fn norm_of<T: Float>(grad: &[(String, ArrayViewD<'_, T>)], order: f64) -> Result
 }
 
 /// Calls `f` with the values of each block, in order.
+#[expect(clippy::expect_used, reason = "a standard layout is contiguous")]
 fn for_each_block<T: Float>(grad: &[(String, ArrayViewD<'_, T>)], mut f: impl FnMut(&[T])) {
     for (_, array) in grad {
         let array = array.as_standard_layout();

@@ -197,6 +197,7 @@ impl<T: Float, R: Rule<N> + Checks, const N: usize> ArrayRule<T> for Rules<'_, R
         CHECK.call(level, (self.of(place).checked(), theta, grad))
     }
 
+    #[expect(clippy::expect_used, reason = "a rule gets as many moments as it keeps")]
     fn step(
         &self,
         level: Level,
@@ -289,6 +290,7 @@ fn check_each_moment<T: Float>(
 
 /// Fails unless `grads` fits, every parameter is in standard layout, and `grads` and all checked
 /// numbers are finite.
+#[expect(clippy::expect_used, reason = "a standard layout is contiguous")]
 fn check_each<T: Float>(
     rule: &dyn ArrayRule<T>,
     parameters: &[(String, ArrayViewD<'_, T>)],
@@ -321,6 +323,7 @@ fn check_each<T: Float>(
 }
 
 /// Updates each array, after [`check_each`] and [`check_each_moment`].
+#[expect(clippy::expect_used, reason = "the layouts have been compared")]
 fn apply_each<T: Float>(
     rule: &dyn ArrayRule<T>,
     parameters: ViewsMut<'_, T>,

@@ -17,6 +17,7 @@ use crate::tensor::threads;
 
 impl<T: Float> Network<'_, T> {
     /// Runs [`Recurrent::backward_steps`](super::Recurrent::backward_steps).
+    #[expect(clippy::expect_used, reason = "the first layer alone reads tokens")]
     pub(crate) fn backward(
         &self,
         tape: Tape<T>,
@@ -82,6 +83,7 @@ struct LayerGradients<'a, T> {
 
 impl<T: Float> Backward<'_, '_, '_, '_, T> {
     /// Walks one layer backward and returns the gradient of its input.
+    #[expect(clippy::expect_used, clippy::unwrap_in_result, reason = "training keeps the input")]
     fn layer(
         &mut self,
         layer: usize,
@@ -107,6 +109,7 @@ impl<T: Float> Backward<'_, '_, '_, '_, T> {
     }
 
     /// Walks one direction of a layer backward, span by span, and within a span part by part.
+    #[expect(clippy::expect_used, reason = "forward has kept the states before each span")]
     fn direction(&mut self, k: usize, tape: DirectionTape<T>, layer: &mut LayerGradients<'_, T>) {
         let (network, walk) = (self.network, self.walk);
         let (direction, column) = (network.direction(k), network.column(k));

@@ -298,6 +298,7 @@ impl<'m, T: Float> Direction<'_, 'm, T> {
 
 /// Returns the inputs of a chunk of at most `most` steps, one step after the other. If their rows are not
 /// contiguous in `x`, they are copied to `to`. A chunk of tokens is one step.
+#[expect(clippy::expect_used, reason = "sequences are in standard layout")]
 fn gather_inputs<'a, T: Float>(
     x: LayerInput<'a, T>,
     block: &Block,

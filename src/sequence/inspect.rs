@@ -57,6 +57,7 @@ impl<T: Float> Tape<T> {
     ///
     /// # Errors
     /// If there is no such layer.
+    #[expect(clippy::unreachable, reason = "training keeps the input")]
     pub fn input(&self, layer: usize) -> Result<Array3<T>> {
         let x = match &self.layer(layer)?.x {
             Some(Input::Tokens(tokens)) => one_hot_values(tokens, self.sizes[0].input),

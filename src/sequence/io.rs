@@ -165,6 +165,7 @@ pub(crate) fn state_rows_mut<T: Float>(states: &mut [Array2<T>]) -> [RowsMut<'_,
 }
 
 /// Returns step `t` of the array `of` [time, batch of the block, width].
+#[expect(clippy::expect_used, reason = "the engine makes these arrays in standard layout")]
 pub(crate) fn step_mut<'a, T>(of: &'a mut ArrayViewMut3<'_, T>, t: usize) -> RowsMut<'a, T> {
     let step = of.index_axis_mut(Axis(0), t);
     let width = step.ncols();
@@ -181,6 +182,7 @@ fn write<T: Float>(steps: &mut ArrayViewMut3<'_, T>, t: usize, column: usize, ro
 
 /// Returns the rows of the block's sequences that are alive at step `t`, of `values`
 /// [time, batch, width].
+#[expect(clippy::expect_used, reason = "sequences are in standard layout")]
 pub(crate) fn step_rows<'a, T>(values: ArrayView3<'a, T>, t: usize, block: &Block) -> Rows<'a, T> {
     let (_, batch, width) = values.dim();
     let start = (t * batch + block.places.start) * width;

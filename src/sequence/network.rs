@@ -242,6 +242,7 @@ impl<'m, T: Float> Network<'m, T> {
     }
 
     /// Runs all layers over the input. Training passes the `rng` of its noise.
+    #[expect(clippy::unreachable, reason = "a pass is made for one kind of input")]
     pub(crate) fn run(
         &self,
         weights: &[Weights<'_, T>],

@@ -3,7 +3,7 @@
 use ndarray::{Array2, Array3, ArrayView2, Axis};
 
 use crate::arrays::{Arrays, Visit, VisitMut};
-use crate::error::{Error, Result, check_indices, check_shape, check_size};
+use crate::error::{Error, Result, check_indices, check_shape, check_size, shaped};
 use crate::float::Float;
 use crate::sequence::lengths::{Order, Towards};
 use crate::tensor::elementwise::sum_of_rows;
@@ -92,7 +92,7 @@ impl<T: Float> State<T> {
     pub fn get(&self, name: &str) -> Result<Array3<T>> {
         let state = self.of_equal_width(name)?;
         let views: Vec<_> = self.parts.iter().map(|part| part[state].view()).collect();
-        Ok(ndarray::stack(Axis(0), &views).expect("one batch and one width"))
+        shaped(format!("state {name}"), ndarray::stack(Axis(0), &views))
     }
 
     /// Returns the index of state `name`. Fails if layers differ in its width.

@@ -94,6 +94,7 @@ impl<'m, T: Float> StepTape<'m, T> {
         &self.states[self.steps.len()]
     }
 
+    #[expect(clippy::expect_used, reason = "states are in standard layout")]
     fn states_at(&self, t: usize, k: usize, s: usize) -> &[T] {
         self.states[t].parts()[k][s].as_slice().expect("states in standard layout")
     }
@@ -112,6 +113,7 @@ impl<'m, T: Float> StepTape<'m, T> {
     }
 
     /// Computes one step of all layers and keeps its rows.
+    #[expect(clippy::unreachable, reason = "a layer has a dense output")]
     pub(crate) fn step(&mut self, x_t: StepInput<'_, T>) -> Result<()> {
         let (t, batch) = (self.steps.len(), self.state().batch());
         let Plan { network, weights } = &*self.plan;

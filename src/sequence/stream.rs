@@ -183,6 +183,7 @@ impl<'m, T: Float> Stream<'m, T> {
     }
 
     /// Computes the step of each layer, from `state` to `next`.
+    #[expect(clippy::unreachable, reason = "tokens have no layer below")]
     pub(crate) fn step_layers(&mut self, x_t: Option<Input<&[T], &[usize]>>) {
         let Plan { network, weights } = &*self.plan;
         let width = network.input_size();

@@ -178,6 +178,7 @@ impl<T: Float> Window<T> for Made<'_, '_, T> {
         self.steps.prev(state)
     }
 
+    #[expect(clippy::expect_used, reason = "there are columns for each state of the cell")]
     fn next(&self, state: usize) -> RowRefs<'_, T> {
         let columns = self.zoneout.columns().nth(state);
         self.steps.saved().columns(columns.expect("a state of the cell"))

@@ -310,6 +310,7 @@ impl<'a> Lattice<'a> {
     /// Computes α of all steps, and returns Σ ln Σ_k y(k) over the steps. Writes the probabilities times
     /// `factor` to `gradient`.
     #[inline(always)]
+    #[expect(clippy::expect_used, reason = "the rows of logits are contiguous")]
     fn forward<S: Simd, T: Float>(
         &mut self,
         simd: S,

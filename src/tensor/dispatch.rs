@@ -78,6 +78,7 @@ pub(super) trait OnLevel {
 
 /// Runs a call on the best instruction set of `level`: AVX-512, AVX2 with FMA or SSE2 on x86, NEON or
 /// portable loops elsewhere.
+#[expect(clippy::expect_used, reason = "x86-64 has SSE2")]
 pub(super) fn on_level<C: OnLevel>(level: Level, call: C) -> C::Output {
     #[cfg(target_arch = "x86_64")]
     {

@@ -50,6 +50,7 @@ per_float! {
     ) = add_pairs;
 }
 
+#[expect(clippy::expect_used, reason = "a sum is made in standard layout")]
 fn add_pairs<T: Float>(
     level: Level,
     a: &RowRefs<'_, T>,

@@ -194,6 +194,7 @@ impl<T: Float> Packed<T> {
 }
 
 /// Copies `columns` of `matrix` to the columns from `first` on of `panel`, which is `width` wide.
+#[expect(clippy::expect_used, reason = "the stride of the rows is 1")]
 fn pack_columns<T: Float>(
     matrix: ArrayView2<'_, T>,
     columns: Range<usize>,

@@ -154,6 +154,7 @@ impl PerFloat for MultiplyOf {
     type Of<T: Float> = Multiply<T>;
 }
 
+#[expect(clippy::unreachable, reason = "weights of f64 are not reduced")]
 static MULTIPLY: Table<MultiplyOf> = Table {
     f32: |level, sum, out| on_level(level, Product { sum, out }),
     f64: |_, _, _| unreachable!("the weights of f64 are not reduced"),
@@ -212,6 +213,7 @@ fn compute_rows<S: Simd, const V: usize>(
 }
 
 #[inline(always)]
+#[expect(clippy::expect_used, reason = "both products have reduced weights")]
 fn compute_tile<S: Simd, const R: usize, const V: usize>(
     simd: S,
     sum: &ProductTiles<'_, f32>,

@@ -24,6 +24,7 @@ impl<'a, T> Rows<'a, T> {
     }
 
     /// Creates rows from an array in standard layout.
+    #[expect(clippy::expect_used, reason = "callers give arrays in standard layout")]
     pub(crate) fn of<S: Data<Elem = T>>(array: &'a ArrayBase<S, Ix2>) -> Self {
         let (count, width) = array.dim();
         let data = array.as_slice().expect("an array in standard layout");
@@ -103,6 +104,7 @@ impl<'a, T> RowsMut<'a, T> {
     }
 
     /// Creates rows from an array in standard layout.
+    #[expect(clippy::expect_used, reason = "callers give arrays in standard layout")]
     pub(crate) fn of<S: DataMut<Elem = T>>(array: &'a mut ArrayBase<S, Ix2>) -> Self {
         let (count, width) = array.dim();
         let data = array.as_slice_mut().expect("an array in standard layout");

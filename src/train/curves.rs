@@ -1,4 +1,5 @@
 //! The learning curves of a [`History`] as SVG. Needs the feature `plot`.
+#![expect(clippy::indexing_slicing, reason = "there are two panels")]
 
 use std::path::Path;
 

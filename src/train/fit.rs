@@ -1,4 +1,5 @@
 //! [`Trainer::fit`]: the loop over epochs and batches.
+#![expect(clippy::indexing_slicing, reason = "at most all batches are done")]
 
 use std::ops::ControlFlow;
 

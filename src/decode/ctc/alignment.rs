@@ -1,4 +1,8 @@
 //! [`align`]: the likeliest alignment of given labels (Viterbi).
+#![expect(
+    clippy::indexing_slicing,
+    reason = "the cells are twice the labels and one, which `align` has checked"
+)]
 
 use std::ops::Range;
 

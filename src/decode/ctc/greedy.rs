@@ -1,4 +1,5 @@
 //! [`greedy`]: the labels of the likeliest class of each step.
+#![expect(clippy::indexing_slicing, reason = "the class is one of the logits")]
 
 use ndarray::ArrayView1;
 

@@ -1,4 +1,5 @@
 //! The configuration of a model, a JSON text: the layers, what each reads, and their options.
+#![expect(clippy::indexing_slicing, reason = "a JSON value that is read by another key is null")]
 
 use std::path::{Path, PathBuf};
 
@@ -127,7 +128,7 @@ impl LayerConfig {
 
     /// Returns whether the layer combines several inputs.
     fn is_merge(&self) -> bool {
-        MERGES.contains(&&self.class[..])
+        MERGES.contains(&self.class.as_str())
     }
 
     /// Returns the layer inside this one, under the option `key`.

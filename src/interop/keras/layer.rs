@@ -1,4 +1,5 @@
 //! The layers of a chain, and their application.
+#![expect(clippy::indexing_slicing, reason = "the places are those of the steps")]
 
 use ndarray::{Array, Array2, Array3, Axis, Dimension};
 
@@ -73,7 +74,7 @@ pub(super) const INNER: &str = "layer";
 
 /// Reads a layer.
 pub(super) fn build(config: &LayerConfig, weights: &mut LayerWeights<'_>) -> Result<KerasLayer> {
-    Ok(match &config.class[..] {
+    Ok(match config.class.as_str() {
         "InputLayer" | "Dropout" | "SpatialDropout1D" | "GaussianNoise" => KerasLayer::Identity,
         "Embedding" => {
             config.expect_unset("quantization_config")?;
@@ -98,7 +99,8 @@ pub(super) fn build(config: &LayerConfig, weights: &mut LayerWeights<'_>) -> Res
         "LayerNormalization" => KerasLayer::LayerNorm(layer_norm(config, weights)?),
         TIME_DISTRIBUTED => {
             let inner = config.inner("layer")?;
-            if !["Dense", "LayerNormalization", "Activation", "Dropout"].contains(&&inner.class[..])
+            if !["Dense", "LayerNormalization", "Activation", "Dropout"]
+                .contains(&inner.class.as_str())
             {
                 return Err(config.refuse(format!("the layer {} is not supported", inner.class)));
             }
@@ -113,7 +115,7 @@ pub(super) fn build(config: &LayerConfig, weights: &mut LayerWeights<'_>) -> Res
             if forward.class != backward.class {
                 return Err(config.refuse("expected two layers of one class"));
             }
-            match &forward.class[..] {
+            match forward.class.as_str() {
                 RnnCell::<f32>::CLASS => KerasLayer::Rnn(two_directions(config, both, weights)?),
                 LstmCell::<f32>::CLASS => KerasLayer::Lstm(two_directions(config, both, weights)?),
                 GruCell::<f32>::CLASS => KerasLayer::Gru(two_directions(config, both, weights)?),
@@ -256,6 +258,7 @@ impl KerasActivation {
     }
 }
 
+#[expect(clippy::expect_used, reason = "layers return arrays in standard layout")]
 fn softmax_rows<D: Dimension>(mut x: Array<f32, D>) -> Array<f32, D> {
     x.rows_mut().into_iter().for_each(|mut row| {
         softmax(Level::new(), row.as_slice_mut().expect("rows in standard layout"));

@@ -49,6 +49,7 @@ impl CellArrays {
         }
     }
 
+    #[expect(clippy::expect_used, reason = "a cell has two biases of one length")]
     fn new<C: KerasCell>(cell: &C) -> Self {
         let GateWeights { weight_ih, weight_hh, bias_ih, bias_hh } = cell.weights();
         let units = cell.hidden_size();

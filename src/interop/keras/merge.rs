@@ -1,4 +1,5 @@
 //! [`Merge`]: outputs of two directions or of several layers become one.
+#![expect(clippy::indexing_slicing, reason = "a combination has at least two inputs of one shape")]
 
 use ndarray::{Array, ArrayView, Axis, Dimension, RemoveAxis, concatenate};
 
@@ -27,7 +28,7 @@ impl Merge {
             let problem = format!("expected at least two inputs, got {}", config.inputs.len());
             return Err(config.refuse(problem));
         }
-        Ok(match &config.class[..] {
+        Ok(match config.class.as_str() {
             "Add" => Self::Sum,
             "Multiply" => Self::Mul,
             "Average" => Self::Ave,

@@ -156,7 +156,7 @@ impl KerasModel {
             let (name, group) = (of_layer.name.clone(), numbers.next(&of_layer.class));
             let layer = build(of_layer, &mut weights.of_layer(&group, &name))?;
             let outer = format!("{LAYERS}/{group}");
-            let group = match &of_layer.class[..] {
+            let group = match of_layer.class.as_str() {
                 TIME_DISTRIBUTED => format!("{outer}/{INNER}"),
                 _ => outer,
             };
@@ -171,7 +171,7 @@ impl KerasModel {
 
     /// Returns the names of the layers, in order.
     pub fn names(&self) -> Vec<&str> {
-        self.layers.iter().map(|layer| &layer.name[..]).collect()
+        self.layers.iter().map(|layer| layer.name.as_str()).collect()
     }
 
     /// Returns the layer `name`.
@@ -184,6 +184,10 @@ impl KerasModel {
     /// # Errors
     /// If `x` does not fit, a mask hides a step before the last of a sequence, or layers that are combined have other
     /// shapes or lengths; the error names the layer.
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "the inputs of a layer are layers before it, as was checked"
+    )]
     pub fn predict(&self, x: &Sequences<f32>) -> Result<KerasOutput> {
         let mut uses = vec![0; self.layers.len()];
         uses[self.output] = 1;
@@ -201,7 +205,8 @@ impl KerasModel {
             let value = layer.apply_to(inputs);
             values.push(Some(value.map_err(|error| error.prefixed(&format!("{name}: ")))?));
         }
-        Ok(values.swap_remove(self.output).expect("the output is kept"))
+        let output = values.swap_remove(self.output);
+        output.ok_or_else(|| Error::argument("output", "the value of a layer", "one that was used"))
     }
 
     /// Creates a stream of `batch` sequences, whose states are zero.
@@ -228,7 +233,7 @@ impl KerasModel {
                 return Err(Error::argument(argument, expected, "another"));
             }
         }
-        KerasStream::new(self.layers.iter().map(|named| (&named.name[..], &named.layer)), batch)
+        KerasStream::new(self.layers.iter().map(|named| (named.name.as_str(), &named.layer)), batch)
     }
 
     /// Replaces the weights of the layer `name` by those of `weights`, a layer or network of the same sizes, for example

@@ -1,4 +1,5 @@
 //! Recurrent layers of Keras, in one direction or two.
+#![expect(clippy::indexing_slicing, reason = "a layer has one direction or two")]
 
 use ndarray::{Array2, Array3, ArrayView2, ArrayView3, Axis, concatenate};
 use rand_chacha::ChaCha8Rng;
@@ -176,6 +177,7 @@ fn direction<C: KerasCell>(
 }
 
 /// Returns the rows of Keras' gates in our order, or of ours in Keras' order: no more than two gates change places.
+#[expect(clippy::expect_used, reason = "the gates are ranges of one width")]
 pub(super) fn ordered<C: KerasCell>(rows: ArrayView2<'_, f32>, units: usize) -> Array2<f32> {
     let gate = |&gate: &usize| rows.slice_axis(Axis(0), (gate * units..(gate + 1) * units).into());
     let gates: Vec<_> = C::ORDER.iter().map(gate).collect();
@@ -229,6 +231,7 @@ impl<C: Cell<Elem = f32>> KerasRecurrent<C> {
     }
 
     /// Combines the features of two directions; those of one stay.
+    #[expect(clippy::expect_used, reason = "the halves have one shape")]
     fn merged(&self, both: ArrayView3<'_, f32>) -> Array3<f32> {
         if !self.network.bidirectional() || self.merge == Merge::Concat {
             return both.as_standard_layout().into_owned();

@@ -141,7 +141,10 @@ impl<'m> KerasStream<'m> {
                 Step::Recurrent(stream) => stream.step(x.view())?.to_owned(),
                 Step::Rows(layer) => match layer.apply(KerasOutput::Rows(x)) {
                     Ok(KerasOutput::Rows(x)) => x,
-                    Ok(KerasOutput::Steps(_)) => unreachable!("rows of rows"),
+                    Ok(KerasOutput::Steps(_)) => {
+                        let argument = format!("layer {name}");
+                        return Err(Error::argument(argument, "a layer of rows", "one of steps"));
+                    }
                     Err(error) => return Err(error.prefixed(&format!("{name}: "))),
                 },
             };

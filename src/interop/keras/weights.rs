@@ -11,7 +11,7 @@ use ndarray::{Array1, Array2, ArrayD, Dimension};
 
 use super::contents::{Contents, LAYERS, NAME, State, VARS};
 use super::refuse;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shaped};
 
 /// The deepest nesting of groups that is read; a bidirectional layer in `TimeDistributed` has seven.
 const MAX_DEPTH: usize = 12;
@@ -207,7 +207,7 @@ impl LayerWeights<'_> {
             let shape = shape.iter().map(size).collect::<Vec<_>>().join(", ");
             return Err(self.refuse(format!("{key}: expected the shape [{shape}], got {got:?}")));
         }
-        Ok(array.into_dimensionality().expect("the number of axes was compared"))
+        shaped(key, array.into_dimensionality())
     }
 
     fn refuse(&self, problem: String) -> Error {

@@ -1,4 +1,5 @@
 //! [`KerasWeights`]: layers of this crate as a file of weights for Keras.
+#![expect(clippy::indexing_slicing, reason = "a layer has one direction or two")]
 
 use std::any::Any;
 use std::collections::BTreeSet;

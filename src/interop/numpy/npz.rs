@@ -9,7 +9,7 @@ use ndarray::{Array, Array1, Array3, ArrayBase, ArrayD, Data, Dimension};
 use super::{Element, npy};
 use crate::arrays::{Arrays, Views, ViewsMut, check_all_finite, views, views_mut};
 use crate::data::npy::read_array;
-use crate::error::{Error, Result, check_shape};
+use crate::error::{Error, Result, check_shape, shaped};
 use crate::float::{Float, per_float};
 use crate::interop::archive::{Archive, read_regular, zipped};
 use crate::io;
@@ -163,7 +163,7 @@ impl Npz {
     /// [`Error::Names`] if there is no such array; otherwise as [`read_npy`](super::read_npy).
     pub fn array<T: Float, D: Dimension>(&self, name: &str) -> Result<Array<T, D>> {
         let (array, _) = self.read::<T>(&mut self.archive()?, name, D::NDIM)?;
-        Ok(array.into_dimensionality().expect("the number of axes was compared"))
+        shaped(name.to_owned(), array.into_dimensionality())
     }
 
     /// Reads the array `name` of whole numbers.
@@ -260,7 +260,7 @@ fn read_each<T: Float>(file: &Npz, prefix: &str, arrays: ViewsMut<'_, T>) -> Res
     for (name, (_, array)) in names.iter().zip(&arrays) {
         let (values, descr) = file.read::<T>(&mut archive, name, None)?;
         let argument = format!("{}: array {name}", file.path.display());
-        if !["<f2", "<f4", T::DESCR].contains(&&descr[..]) {
+        if !["<f2", "<f4", T::DESCR].contains(&descr.as_str()) {
             let (path, name, expected) = (file.path.clone(), name.clone(), T::NAME);
             return Err(Error::Dtype { path, name, expected, got: descr });
         }

@@ -150,7 +150,7 @@ impl Weights {
                 }
                 continue;
             }
-            let (name, value) = match &name[..] {
+            let (name, value) = match name.as_str() {
                 "embedding" => ("embedding.weight", value.clone()),
                 "head.weight" => ("head.weight", transposed(value)),
                 "head.bias" => ("head.bias", value.clone()),

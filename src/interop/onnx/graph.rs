@@ -1,4 +1,8 @@
 //! [`Graph`]: a file that was read, and the nodes in the order of the file.
+#![expect(
+    clippy::indexing_slicing,
+    reason = "the numbers of values were given when the graph was read"
+)]
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -145,12 +149,12 @@ impl Graph {
 
     /// Returns the names of the inputs.
     pub fn inputs(&self) -> impl Iterator<Item = &str> {
-        self.inputs.iter().map(|port| &port.name[..])
+        self.inputs.iter().map(|port| port.name.as_str())
     }
 
     /// Returns the names of the outputs.
     pub fn outputs(&self) -> impl Iterator<Item = &str> {
-        self.outputs.iter().map(|port| &port.name[..])
+        self.outputs.iter().map(|port| port.name.as_str())
     }
 
     /// Computes the outputs, by their names.

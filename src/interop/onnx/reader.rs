@@ -1,4 +1,8 @@
 //! [`Reader`]: from the messages of a file to a [`Graph`].
+#![expect(
+    clippy::indexing_slicing,
+    reason = "the numbers of values are given here, and inputs are counted before"
+)]
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};

@@ -63,7 +63,7 @@ impl<'g> Stream<'g> {
                 format!("{name:?}"),
             ));
         }
-        let state = self.state.iter().map(|(name, value)| (&name[..], value));
+        let state = self.state.iter().map(|(name, value)| (name.as_str(), value));
         let inputs = inputs.iter().map(|(name, value)| (*name, value));
         let values = self.graph.run_with(&mut inputs.chain(state), &mut self.memory)?;
         let mut outputs = BTreeMap::new();
@@ -94,9 +94,9 @@ impl<'g> Stream<'g> {
     /// # Errors
     /// If there is not one value for each state. The stream is then as before.
     pub fn restore(&mut self, state: &BTreeMap<String, Value>) -> Result<()> {
-        let mut names: Vec<&str> = self.pairs.iter().map(|(input, _)| &input[..]).collect();
+        let mut names: Vec<&str> = self.pairs.iter().map(|(input, _)| input.as_str()).collect();
         names.sort_unstable();
-        if !names.iter().copied().eq(state.keys().map(|name| &name[..])) {
+        if !names.iter().copied().eq(state.keys().map(String::as_str)) {
             let got: Vec<&String> = state.keys().collect();
             let expected = format!("values of {names:?}");
             return Err(Error::argument("state", expected, format!("{got:?}")));

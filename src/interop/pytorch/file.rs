@@ -2,6 +2,10 @@
 //!
 //! A file of `torch.save` is a zip file with the entries `<name>/data.pkl`, `<name>/data/<key>` for each
 //! storage, and since PyTorch 2.1 `<name>/byteorder`. Source: `torch/serialization.py`.
+#![expect(
+    clippy::indexing_slicing,
+    reason = "an archive gives ranges within its bytes, and a pickle numbers of its own tensors"
+)]
 
 use std::collections::BTreeMap;
 use std::fs::File;

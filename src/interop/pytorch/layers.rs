@@ -1,4 +1,5 @@
 //! Layers and models of a [`StateDict`], whose sizes are found from names and shapes.
+#![expect(clippy::indexing_slicing, reason = "the number of axes of a weight was compared")]
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;

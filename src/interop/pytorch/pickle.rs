@@ -5,6 +5,10 @@
 //! each has a meaning here. Any other function is refused by name.
 //!
 //! Source: `pickletools` of Python 3 (protocols 2 to 5), `torch/serialization.py`.
+#![expect(
+    clippy::indexing_slicing,
+    reason = "objects are never removed, and `take` returns as many bytes as asked"
+)]
 
 use std::collections::HashMap;
 

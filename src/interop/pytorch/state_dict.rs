@@ -87,7 +87,7 @@ impl StateDict {
 
     /// Returns the names under the prefix, without it, sorted. Values that are no tensors have names too.
     pub fn names(&self) -> Vec<&str> {
-        self.entries().map(|(name, _)| &name[self.prefix.len()..]).collect()
+        self.entries().filter_map(|(name, _)| name.strip_prefix(&self.prefix)).collect()
     }
 
     /// Returns the shape of the tensor `name`, or `None` if there is no such tensor.
@@ -174,7 +174,9 @@ impl StateDict {
         }
         let known: BTreeSet<&str> = expected.iter().map(|(name, _)| name.as_str()).collect();
         let unused = self.entries().map(|(name, _)| name);
-        let unused = unused.filter(|name| !known.contains(&name[self.prefix.len()..]));
+        let unused = unused.filter(|name| {
+            name.strip_prefix(&self.prefix).is_some_and(|name| !known.contains(name))
+        });
         report.unused = unused.cloned().collect();
         report
     }

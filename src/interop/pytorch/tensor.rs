@@ -1,4 +1,8 @@
 //! [`Tensor`]: an array within the bytes of a file, with any strides.
+#![expect(
+    clippy::indexing_slicing,
+    reason = "a view within its storage was checked when the tensor was read"
+)]
 
 use std::fmt;
 use std::ops::Range;
@@ -154,6 +158,7 @@ impl Tensor {
     }
 
     /// Returns the elements, each converted by `convert`, in row-major order.
+    #[expect(clippy::expect_used, reason = "the loop pushes each index of the shape once")]
     pub(super) fn elements<V>(&self, file: &[u8], convert: fn(&[u8]) -> V) -> ArrayD<V> {
         let (size, storage) = (self.dtype.size(), &file[self.place.clone()]);
         let count = self.shape.iter().product();

@@ -2,7 +2,7 @@
 
 use ndarray::{Array3, ArrayView2, Axis};
 
-use crate::error::{Error, Result, check_shape};
+use crate::error::{Error, Result, check_shape, shaped};
 use crate::float::Float;
 use crate::layer::{Attention, Linear};
 use crate::sequences::Sequences;
@@ -80,6 +80,7 @@ fn batch_first<T: Float>(sequences: &Sequences<T>) -> Array3<T> {
 }
 
 /// Returns all rows of `values` [batch, time, features].
+#[expect(clippy::expect_used, reason = "a memory is made in standard layout")]
 fn flat<T: Float>(values: &Array3<T>) -> ArrayView2<'_, T> {
     let (batch, time, width) = values.dim();
     let rows = values.view().into_shape_with_order((batch * time, width));
@@ -97,7 +98,7 @@ impl<T: Float> AttentionMemory<T> {
         let compute = |layer: &Linear<T>| {
             let keys = layer.forward_rows(flat(key_rows.as_ref().unwrap_or(&values)))?;
             let shape = (batch, time, layer.output_size());
-            Ok(keys.into_shape_with_order(shape).expect("a key for each row"))
+            shaped("keys", keys.into_shape_with_order(shape))
         };
         let keys = layer.map(compute).transpose()?;
         Ok(Self { keys, values, key_rows, lengths })
@@ -158,7 +159,7 @@ impl<T: Float> AttentionMemory<T> {
                 let rows =
                     rows.slice_axis_move(Axis(0), (here.start * time..here.end * time).into());
                 let d_rows = layer.backward_rows(rows, flat(d), grad)?;
-                *d = d_rows.into_shape_with_order(shape).expect("a gradient for each row");
+                *d = shaped("gradient of the keys", d_rows.into_shape_with_order(shape))?;
             }
             let write = |to: &mut Array3<T>, d: Array3<T>| {
                 let mut to = to.slice_axis_mut(Axis(1), here.clone().into());
@@ -178,6 +179,7 @@ impl<T: Float> AttentionMemory<T> {
 }
 
 /// Returns the first `length` rows of sequence `b` of `values` [batch, time, width].
+#[expect(clippy::expect_used, reason = "a memory is made in standard layout")]
 fn rows_of<T: Float>(values: &Array3<T>, b: usize, length: usize) -> Rows<'_, T> {
     let rows = values.index_axis(Axis(0), b).to_slice().expect("an array in standard layout");
     Rows::new(rows, values.dim().2).range(0..length)

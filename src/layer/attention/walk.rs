@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ndarray::{Array1, Array2, Array3, ArrayView2, Axis, Slice};
 
 use crate::arrays::Arrays;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::layer::attention::location::Location;
 use crate::layer::{Attention, AttentionMemory, Linear, MemoryGradient};
@@ -180,7 +180,9 @@ impl<T: Float> WalkBack<T> {
         d_contexts: ArrayView2<'_, T>,
         d_weights: Option<ArrayView2<'_, T>>,
     ) -> Result<Array2<T>> {
-        let step = self.steps.pop().expect("a step that is left");
+        let Some(step) = self.steps.pop() else {
+            return Err(Error::argument("step", "one that is left", "none"));
+        };
         let (Step { q, weights, live }, level) = (&step, Level::new());
         let d_contexts = d_contexts.as_standard_layout().into_owned();
         let mut d_q = Array2::zeros(q.raw_dim());
@@ -307,17 +309,20 @@ fn weight_of<T: Float>(v: &Linear<T>) -> &[T] {
     v.weight_slice()
 }
 
+#[expect(clippy::expect_used, reason = "the rows of a step are made in standard layout")]
 fn slice<T: Float>(rows: &Array2<T>, row: usize) -> &[T] {
     let width = rows.ncols();
     &rows.as_slice().expect("rows in standard layout")[row * width..][..width]
 }
 
+#[expect(clippy::expect_used, reason = "the rows of a step are made in standard layout")]
 fn slice_mut<T: Float>(rows: &mut Array2<T>, row: usize) -> &mut [T] {
     let width = rows.ncols();
     &mut rows.as_slice_mut().expect("rows in standard layout")[row * width..][..width]
 }
 
 /// Returns the first `length` rows of index `b` of `values` [rows, time, width].
+#[expect(clippy::expect_used, reason = "`WalkBack::new` makes the array in standard layout")]
 fn rows_mut<T: Float>(values: &mut Array3<T>, b: usize, length: usize) -> RowsMut<'_, T> {
     let (_, time, width) = values.dim();
     let values = values.as_slice_mut().expect("an array in standard layout");

@@ -37,7 +37,7 @@ use rand::Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::arrays::check_same_structure;
-use crate::error::{Error, Result, check_count, check_shape, check_size};
+use crate::error::{Error, Result, check_count, check_shape, check_size, shaped};
 use crate::float::{Float, per_float};
 use crate::layer::crf::likelihood::{Outcome, check_tags, checked, no_path, outcomes, steps_of};
 use crate::layer::crf::scores::Scores;
@@ -340,11 +340,9 @@ fn loss_with_gradient<T: Float>(
         let Some(last) = length.checked_sub(1) else { continue };
         grad.start_transitions += &d_emissions.index_axis(Axis(0), 0).row(b);
         grad.end_transitions += &d_emissions.index_axis(Axis(0), last).row(b);
-        let mut counts = ArrayView2::from_shape((crf.tags(), outcome.width), &outcome.counts)
-            .expect("a row of the width of the chain for each tag")
-            .split_at(Axis(1), crf.tags())
-            .0
-            .to_owned();
+        let counts = ArrayView2::from_shape((crf.tags(), outcome.width), &outcome.counts);
+        let mut counts =
+            shaped("counts of transitions", counts)?.split_at(Axis(1), crf.tags()).0.to_owned();
         for t in 1..length {
             counts[[tags[[t - 1, b]], tags[[t, b]]]] -= T::one();
         }

@@ -10,6 +10,10 @@
 //! Nothing of a sequence depends on another, so several threads walk through all steps at once, each with a block
 //! of the batch. The gradients of the weights are summed at the end over the rows of all blocks, in the order of
 //! the whole batch. So no bit depends on the number of threads.
+#![expect(
+    clippy::indexing_slicing,
+    reason = "there is a block, and a readout before the first step"
+)]
 
 use ndarray::{Array2, Array3, ArrayView2, ArrayView3, ArrayViewMut3, Axis};
 use rand::Rng;
@@ -186,6 +190,7 @@ impl<'m, T: Float, C: Cell<Elem = T>> Steps<'m, C> {
 
     /// Returns h̃ [rows, hidden] from the `embedded` tokens [rows, embedding] of the step. Rows that are not
     /// `live` are not read later.
+    #[expect(clippy::expect_used, reason = "new rows are in standard layout")]
     pub(super) fn step(
         &mut self,
         embedded: ArrayView2<'_, T>,
@@ -222,6 +227,7 @@ impl<'m, T: Float, C: Cell<Elem = T>> Steps<'m, C> {
     }
 
     /// Returns h̃ of the last step.
+    #[expect(clippy::expect_used, reason = "`new` puts zeros there, and `step` keeps one")]
     pub(super) fn readout(&self) -> ArrayView2<'_, T> {
         self.readouts.last().expect("zeros at first").view()
     }
@@ -338,7 +344,9 @@ impl<T: Float, C: Cell<Elem = T>> Backward<'_, C> {
         {
             d += &attention.step(d_context.view(), None)?;
         }
-        let d_x = self.recurrent.step(d.view())?.expect("dense inputs have a gradient");
+        let Some(d_x) = self.recurrent.step(d.view())? else {
+            return Err(Error::argument("x", "embedded tokens", "tokens"));
+        };
         if let (Some(attention), Some(d_context), true) = (&mut self.attention, &d_context, before)
         {
             let fed = d_x.ncols() - d_context.ncols();

@@ -1,4 +1,5 @@
 //! The encoder of [`Seq2Seq`](super::Seq2Seq), and the bridge from its states to those of the decoder.
+#![expect(clippy::indexing_slicing, reason = "a stack has a layer, and a layer a direction")]
 
 use std::borrow::Cow;
 use std::sync::Arc;

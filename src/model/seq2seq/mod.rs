@@ -206,12 +206,14 @@ impl<T: Float, C: Cell<Elem = T>> Seq2Seq<C> {
     }
 
     /// Returns the embedding of the target tokens.
+    #[expect(clippy::expect_used, reason = "`build` makes one of the two")]
     fn target_embedding(&self) -> &Embedding<T> {
         let shared = self.encoder.embedding.as_ref();
         self.decoder.embedding.as_ref().or(shared).expect("one of the two, as built")
     }
 
     /// Returns the embedding of the target tokens in a gradient.
+    #[expect(clippy::expect_used, reason = "`build` makes one of the two")]
     fn target_embedding_mut(&mut self) -> &mut Embedding<T> {
         let shared = self.encoder.embedding.as_mut();
         self.decoder.embedding.as_mut().or(shared).expect("one of the two, as built")
@@ -245,6 +247,7 @@ impl<T: Float, C: Cell<Elem = T>> Seq2Seq<C> {
 
     /// Returns the inputs and targets of the decoder, which are `targets` after the start token and before
     /// the end token.
+    #[expect(clippy::indexing_slicing, reason = "there is a target for each row")]
     fn pairs(&self, targets: &[Vec<usize>]) -> Result<Pairs> {
         let Seq2SeqConfig { start, end, .. } = self.config.own;
         check_size("targets", &[targets.len()])?;

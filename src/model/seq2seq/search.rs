@@ -1,4 +1,5 @@
 //! Decoding of [`Seq2Seq`]: greedy, sampled and by beam search.
+#![expect(clippy::indexing_slicing, reason = "rows are those of the search")]
 
 use std::sync::Arc;
 

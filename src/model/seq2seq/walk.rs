@@ -1,5 +1,6 @@
 //! The decoder of [`Seq2Seq`] on given tokens, with or without scheduled sampling: several threads walk through all
 //! steps, each with a block of the batch.
+#![expect(clippy::indexing_slicing, reason = "rows are those of the batch")]
 
 use ndarray::{Array2, Array3, ArrayViewMut2, ArrayViewMut3, Axis};
 use rand::{Rng, RngExt};

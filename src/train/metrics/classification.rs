@@ -1,4 +1,5 @@
 //! [`ClassificationMetrics`]: accuracy, F1 and the confusion matrix.
+#![expect(clippy::indexing_slicing, reason = "`check` compares the class with the logits")]
 
 use std::fmt::{self, Display};
 use std::ops::Range;

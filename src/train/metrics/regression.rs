@@ -1,4 +1,5 @@
 //! [`RegressionMetrics`]: errors of numbers.
+#![expect(clippy::indexing_slicing, reason = "a window has a value before the horizon")]
 
 use std::fmt::{self, Display};
 

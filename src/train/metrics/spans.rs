@@ -2,6 +2,7 @@
 //!
 //! A predicted span is correct if type, first and last step are those of an actual span. Sources: the script
 //! `conlleval` of CoNLL-2000 (Tjong Kim Sang and Buchholz, 2000); `seqeval`.
+#![expect(clippy::indexing_slicing, reason = "spans lie within their sequence")]
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};

@@ -31,6 +31,7 @@ impl Builder {
         self.constant("sizes", ndarray::Array1::from(values.to_vec()))
     }
 
+    #[expect(clippy::expect_used, reason = "the numbers have no end")]
     fn unused(&self, name: &str) -> String {
         let taken = |name: &str| self.graph.initializers.iter().any(|tensor| tensor.name == name);
         let numbered = (1..).map(|k| format!("{name}_{k}"));

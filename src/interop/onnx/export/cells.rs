@@ -1,4 +1,5 @@
 //! [`Operator`]: a cell of this crate as an operator of ONNX.
+#![expect(clippy::indexing_slicing, reason = "an operator has three peepholes")]
 
 use std::any::Any;
 

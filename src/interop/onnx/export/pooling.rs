@@ -13,7 +13,7 @@ pub(super) fn whole<T: Float + Element>(
     hidden: &Hidden,
     directions: usize,
 ) -> String {
-    let (h, lengths) = (&hidden.outputs.h[..], hidden.lengths.as_deref().unwrap_or_default());
+    let (h, lengths) = (hidden.outputs.h.as_str(), hidden.lengths.as_deref().unwrap_or_default());
     match (pooling.kind(), &pooling.query) {
         (Pooling::Mean, _) => mean::<T>(builder, h, lengths),
         (Pooling::Max, _) => {
@@ -84,7 +84,7 @@ fn last_of_sums<T: Float + Element>(
         let values = builder.node("Where", &[&here, half, &zero], Vec::new());
         chosen.push(sum_over_time(builder, &values));
     }
-    let chosen: Vec<&str> = chosen.iter().map(|name| &name[..]).collect();
+    let chosen: Vec<&str> = chosen.iter().map(String::as_str).collect();
     builder.node("Concat", &chosen, vec![int("axis", 1)])
 }
 
@@ -95,7 +95,7 @@ pub(super) fn running<T: Float + Element>(
     hidden: &Hidden,
     features: usize,
 ) -> String {
-    let h = &hidden.outputs.h[..];
+    let h = hidden.outputs.h.as_str();
     let sizes = |width: usize| [Size::Free("batch"), Size::Fixed(width)];
     let keep = |builder: &mut Builder, name: &str, width: usize| {
         builder.input(name, T::NUMBER, &sizes(width));

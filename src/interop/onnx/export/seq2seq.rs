@@ -1,4 +1,5 @@
 //! [`Seq2Seq`] as two files: the encoder, and one step of the decoder.
+#![expect(clippy::indexing_slicing, reason = "a stack has a layer, and a layer a direction")]
 
 use std::path::Path;
 
@@ -275,7 +276,7 @@ fn initial<T: Float + Element>(
 
 /// Writes `parts` joined along an axis.
 fn joined(builder: &mut Builder, parts: &[String], axis: i64) -> String {
-    let names: Vec<&str> = parts.iter().map(|name| &name[..]).collect();
+    let names: Vec<&str> = parts.iter().map(String::as_str).collect();
     match names[..] {
         [one] => one.to_owned(),
         _ => builder.node("Concat", &names, vec![int("axis", axis)]),

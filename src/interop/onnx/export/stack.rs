@@ -1,4 +1,5 @@
 //! [`Stack`]: recurrent layers as nodes.
+#![expect(clippy::indexing_slicing, reason = "a stack has a layer, and a layer a direction")]
 
 use std::any::Any;
 
@@ -7,7 +8,7 @@ use ndarray::{Array1, Array2, Array3, Axis};
 use super::builder::{Builder, Size, int, ints, text, texts};
 use super::cells::Operator;
 use crate::cell::Cell;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shaped};
 use crate::float::Float;
 use crate::interop::onnx::value::{Element, Value};
 use crate::sequence::Recurrent;
@@ -57,7 +58,7 @@ impl<T: Float> Stack<T> {
                     let parts = [false, true].into_iter().take(directions).map(part);
                     let parts = parts.collect::<Result<Vec<_>>>()?;
                     let stacked = ndarray::concatenate(Axis(0), &parts);
-                    let stacked = stacked.expect("directions of one shape");
+                    let stacked = shaped(format!("{name}_l{l}"), stacked)?;
                     initial.push((format!("{name}_l{l}"), stacked));
                 }
             }
@@ -176,6 +177,7 @@ pub(super) fn refuse(what: &'static str, is: bool) -> Result<()> {
 
 /// Writes one layer. Returns its output [time, batch, features] and its last states
 /// [directions, batch, hidden].
+#[expect(clippy::expect_used, reason = "the directions of a layer have one shape")]
 fn recurrent<T: Float + Element>(
     builder: &mut Builder,
     l: usize,
@@ -196,7 +198,7 @@ fn recurrent<T: Float + Element>(
     let b = rows(layer.iter().map(|operator| &operator.b).collect());
     let b = builder.constant(&format!("B_l{l}"), b);
     let mut inputs = vec![x, &w, &r, &b, lengths.unwrap_or_default()];
-    inputs.extend(initial.iter().map(|name| &name[..]));
+    inputs.extend(initial.iter().map(String::as_str));
     let peepholes: Vec<&Array1<T>> =
         layer.iter().filter_map(|operator| operator.p.as_ref()).collect();
     let p = match peepholes.is_empty() {

@@ -1,4 +1,5 @@
 //! Operators that compute each element from the elements at its place.
+#![expect(clippy::indexing_slicing, reason = "the inputs are those of the operator")]
 
 use ndarray::{ArrayD, Zip};
 
@@ -295,6 +296,7 @@ fn activation(op: &str, attributes: &mut Attributes) -> Result<Option<Kernel>> {
     let alpha = if Activation::has_alpha(op) { attributes.float("alpha")? } else { None };
     let beta = if Activation::has_beta(op) { attributes.float("beta")? } else { None };
     let function = Activation::new(op, alpha, beta)?;
+    #[expect(clippy::expect_used, reason = "`as_standard_layout` makes it so")]
     fn applied<T: Float>(function: Activation, array: &ArrayD<T>) -> ArrayD<T> {
         let mut array = array.as_standard_layout().into_owned();
         function.apply(array.as_slice_mut().expect("an array in standard layout"));

@@ -172,6 +172,7 @@ fn axis_of(axis: i64, rank: usize) -> Result<usize> {
 }
 
 /// Returns the indices of axes, which must differ.
+#[expect(clippy::indexing_slicing, reason = "an index is below the rank that was checked")]
 fn axes_of(axes: &[i64], rank: usize) -> Result<Vec<usize>> {
     let mut indices = axes.iter().map(|&axis| axis_of(axis, rank)).collect::<Result<Vec<_>>>()?;
     indices.sort_unstable();
@@ -187,6 +188,7 @@ fn size_of_axis(size: i64) -> Result<usize> {
 }
 
 /// Returns the shape of the result of an operator that repeats its arguments along axes of size 1.
+#[expect(clippy::indexing_slicing, reason = "an index is below the rank that was checked")]
 fn broadcast(a: &[usize], b: &[usize]) -> Result<Vec<usize>> {
     let rank = a.len().max(b.len());
     let size = |shape: &[usize], axis: usize| {

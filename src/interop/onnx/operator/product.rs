@@ -1,4 +1,5 @@
 //! Products of matrices.
+#![expect(clippy::indexing_slicing, reason = "the numbers of axes are compared before")]
 
 use ndarray::{Array2, ArrayD, ArrayView2, Axis, Ix2, IxDyn, Zip};
 
@@ -87,6 +88,7 @@ fn rows_by_matrix<T: Float + Element>(
 }
 
 /// Returns the product of two matrices.
+#[expect(clippy::expect_used, reason = "new rows are in standard layout")]
 pub(in crate::interop::onnx) fn multiply<T: Float>(
     a: ArrayView2<'_, T>,
     b: ArrayView2<'_, T>,

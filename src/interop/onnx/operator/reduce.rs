@@ -1,4 +1,8 @@
 //! Operators that combine the elements along axes.
+#![expect(
+    clippy::indexing_slicing,
+    reason = "axes are checked by `axes_of`, and rows are not empty"
+)]
 
 use ndarray::{ArrayD, Axis, IxDyn, Zip};
 

@@ -1,4 +1,5 @@
 //! Operators that choose elements by indices.
+#![expect(clippy::indexing_slicing, reason = "axes and indices are checked before")]
 
 use ndarray::{ArrayD, Axis, IxDyn, Slice};
 

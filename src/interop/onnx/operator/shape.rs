@@ -1,4 +1,5 @@
 //! Operators that rearrange or repeat elements, and operators on shapes.
+#![expect(clippy::indexing_slicing, reason = "axes are checked before")]
 
 use ndarray::{ArrayD, Axis, IxDyn, Slice};
 

@@ -183,6 +183,7 @@ impl Node {
 
     /// Builds the networks, if all weights that the node has are among `constants` and have no more than `budget`
     /// bytes, which is reduced by them. Returns whether it did.
+    #[expect(clippy::indexing_slicing, reason = "the index is below the number of inputs")]
     pub(super) fn build(
         &mut self,
         constants: &[Option<&Value>],
@@ -349,6 +350,7 @@ impl Node {
 }
 
 /// Returns the parts of all directions joined along an axis.
+#[expect(clippy::expect_used, reason = "the shapes of the directions were compared")]
 fn joined<T: Float, D: RemoveAxis>(mut parts: Vec<Array<T, D>>, axis: Axis) -> Array<T, D> {
     match parts.len() {
         0 => Array::default(D::zeros(D::NDIM.unwrap_or_default())),

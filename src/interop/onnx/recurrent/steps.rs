@@ -11,6 +11,7 @@
 //!        c = g(X Wcᵀ + H' Rcᵀ + Wbc + Rbc)
 //!        C = f ∘ C' + i ∘ c                             H = o ∘ h(C)
 //! ```
+#![expect(clippy::indexing_slicing, reason = "the lengths are one for each sequence")]
 
 use ndarray::{Array1, Array2, Array3, ArrayView2, ArrayView3, Axis, Slice};
 
@@ -80,6 +81,7 @@ impl<T: Float> Steps<T> {
     }
 
     /// Returns activation `index` of the values.
+    #[expect(clippy::expect_used, reason = "`as_standard_layout` makes it so")]
     fn apply(&self, index: usize, values: Array2<T>) -> Array2<T> {
         let activation = self.settings.activations[index];
         let mut values = values.as_standard_layout().into_owned();

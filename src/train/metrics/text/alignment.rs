@@ -11,6 +11,7 @@
 //!
 //! Source: Wagner and Fischer, *The String-to-String Correction Problem*, 1974; `Levenshtein.opcodes` of
 //! RapidFuzz.
+#![expect(clippy::indexing_slicing, reason = "places lie within the table of the two texts")]
 
 use std::ops::Range;
 

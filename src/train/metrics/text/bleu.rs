@@ -22,6 +22,7 @@
 //! Source: Papineni et al., *BLEU: a Method for Automatic Evaluation of Machine Translation*, 2002; Post, *A
 //! Call for Clarity in Reporting BLEU Scores*, 2018; Chen and Cherry, *A Systematic Comparison of Smoothing
 //! Techniques for Sentence-Level BLEU*, 2014.
+#![expect(clippy::indexing_slicing, reason = "an order is at most that of the counts")]
 
 use std::fmt::{self, Display};
 

@@ -179,16 +179,19 @@ impl Chrf {
 fn separate(text: &str) -> Vec<&str> {
     let mut separated = Vec::new();
     for word in words(text) {
-        let first = word.chars().next().map_or(0, char::len_utf8);
-        let last = word.chars().next_back().map_or(0, char::len_utf8);
-        if first == word.len() {
-            separated.push(word);
-        } else if word.ends_with(|c: char| c.is_ascii_punctuation()) {
-            separated.extend([&word[..word.len() - last], &word[word.len() - last..]]);
+        // A symbol of ASCII is one byte.
+        let parts = if word.ends_with(|c: char| c.is_ascii_punctuation()) {
+            word.split_at_checked(word.len() - 1)
         } else if word.starts_with(|c: char| c.is_ascii_punctuation()) {
-            separated.extend([&word[..first], &word[first..]]);
+            word.split_at_checked(1)
         } else {
-            separated.push(word);
+            None
+        };
+        match parts {
+            Some((first, last)) if !first.is_empty() && !last.is_empty() => {
+                separated.extend([first, last]);
+            }
+            _ => separated.push(word),
         }
     }
     separated
