@@ -31,12 +31,19 @@ enum Place {
 /// An existing file is replaced only when all bytes are on the disk, and the new one has its permissions.
 /// Anything else, such as a device or a named pipe, receives the bytes and stays what it is.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    write_to(path, bytes).map_err(|source| Error::Io { path: path.to_owned(), source })
+    write_with(path, bytes, false)
 }
 
-fn write_to(path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// Writes `bytes` as [`write`] does. If `keep_previous`, the file that is replaced stays under the name with
+/// `.previous` at the end.
+pub(super) fn write_with(path: &Path, bytes: &[u8], keep_previous: bool) -> Result<()> {
+    let written = write_to(path, bytes, keep_previous);
+    written.map_err(|source| Error::Io { path: path.to_owned(), source })
+}
+
+fn write_to(path: &Path, bytes: &[u8], keep_previous: bool) -> io::Result<()> {
     match place(path)? {
-        Place::File(path, old) => replace(&path, old.as_ref(), bytes),
+        Place::File(path, old) => replace(&path, old.as_ref(), bytes, keep_previous),
         Place::Open => overwrite(path, bytes),
     }
 }
@@ -80,15 +87,22 @@ fn check_writable(path: &Path, old: Option<&Metadata>) -> io::Result<()> {
 }
 
 /// Replaces the file `path`, which is `old` if it exists.
-fn replace(path: &Path, old: Option<&Metadata>, bytes: &[u8]) -> io::Result<()> {
+fn replace(
+    path: &Path,
+    old: Option<&Metadata>,
+    bytes: &[u8],
+    keep_previous: bool,
+) -> io::Result<()> {
     check_writable(path, old)?;
     let (mut file, temporary) = create_beside(path)?;
     remove_abandoned_once(folder(path));
     // Permissions first: the bytes may be a secret.
     let kept = old.map_or(Ok(()), |old| keep(&file, old));
     let written = kept.and_then(|()| file.write_all(bytes)).and_then(|()| file.sync_all());
+    let previous = old.filter(|_| keep_previous);
+    let linked = written.and_then(|()| previous.map_or(Ok(()), |_| link_previous(path)));
     // The lock is held until the file has its name.
-    let renamed = written.and_then(|()| fs::rename(&temporary, path));
+    let renamed = linked.and_then(|()| fs::rename(&temporary, path));
     drop(file);
     if let Err(error) = renamed {
         // The first error is the one to report.
@@ -97,6 +111,21 @@ fn replace(path: &Path, old: Option<&Metadata>, bytes: &[u8]) -> io::Result<()> 
     }
     sync_folder(path);
     Ok(())
+}
+
+/// Gives the file `path` a second name with `.previous` at the end, in place of an older file of that name.
+fn link_previous(path: &Path) -> io::Result<()> {
+    let mut previous = path.as_os_str().to_owned();
+    previous.push(".previous");
+    let (file, temporary) = create_beside(path)?;
+    drop(file);
+    fs::remove_file(&temporary)?;
+    // Some file systems have no hard links.
+    let linked = fs::hard_link(path, &temporary).or_else(|_| fs::copy(path, &temporary).map(drop));
+    let renamed = linked.and_then(|()| fs::rename(&temporary, previous));
+    // A rename to a name of the same file leaves both names.
+    let _ = fs::remove_file(&temporary);
+    renamed
 }
 
 /// Gives `file` the permissions of `old`, and its owner and group as far as the process may.

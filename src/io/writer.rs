@@ -62,6 +62,8 @@ impl View for Tensor {
 pub struct Writer {
     tensors: BTreeMap<String, Tensor>,
     about: Option<String>,
+    /// Whether the file that is replaced is kept.
+    keep_previous: bool,
     /// The first name that a tensor cannot have.
     refused: Option<String>,
 }
@@ -97,6 +99,12 @@ impl Writer {
         self
     }
 
+    /// Sets whether a file that is replaced stays under its name with `.previous` at the end.
+    pub(crate) fn keep_previous(mut self, keep: bool) -> Self {
+        self.keep_previous = keep;
+        self
+    }
+
     /// Writes the file `path`, as [`save`] does.
     ///
     /// # Errors
@@ -121,7 +129,8 @@ impl Writer {
         // With several keys, their order and so the bytes would change from run to run.
         let about = self.about.map(|text| std::iter::once((ABOUT.to_owned(), text)).collect());
         let bytes = safetensors::serialize(self.tensors, about);
-        atomic::write(path, &bytes.map_err(|error| format_error(path, error))?)
+        let bytes = bytes.map_err(|error| format_error(path, error))?;
+        atomic::write_with(path, &bytes, self.keep_previous)
     }
 }
 

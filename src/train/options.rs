@@ -25,6 +25,8 @@ pub(super) struct Options {
     pub(super) clip_value: Option<f64>,
     pub(super) patience: Option<usize>,
     pub(super) ema: Option<f64>,
+    /// Whether the checkpoint before the last is kept.
+    pub(super) keep_previous: bool,
     /// The initial learning rate, which the factors of a schedule multiply.
     pub(super) first_rate: f64,
     /// Two options that were set and exclude each other.
@@ -43,6 +45,7 @@ impl Options {
             clip_value: None,
             patience: None,
             ema: None,
+            keep_previous: false,
             first_rate,
             conflict: None,
         }
@@ -234,6 +237,14 @@ impl<'a, M: Model> Trainer<'a, M> {
     /// of `checkpoint`: [`fit`](Self::fit) fails if both are set.
     pub fn checkpoint_every(self, steps: usize, path: impl Into<PathBuf>) -> Self {
         self.set_checkpoint(Checkpoint { path: path.into(), every: Some(steps) })
+    }
+
+    /// Sets whether the checkpoint before the last is kept, as a file with `.previous` at the end of its name.
+    /// A write never damages a checkpoint. A damaged disk or another program may: the training then goes on
+    /// from the previous file if it is renamed. Default: false.
+    pub fn keep_previous_checkpoint(mut self, keep: bool) -> Self {
+        self.course.options.keep_previous = keep;
+        self
     }
 
     fn set_checkpoint(mut self, checkpoint: Checkpoint) -> Self {

@@ -124,7 +124,7 @@ impl<T: Float, M: Model<Elem = T>> Trainer<'_, M> {
         for (i, moment) in moments.iter().enumerate() {
             writer = writer.arrays(&format!("moment{i}."), moment);
         }
-        writer.write(&checkpoint.path)
+        writer.keep_previous(self.course.options.keep_previous).write(&checkpoint.path)
     }
 
     /// Resumes from the checkpoint, if there is one. Changes nothing if it fails, as it does unless the

@@ -107,3 +107,27 @@ fn writers_in_one_folder_do_not_disturb_each_other() {
     let left = names(&folder.0);
     assert!(left.iter().all(|name| !name.ends_with(".tmp")), "{left:?}");
 }
+
+#[test]
+fn a_training_goes_on_from_the_checkpoint_before_a_damaged_one() {
+    let train = |folder: &Folder, epochs: usize| {
+        let trainer =
+            Trainer::new(Sgd::new(0.1).unwrap()).epochs(epochs).keep_previous_checkpoint(true);
+        let trainer = trainer.checkpoint(folder.0.join("run"));
+        let mut model = Number::new(1.0);
+        trainer.fit(&mut model, &Numbers(vec![2.0, 5.0]), None).map(|_| model.w)
+    };
+    let (whole, cut) = (Folder::new("previous_whole"), Folder::new("previous_cut"));
+    let expected = train(&whole, 6).unwrap();
+    train(&cut, 3).unwrap();
+    assert_eq!(names(&cut.0), ["run", "run.previous"]);
+    let (last, previous) = (cut.0.join("run"), cut.0.join("run.previous"));
+    assert_ne!(fs::read(&last).unwrap(), fs::read(&previous).unwrap());
+    let length = fs::metadata(&last).unwrap().len();
+    // The other name is that of another file, so this cuts the last checkpoint alone.
+    fs::OpenOptions::new().write(true).open(&last).unwrap().set_len(length - 1).unwrap();
+    assert!(matches!(train(&cut, 6), Err(recurrent::Error::Format { .. })));
+    fs::rename(&previous, &last).unwrap();
+    assert_eq!(train(&cut, 6).unwrap(), expected);
+    assert_eq!(names(&cut.0), ["run", "run.previous"]);
+}
