@@ -116,6 +116,13 @@ pub(crate) fn round(
     }
     match (fault, disk) {
         (Fault::FullDisk, Some(disk)) => {
+            // A training may go on in the space of files that it removes or replaces.
+            for entry in fs::read_dir(folder)? {
+                let path = entry?.path();
+                if path != checkpoint {
+                    fs::remove_file(path)?;
+                }
+            }
             let filler = disk.folder().join("filler");
             fill(&filler)?;
             counts.errors += refused(folder, &checkpoint)?;

@@ -99,10 +99,18 @@ fn replace(
     // Permissions first: the bytes may be a secret.
     let kept = old.map_or(Ok(()), |old| keep(&file, old));
     let written = kept.and_then(|()| file.write_all(bytes)).and_then(|()| file.sync_all());
-    let previous = old.filter(|_| keep_previous);
-    let linked = written.and_then(|()| previous.map_or(Ok(()), |_| link_previous(path)));
-    // The lock is held until the file has its name.
-    let renamed = linked.and_then(|()| fs::rename(&temporary, path));
+    let linked = written.and_then(|()| match old {
+        Some(_) if keep_previous => link_beside(path).map(Some),
+        _ => Ok(None),
+    });
+    // The lock is held until the file has its name. The one before gets its name after it, so that at no moment
+    // both are names of one file, which a damage would take.
+    let renamed = linked.and_then(|linked| {
+        let renamed = fs::rename(&temporary, path);
+        let Some(linked) = linked else { return renamed };
+        let kept = renamed.and_then(|()| fs::rename(&linked, previous(path)));
+        kept.inspect_err(|_| _ = fs::remove_file(&linked))
+    });
     drop(file);
     if let Err(error) = renamed {
         // The first error is the one to report.
@@ -113,19 +121,21 @@ fn replace(
     Ok(())
 }
 
-/// Gives the file `path` a second name with `.previous` at the end, in place of an older file of that name.
-fn link_previous(path: &Path) -> io::Result<()> {
-    let mut previous = path.as_os_str().to_owned();
-    previous.push(".previous");
+/// Gives the file `path` a second name, that of a temporary file.
+fn link_beside(path: &Path) -> io::Result<PathBuf> {
     let (file, temporary) = create_beside(path)?;
     drop(file);
     fs::remove_file(&temporary)?;
     // Some file systems have no hard links.
-    let linked = fs::hard_link(path, &temporary).or_else(|_| fs::copy(path, &temporary).map(drop));
-    let renamed = linked.and_then(|()| fs::rename(&temporary, previous));
-    // A rename to a name of the same file leaves both names.
-    let _ = fs::remove_file(&temporary);
-    renamed
+    fs::hard_link(path, &temporary).or_else(|_| fs::copy(path, &temporary).map(drop))?;
+    Ok(temporary)
+}
+
+/// Returns the name of the file that `path` was before the last write.
+fn previous(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".previous");
+    name.into()
 }
 
 /// Gives `file` the permissions of `old`, and its owner and group as far as the process may.
