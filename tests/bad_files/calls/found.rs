@@ -6,7 +6,7 @@ use rand_chacha::rand_core::SeedableRng;
 use recurrent::cell::{CellConfig, GateWeights, GruCell, LstmOptions};
 use recurrent::data::Windows;
 use recurrent::layer::{Branches, Embedding, Heads, Layer, Linear};
-use recurrent::loss::Batch;
+use recurrent::loss::{Batch, CrossEntropy, Loss};
 use recurrent::model::Forecaster;
 use recurrent::{Arrays, Lstm, Result, Sequences};
 
@@ -48,6 +48,14 @@ fn a_chain_changes_no_gradient_if_that_of_an_earlier_layer_does_not_fit() {
 fn a_sequence_that_a_batch_does_not_have_has_no_step() {
     let x = Sequences::<f32>::full(Array3::zeros((3, 2, 1))).unwrap();
     assert!(x.has_step(2, 1) && !x.has_step(3, 1) && !x.has_step(0, 2));
+}
+
+#[test]
+fn logits_of_no_class_have_no_loss() {
+    let (logits, loss) = (Array2::<f32>::zeros((2, 0)), CrossEntropy::default());
+    assert!(loss.loss(&logits, &vec![0, 0]).is_err());
+    let ignored = loss.ignore_index(0).loss(&logits, &vec![0, 0]).unwrap();
+    assert_eq!((ignored.0, ignored.1.dim()), (0.0, (2, 0)));
 }
 
 #[test]

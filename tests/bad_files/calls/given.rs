@@ -88,7 +88,7 @@ impl Given {
             false => size,
             true => match self.below(4) {
                 0 => 0,
-                1 => size + 1,
+                1 => size.saturating_add(1),
                 2 => size.saturating_sub(1),
                 _ => self.one(&HUGE),
             },

@@ -68,7 +68,7 @@ fn classes(given: &mut Given, loss: &CrossEntropy) -> Result<()> {
     }
     let logits = given.array2(2, WIDTH);
     let classes = Array1::from(given.some(2, WIDTH)).to_vec();
-    rows(given, loss, &logits, &classes.into())
+    rows(given, loss, &logits, &classes)
 }
 
 fn ctc(given: &mut Given, loss: &Ctc) -> Result<()> {
@@ -110,7 +110,7 @@ calls! {
 "loss::Loss::", g:
     loss = alike(g, &Mse)?;
     loss = alike(g, &Mae)?;
-    loss = distributions(g, &KlDivergence::default())?;
+    loss = distributions(g, &KlDivergence)?;
     loss = { let x = g.sequences(WIDTH); let y = x.like(g); Sum(Mse).loss(&x, &y)? };
     count = classes(g, &CrossEntropy::default())?;
 "loss::RowLoss::", g:
