@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::hint::black_box;
 use std::path::PathBuf;
 
 /// The result of every fallible call of this crate.
@@ -264,7 +265,8 @@ pub fn check_count(argument: impl Into<Cow<'static, str>>, count: usize) -> Resu
 }
 
 /// Returns the product of `sizes`, the shape of an array. Fails with [`Error::Argument`], naming
-/// `argument`, if a size is zero or the array would have more than `isize::MAX` bytes as `f64`.
+/// `argument`, if a size is zero, the array would have more than `isize::MAX` bytes as `f64`, or the
+/// system refuses the memory for an array of `f32`.
 pub fn check_size(argument: impl Into<Cow<'static, str>>, sizes: &[usize]) -> Result<usize> {
     if sizes == [0] {
         return Err(Error::argument(argument, "at least 1", 0));
@@ -275,9 +277,23 @@ pub fn check_size(argument: impl Into<Cow<'static, str>>, sizes: &[usize]) -> Re
     }
     let product = sizes.iter().try_fold(1_usize, |product, &size| product.checked_mul(size));
     match product {
-        Some(product) if product <= isize::MAX as usize / 8 => Ok(product),
+        Some(product) if product <= isize::MAX as usize / 8 => {
+            if has_memory(product) {
+                Ok(product)
+            } else {
+                Err(refuse("sizes whose product fits into memory"))
+            }
+        }
         _ => Err(refuse("sizes whose product can be addressed")),
     }
+}
+
+/// Returns whether the system gives memory for `count` values. A failed allocation would end the program
+/// later. The memory is not touched.
+fn has_memory(count: usize) -> bool {
+    /// Fewer values are not asked for.
+    const MANY: usize = 1 << 24;
+    count < MANY || black_box(Vec::<f32>::new()).try_reserve_exact(count).is_ok()
 }
 
 /// Returns an array that was made with the shape of `argument`, or ndarray's objection as [`Error::Argument`].

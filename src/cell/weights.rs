@@ -68,14 +68,20 @@ impl<T: Float> GateWeights<T> {
     /// `bias_ih` and zero in `bias_hh`. Without a value the biases are unchanged.
     ///
     /// # Errors
-    /// If the value is not finite, or there is no bias.
+    /// If the value is not finite, there is no bias, or the biases have no such gate.
     pub fn set_forget_bias(&mut self, lstm: &LstmOptions, gates: usize, gate: usize) -> Result<()> {
         let Some(value) = lstm.forget_bias else { return Ok(()) };
         let (Some(bias), true) = (&mut self.bias_ih, value.is_finite()) else {
             let expected = "a finite value, in a cell with bias";
             return Err(Error::argument("forget_bias", expected, value));
         };
-        let hidden = bias.len() / gates;
+        let rows = bias.len();
+        let same = self.bias_hh.as_ref().is_none_or(|bias| bias.len() == rows);
+        if gate >= gates || !rows.is_multiple_of(gates) || !same {
+            let expected = format!("a gate of {gates} in {rows} rows of each bias");
+            return Err(Error::argument("gate", expected, gate));
+        }
+        let hidden = rows / gates;
         let rows = Slice::from(gate * hidden..(gate + 1) * hidden);
         bias.slice_axis_mut(Axis(0), rows).fill(T::from_f64(value));
         if let Some(bias) = &mut self.bias_hh {

@@ -92,9 +92,16 @@ impl Windows {
         self.columns.as_deref()
     }
 
-    /// Returns the target features of a series of so many `features`.
+    /// Returns the target features of a series of so many `features`; none if there is no memory for them, which
+    /// a series or a model refuses.
     pub(crate) fn targets_of(&self, features: usize) -> Vec<usize> {
-        self.targets.clone().unwrap_or_else(|| (0..features).collect())
+        self.targets.clone().unwrap_or_else(|| {
+            let mut all = Vec::new();
+            if all.try_reserve_exact(features).is_ok() {
+                all.extend(0..features);
+            }
+            all
+        })
     }
 
     /// Returns all windows of `series` [time, features].

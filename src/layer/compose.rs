@@ -10,7 +10,7 @@
 
 use rand::Rng;
 
-use crate::arrays::Arrays;
+use crate::arrays::{Arrays, check_same_structure};
 use crate::error::Result;
 use crate::float::Float;
 use crate::layer::{Features, Layer};
@@ -46,6 +46,8 @@ macro_rules! chains {
             }
 
             fn backward(&self, tape: Self::Tape, d_y: &$output, grad: &mut Self) -> Result<X> {
+                // A later gradient that does not fit would be found after the first was added to.
+                check_same_structure("grad", self, grad)?;
                 let ($first_tape, $($tape),+) = tape;
                 let d = self.$last.backward($last_tape, d_y, &mut grad.$last)?;
                 $(let d = self.$back.backward($back_tape, &d, &mut grad.$back)?;)+
@@ -63,6 +65,23 @@ chains! {
         -> U u, [4 e 3 d 2 c 1 b 0 a];
     (A 0 P (p a), B 1 P Q (p q b), C 2 Q R (q r c), D 3 R S (r s d), E 4 S U (s u e),
         F 5 U V (u v f)) -> V v, [5 f 4 e 3 d 2 c 1 b 0 a];
+}
+
+/// Runs two backward passes. If the second fails, the gradient of the first is as before.
+fn both_backward<G: Clone, X, Y>(
+    grad: &mut G,
+    first: impl FnOnce(&mut G) -> Result<X>,
+    second: impl FnOnce() -> Result<Y>,
+) -> Result<(X, Y)> {
+    let before = grad.clone();
+    let d_x = first(grad)?;
+    match second() {
+        Ok(d_y) => Ok((d_x, d_y)),
+        Err(error) => {
+            *grad = before;
+            Err(error)
+        }
+    }
 }
 
 /// A layer whose input is added to its output: y = x + layer(x).
@@ -151,8 +170,11 @@ where
     }
 
     fn backward(&self, tape: Self::Tape, d_y: &Self::Output, grad: &mut Self) -> Result<X> {
-        let mut d_x = self.first.backward(tape.0, &d_y.0, &mut grad.first)?;
-        let d_second = self.second.backward(tape.1, &d_y.1, &mut grad.second)?;
+        let (mut d_x, d_second) = both_backward(
+            &mut grad.first,
+            |grad| self.first.backward(tape.0, &d_y.0, grad),
+            || self.second.backward(tape.1, &d_y.1, &mut grad.second),
+        )?;
         d_x.add_arrays("d_x of the second head", &d_second)?;
         Ok(d_x)
     }
@@ -208,7 +230,10 @@ where
     }
 
     fn backward(&self, tape: Self::Tape, d_y: &Self::Output, grad: &mut Self) -> Result<(X, Y)> {
-        let d_x = self.first.backward(tape.0, &d_y.0, &mut grad.first)?;
-        Ok((d_x, self.second.backward(tape.1, &d_y.1, &mut grad.second)?))
+        both_backward(
+            &mut grad.first,
+            |grad| self.first.backward(tape.0, &d_y.0, grad),
+            || self.second.backward(tape.1, &d_y.1, &mut grad.second),
+        )
     }
 }

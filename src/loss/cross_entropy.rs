@@ -323,7 +323,8 @@ impl<'a, T: Float> Sweep<'a, T> {
         }
         let (level, width) = (Level::new(), self.width);
         let mut row = Aligned::stale(padded::<T>(width));
-        let all = rows.iter().zip(losses).zip(values.chunks_exact_mut(width));
+        // Logits of no class have no value.
+        let all = rows.iter().zip(losses).zip(values.chunks_exact_mut(width.max(1)));
         for ((&(Row { class, .. }, weight), loss), values) in all {
             let hard = class.map_or(0.0, |y| self.hard(y));
             match class {

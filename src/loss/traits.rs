@@ -157,9 +157,10 @@ pub trait Batch: Arrays {
         self.lengths().map_or(time * batch, |lengths| lengths.iter().sum())
     }
 
-    /// Returns whether sequence `b` has step `t`; false in the padding.
+    /// Returns whether sequence `b` has step `t`; false in the padding, and of a sequence that the batch does
+    /// not have.
     fn has_step(&self, t: usize, b: usize) -> bool {
-        self.lengths().is_none_or(|lengths| t < lengths[b])
+        self.lengths().is_none_or(|lengths| lengths.get(b).is_some_and(|&length| t < length))
     }
 }
 
@@ -191,7 +192,7 @@ impl<T: Float> Batch for Array2<T> {
     }
 
     fn losses(losses: Array2<f64>) -> Array1<f64> {
-        losses.index_axis_move(Axis(0), 0)
+        losses.into_iter().collect()
     }
 }
 

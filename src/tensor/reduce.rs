@@ -181,27 +181,58 @@ fn add_column_products_on<S: Simd, T: Float>(
 }
 
 /// Replaces a row x by x̂ = (x − mean) / √(variance + epsilon), and returns 1 / √(variance + epsilon).
-/// The variance is a sum of squares divided by the length of the row.
+/// The variance is a sum of squares divided by the length of the row. It may overflow; x̂ does not.
 #[inline(always)]
 pub fn normalize<S: Simd, T: Float>(simd: S, row: &mut [T], epsilon: T) -> T {
     let count = T::from_f64(row.len() as f64);
+    let (mut total, mut unit) = (sum(simd, row), T::one());
+    if !total.is_finite() {
+        unit = shrink(row);
+        total = sum(simd, row);
+    }
+    let mean = Vector::<S, T>::splat(simd, total / count);
+    for l in lanes(simd, row.len()) {
+        l.store(row, l.load(row) - mean);
+    }
+    let mut squares = sum_of_squares(simd, row);
+    if !squares.is_finite() {
+        unit *= shrink(row);
+        squares = sum_of_squares(simd, row);
+    }
+    let scale = (squares / count + epsilon * unit * unit).sqrt().recip();
+    for l in lanes(simd, row.len()) {
+        l.store(row, l.load(row) * Vector::<S, T>::splat(simd, scale));
+    }
+    scale * unit
+}
+
+#[inline(always)]
+fn sum<S: Simd, T: Float>(simd: S, row: &[T]) -> T {
     let mut sum = Vector::<S, T>::splat(simd, T::zero());
     for l in lanes(simd, row.len()) {
         sum += l.load(row);
     }
-    let mean = Vector::<S, T>::splat(simd, sum.reduce_sum() / count);
-    for l in lanes(simd, row.len()) {
-        l.store(row, l.load(row) - mean);
-    }
+    sum.reduce_sum()
+}
+
+#[inline(always)]
+fn sum_of_squares<S: Simd, T: Float>(simd: S, row: &[T]) -> T {
     let mut squares = Vector::<S, T>::splat(simd, T::zero());
     for l in lanes(simd, row.len()) {
         squares += l.load(row) * l.load(row);
     }
-    let scale = (squares.reduce_sum() / count + epsilon).sqrt().recip();
-    for l in lanes(simd, row.len()) {
-        l.store(row, l.load(row) * Vector::<S, T>::splat(simd, scale));
+    squares.reduce_sum()
+}
+
+/// Divides a row by the largest of its absolute values, if it is finite. Returns the factor.
+#[cold]
+fn shrink<T: Float>(row: &mut [T]) -> T {
+    let most = row.iter().fold(T::zero(), |most, value| most.max(value.abs()));
+    if !most.is_finite() || most == T::zero() {
+        return T::one();
     }
-    scale
+    row.iter_mut().for_each(|value| *value /= most);
+    most.recip()
 }
 
 /// Replaces d_x̂ by d_x = scale · (d_x̂ − mean(d_x̂) − x̂ ∘ mean(d_x̂ ∘ x̂)), the gradient of the input of

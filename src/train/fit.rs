@@ -36,7 +36,7 @@ impl<T: Float, M: Model<Elem = T>> Trainer<'_, M> {
     /// Other errors if an option is out of range, options exclude each other, a source is empty, the
     /// features of a source have other names than the model's, a value of `valid` is not finite (before the
     /// first step), the validation fails, or the checkpoint cannot be written or belongs to
-    /// another training.
+    /// another training. If the validation or the writing fails, the model has the weights of the last step.
     pub fn fit(
         self,
         model: &mut M,

@@ -13,6 +13,7 @@
 //! BAD_FILES_INPUTS=100000 cargo test -p recurrent-tests --test bad_files -- --nocapture
 //! ```
 
+mod calls;
 mod dice;
 mod formats;
 mod mutate;

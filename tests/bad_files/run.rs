@@ -80,10 +80,10 @@ struct Counts {
 
 thread_local! {
     /// The place and the message of the last panic, in a thread that reads inputs.
-    static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
+    pub(crate) static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-fn option<T: FromStr>(name: &str) -> Option<T> {
+pub(crate) fn option<T: FromStr>(name: &str) -> Option<T> {
     let text = env::var(name).ok()?;
     Some(text.parse().unwrap_or_else(|_| panic!("{name}: {text}")))
 }
@@ -211,7 +211,7 @@ fn answer(format: &Format, path: &Path, bytes: &[u8], seed: usize) -> Answer {
 }
 
 /// Keeps the place of a panic instead of printing it, in threads that read inputs.
-fn record_panics() {
+pub(crate) fn record_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let print = panic::take_hook();

@@ -6,6 +6,7 @@ mod checkpoint;
 mod determinism;
 mod equations;
 mod errors;
+mod extremes;
 mod gradients;
 mod init;
 mod lecture;
