@@ -108,12 +108,16 @@ fn a_stream_on_several_threads_equals_the_whole_sequence_on_one() {
     let net = Recurrent::<LstmCell<f32>>::builder(65, 701).num_layers(2).build(&mut rng).unwrap();
     let problem = Problem::random(net, 6, vec![6; 3], &mut rng);
     let (net, x) = (&problem.net, &problem.x);
+    assert!(net.stream(3).unwrap().set_threads(0).is_err());
     for precision in [Precision::Full, Precision::Bf16, Precision::Int8] {
         let mut workspace = net.workspace_with(precision).unwrap();
         let (expected, _) = on_threads(1, || workspace.forward(x, None).unwrap());
         for threads in [2, 3, 5, 16] {
             let outputs = on_threads(threads, || {
                 let mut stream = net.stream_with(3, precision).unwrap();
+                if threads == 3 {
+                    stream.set_threads(7).unwrap();
+                }
                 let step = |x_t: ArrayView2<'_, f32>| stream.step(x_t).unwrap().to_owned();
                 x.values().outer_iter().map(step).collect::<Vec<_>>()
             });
