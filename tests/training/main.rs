@@ -10,6 +10,7 @@ mod columns;
 mod compose;
 mod damaged;
 mod data;
+mod distributed;
 mod files;
 mod formats;
 mod given_weights;
