@@ -509,6 +509,32 @@ fn a_rank_that_leaves_ends_the_exchanges_of_the_others() {
 }
 
 #[test]
+fn a_panic_of_a_rank_ends_the_others() {
+    let data = classes::<f64>(13);
+    let ranks = ThreadCommunicator::group(3).unwrap();
+    let results: Vec<_> = thread::scope(|scope| {
+        let data = &data;
+        let fit = |communicator: ThreadCommunicator| {
+            let trainer = trainer(&communicator).callback(|event| {
+                if communicator.rank() == 2 && matches!(event, Event::Step { step: 3, .. }) {
+                    std::panic::resume_unwind(Box::new(()));
+                }
+                ControlFlow::Continue(())
+            });
+            trainer.fit(&mut classifier(0.0), data, None).map(drop)
+        };
+        let threads = ranks.into_iter().map(|rank| scope.spawn(move || fit(rank)));
+        let threads: Vec<_> = threads.collect();
+        threads.into_iter().map(|thread| thread.join()).collect()
+    });
+    assert!(results[2].is_err());
+    for result in &results[..2] {
+        let error = result.as_ref().unwrap().as_ref().unwrap_err().to_string();
+        assert_eq!(error, "communication between ranks: rank 2 has left");
+    }
+}
+
+#[test]
 fn an_agreement_returns_the_own_value_or_the_first_error() {
     let values = at_ranks(3, |communicator| agree(communicator, Ok(communicator.rank())));
     assert_eq!(values.into_iter().map(Result::unwrap).collect::<Vec<_>>(), [0, 1, 2]);
