@@ -106,7 +106,7 @@ pub(super) fn exchange<R>(
         Ok((_, numbers)) => [&[0][..], &bytes_of(numbers)].concat(),
         Err(error) => [&[1][..], error.to_string().as_bytes()].concat(),
     };
-    let messages = communicator.all_gather(&message)?;
+    let messages = gather(communicator, &message)?;
     let (own, _) = own?;
     let read = |(rank, message): (usize, &Vec<u8>)| match message.split_first() {
         Some((0, bytes)) => Ok(bytes.chunks_exact(size_of::<f64>()).map(f64::read_le).collect()),
@@ -117,6 +117,15 @@ pub(super) fn exchange<R>(
         None => Err(failed(&format!("no message from rank {rank}"))),
     };
     Ok((own, messages.iter().enumerate().map(read).collect::<Result<_>>()?))
+}
+
+/// Returns the bytes of every rank. Fails if the communicator returns those of fewer or more.
+pub(super) fn gather(communicator: &dyn Communicator, bytes: &[u8]) -> Result<Vec<Vec<u8>>> {
+    let (all, size) = (communicator.all_gather(bytes)?, communicator.size());
+    if all.len() == size {
+        return Ok(all);
+    }
+    Err(failed(&format!("expected the bytes of {size} ranks, got those of {}", all.len())))
 }
 
 /// Returns the error of an exchange that failed.

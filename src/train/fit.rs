@@ -15,7 +15,7 @@ use crate::optim::{Ema, clip_global_norm, clip_global_norm_of_type, clip_value};
 use crate::train::communicator::failed;
 use crate::train::course::Step;
 use crate::train::locate::locate;
-use crate::train::ranks::{Division, Part};
+use crate::train::ranks::{Division, Part, no_numbers};
 use crate::train::resume::State;
 use crate::train::run::Settings;
 use crate::train::weighting::MeanOfBatches;
@@ -41,6 +41,9 @@ impl<T: Float, M: Model<Elem = T>> Trainer<'_, M> {
     /// features of a source have other names than the model's, a value of `valid` is not finite (before the
     /// first step), the validation fails, or the checkpoint cannot be written or belongs to
     /// another training.
+    ///
+    /// In [distributed](Self::distributed) training, every rank fails if one does. The others return
+    /// [`Error::Rank`], or [`Error::Communication`] if they cannot reach it.
     pub fn fit(
         self,
         model: &mut M,
@@ -105,7 +108,7 @@ impl<T: Float, M: Model<Elem = T>> Trainer<'_, M> {
         self.course.settings(described, samples, every)
     }
 
-    /// Divides the sources among the ranks. Fails if the loss cannot be.
+    /// Divides the sources among the ranks. Fails if the loss or the score cannot be.
     fn divided<'s>(
         &self,
         model: &M,
@@ -120,10 +123,13 @@ impl<T: Float, M: Model<Elem = T>> Trainer<'_, M> {
                 format!("a loss that is a mean, or accumulate of at least {size} (ranks)");
             return Err(Error::argument("distributed", expected, "a sum"));
         }
-        let divided = |source| -> Result<_> {
-            Ok(Divided { source, division: self.ranks.division("valid", source, accumulate)? })
-        };
-        Ok((Divided { source: train, division }, valid.map(divided).transpose()?))
+        let train = Divided { source: train, division };
+        let Some(source) = valid else { return Ok((train, None)) };
+        let division = self.ranks.division("valid", source, accumulate)?;
+        if division == Division::Held && M::Score::default().to_numbers().is_none() {
+            return Err(no_numbers());
+        }
+        Ok((train, Some(Divided { source, division })))
     }
 
     /// Fails unless all ranks have the same settings, and models and sources of the same size.

@@ -7,7 +7,7 @@ use crate::arrays::{Arrays, Views, ViewsMut, views, views_mut};
 use crate::data::Source;
 use crate::error::{Error, Result};
 use crate::float::{Float, PerFloat, Table, per_float};
-use crate::train::communicator::{Alone, agree, exchange, failed};
+use crate::train::communicator::{Alone, agree, exchange, failed, gather};
 use crate::train::model::{chunks, score_of};
 use crate::train::run::Settings;
 use crate::train::{Communicator, Model, Score};
@@ -92,6 +92,10 @@ impl Ranks<'_> {
             return Ok(());
         }
         let bytes = self.root_bytes(|| Ok(bytes_of(views(arrays))))?;
+        let expected = arrays.count() * size_of::<T>();
+        if bytes.len() != expected {
+            return Err(failed(&format!("expected {expected} bytes, got {}", bytes.len())));
+        }
         set_bytes(views_mut(arrays), &bytes);
         Ok(())
     }
@@ -102,7 +106,7 @@ impl Ranks<'_> {
             return Ok(());
         }
         let own = serde_json::to_vec(settings).map_err(|error| failed(&error.to_string()))?;
-        let all = self.0.all_gather(&own)?;
+        let all = gather(self.0, &own)?;
         let read = |bytes: &Vec<u8>| serde_json::from_slice::<Settings>(bytes);
         let all: Result<Vec<Settings>, _> = all.iter().map(read).collect();
         let all = all.map_err(|error| failed(&error.to_string()))?;
@@ -257,7 +261,8 @@ pub(super) struct Part {
     pub(super) samples: Vec<usize>,
 }
 
-fn no_numbers() -> Error {
+/// Returns the error of a score that ranks cannot exchange, although each holds other samples.
+pub(super) fn no_numbers() -> Error {
     let expected = "a score that implements Score::to_numbers and from_numbers";
     Error::argument("valid", expected, "another")
 }

@@ -768,6 +768,45 @@ fn samples_that_no_rank_holds_are_an_error() {
     }
 }
 
+/// A communicator of two ranks of which the other never answers.
+struct Broken {
+    rank: usize,
+    answers: usize,
+}
+
+impl Communicator for Broken {
+    fn rank(&self) -> usize {
+        self.rank
+    }
+
+    fn size(&self) -> usize {
+        2
+    }
+
+    fn all_gather(&self, bytes: &[u8]) -> Result<Vec<Vec<u8>>> {
+        Ok(vec![bytes.to_vec(); self.answers])
+    }
+
+    fn broadcast(&self, _: usize, bytes: &mut Vec<u8>) -> Result<()> {
+        bytes.clear();
+        Ok(())
+    }
+}
+
+#[test]
+fn a_communicator_that_breaks_its_contract_is_an_error() {
+    let fit = |rank, answers| {
+        let (communicator, data) = (Broken { rank, answers }, Numbers(vec![1.0, 2.0]));
+        let trainer = Trainer::new(Sgd::new(0.1).unwrap()).distributed(&communicator);
+        trainer.fit(&mut Number::new(0.0), &data, None).unwrap_err().to_string()
+    };
+    assert_eq!(fit(2, 2), "communicator.rank: expected less than 2 (ranks), got 2");
+    let lost = "communication between ranks: expected the bytes of 2 ranks, got those of";
+    assert_eq!(fit(0, 0), format!("{lost} 0"));
+    assert_eq!(fit(0, 3), format!("{lost} 3"));
+    assert_eq!(fit(0, 2), "communication between ranks: expected 8 bytes, got 0");
+}
+
 #[test]
 fn a_trainer_with_ranks_can_be_sent_to_a_thread() {
     let ranks = ThreadCommunicator::group(1).unwrap();
