@@ -128,6 +128,22 @@ pub enum Error {
         source: std::io::Error,
     },
 
+    /// The ranks of a distributed training could not exchange values.
+    #[error("communication between ranks: {source}")]
+    Communication {
+        /// The error of the [communicator](crate::train::Communicator).
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+
+    /// Another rank of a distributed training failed.
+    #[error("rank {rank}: {problem}")]
+    Rank {
+        /// The number of the rank.
+        rank: usize,
+        /// The message of its error.
+        problem: String,
+    },
+
     /// A training step failed. The model is as it was before that step.
     #[error("epoch {epoch}, step {step}: {source}")]
     Training {

@@ -8,6 +8,7 @@
 //! | `labels` | [`Labels`]: a target of its own length |
 //! | `texts` | [`Texts`]: training texts of a generator |
 //! | `windows` | [`Windows`]: windows of a time series, each with the rows that follow |
+//! | `shards` | [`Manifest`], [`Sharded`]: files of which each rank of a distributed training reads its own |
 //! | `batches` | [`Batches`]: the order of the samples in an epoch |
 //! | [`split`] | splits at random, by class, by time |
 //! | `scaler` | [`Scaler`]: brings features to a common scale and back |
@@ -39,6 +40,7 @@ mod quotes;
 #[cfg(feature = "csv")]
 mod reader;
 pub mod scaler;
+mod shards;
 mod source;
 pub mod split;
 #[cfg(feature = "csv")]
@@ -56,6 +58,7 @@ pub use npy::read_npy;
 #[cfg(feature = "csv")]
 pub use reader::TableReader;
 pub use scaler::Scaler;
+pub use shards::{Manifest, Shard, Sharded};
 pub use source::Source;
 #[cfg(feature = "csv")]
 pub use table::Table;

@@ -49,6 +49,15 @@ pub trait Source<B> {
         &[]
     }
 
+    /// Returns whether this process holds sample `index`. The default is true.
+    ///
+    /// In [distributed](crate::train::Trainer::distributed) training either every rank holds all samples, or each
+    /// sample is held by one rank, which alone makes batches of it, as of [`Sharded`](super::Sharded).
+    fn holds(&self, index: usize) -> bool {
+        let _ = index;
+        true
+    }
+
     /// Returns the batch of the given samples.
     fn batch(&self, indices: &[usize]) -> Result<B>;
 
@@ -83,6 +92,40 @@ pub trait Source<B> {
     fn draw(&self, indices: &[usize], rng: &mut dyn Rng) -> Result<B> {
         let _ = rng;
         self.batch(indices)
+    }
+}
+
+impl<B, S: Source<B> + ?Sized> Source<B> for Box<S> {
+    fn len(&self) -> usize {
+        (**self).len()
+    }
+
+    fn length(&self, index: usize) -> usize {
+        (**self).length(index)
+    }
+
+    fn columns(&self) -> &[String] {
+        (**self).columns()
+    }
+
+    fn holds(&self, index: usize) -> bool {
+        (**self).holds(index)
+    }
+
+    fn batch(&self, indices: &[usize]) -> Result<B> {
+        (**self).batch(indices)
+    }
+
+    fn scaled_once(&self, scaler: &Scaler) -> Result<Option<Box<dyn Source<B> + '_>>> {
+        (**self).scaled_once(scaler)
+    }
+
+    fn check_finite(&self, index: usize) -> Result<()> {
+        (**self).check_finite(index)
+    }
+
+    fn draw(&self, indices: &[usize], rng: &mut dyn Rng) -> Result<B> {
+        (**self).draw(indices, rng)
     }
 }
 

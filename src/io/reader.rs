@@ -41,6 +41,11 @@ impl Reader {
 
     fn open_path(path: PathBuf) -> Result<Self> {
         let bytes = read_file(&path).map_err(|source| Error::Io { path: path.clone(), source })?;
+        Self::from_bytes(path, bytes)
+    }
+
+    /// Returns a reader of `bytes`, the content of the file `path`.
+    pub(crate) fn from_bytes(path: PathBuf, bytes: Vec<u8>) -> Result<Self> {
         let file = SafeTensors::deserialize(&bytes).map_err(|error| format_error(&path, error))?;
         let is_int8 =
             |name: &str| file.tensor(name).is_ok_and(|tensor| tensor.dtype() == Dtype::I8);
@@ -125,6 +130,11 @@ impl Reader {
     pub fn names(&self, prefix: &str) -> Vec<String> {
         let names = self.names.keys().filter_map(|name| name.strip_prefix(prefix));
         names.map(str::to_owned).collect()
+    }
+
+    /// Returns the content of the file.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
     }
 
     /// Returns the number of values of all tensors together.

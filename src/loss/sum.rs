@@ -40,4 +40,8 @@ impl<P: Arrays, L: Loss<P>> Loss<P> for Sum<L> {
     fn count(&self, predicted: &P, target: &L::Target) -> Result<f64> {
         Ok(if self.0.count(predicted, target)? > 0.0 { 1.0 } else { 0.0 })
     }
+
+    fn is_mean(&self) -> bool {
+        false
+    }
 }

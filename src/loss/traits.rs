@@ -70,6 +70,12 @@ pub trait Loss<P> {
     /// # Errors
     /// If `target` does not fit `predicted`.
     fn count(&self, predicted: &P, target: &Self::Target) -> Result<f64>;
+
+    /// Returns whether the loss is a mean, so that the loss of a batch is the mean of those of its parts by
+    /// their [`count`](Self::count). The default is true; it is false of a [`Sum`](crate::loss::Sum).
+    fn is_mean(&self) -> bool {
+        true
+    }
 }
 
 /// A loss that is a mean over rows or steps. It returns the loss of each of them too, and their mean with

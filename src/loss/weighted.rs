@@ -103,4 +103,8 @@ where
         let first = self.first.1.count(&predicted.0, &target.0)?;
         Ok(self.total(first, self.second.1.count(&predicted.1, &target.1)?))
     }
+
+    fn is_mean(&self) -> bool {
+        self.first.1.is_mean() && self.second.1.is_mean()
+    }
 }

@@ -147,6 +147,10 @@ impl<X, L: Layer<X> + Send, C: Scored<L::Output>> Model for Composed<X, L, C> {
 
     model_calls!();
 
+    fn has_mean_loss(&self) -> bool {
+        self.loss.is_mean()
+    }
+
     fn weighted_loss_and_grad(
         &self,
         (x, target): &Self::Batch,

@@ -153,6 +153,10 @@ where
 
     model_calls!(body.network);
 
+    fn has_mean_loss(&self) -> bool {
+        self.loss().is_mean()
+    }
+
     fn weighted_loss_and_grad(
         &self,
         (x, y): &Self::Batch,

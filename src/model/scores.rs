@@ -2,8 +2,8 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use crate::train::Score;
 use crate::train::metrics::Mean;
+use crate::train::{Score, join, split};
 
 /// The mean loss alone.
 ///
@@ -50,6 +50,14 @@ impl Score for MeanLoss {
     fn merge(&mut self, other: Self) {
         self.mean.merge(other.mean);
     }
+
+    fn to_numbers(&self) -> Option<Vec<f64>> {
+        Some(self.mean.to_numbers())
+    }
+
+    fn from_numbers(numbers: &[f64]) -> Option<Self> {
+        Some(Self { mean: Mean::from_numbers(numbers)? })
+    }
 }
 
 impl Display for MeanLoss {
@@ -81,6 +89,15 @@ impl<S: Score> Score for WeightedScore<S> {
         self.total.merge(other.total);
         self.metrics.merge(other.metrics);
     }
+
+    fn to_numbers(&self) -> Option<Vec<f64>> {
+        join([self.total.to_numbers(), self.metrics.to_numbers()])
+    }
+
+    fn from_numbers(numbers: &[f64]) -> Option<Self> {
+        let [total, metrics] = split(numbers)?;
+        Some(Self { total: MeanLoss::from_numbers(total)?, metrics: S::from_numbers(metrics)? })
+    }
 }
 
 /// The weighted sum of the mean losses of both parts of a pair of predictions.
@@ -104,6 +121,18 @@ impl PairLoss {
         }
         self.means.0.merge(other.means.0);
         self.means.1.merge(other.means.1);
+    }
+
+    fn to_numbers(self) -> Vec<f64> {
+        let means = [self.means.0.to_numbers(), self.means.1.to_numbers()].concat();
+        [&[self.weights.0, self.weights.1][..], &means].concat()
+    }
+
+    fn from_numbers(numbers: &[f64]) -> Option<Self> {
+        let [first, second, ref means @ ..] = *numbers else { return None };
+        let (a, b) = means.split_at_checked(means.len() / 2)?;
+        let means = (Mean::from_numbers(a)?, Mean::from_numbers(b)?);
+        Some(Self { weights: (first, second), means })
     }
 
     /// Returns the loss over all samples, that of one batch of them. It is NaN without samples. A part
@@ -147,6 +176,16 @@ impl<A: Score, B: Score> Score for PairScore<A, B> {
         self.total.merge(other.total);
         self.first.merge(other.first);
         self.second.merge(other.second);
+    }
+
+    fn to_numbers(&self) -> Option<Vec<f64>> {
+        join([Some(self.total.to_numbers()), self.first.to_numbers(), self.second.to_numbers()])
+    }
+
+    fn from_numbers(numbers: &[f64]) -> Option<Self> {
+        let [total, first, second] = split(numbers)?;
+        let total = PairLoss::from_numbers(total)?;
+        Some(Self { total, first: A::from_numbers(first)?, second: B::from_numbers(second)? })
     }
 }
 

@@ -74,6 +74,8 @@
 //! | file | duty |
 //! |---|---|
 //! | `model` | [`Model`]: the interface of a trainable model; [`predict`]: predictions over a source |
+//! | `communicator` | [`Communicator`]: the exchange between the ranks of a [distributed](Trainer::distributed) training |
+//! | `ranks` | the samples that each rank computes, and the agreement of all |
 //! | `score` | [`Score`]: an evaluation summed over batches |
 //! | `metrics` | the scores of classification, regression and language models |
 //! | `options` | [`Trainer`] and its options |
@@ -87,6 +89,7 @@
 //! | `curves` | the history as SVG (feature `plot`) |
 //! | `progress` | `progress`: a callback that shows a progress bar (feature `progress`) |
 
+mod communicator;
 mod course;
 #[cfg(feature = "plot")]
 mod curves;
@@ -98,11 +101,13 @@ mod model;
 mod options;
 #[cfg(feature = "progress")]
 mod progress;
+mod ranks;
 mod resume;
 mod run;
 mod score;
 mod weighting;
 
+pub use communicator::{Communicator, ThreadCommunicator, agree};
 pub use course::Event;
 pub use history::{Epoch, History, Resumed};
 pub use model::{Model, predict};
@@ -110,3 +115,4 @@ pub use options::Trainer;
 #[cfg(feature = "progress")]
 pub use progress::progress;
 pub use score::Score;
+pub(crate) use score::{join, split};

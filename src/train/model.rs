@@ -86,6 +86,14 @@ pub trait Model: Arrays + Send {
         Ok((self.loss_and_grad(batch, grad, rng)?, None))
     }
 
+    /// Returns whether the loss of a batch is the mean of the losses of its parts by their weights. The default
+    /// is true; it is false of a [`Sum`](crate::loss::Sum).
+    ///
+    /// [Distributed](crate::train::Trainer::distributed) training divides a batch only if it is true.
+    fn has_mean_loss(&self) -> bool {
+        true
+    }
+
     /// Prepares training step `step`, the number of steps before it. The trainer calls it before each step, so
     /// that a loss may depend on the progress of training, as in scheduled sampling. By default it does nothing.
     fn begin_step(&mut self, step: usize) {
@@ -125,13 +133,23 @@ pub trait Model: Arrays + Send {
     /// the sample.
     fn evaluate(&self, source: &dyn Source<Self::Batch>, batch_size: usize) -> Result<Self::Score> {
         check_same(Model::columns(self), source.columns())?;
-        let mut score = Self::Score::default();
-        for indices in chunks(source.len(), batch_size)? {
-            self.score_batch(&source.batch(&indices)?, &mut score)
-                .map_err(|error| locate(error, self, source, &indices))?;
-        }
-        Ok(score)
+        score_of(self, source, &chunks(source.len(), batch_size)?)
     }
+}
+
+/// Returns the score of `model` over batches of `source`.
+pub(super) fn score_of<M: Model>(
+    model: &M,
+    source: &dyn Source<M::Batch>,
+    batches: &[Vec<usize>],
+) -> Result<M::Score> {
+    let mut score = M::Score::default();
+    for indices in batches {
+        model
+            .score_batch(&source.batch(indices)?, &mut score)
+            .map_err(|error| locate(error, model, source, indices))?;
+    }
+    Ok(score)
 }
 
 /// Returns the predictions for all samples of `source` in order. `predict` returns those of a batch of
@@ -165,7 +183,7 @@ pub fn predict<B, P: IntoIterator>(
 }
 
 /// Returns the indices below `len` in chunks of up to `batch_size`.
-fn chunks(len: usize, batch_size: usize) -> Result<Vec<Vec<usize>>> {
+pub(super) fn chunks(len: usize, batch_size: usize) -> Result<Vec<Vec<usize>>> {
     check_count("batch_size", batch_size)?;
     let all: Vec<usize> = (0..len).collect();
     Ok(all.chunks(batch_size).map(<[usize]>::to_vec).collect())

@@ -7,10 +7,11 @@ use std::path::PathBuf;
 use crate::error::{Error, Result, check_count};
 use crate::optim::Optimizer;
 use crate::optim::schedule::Schedule;
-use crate::train::Model;
 use crate::train::course::{Course, Event};
+use crate::train::ranks::{ALONE, Ranks};
 use crate::train::resume::Checkpoint;
 use crate::train::run::Settings;
+use crate::train::{Communicator, Model};
 
 /// The options that do not depend on the model.
 #[derive(Clone, Debug)]
@@ -110,6 +111,7 @@ pub struct Trainer<'a, M: Model> {
     pub(super) course: Course<'a>,
     pub(super) checkpoint: Option<Checkpoint>,
     pub(super) on_gradient: Option<GradientHook<'a, M>>,
+    pub(super) ranks: Ranks<'a>,
 }
 
 impl<'a, M: Model> Trainer<'a, M> {
@@ -120,6 +122,7 @@ impl<'a, M: Model> Trainer<'a, M> {
             optimizer: Box::new(optimizer),
             checkpoint: None,
             on_gradient: None,
+            ranks: ALONE,
         }
     }
 
@@ -267,8 +270,8 @@ impl<'a, M: Model> Trainer<'a, M> {
     }
 
     /// Calls `hook` with the gradient of each optimiser step, after averaging and before clipping. In
-    /// data-parallel training the hook averages the gradient over the processes. An error of the hook
-    /// ends the training before the step.
+    /// [distributed](Self::distributed) training every rank calls its hook with the mean over all ranks. An
+    /// error of the hook ends the training before the step.
     ///
     /// ```
     /// use recurrent::cell::LstmCell;
@@ -282,6 +285,63 @@ impl<'a, M: Model> Trainer<'a, M> {
     /// ```
     pub fn on_gradient(mut self, hook: impl FnMut(&mut M) -> Result<()> + Send + 'a) -> Self {
         self.on_gradient = Some(Box::new(hook));
+        self
+    }
+
+    /// Divides the samples of each batch among the ranks of `communicator`. Every rank calls
+    /// [`fit`](Self::fit) with the same settings and sources, or each with the samples that it
+    /// [holds](crate::data::Source::holds).
+    ///
+    /// The training is that of one process. The ranks add their gradients, each with its
+    /// [weight](Model::weighted_loss_and_grad), in the order of the ranks, and every rank makes the same
+    /// optimiser step. They merge the [scores](crate::train::Score::to_numbers) of the validation. Rank 0 gives
+    /// the initial weights, and reads and writes the checkpoint, from which any number of ranks can resume.
+    /// If a callback of any rank ends the training, it ends at all ranks after the same step. An error of one
+    /// rank is an error of all ([`Error::Rank`]).
+    ///
+    /// | batches of a step ([`accumulate`](Self::accumulate)) | a rank computes | equal to one process |
+    /// |---|---|---|
+    /// | fewer than ranks, as by default | a part of each batch | up to the rounding of sums |
+    /// | at least as many as ranks | whole batches | bit for bit, dropout included |
+    ///
+    /// In a part of a batch, a rank draws random factors from its own part of the random numbers of the batch.
+    /// So dropout depends on the number of ranks, unless they compute whole batches. A loss that is no mean,
+    /// [`Sum`](crate::loss::Sum), needs whole batches. With [`Weighted`](crate::loss::Weighted), parts equal the
+    /// batch if both counts have the same ratio in all parts.
+    ///
+    /// ```
+    /// use std::thread;
+    /// use ndarray::Array2;
+    /// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+    /// use recurrent::cell::GruCell;
+    /// use recurrent::train::{Communicator, ThreadCommunicator, Trainer};
+    /// use recurrent::{Result, data::Dataset, model::SequenceClassifier, optim::Adam};
+    ///
+    /// fn train(communicator: &dyn Communicator) -> Result<f64> {
+    ///     let x = (0..24).map(|i| Array2::from_elem((2 + i % 3, 1), (i % 2) as f64)).collect();
+    ///     let data = Dataset::new(x, (0..24).map(|i| i % 2).collect::<Vec<usize>>())?;
+    ///     let mut rng = ChaCha8Rng::seed_from_u64(1);
+    ///     let mut model = SequenceClassifier::<GruCell<f64>>::builder(1, 2).hidden_size(4).build(&mut rng)?;
+    ///     let trainer = Trainer::new(Adam::new(0.05)?).epochs(5).batch_size(10).distributed(communicator);
+    ///     let history = trainer.fit(&mut model, &data, Some(&data))?;
+    ///     Ok(history.epochs[4].loss)
+    /// }
+    ///
+    /// let losses = |ranks| -> Result<Vec<f64>> {
+    ///     let ranks = ThreadCommunicator::group(ranks)?;
+    ///     thread::scope(|scope| {
+    ///         let threads = ranks.into_iter().map(|rank| scope.spawn(move || train(&rank)));
+    ///         let threads: Vec<_> = threads.collect();
+    ///         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    ///     })
+    /// };
+    /// let (alone, together) = (losses(1)?[0], losses(3)?);
+    /// assert!(together.iter().all(|loss| *loss == together[0]));
+    /// assert!((together[0] - alone).abs() < 1e-12);
+    /// # Ok::<(), recurrent::Error>(())
+    /// ```
+    pub fn distributed(mut self, communicator: &'a dyn Communicator) -> Self {
+        self.ranks = Ranks(communicator);
         self
     }
 }

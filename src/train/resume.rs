@@ -38,13 +38,15 @@ impl Checkpoint {
         Ok(Writer::default().about(about))
     }
 
-    /// Opens the file, if it exists, and returns it with its run. Fails if its settings differ.
-    fn read(&self, settings: &Settings) -> Result<Option<(Reader, Run)>> {
+    /// Opens the file, if it exists.
+    fn open(&self) -> Result<Option<Reader>> {
         let exists = self.path.try_exists();
-        if !exists.map_err(|source| Error::Io { path: self.path.clone(), source })? {
-            return Ok(None);
-        }
-        let file = Reader::open(&self.path)?;
+        let exists = exists.map_err(|source| Error::Io { path: self.path.clone(), source })?;
+        exists.then(|| Reader::open(&self.path)).transpose()
+    }
+
+    /// Returns the run of `file`. Fails if its settings differ.
+    fn run(&self, file: &Reader, settings: &Settings) -> Result<Run> {
         let about = file.about().ok_or_else(|| self.refuse(&"no state of a training"))?;
         let about: About = about::read(about)
             .map_err(|error| self.refuse(&format!("not the state of a training ({error})")))?;
@@ -64,7 +66,7 @@ impl Checkpoint {
             let expected = format!("{then} as in the checkpoint {}", self.path.display());
             return Err(Error::argument(name.clone(), expected, now));
         }
-        Ok(Some((file, about.run)))
+        Ok(about.run)
     }
 
     fn refuse(&self, problem: &dyn std::fmt::Display) -> Error {
@@ -77,7 +79,7 @@ impl Checkpoint {
 }
 
 /// The bundles of a training beside the model and the moments.
-pub(super) struct State<M> {
+pub(super) struct State<M: Arrays> {
     pub(super) grad: MeanGradient<M>,
     /// The weights of the best epoch, if early stopping needs them.
     pub(super) best: Option<M>,
@@ -108,8 +110,16 @@ fn read<T: Float, M: Arrays<Elem = T>>(file: &Reader, prefix: &str, like: &M) ->
 }
 
 impl<T: Float, M: Model<Elem = T>> Trainer<'_, M> {
-    /// Writes the checkpoint, if one is set.
+    /// Writes the checkpoint at rank 0, if one is set.
     pub(super) fn save(&mut self, settings: &Settings, model: &M, state: &State<M>) -> Result<()> {
+        let ranks = self.ranks;
+        match self.checkpoint {
+            Some(_) => ranks.at_root(|| self.write(settings, model, state)),
+            None => Ok(()),
+        }
+    }
+
+    fn write(&mut self, settings: &Settings, model: &M, state: &State<M>) -> Result<()> {
         let Some(checkpoint) = &self.checkpoint else { return Ok(()) };
         let OptimizerState { scalars, moments } = self.optimizer.state();
         self.course.prepare_save(scalars, moments.len());
@@ -127,8 +137,41 @@ impl<T: Float, M: Model<Elem = T>> Trainer<'_, M> {
         writer.keep_previous(self.course.options.keep_previous).write(&checkpoint.path)
     }
 
-    /// Resumes from the checkpoint, if there is one. Changes nothing if it fails, as it does unless the
-    /// checkpoint of a training that is not complete can be written.
+    /// Returns the checkpoint at rank 0, if there is one, with its run. Fails unless that of a training that
+    /// is not complete can be written.
+    fn open(&self, checkpoint: &Checkpoint, settings: &Settings) -> Result<Option<(Reader, Run)>> {
+        let found = match checkpoint.open()? {
+            Some(file) => Some((checkpoint.run(&file, settings)?, file)),
+            None => None,
+        };
+        if !found.as_ref().is_some_and(|(run, _)| self.course.ends(run)) {
+            prepare(&checkpoint.path)?;
+        }
+        Ok(found.map(|(run, file)| (file, run)))
+    }
+
+    /// Returns the checkpoint of rank 0 at every rank.
+    fn opened(
+        &self,
+        checkpoint: &Checkpoint,
+        settings: &Settings,
+    ) -> Result<Option<(Reader, Run)>> {
+        if self.ranks.size() == 1 {
+            return self.open(checkpoint, settings);
+        }
+        let bytes = self.ranks.root_bytes(|| {
+            let found = self.open(checkpoint, settings)?;
+            Ok(found.map_or(Vec::new(), |(file, _)| file.bytes().to_vec()))
+        })?;
+        if bytes.is_empty() {
+            return Ok(None);
+        }
+        let file = Reader::from_bytes(checkpoint.path.clone(), bytes)?;
+        let run = checkpoint.run(&file, settings)?;
+        Ok(Some((file, run)))
+    }
+
+    /// Resumes from the checkpoint, if there is one. Changes nothing if it fails.
     pub(super) fn resume(
         &mut self,
         settings: &Settings,
@@ -136,11 +179,9 @@ impl<T: Float, M: Model<Elem = T>> Trainer<'_, M> {
         state: &mut State<M>,
     ) -> Result<ControlFlow<()>> {
         let Some(checkpoint) = &self.checkpoint else { return Ok(ControlFlow::Continue(())) };
-        let found = checkpoint.read(settings)?;
-        if !found.as_ref().is_some_and(|(_, run)| self.course.ends(run)) {
-            prepare(&checkpoint.path)?;
-        }
-        let Some((file, run)) = found else { return Ok(ControlFlow::Continue(())) };
+        let Some((file, run)) = self.opened(checkpoint, settings)? else {
+            return Ok(ControlFlow::Continue(()));
+        };
         let optional = |prefix: &str| match file.names(prefix).is_empty() {
             true => Ok(None),
             false => read(&file, prefix, &*model).map(Some),
@@ -158,6 +199,6 @@ impl<T: Float, M: Model<Elem = T>> Trainer<'_, M> {
         let flow = self.course.resume(run)?;
         *model = weights;
         state.best = best;
-        Ok(flow)
+        self.ranks.flow(flow)
     }
 }

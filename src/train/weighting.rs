@@ -10,6 +10,7 @@
 use crate::arrays::{Arrays, Views, ViewsMut, scale_all, views, views_mut};
 use crate::error::{Error, Result};
 use crate::float::{Float, per_float};
+use crate::train::ranks::Ranks;
 
 /// The mean loss over batches.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -44,18 +45,21 @@ impl MeanOfBatches {
 }
 
 /// The mean gradient over the batches of an optimiser step.
-pub(super) struct MeanGradient<M> {
+pub(super) struct MeanGradient<M: Arrays> {
     mean: M,
     /// The gradient of one batch, if a step has several.
     batch: Option<M>,
     /// The weight of the first batch that counts, relative to which the others are added.
     first: Option<f64>,
+    /// All values in one array, for the sum over several ranks.
+    flat: Vec<M::Elem>,
 }
 
 impl<T: Float, M: Arrays<Elem = T>> MeanGradient<M> {
     /// Takes zeros for steps of up to `batches` batches.
     pub(super) fn new(zeros: M, batches: usize) -> Self {
-        Self { batch: (batches > 1).then(|| zeros.clone()), mean: zeros, first: None }
+        let batch = (batches > 1).then(|| zeros.clone());
+        Self { batch, mean: zeros, first: None, flat: Vec::new() }
     }
 
     /// Begins a step.
@@ -71,14 +75,31 @@ impl<T: Float, M: Arrays<Elem = T>> MeanGradient<M> {
         batch
     }
 
-    /// Weighs the gradient of the batch that was begun last. A batch of weight 0 adds nothing.
-    pub(super) fn add(&mut self, weight: f64) {
-        if weight > 0.0
-            && let Some(batch) = &self.batch
-        {
-            let first = *self.first.get_or_insert(weight);
-            add_scaled(views_mut(&mut self.mean), views(batch), T::from_f64(weight / first));
+    /// Adds the gradient that was begun last at each rank, with the weight of each, in the order of the ranks.
+    /// A weight of 0 adds nothing.
+    pub(super) fn add(&mut self, weights: &[f64], ranks: Ranks<'_>) -> Result<()> {
+        let Some(&weight) = weights.iter().find(|&&weight| weight > 0.0) else { return Ok(()) };
+        let first = *self.first.get_or_insert(weight);
+        let own = weights.get(ranks.rank()).copied().unwrap_or(0.0);
+        let factor = T::from_f64(own / first);
+        if ranks.size() == 1 {
+            if let Some(batch) = &self.batch {
+                add_scaled(views_mut(&mut self.mean), views(batch), factor);
+            }
+            return Ok(());
         }
+        // The sum so far is a part of what rank 0 gives, so that its order is that of the batches.
+        let so_far = (ranks.rank() == 0 && self.batch.is_some()).then(|| views(&self.mean));
+        let own = self.batch.as_ref().unwrap_or(&self.mean);
+        flatten(&mut self.flat, so_far, views(own), factor);
+        ranks.sum(&mut self.flat)?;
+        spread(&self.flat, views_mut(&mut self.mean));
+        Ok(())
+    }
+
+    /// Returns the mean after [`finish`](Self::finish).
+    pub(super) fn get(&self) -> &M {
+        &self.mean
     }
 
     /// Divides the sum of the gradients by `weight`, the sum of the weights, and returns the mean.
@@ -95,10 +116,53 @@ impl<T: Float, M: Arrays<Elem = T>> MeanGradient<M> {
 per_float! {
     /// Adds `factor` times each value of `from` to `to`.
     fn add_scaled<'a, T>(to: ViewsMut<'a, T>, from: Views<'a, T>, factor: T) = add_each_scaled;
+    /// Sets `flat` to `factor` times each value of `from`, added to `so_far`, if there is one.
+    fn flatten<'a, T>(
+        flat: &mut Vec<T>,
+        so_far: Option<Views<'a, T>>,
+        from: Views<'a, T>,
+        factor: T,
+    ) = flatten_each;
+    /// Sets the arrays to the values of `flat`.
+    fn spread<'a, T>(flat: &[T], to: ViewsMut<'a, T>) = spread_each;
 }
 
 fn add_each_scaled<T: Float>(to: ViewsMut<'_, T>, from: Views<'_, T>, factor: T) {
     for ((_, mut to), (_, from)) in to.into_iter().zip(from) {
         to.zip_mut_with(&from, |to, &from| *to += factor * from);
+    }
+}
+
+fn flatten_each<T: Float>(
+    flat: &mut Vec<T>,
+    so_far: Option<Views<'_, T>>,
+    from: Views<'_, T>,
+    factor: T,
+) {
+    let values = |views: &Views<'_, T>, flat: &mut Vec<T>| {
+        views.iter().for_each(|(_, array)| flat.extend(array.iter()));
+    };
+    flat.clear();
+    match so_far {
+        None => {
+            values(&from, flat);
+            let scaled =
+                |value: &mut T| *value = if factor == T::zero() { factor } else { factor * *value };
+            flat.iter_mut().for_each(scaled);
+        }
+        Some(so_far) => {
+            values(&so_far, flat);
+            if factor != T::zero() {
+                let from = from.iter().flat_map(|(_, array)| array.iter());
+                flat.iter_mut().zip(from).for_each(|(to, &from)| *to += factor * from);
+            }
+        }
+    }
+}
+
+fn spread_each<T: Float>(flat: &[T], to: ViewsMut<'_, T>) {
+    let mut values = flat.iter();
+    for (_, mut array) in to {
+        array.iter_mut().zip(&mut values).for_each(|(to, &from)| *to = from);
     }
 }

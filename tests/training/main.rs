@@ -10,6 +10,7 @@ mod columns;
 mod compose;
 mod damaged;
 mod data;
+mod distributed;
 mod extremes;
 mod files;
 mod formats;

@@ -8,8 +8,8 @@ use ndarray::{Array2, ArrayView1, ArrayView2};
 
 use crate::error::{Error, Result, check_shape};
 use crate::float::{Float, per_float};
-use crate::train::Score;
 use crate::train::metrics::Mean;
+use crate::train::{Score, join, split};
 
 /// Precision, recall and F1 of one class or of several.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -228,6 +228,23 @@ impl Score for ClassificationMetrics {
             }
         }
         self.confusion = confusion;
+    }
+
+    fn to_numbers(&self) -> Option<Vec<f64>> {
+        let counts = |counts: &mut dyn Iterator<Item = &usize>| counts.map(|&c| c as f64).collect();
+        let loss = self.loss.to_numbers();
+        let (ranks, confusion) =
+            (counts(&mut self.ranks.iter()), counts(&mut self.confusion.iter()));
+        join([Some(loss), Some(ranks), Some(confusion)])
+    }
+
+    fn from_numbers(numbers: &[f64]) -> Option<Self> {
+        let [loss, ranks, confusion] = split(numbers)?;
+        let counts = |numbers: &[f64]| numbers.iter().map(|&count| count as usize).collect();
+        let (loss, ranks): (_, Vec<usize>) = (Mean::from_numbers(loss)?, counts(ranks));
+        let square = (ranks.len(), ranks.len());
+        let confusion = Array2::from_shape_vec(square, counts(confusion)).ok()?;
+        Some(Self { loss, confusion, ranks })
     }
 }
 

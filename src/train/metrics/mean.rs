@@ -23,6 +23,17 @@ impl Mean {
         self.weight.merge(other.weight);
     }
 
+    /// Returns the numbers from which [`from_numbers`](Self::from_numbers) makes the same mean.
+    pub(crate) fn to_numbers(self) -> Vec<f64> {
+        vec![self.sum.high, self.sum.low, self.weight.high, self.weight.low]
+    }
+
+    pub(crate) fn from_numbers(numbers: &[f64]) -> Option<Self> {
+        let [sum, sum_low, weight, weight_low] = *numbers else { return None };
+        let sum = Total { high: sum, low: sum_low };
+        Some(Self { sum, weight: Total { high: weight, low: weight_low } })
+    }
+
     pub(crate) fn value(&self) -> f64 {
         self.sum.value() / self.weight.value()
     }

@@ -48,6 +48,14 @@ impl Score for Perplexity {
     fn merge(&mut self, other: Self) {
         self.nats.merge(other.nats);
     }
+
+    fn to_numbers(&self) -> Option<Vec<f64>> {
+        Some(self.nats.to_numbers())
+    }
+
+    fn from_numbers(numbers: &[f64]) -> Option<Self> {
+        Some(Self { nats: Mean::from_numbers(numbers)? })
+    }
 }
 
 impl Display for Perplexity {

@@ -5,8 +5,8 @@ use std::fmt::{self, Display};
 
 use crate::error::{Error, Result};
 use crate::float::Float;
-use crate::train::Score;
 use crate::train::metrics::Mean;
+use crate::train::{Score, join, split};
 
 /// Errors of a regression or a forecast.
 ///
@@ -147,6 +147,16 @@ impl Score for RegressionMetrics {
         self.squared.merge(other.squared);
         self.absolute.merge(other.absolute);
         self.relative.merge(other.relative);
+    }
+
+    fn to_numbers(&self) -> Option<Vec<f64>> {
+        let parts = [self.loss, self.squared, self.absolute, self.relative];
+        join(parts.map(|mean| Some(mean.to_numbers())))
+    }
+
+    fn from_numbers(numbers: &[f64]) -> Option<Self> {
+        let [loss, squared, absolute, relative] = split(numbers)?.map(Mean::from_numbers);
+        Some(Self { loss: loss?, squared: squared?, absolute: absolute?, relative: relative? })
     }
 }
 

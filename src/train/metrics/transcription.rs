@@ -2,8 +2,8 @@
 
 use std::fmt::{self, Display};
 
-use crate::train::Score;
 use crate::train::metrics::{ErrorRate, Mean};
+use crate::train::{Score, join, split};
 
 /// The errors of predicted lists of labels against the true ones. Without sequences the
 /// rates are NaN. Without true labels the label error rate is NaN, or infinite if labels were predicted.
@@ -70,6 +70,18 @@ impl Score for TranscriptionMetrics {
         self.errors.merge(other.errors);
         self.exact += other.exact;
         self.sequences += other.sequences;
+    }
+
+    fn to_numbers(&self) -> Option<Vec<f64>> {
+        let counts = vec![self.exact as f64, self.sequences as f64];
+        join([Some(self.loss.to_numbers()), self.errors.to_numbers(), Some(counts)])
+    }
+
+    fn from_numbers(numbers: &[f64]) -> Option<Self> {
+        let [loss, errors, counts] = split(numbers)?;
+        let (loss, errors) = (Mean::from_numbers(loss)?, ErrorRate::from_numbers(errors)?);
+        let [exact, sequences] = *counts else { return None };
+        Some(Self { loss, errors, exact: exact as usize, sequences: sequences as usize })
     }
 }
 

@@ -13,6 +13,9 @@ use super::alignment::{Edits, edits};
 use super::{is_space, words};
 use crate::train::Score;
 
+/// The names of the rates of words, characters and tokens.
+const NAMES: [&str; 3] = ["wer", "cer", "error_rate"];
+
 /// The word error rate, the character error rate, or that of other tokens.
 ///
 /// The rate is a ratio of sums over all sentences. It is NaN if no reference has a token and there are no
@@ -41,19 +44,19 @@ impl ErrorRate {
     /// jiwer's words are the same, except that it keeps a single tab or line feed in a word.
     pub fn words(hypothesis: &str, reference: &str) -> Self {
         let split = |text| words(text).collect::<Vec<_>>();
-        Self { name: Some("wer"), ..Self::tokens(&split(hypothesis), &split(reference)) }
+        Self { name: Some(NAMES[0]), ..Self::tokens(&split(hypothesis), &split(reference)) }
     }
 
     /// Compares the characters of two texts, without white space at the start and end.
     pub fn characters(hypothesis: &str, reference: &str) -> Self {
         let split = |text: &str| text.trim_matches(is_space).chars().collect::<Vec<_>>();
-        Self { name: Some("cer"), ..Self::tokens(&split(hypothesis), &split(reference)) }
+        Self { name: Some(NAMES[1]), ..Self::tokens(&split(hypothesis), &split(reference)) }
     }
 
     /// Compares other tokens, for example phonemes, or the graphemes of a
     /// [`Vocabulary`](crate::data::Vocabulary).
     pub fn tokens<S: PartialEq>(hypothesis: &[S], reference: &[S]) -> Self {
-        let (name, edits) = (Some("error_rate"), edits(hypothesis, reference));
+        let (name, edits) = (Some(NAMES[2]), edits(hypothesis, reference));
         Self { name, edits, tokens: reference.len() }
     }
 
@@ -95,7 +98,7 @@ impl Score for ErrorRate {
 
     /// Returns the rate as `wer` or `cer`, or as `error_rate` for other tokens.
     fn metrics(&self) -> Vec<(&'static str, f64)> {
-        vec![(self.name.unwrap_or("error_rate"), self.rate())]
+        vec![(self.name.unwrap_or(NAMES[2]), self.rate())]
     }
 
     fn merge(&mut self, other: Self) {
@@ -104,6 +107,23 @@ impl Score for ErrorRate {
         self.edits.substitutions += other.edits.substitutions;
         self.edits.deletions += other.edits.deletions;
         self.edits.insertions += other.edits.insertions;
+    }
+
+    fn to_numbers(&self) -> Option<Vec<f64>> {
+        let name =
+            NAMES.iter().position(|&name| Some(name) == self.name).map_or(-1.0, |i| i as f64);
+        let Edits { substitutions, deletions, insertions } = self.edits;
+        let counts = [substitutions, deletions, insertions, self.tokens].map(|count| count as f64);
+        Some([&[name][..], &counts].concat())
+    }
+
+    fn from_numbers(numbers: &[f64]) -> Option<Self> {
+        let [name, ref counts @ ..] = *numbers else { return None };
+        let [substitutions, deletions, insertions, tokens] = *counts else { return None };
+        let [substitutions, deletions, insertions, tokens] =
+            [substitutions, deletions, insertions, tokens].map(|count| count as usize);
+        let name = if name < 0.0 { None } else { NAMES.get(name as usize).copied() };
+        Some(Self { name, edits: Edits { substitutions, deletions, insertions }, tokens })
     }
 }
 
