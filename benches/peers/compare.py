@@ -4,7 +4,7 @@
 
 KEY is SUBJECT[.FILTER...][.STATISTIC], in lower case but for the section letters.
 
-SUBJECT    torch, onnxruntime (or ort), candle, burn, burn_flex, rust_lstm, numpy
+SUBJECT    torch, onnxruntime (or ort), openvino, candle, burn, burn_flex, rust_lstm, numpy
                       the ratio peer/ours of each case: the median over the rounds.
                       `torch+ort`: the rows of both
            any_rust   the same for all Rust peers together
@@ -31,7 +31,7 @@ import sys
 from dataclasses import dataclass
 
 RUST = ("candle", "burn", "burn_flex", "rust_lstm")
-PEERS = ("torch", "onnxruntime", *RUST, "numpy")
+PEERS = ("torch", "onnxruntime", "openvino", *RUST, "numpy")
 ALIASES = {"ort": "onnxruntime"}
 GROUPS = {"any_rust": RUST, "best": PEERS}
 OWN = ("peak", "scaling", "of_padded")

@@ -30,14 +30,14 @@ import grid
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE / "workers"))
 
-PYTHON_WORKERS = ("torch", "onnxruntime", "numpy")
+PYTHON_WORKERS = ("torch", "onnxruntime", "openvino", "numpy")
 RUST_WORKERS = {
     "candle": ["candle_worker"],
     "burn": ["burn_worker", "--backend", "ndarray"],
     "burn_flex": ["burn_worker", "--backend", "flex"],
     "rust_lstm": ["rust_lstm_worker"],
 }
-DEFAULT_PEERS = "torch,onnxruntime,candle,burn,burn_flex,rust_lstm"
+DEFAULT_PEERS = "torch,onnxruntime,openvino,candle,burn,burn_flex,rust_lstm"
 TIMEOUT = 120  # the seconds after which a worker without an answer counts as hung
 TURN = 0.15  # the seconds of calls in a worker's turn
 MIN_CALLS, MAX_CALLS = 3, 2000

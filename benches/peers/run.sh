@@ -15,7 +15,7 @@ for argument in "$@"; do
     if [ "$argument" = --record ]; then report=(--record --readme); else options+=("$argument"); fi
 done
 
-if .venv/bin/python -c 'import torch, onnxruntime, numpy, safetensors' 2>/dev/null; then
+if .venv/bin/python -c 'import torch, onnxruntime, openvino, numpy, safetensors' 2>/dev/null; then
     (cd rust && cargo build --release)
 else
     ./setup.sh
