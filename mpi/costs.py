@@ -25,15 +25,17 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-CASES = [(28, 32, 28, 128), (5, 32, 64, 256), (50, 64, 64, 256), (100, 64, 128, 512)]  # time, batch, input, hidden
+CASES = [(28, 32, 28, 128), (50, 64, 64, 256)]  # time, batch, input, hidden
 SHARES = [4, 8, 16, 32, 64]  # sequences of a rank, for the case FITTED
 FITTED = (50, 64, 64, 256)
+LARGEST = 4 << 20  # bytes of the largest sum that is fitted
 NETWORKS = {  # name: (seconds of a message, seconds of a byte); None: measured
-    "shared memory (measured)": None,
-    "assumed: 2 µs, 12 GB/s": (2e-6, 1 / 12e9),
-    "assumed: 25 µs, 1.2 GB/s": (25e-6, 1 / 1.2e9),
+    "measured": None,
+    "2 µs, 12 GB/s": (2e-6, 1 / 12e9),
+    "25 µs, 1.2 GB/s": (25e-6, 1 / 1.2e9),
 }
-RANKS = [2, 8, 16, 32, 64, 128, 256, 512, 1024]
+RANKS = [8, 16, 32, 64, 128, 256, 512, 1024]
+BATCHES = [64, 256, 1024, 8192]
 EFFICIENT = 0.8
 
 
@@ -59,6 +61,7 @@ def measure(rounds):
             steps = max(4, 2_000_000 // (case[0] * case[1] * case[3]) * 4)
             for ranks, threads in [(1, 2), (2, 1), (1, 1)]:
                 run(ranks, threads, "step", *case, steps)
+            run(1, 1, "step", case[0], case[1] // 2, *case[2:], steps)
         for share in SHARES:
             run(1, 1, "step", FITTED[0], share, *FITTED[2:], 12)
 
@@ -99,6 +102,13 @@ def spread(points, a, b):
     return math.sqrt(sum((ratio - 1) ** 2 for ratio in ratios) / len(ratios))
 
 
+def between(size, times):
+    """Returns the time of a sum of `size` bytes, on the line between the nearest measured (bytes, seconds)."""
+    above = next(i for i, (bytes_of, _) in enumerate(times) if bytes_of >= size)
+    (x0, y0), (x1, y1) = times[above - 1], times[above]
+    return y0 + (size - x0) / (x1 - x0) * (y1 - y0)
+
+
 def chunks(n, size, alpha, beta):
     return 2 * (n - 1) * alpha + 2 * (n - 1) / n * size * beta
 
@@ -114,48 +124,64 @@ def messages(n, alpha, beta):
 def tables(path):
     """Prints the tables of docs/scale.md."""
     least = read(path)
-    print("| T, B, I, H | gradient bytes | 1 rank, 1 thread | 1 rank, 2 threads | 2 ranks, 1 thread each | ratio | exchanges |")
+    sums = {key[1]: of for key, of in least.items() if key[0] == "sum"}
+    points = [(2, 4 * n, of["chunks"]) for n, of in sums.items() if n > 1024 and 4 * n <= LARGEST]
+    alpha, beta = fit(points)
+
+    print("| T, B, I, H | 1 rank, 1 thread | 1 rank, 2 threads | 2 ranks, 1 thread each | ratio |")
+    print("|---|---:|---:|---:|---:|")
+    for case in CASES:
+        times = [least[("step", *key, *case)]["seconds"] for key in [(1, 1), (1, 2), (2, 1)]]
+        columns = " | ".join(f"{1e3 * time:.2f}" for time in times)
+        print(f"| {', '.join(map(str, case))} | {columns} | {times[1] / times[2]:.2f} |")
+
+    print("\n| T, B, I, H | gradient bytes | B, 1 thread | B/2, 1 thread | sum | ratio to two ideal threads | share of the sum |")
     print("|---|---:|---:|---:|---:|---:|---:|")
     for case in CASES:
-        one, threads, ranks = (least[("step", *key, *case)] for key in [(1, 1), (1, 2), (2, 1)])
-        ratio = threads["seconds"] / ranks["seconds"]
-        share = (ranks["sum"] + ranks["messages"]) / ranks["seconds"]
-        times = " | ".join(f"{1e3 * of['seconds']:.2f}" for of in (one, threads, ranks))
-        print(f"| {', '.join(map(str, case))} | {4 * one['values']:,} | {times} | {ratio:.2f} | {100 * share:.1f} % |")
+        whole = least[("step", 1, 1, *case)]
+        half = least[("step", 1, 1, case[0], case[1] // 2, *case[2:])]["seconds"]
+        size = 4 * whole["values"]
+        cost = between(size, sorted((4 * values, of["chunks"]) for values, of in sums.items()))
+        ratio = whole["seconds"] / 2 / (half + cost)
+        times = " | ".join(f"{1e3 * time:.2f}" for time in (whole["seconds"], half, cost))
+        print(f"| {', '.join(map(str, case))} | {size:,} | {times} | {ratio:.2f} | {100 * cost / (half + cost):.1f} % |")
 
     print(f"\nAn exchange of 17 bytes: {1e6 * least[('message',)]['seconds']:.1f} µs.\n")
     print("| values | by chunks | at a root | `MPI_Allreduce` |\n|---:|---:|---:|---:|")
-    sums = {key[1]: of for key, of in least.items() if key[0] == "sum"}
     for values, of in sorted(sums.items()):
         print(f"| {values:,} | " + " | ".join(f"{1e6 * of[name]:,.1f}" for name in ("chunks", "root", "all_reduce")) + " |")
 
-    points = [(2, 4 * values, of["chunks"]) for values, of in sums.items() if values > 1024]
-    alpha, beta = fit(points)
     steps = [(1, share, least[("step", 1, 1, FITTED[0], share, *FITTED[2:])]["seconds"]) for share in SHARES]
     t0, t1 = fit(steps)
     size = 4 * least[("step", 1, 1, *FITTED)]["values"]
     print(f"\nα {1e6 * alpha:.2f} µs, 1/β {1e-9 / beta:.2f} GB/s (predicted over measured: {100 * spread(points, alpha, beta):.0f} %)")
     print(f"t0 {1e3 * t0:.2f} ms, t1 {1e3 * t1:.3f} ms a sequence (predicted over measured: {100 * spread(steps, t0, t1):.0f} %)\n")
 
-    for name, constants in NETWORKS.items():
-        a, b = constants or (alpha, beta)
-        print(f"{name}\n")
-        print("| ranks | sum by chunks, ms | by a tree, ms | efficiency at 32 | at 8 | sequences for 80 % | batch |")
-        print("|---:|---:|---:|---:|---:|---:|---:|")
-        for n in RANKS:
-            cost = chunks(n, size, a, b) + messages(n, a, b)
-            efficiency = lambda share: (t0 + share * t1) / (t0 + share * t1 + cost)
-            needed = max(1, math.ceil((cost * EFFICIENT / (1 - EFFICIENT) - t0) / t1))
-            print(
-                f"| {n:,} | {1e3 * chunks(n, size, a, b):.2f} | {1e3 * tree(n, size, a, b):.2f} | {100 * efficiency(32):.0f} % "
-                f"| {100 * efficiency(8):.0f} % | {needed} | {n * needed:,} |"
-            )
-        for batch in (256, 1024, 8192):
-            step = lambda n: t0 + batch / n * t1 + (chunks(n, size, a, b) + messages(n, a, b) if n > 1 else 0)
-            counts = [2**k for k in range(11) if 2**k <= batch]
-            best = min(counts, key=step)
-            print(f"\nA batch of {batch:,} is fastest on {best:,} ranks: {step(1) / step(best):.0f} times one rank.")
-        print()
+    networks = {name: constants or (alpha, beta) for name, constants in NETWORKS.items()}
+    columns = "sum (tree), ms | at 32 | batch"
+    print("| ranks | " + " | ".join(f"{name}: {columns}" for name in networks) + " |")
+    print("|---:" * (1 + 3 * len(networks)) + "|")
+    for n in RANKS:
+        row = [f"{n:,}"]
+        for a, b in networks.values():
+            by_chunks = chunks(n, size, a, b)
+            cost = by_chunks + messages(n, a, b)
+            efficiency = (t0 + 32 * t1) / (t0 + 32 * t1 + cost)
+            share = max(1, math.ceil((cost * EFFICIENT / (1 - EFFICIENT) - t0) / t1))
+            row.append(f"{1e3 * by_chunks:.2f} ({1e3 * tree(n, size, a, b):.2f})")
+            row.append(f"{100 * efficiency:.0f} %")
+            row.append(f"{n * share:,}")
+        print("| " + " | ".join(row) + " |")
+
+    print("\n| batch | " + " | ".join(networks) + " |")
+    print("|---:" * (1 + len(networks)) + "|")
+    for batch in BATCHES:
+        row = [f"{batch:,}"]
+        for a, b in networks.values():
+            step = lambda n: t0 + batch / n * t1 + (chunks(n, size, a, b) + messages(n, a, b)) * (n > 1)
+            best = min((2**k for k in range(11) if 2**k <= batch), key=step)
+            row.append(f"{best:,} ranks, {step(1) / step(best):.0f} times as fast")
+        print("| " + " | ".join(row) + " |")
 
 
 def main():

@@ -36,7 +36,7 @@
 //! An error of MPI itself, such as a lost connection, ends all ranks, as MPI does by default.
 
 use std::error::Error as StdError;
-use std::fmt::Display;
+use std::fmt::{self, Debug, Display, Formatter};
 use std::process::ExitCode;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -71,31 +71,29 @@ const MOST: usize = 1 << 27;
 /// its order depends on the implementation and on the size.
 ///
 /// MPI ends with the communicator. If a thread panics with it, all ranks end.
-#[derive(Debug)]
 pub struct MpiCommunicator {
     rank: usize,
     size: usize,
     /// Memory that is kept between sums. MPI is called by one thread at a time, the holder of the lock.
     buffers: Mutex<Buffers>,
-    _universe: Mpi,
+    /// MPI, which ends when this is dropped.
+    _universe: Universe,
 }
 
-/// MPI, which ends when this is dropped.
-struct Mpi(#[allow(dead_code)] Universe);
-
-impl std::fmt::Debug for Mpi {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Mpi")
+impl Debug for MpiCommunicator {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self { rank, size, .. } = self;
+        f.debug_struct("MpiCommunicator").field("rank", rank).field("size", size).finish()
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Buffers {
     f32: Buffer<f32>,
     f64: Buffer<f64>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Buffer<T> {
     /// The values of this rank, and then the sums.
     all: Vec<T>,
@@ -121,7 +119,7 @@ impl MpiCommunicator {
             rank: world.rank() as usize,
             size: world.size() as usize,
             buffers: Mutex::default(),
-            _universe: Mpi(universe),
+            _universe: universe,
         })
     }
 
