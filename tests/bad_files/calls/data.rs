@@ -5,8 +5,8 @@ use std::fs;
 use ndarray::Array2;
 use recurrent::Result;
 use recurrent::data::{
-    Batches, Dataset, Imputer, Labels, Scaler, Source, Table, Target, Texts, TimeSteps, Unit,
-    Vocabulary, WindowedSeries, Windows, split,
+    Batches, Dataset, Imputer, Labels, Manifest, Scaler, Sharded, Source, Table, Target, Texts,
+    TimeSteps, Unit, Vocabulary, WindowedSeries, Windows, split,
 };
 
 use super::calls;
@@ -111,6 +111,31 @@ fn vocabulary(given: &mut Given) -> Result<Vocabulary> {
     builder.max_size(given.like(9)).min_count(given.like(1)).fit(given.texts(&["a b", "é c"]))
 }
 
+/// Writes and reads the manifest of two files with three and two samples, or others.
+fn manifest(given: &mut Given) -> Result<(Folder, Manifest)> {
+    let folder = Folder::new("calls-manifest");
+    let path = folder.path("list.json");
+    let names = given.texts(&["a", "b"]);
+    let list: Vec<_> = names
+        .iter()
+        .zip([given.like(3), given.like(2)])
+        .map(|(name, samples)| serde_json::json!({ "path": name, "samples": samples }))
+        .collect();
+    std::fs::write(&path, serde_json::to_vec(&list).unwrap()).unwrap();
+    Manifest::read(&path).map(|manifest| (folder, manifest))
+}
+
+/// Returns the samples of the only rank, or of one of several.
+fn sharded(given: &mut Given, manifest: &Manifest) -> Result<Sharded<Dataset<f32, usize>>> {
+    let (rank, size) = if given.flag() { (0, 1) } else { (given.index(2), given.like(2)) };
+    let samples = if given.flag() { manifest.samples() } else { given.length(3) };
+    manifest.shards(rank, size, |_| {
+        let sequences = vec![Array2::ones((2, WIDTH)); samples.min(9)];
+        let classes = vec![0; sequences.len()];
+        Dataset::new(sequences, classes)
+    })
+}
+
 calls! {
 "data::Batches::", g:
     new = Batches::new(g.size())?.epoch(&[1, 2, 3], 0);
@@ -125,12 +150,18 @@ calls! {
     split = { let d = dataset(g)?; d.split(&parts(g, 4))? };
     with_characters = { let d = tokens(g)?; let words = d.targets().iter().map(|_| g.lists(2, 4)).collect(); let d = d.with_characters(words, g.like(4)); if let Ok(d) = &d { batches(g, d)?; } };
     with_columns = { let d = dataset(g)?.with_columns(&g.texts(&["a", "b"]))?; batches(g, &d)? };
+"data::Manifest::", g:
+    of_rank = { let (_folder, m) = manifest(g)?; m.of_rank(g.index(3), g.size())? };
+    read = manifest(g)?;
+    shards = { let (_folder, m) = manifest(g)?; let d = sharded(g, &m)?; batches(g, &d)? };
 "data::Source::", g:
     batch = { let d = cut(g)?; batches(g, &d)? };
     check_finite = { let d = dataset(g)?; d.check_finite(g.index(4))? };
     check_finite = { let d = cut(g)?; let i = g.index(d.len()); d.check_finite(i)? };
     check_finite = { let d = Texts::<f32>::new(g.lists(3, 4), 4)?; d.check_finite(g.index(3))? };
     draw = { let d = Texts::<f32>::new(g.lists(3, 4), 4)?; batches(g, &d)? };
+    holds = { let d = dataset(g)?; d.holds(g.index(4)) };
+    holds = { let (_folder, m) = manifest(g)?; sharded(g, &m)?.holds(g.index(5)) };
     length = { let d = dataset(g)?; d.length(g.index(4)) };
     length = { let d = cut(g)?; let i = g.index(d.len()); d.length(i) };
     length = { let d = Texts::<f32>::new(g.lists(3, 4), 4)?; d.length(g.index(3)) };

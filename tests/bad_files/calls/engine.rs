@@ -14,7 +14,7 @@ use recurrent::{
 };
 
 use super::calls;
-use super::given::{Given, bits, unchanged};
+use super::given::{Given, bits, precision, unchanged};
 
 const INPUT: usize = 3;
 const HIDDEN: usize = 2;
@@ -195,10 +195,6 @@ fn worked(given: &mut Given, precision: Precision) -> Result<()> {
     Ok(())
 }
 
-fn precision(given: &mut Given) -> Precision {
-    given.one(&[Precision::Full, Precision::Bf16, Precision::Int8])
-}
-
 calls! {
 "Arrays::", g:
     add_arrays = { let (mut a, b) = (network(g), network(g)); unchanged(&mut a, |a| a.add_arrays("b", &b))? };
@@ -266,6 +262,7 @@ calls! {
 "Stream::", g:
     restore = streamed(g, |g, s| { let network = forward_network(g); let state = state(g, &network); s.restore(&state) })?;
     select = streamed(g, |g, s| { let rows = g.indices(BATCH); s.select(&rows) })?;
+    set_threads = streamed(g, |g, s| s.set_threads(g.size().min(8)))?;
     step = streamed(g, |g, s| { let x = g.array2(BATCH, INPUT); s.step(x.view()).map(|y| y.to_owned()) })?;
     step_tokens = streamed(g, |g, s| { let x = g.some(BATCH, INPUT); s.step_tokens(&x).map(|y| y.to_owned()) })?;
 "Tape::", g:

@@ -11,7 +11,7 @@ use recurrent::interop::keras::{KerasModel, KerasWeights};
 use recurrent::interop::numpy::{Element, Npz, NpzWriter, write_npy};
 use recurrent::interop::onnx::{Export, Graph, Value, Weights};
 use recurrent::interop::pytorch::StateDict;
-use recurrent::io::{Reader, Writer, load, save};
+use recurrent::io::{Reader, Writer, load, save, save_with};
 use recurrent::layer::{AttentionScore, Embedding, LayerNorm, Linear};
 use recurrent::loss::Mse;
 use recurrent::model::{
@@ -21,7 +21,7 @@ use recurrent::model::{
 use recurrent::{Gru, GruCell, Lstm, Result, Sequences};
 
 use super::calls;
-use super::given::{Given, unchanged};
+use super::given::{Given, precision, unchanged};
 use crate::common::temporary::Folder;
 
 const WIDTH: usize = 3;
@@ -172,6 +172,11 @@ macro_rules! saved {
         $model.save(&path)?;
         <$kind>::load(&path)?
     }};
+    ($given:ident, $model:expr, $kind:ty, $precision:expr) => {{
+        let (_folder, path) = place($given, "a.model");
+        $model.save_with(&path, $precision)?;
+        <$kind>::load(&path)?
+    }};
 }
 
 calls! {
@@ -181,6 +186,7 @@ calls! {
 "io::", g:
     load = { let (_folder, path) = place(g, "a"); save(&path, &linear(g))?; let mut to = linear(g); unchanged(&mut to, |to| load(&path, to))? };
     save = { let (_folder, path) = place(g, "a"); save(&path, &linear(g))? };
+    save_with = { let (_folder, path) = place(g, "a"); save_with(&path, &linear(g), precision(g))?; load(&path, &mut linear(g))? };
 "io::Reader::", g:
     open = { let (_folder, path) = stored(g)?; Reader::open(&path)? };
     arrays = { let prefix = g.text("a"); loaded(g, prefix)? };
@@ -190,6 +196,7 @@ calls! {
 "io::Writer::", g:
     about = stored(g)?;
     arrays = { let (_folder, path) = place(g, "a"); Writer::default().arrays("a", &linear(g)).arrays(g.text("b"), &linear(g)).write(&path)? };
+    arrays_with = { let (_folder, path) = place(g, "a"); let p = precision(g); Writer::default().arrays_with("a", &linear(g), p)?.arrays_with(g.text("b"), &linear(g), p)?.write(&path)? };
     write = stored(g)?;
 "interop::numpy::", g:
     write_npy = { let (_folder, path) = place(g, "a.npy"); write_npy(&path, &g.array3([2, 3, 0]))? };
@@ -256,27 +263,35 @@ calls! {
 "model::Composed::", g:
     load = { let (_folder, path) = place(g, "a.model"); composed(g).save(&1_u32, &path)?; let other = composed(g); Composed::load(&path, |_: &u32| Ok(other.clone()))? };
     save = { let (_folder, path) = place(g, "a.model"); composed(g).save(&g.size(), &path)? };
+    save_with = { let (_folder, path) = place(g, "a.model"); composed(g).save_with(&g.size(), &path, precision(g))? };
 "model::Forecaster::", g:
     load = { let m: Forecaster<Cell> = Forecaster::builder(WIDTH, &recurrent::data::Windows::new(3, 1)?).hidden_size(2).build(g.rng())?; saved!(g, m, Forecaster<Cell>) };
     save = { let m: Forecaster<Cell> = Forecaster::builder(WIDTH, &recurrent::data::Windows::new(3, 1)?).hidden_size(2).build(g.rng())?; saved!(g, m, Forecaster<Cell>) };
+    save_with = { let m: Forecaster<Cell> = Forecaster::builder(WIDTH, &recurrent::data::Windows::new(3, 1)?).hidden_size(2).build(g.rng())?; saved!(g, m, Forecaster<Cell>, precision(g)) };
 "model::SequenceClassifier::", g:
     load = saved!(g, classifier(g), SequenceClassifier<Cell>);
     save = saved!(g, classifier(g), SequenceClassifier<Cell>);
+    save_with = saved!(g, classifier(g), SequenceClassifier<Cell>, precision(g));
 "model::SequenceRegressor::", g:
     load = { let m: SequenceRegressor<Cell> = SequenceRegressor::builder(WIDTH, 2).hidden_size(2).build(g.rng())?; saved!(g, m, SequenceRegressor<Cell>) };
     save = { let m: SequenceRegressor<Cell> = SequenceRegressor::builder(WIDTH, 2).hidden_size(2).build(g.rng())?; saved!(g, m, SequenceRegressor<Cell>) };
+    save_with = { let m: SequenceRegressor<Cell> = SequenceRegressor::builder(WIDTH, 2).hidden_size(2).build(g.rng())?; saved!(g, m, SequenceRegressor<Cell>, precision(g)) };
 "model::SequenceTagger::", g:
     load = { let m: SequenceTagger<Cell> = SequenceTagger::builder(WIDTH, 2).hidden_size(2).build(g.rng())?; saved!(g, m, SequenceTagger<Cell>) };
     save = { let m: SequenceTagger<Cell> = SequenceTagger::builder(WIDTH, 2).hidden_size(2).build(g.rng())?; saved!(g, m, SequenceTagger<Cell>) };
+    save_with = { let m: SequenceTagger<Cell> = SequenceTagger::builder(WIDTH, 2).hidden_size(2).build(g.rng())?; saved!(g, m, SequenceTagger<Cell>, precision(g)) };
 "model::SequenceTranscriber::", g:
     load = { let m: SequenceTranscriber<Cell> = SequenceTranscriber::builder(WIDTH, 2).hidden_size(2).build(g.rng())?; saved!(g, m, SequenceTranscriber<Cell>) };
     save = { let m: SequenceTranscriber<Cell> = SequenceTranscriber::builder(WIDTH, 2).hidden_size(2).build(g.rng())?; saved!(g, m, SequenceTranscriber<Cell>) };
+    save_with = { let m: SequenceTranscriber<Cell> = SequenceTranscriber::builder(WIDTH, 2).hidden_size(2).build(g.rng())?; saved!(g, m, SequenceTranscriber<Cell>, precision(g)) };
 "model::SequenceGenerator::", g:
     load = { let m: SequenceGenerator<Cell> = SequenceGenerator::builder(4).hidden_size(2).build(g.rng())?; saved!(g, m, SequenceGenerator<Cell>) };
     save = { let m: SequenceGenerator<Cell> = SequenceGenerator::builder(4).hidden_size(2).build(g.rng())?; saved!(g, m, SequenceGenerator<Cell>) };
+    save_with = { let m: SequenceGenerator<Cell> = SequenceGenerator::builder(4).hidden_size(2).build(g.rng())?; saved!(g, m, SequenceGenerator<Cell>, precision(g)) };
 "model::Seq2Seq::", g:
     load = saved!(g, seq2seq(g)?, Seq2Seq<Cell>);
     save = saved!(g, seq2seq(g)?, Seq2Seq<Cell>);
+    save_with = saved!(g, seq2seq(g)?, Seq2Seq<Cell>, precision(g));
     to_onnx_decoder = { let (_folder, path) = place(g, "a.onnx"); seq2seq(g)?.to_onnx_decoder(&path)?; fs::metadata(&path).unwrap().len() };
     to_onnx_encoder = { let (_folder, path) = place(g, "a.onnx"); seq2seq(g)?.to_onnx_encoder(&path)?; fs::metadata(&path).unwrap().len() };
 }

@@ -3,6 +3,7 @@
 use ndarray::{Array1, Array2, Array3, Axis, Dimension, ShapeBuilder};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
+use recurrent::tensor::Precision;
 use recurrent::{Arrays, Result, Sequences};
 
 use crate::dice::Dice;
@@ -263,4 +264,8 @@ pub(crate) fn unchanged<A: Arrays<Elem = f32>, R>(
         assert!(bits(arrays) == before, "changed by a call that failed");
     }
     result
+}
+
+pub(crate) fn precision(given: &mut Given) -> Precision {
+    given.one(&[Precision::Full, Precision::Bf16, Precision::Int8])
 }

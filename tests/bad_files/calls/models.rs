@@ -16,7 +16,7 @@ use recurrent::train::Model;
 use recurrent::train::metrics::SpanMode;
 
 use super::calls;
-use super::given::{Given, unchanged};
+use super::given::{Given, precision, unchanged};
 
 const WIDTH: usize = 3;
 const CLASSES: usize = 4;
@@ -259,6 +259,7 @@ calls! {
     predict_texts = reader(g)?.predict_texts(&texts(g))?.len();
     probabilities = classifier(g)?.probabilities(&g.sequences(WIDTH))?;
     stream = { let m = Classifier::builder(WIDTH, 2).hidden_size(2).build(g.rng())?; m.stream(g.size())?; };
+    stream_with = { let m = Classifier::builder(WIDTH, 2).hidden_size(2).build(g.rng())?; m.stream_with(g.size(), precision(g))?; };
     top_k = classifier(g)?.top_k(&g.sequences(WIDTH), g.size())?.len();
 "model::ClassifierStream::", g:
     step = { let m = Classifier::builder(WIDTH, 2).hidden_size(2).build(g.rng())?; m.stream(2)?.step(g.array2(2, WIDTH).view())? };
@@ -269,6 +270,7 @@ calls! {
     encode_texts = Regressor::builder(5, 1).hidden_size(2).vocabulary(words()).build(g.rng())?.encode_texts(&texts(g))?;
     predict = { let (m, x) = (regressor(g)?, g.sequences(WIDTH)); let y = g.array2(x.batch(), 2); learned(g, m.clone(), &(x.clone(), y))?; m.predict(&x)? };
     stream = { let m = Regressor::builder(WIDTH, 2).hidden_size(2).build(g.rng())?; m.stream(g.size())?; };
+    stream_with = { let m = Regressor::builder(WIDTH, 2).hidden_size(2).build(g.rng())?; m.stream_with(g.size(), precision(g))?; };
 "model::RegressorStream::", g:
     step = { let m = Regressor::builder(WIDTH, 2).hidden_size(2).build(g.rng())?; m.stream(2)?.step(g.array2(2, WIDTH).view())? };
     step_tokens = { let m = Regressor::builder(WIDTH, 2).hidden_size(2).build(g.rng())?; m.stream(2)?.step_tokens(&g.some(2, WIDTH))? };
@@ -279,6 +281,7 @@ calls! {
     forecast_recursively = recursive(g)?.forecast_recursively(g.array2(4, WIDTH).view(), g.like(3).min(100))?;
     predict = forecaster(g)?.predict(&g.sequences_of(4, 2, WIDTH))?;
     stream = { let m = recursive(g)?; m.stream(g.size())?; };
+    stream_with = { let m = recursive(g)?; m.stream_with(g.size(), precision(g))?; };
 "model::ForecasterStream::", g:
     step = { let m = recursive(g)?; m.stream(2)?.step(g.array2(2, WIDTH).view())? };
 "model::SequenceTagger::", g:
@@ -292,6 +295,7 @@ calls! {
     predict_texts = { let m = Tagger::builder(5, 3).hidden_size(2).vocabulary(words()).labels(&["O", "B-x", "I-x"]).build(g.rng())?; m.predict_texts(&texts(g))?.len() };
     probabilities = tagger(g)?.probabilities(&g.sequences(WIDTH))?;
     stream = { let m = Tagger::builder(WIDTH, 3).hidden_size(2).build(g.rng())?; m.stream(g.size())?; };
+    stream_with = { let m = Tagger::builder(WIDTH, 3).hidden_size(2).build(g.rng())?; m.stream_with(g.size(), precision(g))?; };
 "model::TaggerStream::", g:
     step = { let m = Tagger::builder(WIDTH, 3).hidden_size(2).build(g.rng())?; m.stream(2)?.step(g.array2(2, WIDTH).view())? };
     step_tokens = { let m = Tagger::builder(WIDTH, 3).hidden_size(2).build(g.rng())?; m.stream(2)?.step_tokens(&g.some(2, WIDTH))? };
@@ -302,6 +306,7 @@ calls! {
     encode_texts = Transcriber::builder(5, 3).hidden_size(2).vocabulary(words()).build(g.rng())?.encode_texts(&texts(g))?;
     logits = transcriber(g)?.logits(&g.sequences_of(4, 2, WIDTH))?;
     stream = { let m = transcriber(g)?; m.stream(g.size())?; };
+    stream_with = { let m = transcriber(g)?; m.stream_with(g.size(), precision(g))?; };
     transcribe = { let (m, x) = (transcriber(g)?, g.sequences_of(6, 2, WIDTH)); let labels = g.lists(2, CLASSES); learned(g, m.clone(), &(x.clone(), labels)).or_else(|error| if g.flag() { Ok(()) } else { Err(error) })?; m.transcribe(&x)? };
     transcribe_beam = transcriber(g)?.transcribe_beam(&g.sequences_of(4, 2, WIDTH), g.size())?;
     transcribe_labels = transcriber(g)?.transcribe_labels(&g.sequences_of(4, 2, WIDTH))?.len();
@@ -317,6 +322,7 @@ calls! {
     generate_text = { let (m, s) = (generator(g)?, sampling(g)?); m.generate_text(g.text("a b"), g.like(4).min(40), &s, g.rng())? };
     log_likelihoods = generator(g)?.log_likelihoods(&(None, g.tokens(5)))?;
     stream = { let m = generator(g)?; let c = g.array2(2, 2); m.stream((g.below(4) == 0).then_some(c.view()), g.size())?; };
+    stream_with = { let m = generator(g)?; let c = g.array2(2, 2); m.stream_with((g.below(4) == 0).then_some(c.view()), g.size(), precision(g))?; };
 "model::GeneratorStream::", g:
     step_tokens = { let m = generator(g)?; m.stream(None, 2)?.step_tokens(&g.some(2, 5))? };
 "model::Seq2Seq::", g:

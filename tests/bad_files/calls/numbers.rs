@@ -7,6 +7,7 @@ use recurrent::tensor::reduce::softmax;
 use recurrent::tensor::{Init, Packed};
 
 use super::calls;
+use super::given::{precision, unchanged};
 
 calls! {
 "Float::", g:
@@ -18,6 +19,8 @@ calls! {
     fill = Init::Orthogonal.fill(g.array2(3, 2).view_mut(), g.rng());
 "tensor::Packed::", g:
     new = Packed::new(Level::new(), g.array2(3, 2).view());
+"tensor::Precision::", g:
+    round = { let p = precision(g); let mut w = g.array2(3, 4); unchanged(&mut w, |w| p.round(w))? };
 "tensor::activation::", g:
     relu_slice = relu_slice(Level::new(), &mut g.array1(5).to_vec());
     sigmoid_slice = sigmoid_slice(Level::new(), &mut g.array1(5).to_vec());
