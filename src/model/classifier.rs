@@ -13,9 +13,8 @@ use crate::cell::{Cell, LstmCell};
 use crate::error::Result;
 use crate::float::Float;
 use crate::loss::CrossEntropy;
-use crate::model::config::{
-    Config, ModelBuilder, Shape, WithCharacters, WithPooling, shape_calls, with_loss,
-};
+use crate::model::calls::{shape_calls, with_loss};
+use crate::model::config::{Config, ModelBuilder, Shape, WithCharacters, WithPooling};
 use crate::model::model_calls;
 use crate::model::network::Step;
 use crate::model::pooled::{Pooled, PooledStream};

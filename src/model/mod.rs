@@ -33,6 +33,7 @@
 //! | `composed` | [`Composed`]: any layer and any loss as a model |
 
 mod built_in;
+mod calls;
 mod classifier;
 mod composed;
 mod config;

@@ -17,9 +17,8 @@ use crate::error::{Error, Result, check_indices, check_shape};
 use crate::float::Float;
 use crate::layer::crf::{Constraints, Crf, Reduction};
 use crate::loss::CrossEntropy;
-use crate::model::config::{
-    Config, ModelBuilder, Shape, WithCharacters, refuse, shape_calls, with_loss,
-};
+use crate::model::calls::{shape_calls, with_loss};
+use crate::model::config::{Config, ModelBuilder, Shape, WithCharacters, refuse};
 use crate::model::model_calls;
 use crate::model::network::{Network, NetworkStream, Step, of_outputs};
 use crate::model::scored::{Objective, Scored};

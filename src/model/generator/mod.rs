@@ -1,12 +1,13 @@
 //! [`SequenceGenerator`]: one to many, texts with or without a condition vector.
 #![expect(clippy::indexing_slicing, reason = "a text is made for each row")]
 
+mod options;
+
 use std::fmt::Display;
 use std::sync::Arc;
 
 use ndarray::{Array2, ArrayView2};
 use rand::Rng;
-use serde::{Deserialize, Serialize};
 
 use crate::cell::{Cell, LstmCell};
 use crate::decode::{BeamSearch, Decoder, Hypothesis, Sampling};
@@ -14,7 +15,8 @@ use crate::error::{Error, Result, check_indices, check_shape, check_size};
 use crate::float::Float;
 use crate::layer::Linear;
 use crate::loss::{CrossEntropy, Loss, RowLoss};
-use crate::model::config::{Config, ModelBuilder, ONE, Shape, options, refuse, shape_calls};
+use crate::model::calls::shape_calls;
+use crate::model::config::{Config, ModelBuilder, ONE, Shape, options, refuse};
 use crate::model::network::{Network, NetworkStream, Step};
 use crate::model::states::{filled, side_by_side};
 use crate::model::{model_calls, probabilities_of, suppressed_tokens};
@@ -23,6 +25,8 @@ use crate::sequences::Sequences;
 use crate::tensor::Precision;
 use crate::train::Model;
 use crate::train::metrics::Perplexity;
+
+use options::GeneratorConfig;
 
 /// An autoregressive token generator: a language model or, with a condition vector, a captioner.
 ///
@@ -74,64 +78,12 @@ pub struct SequenceGenerator<C: Cell = LstmCell<f32>> {
 }
 shape_calls!([] SequenceGenerator<C>, [], network, network, condition);
 
-/// The options that only a generator has.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct GeneratorConfig {
-    start: Option<usize>,
-    end: Option<usize>,
-    condition_size: Option<usize>,
-    #[serde(default)]
-    suppress_tokens: Vec<usize>,
-}
-
 /// The layer from the vector to the initial states, side by side.
 #[derive(Clone, Debug)]
 pub(super) struct Condition<T> {
     pub(super) condition: Option<Linear<T>>,
 }
 crate::arrays!(Condition { condition });
-
-impl<T: Float, C: Cell<Elem = T>> ModelBuilder<SequenceGenerator<C>> {
-    /// Sets the token that the generator adds before each text. The texts must not contain it.
-    pub fn start(mut self, token: usize) -> Self {
-        self.config.own.start = Some(token);
-        self
-    }
-
-    /// Sets the token that the generator adds after each text, and that ends a generated text. The texts
-    /// must not contain it.
-    pub fn end(mut self, token: usize) -> Self {
-        self.config.own.end = Some(token);
-        self
-    }
-
-    /// Sets the width of the condition vector of each text.
-    pub fn condition_size(mut self, size: usize) -> Self {
-        self.config.own.condition_size = Some(size);
-        self
-    }
-
-    /// Sets further tokens that are never generated, however likely they are. The probabilities of the
-    /// others are renormalised. If the end token is one of them, every text gets the greatest length.
-    ///
-    /// ```
-    /// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
-    /// use recurrent::cell::LstmCell;
-    /// use recurrent::decode::Sampling;
-    /// use recurrent::model::SequenceGenerator;
-    ///
-    /// let mut rng = ChaCha8Rng::seed_from_u64(1);
-    /// let builder = SequenceGenerator::<LstmCell<f32>>::builder(5).start(0).end(1);
-    /// let model = builder.suppress_tokens(&[3]).build(&mut rng)?;
-    /// let text = &model.generate(None, &[], 50, &Sampling::temperature(1.0)?, &mut rng)?[0];
-    /// assert!(text.iter().all(|&token| token == 2 || token == 4));
-    /// # Ok::<(), recurrent::Error>(())
-    /// ```
-    pub fn suppress_tokens(mut self, tokens: &[usize]) -> Self {
-        self.config.own.suppress_tokens = tokens.to_vec();
-        self
-    }
-}
 
 /// A generator that reads one token of each text at a time; made by [`SequenceGenerator::stream`]. It is a
 /// [`Decoder`], whose steps return logits.
