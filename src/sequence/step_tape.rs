@@ -103,22 +103,16 @@ impl<'m, T: Float> StepTape<'m, T> {
         Noise { seed: self.noise.map(|seed| seed.wrapping_add(k as u64)), t, place: self.place }
     }
 
-    /// Fails if `x_t` is dense and the first step had tokens, or the reverse.
-    fn check_kind(&self, x_t: StepInput<'_, T>) -> Result<()> {
-        let (kind, tokens) = ("rows or tokens at all steps", matches!(x_t, Input::Tokens(_)));
-        match self.steps.first().map(|layers| matches!(layers[0].x, Input::Tokens(_))) {
-            Some(first) if first != tokens => Err(Error::argument("x_t", kind, "both")),
-            _ => Ok(()),
-        }
-    }
-
     /// Computes one step of all layers and keeps its rows.
     #[expect(clippy::unreachable, reason = "a layer has a dense output")]
     pub(crate) fn step(&mut self, x_t: StepInput<'_, T>) -> Result<()> {
         let (t, batch) = (self.steps.len(), self.state().batch());
         let Plan { network, weights } = &*self.plan;
         network.check_step(x_t, batch)?;
-        self.check_kind(x_t)?;
+        let tokens = self.steps.first().map(|layers| matches!(layers[0].x, Input::Tokens(_)));
+        if tokens.is_some_and(|tokens| tokens != matches!(x_t, Input::Tokens(_))) {
+            return Err(Error::argument("x_t", "rows or tokens at all steps", "both"));
+        }
         let mut x = match x_t {
             Input::Dense(x_t) => Input::Dense(x_t.as_standard_layout().into_owned()),
             Input::Tokens(tokens) => Input::Tokens(tokens.to_vec()),

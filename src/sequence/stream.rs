@@ -94,9 +94,8 @@ impl<'m, T: Float> Stream<'m, T> {
     /// # Errors
     /// If `threads` is zero.
     pub fn set_threads(&self, threads: usize) -> Result<()> {
-        check_count("threads", threads)?;
-        self.plan.weights.iter().for_each(|weights| weights.share(threads, true));
-        Ok(())
+        let share = |weights: &Weights<'_, T>| weights.share(threads, true);
+        check_count("threads", threads).map(|()| self.plan.weights.iter().for_each(share))
     }
 
     /// Computes one step of all layers, from `x_t` [batch, input] to the output [batch, hidden].
