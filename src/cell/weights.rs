@@ -81,8 +81,7 @@ impl<T: Float> GateWeights<T> {
             let expected = format!("a gate of {gates} in {rows} rows of each bias");
             return Err(Error::argument("gate", expected, gate));
         }
-        let hidden = rows / gates;
-        let rows = Slice::from(gate * hidden..(gate + 1) * hidden);
+        let rows = Slice::from(rows / gates * gate..rows / gates * (gate + 1));
         bias.slice_axis_mut(Axis(0), rows).fill(T::from_f64(value));
         if let Some(bias) = &mut self.bias_hh {
             bias.slice_axis_mut(Axis(0), rows).fill(T::zero());
