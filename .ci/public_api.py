@@ -4,8 +4,8 @@
     python3 .ci/public_api.py           # writes docs/public_api.txt
     python3 .ci/public_api.py --check   # fails if docs/public_api.txt is not what it would write
 
-Rustdoc's JSON is unstable, so that another toolchain may need changes here; RUSTC_BOOTSTRAP lets a stable one
-write it.
+Rustdoc's JSON is unstable, so that another toolchain may need changes here; `.ci/rustdoc` lets a stable one write
+it.
 """
 
 import difflib
@@ -22,7 +22,7 @@ LISTING = ROOT / "docs" / "public_api.txt"
 def rustdoc():
     command = ["cargo", "rustdoc", "--quiet", "--lib", "--all-features", "--"]
     command += ["-Z", "unstable-options", "--output-format", "json", "--cap-lints", "allow"]
-    environment = {**os.environ, "RUSTC_BOOTSTRAP": "1"}
+    environment = {**os.environ, "RUSTDOC": str(ROOT / ".ci" / "rustdoc")}
     target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
     subprocess.run(command, cwd=ROOT, env=environment, check=True)
     return json.loads((target / "doc" / "recurrent.json").read_text())
