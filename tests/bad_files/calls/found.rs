@@ -29,12 +29,13 @@ fn assert_refused<X, L: Layer<X, Elem = f32>>(layer: &L, x: &X, d_y: &L::Output,
 }
 
 #[test]
-fn heads_and_branches_change_no_gradient_if_the_second_does_not_fit() {
-    let (x, d_y) = (Array2::ones((4, 3)), (Array2::ones((4, 2)), Array2::ones((3, 2))));
+fn heads_and_branches_change_no_gradient_if_that_of_the_second_does_not_fit() {
+    let (x, d_y) = (Array2::ones((4, 3)), (Array2::ones((4, 2)), Array2::ones((4, 2))));
+    let wide = || Linear::new(4, 2, &mut rng()).unwrap();
     let heads = Heads::new(linear(), linear());
-    assert_refused(&heads, &x, &d_y, heads.zeros_like());
+    assert_refused(&heads, &x, &d_y, Heads::new(linear(), wide()));
     let branches = Branches::new(linear(), linear());
-    assert_refused(&branches, &(x.clone(), x), &d_y, branches.zeros_like());
+    assert_refused(&branches, &(x.clone(), x), &d_y, Branches::new(linear(), wide()));
 }
 
 #[test]
