@@ -4,8 +4,8 @@
     python3 .ci/public_api.py           # writes docs/public_api.txt
     python3 .ci/public_api.py --check   # fails if docs/public_api.txt is not what it would write
 
-Rustdoc's JSON is unstable, so that another toolchain may need changes here; RUSTC_BOOTSTRAP lets a stable one
-write it.
+Rustdoc's JSON is unstable, so that another toolchain may need changes here; `.ci/rustdoc` lets a stable one write
+it.
 """
 
 import difflib
@@ -22,8 +22,7 @@ LISTING = ROOT / "docs" / "public_api.txt"
 def rustdoc():
     command = ["cargo", "rustdoc", "--quiet", "--lib", "--all-features", "--"]
     command += ["-Z", "unstable-options", "--output-format", "json", "--cap-lints", "allow"]
-    environment = {**os.environ, "RUSTC_BOOTSTRAP": "1"}
-    # Another flag for the same crate must not build its dependencies again.
+    environment = {**os.environ, "RUSTDOC": str(ROOT / ".ci" / "rustdoc")}
     target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
     subprocess.run(command, cwd=ROOT, env=environment, check=True)
     return json.loads((target / "doc" / "recurrent.json").read_text())
@@ -143,8 +142,8 @@ class Listing:
             if inner["is_synthetic"] or inner["blanket_impl"]:
                 continue
             if inner["trait"]:
-                parts = generics(inner["generics"])
-                self.lines.add(f"impl{parts} {render_path(inner['trait'])} for {path}")
+                parameters, where = both_generics(inner["generics"])
+                self.lines.add(f"impl{parameters} {render_path(inner['trait'])} for {path}{where}")
             else:
                 public = [child["id"] for child in self.children(inner["items"]) if child["visibility"] == "public"]
                 self.members(public, path)
@@ -224,6 +223,12 @@ def render(of):
 
 
 def generics(of):
+    parameters, where = both_generics(of)
+    return parameters + where
+
+
+def both_generics(of):
+    """Returns the parameters in angle brackets, and the clause of their bounds."""
     parts = []
     for param in of["params"]:
         kind, inner = next(iter(param["kind"].items()))
@@ -242,7 +247,7 @@ def generics(of):
         kind, inner = next(iter(predicate.items()))
         if kind == "bound_predicate":
             wheres.append(f"{render(inner['type'])}: {joined_bounds(inner['bounds'])}")
-    return text + (f" where {', '.join(wheres)}" if wheres else "")
+    return text, f" where {', '.join(wheres)}" if wheres else ""
 
 
 def signature(function):
@@ -255,7 +260,8 @@ def signature(function):
             inputs.append(f"{name}: {render(of)}")
     output = function["sig"]["output"]
     result = f" -> {render(output)}" if output else ""
-    return f"{generics(function['generics'])}({', '.join(inputs)}){result}"
+    parameters, where = both_generics(function["generics"])
+    return f"{parameters}({', '.join(inputs)}){result}{where}"
 
 
 def main():

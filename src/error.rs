@@ -281,8 +281,8 @@ pub fn check_count(argument: impl Into<Cow<'static, str>>, count: usize) -> Resu
 }
 
 /// Returns the product of `sizes`, the shape of an array. Fails with [`Error::Argument`], naming
-/// `argument`, if a size is zero, the array would have more than `isize::MAX` bytes as `f64`, or the
-/// system refuses the memory for an array of `f32`.
+/// `argument`, if a size is zero, the array would have more than `isize::MAX` bytes as `f64`, or there are
+/// several sizes and the system refuses the memory for an array of `f32`.
 pub fn check_size(argument: impl Into<Cow<'static, str>>, sizes: &[usize]) -> Result<usize> {
     if sizes == [0] {
         return Err(Error::argument(argument, "at least 1", 0));
@@ -293,8 +293,9 @@ pub fn check_size(argument: impl Into<Cow<'static, str>>, sizes: &[usize]) -> Re
     }
     let product = sizes.iter().try_fold(1_usize, |product, &size| product.checked_mul(size));
     match product {
+        // One size alone may be that of no array.
         Some(product) if product <= isize::MAX as usize / 8 => {
-            if has_memory(product) {
+            if sizes.len() < 2 || has_memory(product) {
                 Ok(product)
             } else {
                 Err(refuse("sizes whose product fits into memory"))
@@ -302,6 +303,15 @@ pub fn check_size(argument: impl Into<Cow<'static, str>>, sizes: &[usize]) -> Re
         }
         _ => Err(refuse("sizes whose product can be addressed")),
     }
+}
+
+/// Fails as [`check_size`] of the size of an array of one axis, and if the system refuses the memory for it.
+pub(crate) fn check_length(argument: &'static str, size: usize) -> Result<()> {
+    check_size(argument, &[size])?;
+    if has_memory(size) {
+        return Ok(());
+    }
+    Err(Error::argument(argument, "a size that fits into memory", size))
 }
 
 /// Returns whether the system gives memory for `count` values. A failed allocation would end the program

@@ -46,6 +46,8 @@
 //! | [`model`] | models for forecasting, regression, classification, tagging and generation |
 //! | [`interop`] | files of other programs: NumPy, PyTorch, Keras, ONNX (features `npz`, `pytorch`, `keras`, `onnx`) |
 //! | [`check`] | gradients against finite differences, and the gradient flow |
+// On docs.rs, each item names the feature that it needs.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 // No input of a user panics. An exception stands where it is, with the reason why no input reaches it.

@@ -81,7 +81,7 @@ impl<T: Float> GateWeights<T> {
             let expected = format!("a gate of {gates} in {rows} rows of each bias");
             return Err(Error::argument("gate", expected, gate));
         }
-        let rows = Slice::from(gate * (rows / gates)..(gate + 1) * (rows / gates));
+        let rows = Slice::from(rows / gates * gate..rows / gates * (gate + 1));
         bias.slice_axis_mut(Axis(0), rows).fill(T::from_f64(value));
         self.bias_hh.iter_mut().for_each(|bias| bias.slice_axis_mut(Axis(0), rows).fill(T::zero()));
         Ok(())

@@ -67,23 +67,6 @@ chains! {
         F 5 U V (u v f)) -> V v, [5 f 4 e 3 d 2 c 1 b 0 a];
 }
 
-/// Runs two backward passes. If the second fails, the gradient of the first is as before.
-fn both_backward<G: Clone, X, Y>(
-    grad: &mut G,
-    first: impl FnOnce(&mut G) -> Result<X>,
-    second: impl FnOnce() -> Result<Y>,
-) -> Result<(X, Y)> {
-    let before = grad.clone();
-    let d_x = first(grad)?;
-    match second() {
-        Ok(d_y) => Ok((d_x, d_y)),
-        Err(error) => {
-            *grad = before;
-            Err(error)
-        }
-    }
-}
-
 /// A layer whose input is added to its output: y = x + layer(x).
 ///
 /// ```
@@ -121,6 +104,8 @@ impl<X: Features, L: Layer<X, Output = X>> Layer<X> for Residual<L> {
 
 /// Two layers on the same input, such as the heads of a model with two outputs. The output is a pair.
 /// The gradient of the input is the sum of both. Nested `Heads` make more than two outputs.
+///
+/// If the second part of d_y does not fit, `backward` fails after it has added to the gradient of the first layer.
 ///
 /// ```
 /// use ndarray::Array2;
@@ -170,11 +155,9 @@ where
     }
 
     fn backward(&self, tape: Self::Tape, d_y: &Self::Output, grad: &mut Self) -> Result<X> {
-        let (mut d_x, d_second) = both_backward(
-            &mut grad.first,
-            |grad| self.first.backward(tape.0, &d_y.0, grad),
-            || self.second.backward(tape.1, &d_y.1, &mut grad.second),
-        )?;
+        check_same_structure("grad", self, grad)?;
+        let mut d_x = self.first.backward(tape.0, &d_y.0, &mut grad.first)?;
+        let d_second = self.second.backward(tape.1, &d_y.1, &mut grad.second)?;
         d_x.add_arrays("d_x of the second head", &d_second)?;
         Ok(d_x)
     }
@@ -182,6 +165,8 @@ where
 
 /// Two layers on two inputs, a map from pairs to pairs. [`Concat`](crate::layer::Concat) or
 /// [`Add`](crate::layer::Add) joins the outputs.
+///
+/// If the second part of d_y does not fit, `backward` fails after it has added to the gradient of the first layer.
 ///
 /// ```
 /// use ndarray::Array2;
@@ -230,10 +215,8 @@ where
     }
 
     fn backward(&self, tape: Self::Tape, d_y: &Self::Output, grad: &mut Self) -> Result<(X, Y)> {
-        both_backward(
-            &mut grad.first,
-            |grad| self.first.backward(tape.0, &d_y.0, grad),
-            || self.second.backward(tape.1, &d_y.1, &mut grad.second),
-        )
+        check_same_structure("grad", self, grad)?;
+        let d_x = self.first.backward(tape.0, &d_y.0, &mut grad.first)?;
+        Ok((d_x, self.second.backward(tape.1, &d_y.1, &mut grad.second)?))
     }
 }

@@ -12,7 +12,7 @@
 use ndarray::{Array1, Array2, ArrayView2, Zip};
 
 use crate::arrays::check_same_structure;
-use crate::error::{Error, Result, check_shape, check_size};
+use crate::error::{Error, Result, check_length, check_shape};
 use crate::float::Float;
 use crate::layer::steps::row_layer;
 use crate::tensor::Level;
@@ -50,7 +50,7 @@ impl<T: Float> LayerNorm<T> {
     /// # Errors
     /// If `features` is zero.
     pub fn new(features: usize) -> Result<Self> {
-        check_size("features", &[features])?;
+        check_length("features", features)?;
         Ok(Self { weight: Array1::ones(features), bias: Array1::zeros(features), epsilon: 1e-5 })
     }
 

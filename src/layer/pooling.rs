@@ -19,7 +19,7 @@ use rand::Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::arrays::check_same_structure;
-use crate::error::{Error, Result, check_shape, check_size};
+use crate::error::{Error, Result, check_length, check_shape};
 use crate::float::{Float, per_float};
 use crate::layer::steps::layer_at;
 use crate::sequences::Sequences;
@@ -93,7 +93,7 @@ impl<T: Float> TimePooling<T> {
         directions: usize,
         rng: &mut dyn Rng,
     ) -> Result<Self> {
-        check_size("features", &[features])?;
+        check_length("features", features)?;
         if !(1..=2).contains(&directions) || !features.is_multiple_of(directions) {
             let expected = format!("1 or 2 that divide {features} features");
             return Err(Error::argument("directions", expected, directions));

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::arrays::check_standard_layout;
 use crate::cell::{Cell, CellConfig, MAX_STATES};
-use crate::error::{Error, Result, check_shape, check_size};
+use crate::error::{Error, Result, check_length, check_shape, check_size};
 use crate::float::Float;
 use crate::sequence::Recurrent;
 use crate::sequence::state::State;
@@ -220,7 +220,7 @@ impl<T: Float, C: Cell<Elem = T>> RecurrentBuilder<C> {
     fn check(&self) -> Result<()> {
         check_size("input_size", &[self.input_size])?;
         let (layers, widths) = (self.layers(), self.hidden_sizes.len());
-        check_size("num_layers", &[layers])?;
+        check_length("num_layers", layers)?;
         check_size("hidden_sizes", &[widths])?;
         self.hidden_sizes.iter().try_for_each(|&w| check_size("hidden_size", &[w]).map(|_| ()))?;
         self.weight_ih.map_or(Ok(()), |init| init.check("weight_ih"))?;

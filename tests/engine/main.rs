@@ -10,6 +10,7 @@ mod extremes;
 mod gradients;
 mod init;
 mod lecture;
+mod miri;
 mod network;
 mod one_hot;
 mod parity_pytorch;

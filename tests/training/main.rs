@@ -44,6 +44,7 @@ mod scaling;
 mod schedule_ends;
 mod schedules;
 mod scores;
+mod shared;
 mod shortcuts;
 mod splits;
 mod states;

@@ -8,7 +8,7 @@
 use ndarray::{Array1, Array2, ArrayView1, Axis};
 use rand::Rng;
 
-use crate::error::{Error, Result, check_size};
+use crate::error::{Error, Result, check_length, check_size};
 use crate::float::Float;
 use crate::layer::Linear;
 use crate::tensor::Init;
@@ -29,7 +29,7 @@ impl<T: Float> Location<T> {
         kernel_size: usize,
         rng: &mut dyn Rng,
     ) -> Result<Self> {
-        check_size("filters", &[filters])?;
+        check_length("filters", filters)?;
         if kernel_size.is_multiple_of(2) {
             return Err(Error::argument("kernel_size", "an odd number", kernel_size));
         }

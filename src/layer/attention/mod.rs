@@ -36,7 +36,7 @@ use rand::Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::arrays::check_same_structure;
-use crate::error::{Error, Result, check_shape, check_size};
+use crate::error::{Error, Result, check_length, check_shape};
 use crate::float::Float;
 use crate::layer::steps::zero_padding;
 use crate::layer::{Layer, Linear};
@@ -132,8 +132,8 @@ impl<T: Float> Attention<T> {
         memory_size: usize,
         rng: &mut dyn Rng,
     ) -> Result<Self> {
-        check_size("query_size", &[query_size])?;
-        check_size("memory_size", &[memory_size])?;
+        check_length("query_size", query_size)?;
+        check_length("memory_size", memory_size)?;
         let mut attention = Self {
             kind,
             query_size,
@@ -157,7 +157,7 @@ impl<T: Float> Attention<T> {
                 attention.key = Some(without_bias(memory_size, query_size, rng)?);
             }
             AttentionScore::Additive { size } | AttentionScore::Location { size, .. } => {
-                check_size("size", &[size])?;
+                check_length("size", size)?;
                 attention.query = Some(without_bias(query_size, size, rng)?);
                 attention.key = Some(Linear::new(memory_size, size, rng)?);
                 attention.score = Some(without_bias(size, 1, rng)?);

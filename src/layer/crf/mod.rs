@@ -37,7 +37,7 @@ use rand::Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::arrays::check_same_structure;
-use crate::error::{Error, Result, check_count, check_shape, check_size, shaped};
+use crate::error::{Error, Result, check_count, check_length, check_shape, check_size, shaped};
 use crate::float::{Float, per_float};
 use crate::layer::crf::likelihood::{Outcome, check_tags, checked, no_path, outcomes, steps_of};
 use crate::layer::crf::scores::Scores;
@@ -112,7 +112,7 @@ impl<T: Float> Crf<T> {
     /// # Errors
     /// If `tags` is zero.
     pub fn new(tags: usize, rng: &mut dyn Rng) -> Result<Self> {
-        check_size("tags", &[tags])?;
+        check_length("tags", tags)?;
         check_size("transitions [tags, tags]", &[tags, tags])?;
         let mut scores = [1, 1, tags].map(|rows| Array2::zeros((rows, tags)));
         scores.iter_mut().for_each(|scores| Init::Uniform(INITIAL).fill(scores.view_mut(), rng));

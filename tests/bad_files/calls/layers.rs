@@ -55,6 +55,19 @@ fn layer<X, L: Layer<X, Elem = f32, Output: Like>>(
     Ok(())
 }
 
+/// Calls every function of a layer of two layers, which may change the gradient of the first if the second part of
+/// d_y does not fit.
+fn pair<X, L: Layer<X, Elem = f32, Output: Like>>(
+    given: &mut Given,
+    layer: &L,
+    x: &X,
+) -> Result<()> {
+    layer.forward(x)?;
+    let (y, tape) = layer.forward_train(x, given.rng())?;
+    layer.backward(tape, &y.like(given), &mut layer.zeros_like())?;
+    Ok(())
+}
+
 /// Calls every function of a layer of rows and of sequences.
 fn both<L>(given: &mut Given, of: &L) -> Result<()>
 where
@@ -239,9 +252,9 @@ calls! {
     step = walked_back(g, false)?;
     finish = walked_back(g, true)?;
 "layer::Branches::", g:
-    new = { let of = Branches::new(linear(g), LayerNorm::<f32>::new(WIDTH)?); let x = (g.array2(2, WIDTH), g.sequences(WIDTH)); layer(g, &of, &x)? };
+    new = { let of = Branches::new(linear(g), LayerNorm::<f32>::new(WIDTH)?); let x = (g.array2(2, WIDTH), g.sequences(WIDTH)); pair(g, &of, &x)? };
 "layer::Heads::", g:
-    new = { let of = Heads::new(linear(g), linear(g)); let x = g.sequences(WIDTH); layer(g, &of, &x)? };
+    new = { let of = Heads::new(linear(g), linear(g)); let x = g.sequences(WIDTH); pair(g, &of, &x)? };
 "layer::CharacterEncoder::", g:
     new = encoded(g)?;
 "layer::Conv1d::", g:

@@ -148,7 +148,8 @@ fn sampling(given: &mut Given) -> Result<Sampling> {
 }
 
 fn search(given: &mut Given) -> Result<BeamSearch<'static>> {
-    BeamSearch::new(given.size())?.end(1).n_best(given.size())?.max_length(given.like(4).min(40))
+    // A search of a huge width keeps every hypothesis.
+    BeamSearch::new(given.size())?.end(1).n_best(given.size())?.max_length(given.like(4).min(6))
 }
 
 fn translator_builder(given: &mut Given) -> ModelBuilder<Translator> {

@@ -343,6 +343,16 @@ fn arrays_of_other_numbers_of_axes_are_not_joined() {
 }
 
 #[test]
+fn a_power_of_integers_is_that_of_numbers_rounded_towards_zero() {
+    let exponents = [3, 0, -1, -2, -1, -3, -1, i64::MAX, i64::MIN];
+    let power = node("Pow", &["x", "k"], vec![]);
+    let of = |bases: Value| computed(&model(power.clone(), vec![integers("k", &exponents)]), bases);
+    let bases = array![-2_i64, 0, 2, -3, -1, -1, 0, -1, 1];
+    let expected = array![-8_i64, 1, 0, 0, -1, -1, 0, -1, 1];
+    assert_eq!(of(bases.into()).unwrap(), expected.into());
+}
+
+#[test]
 fn operators_refuse_what_they_cannot_compute() {
     let wrong: [(&str, Vec<Attribute>, Vec<i64>); 10] = [
         ("Reshape", vec![], vec![4, 4]),

@@ -64,7 +64,7 @@ macro_rules! integer_number {
                     Arithmetic::Mul => self.wrapping_mul(other),
                     Arithmetic::Div if other == 0 => 0,
                     Arithmetic::Div => self.wrapping_div(other),
-                    Arithmetic::Pow => self.wrapping_pow(u32::try_from(other).unwrap_or(0)),
+                    Arithmetic::Pow => power(self.into(), other.into()) as $type,
                     Arithmetic::Min => self.min(other),
                     Arithmetic::Max => self.max(other),
                 }
@@ -75,6 +75,22 @@ macro_rules! integer_number {
 
 float_number!(f32 f64);
 integer_number!(i32 i64);
+
+/// Returns a power of integers, which wraps around. A power of a negative exponent is rounded towards zero; that of
+/// zero is zero.
+fn power(mut base: i64, exponent: i64) -> i64 {
+    if exponent < 0 {
+        return if [1, -1].contains(&base) { power(base, exponent & 1) } else { 0 };
+    }
+    let (mut rest, mut result) = (exponent, 1_i64);
+    while rest > 0 {
+        if rest & 1 == 1 {
+            result = result.wrapping_mul(base);
+        }
+        (base, rest) = (base.wrapping_mul(base), rest >> 1);
+    }
+    result
+}
 
 /// Evaluates an expression for two arrays of numbers of one type.
 macro_rules! numbers {
