@@ -171,7 +171,7 @@ fn a_composed_model_is_saved_in_fewer_bits() {
     let folder = Folder::new("reduced_composed");
     let file = folder.path("model");
     let build = |_: &()| -> Result<Composed<_, _, Mse>> {
-        Ok(Composed::new(Embedding::<f32>::new(9, 5, &mut rng())?, Mse::default()))
+        Ok(Composed::new(Embedding::<f32>::new(9, 5, &mut rng())?, Mse))
     };
     let mut model = build(&()).unwrap();
     model.save_with(&(), &file, Precision::Int8).unwrap();
