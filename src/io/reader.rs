@@ -116,7 +116,7 @@ impl Reader {
         Err(Error::argument("from", expected, format!("{from:?}")))
     }
 
-    /// Returns the text of [`Writer::about`], if there is one.
+    /// Returns the text of [`Writer::about`](super::Writer::about), if there is one.
     pub fn about(&self) -> Option<&str> {
         self.about.as_deref()
     }
@@ -148,7 +148,7 @@ impl Reader {
     /// Reads every array of `arrays`. The file must have no other tensors under `prefix`.
     ///
     /// # Errors
-    /// As [`load`]. `arrays` is then unchanged.
+    /// As [`load`](super::load). `arrays` is then unchanged.
     pub fn arrays<T: Float, A: Arrays<Elem = T>>(
         &self,
         prefix: &str,

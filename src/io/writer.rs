@@ -93,7 +93,7 @@ impl Writer {
         Ok(self)
     }
 
-    /// Sets the text that [`Reader::about`] returns, for example a configuration as JSON.
+    /// Sets the text that [`Reader::about`](super::Reader::about) returns, for example a configuration as JSON.
     pub fn about(mut self, text: impl Into<String>) -> Self {
         self.about = Some(text.into());
         self
@@ -105,7 +105,7 @@ impl Writer {
         self
     }
 
-    /// Writes the file `path`, as [`save`] does.
+    /// Writes the file `path`, as [`save`](super::save) does.
     ///
     /// # Errors
     /// [`Error::Io`] if the file cannot be written, [`Error::Argument`] if two tensors have the same name.
