@@ -5,7 +5,7 @@
 //!
 //! One sequence, first in a walk over a whole sequence, which moves to the threads of the crate, then step by
 //! step in a stream, whose thread calls them at each product. An LSTM has one product in a step, and a GRU two in
-//! a stream. Requirement: at most 2 µs for the LSTM in a walk.
+//! a stream. The time beyond half has half of the equations of a step too, which one thread computes.
 #![allow(missing_docs)]
 
 #[path = "support/table.rs"]
