@@ -168,28 +168,9 @@ impl<T: Float> Packed<T> {
         }
     }
 
-    /// Adds row `r` of the matrix to `out`.
-    pub(crate) fn add_row(&self, r: usize, out: &mut [T]) {
-        let panels = self.panels(0);
-        for index in 0..panels.count() {
-            let (width, units) = (panels.width_of(index), panels.units_of(index));
-            let mut add = |column: usize, value: T| {
-                let (gate, unit) = (column / units.len(), units.start + column % units.len());
-                if unit < self.units {
-                    out[gate * self.units + unit] += value;
-                }
-            };
-            match &self.reduced {
-                Some(reduced) => {
-                    let row = reduced.row((self.k, r), index, width).enumerate();
-                    row.for_each(|(column, value)| add(column, T::from_f64(value.into())));
-                }
-                None => {
-                    let row = panels.panel(index)[r * width..][..width].iter().enumerate();
-                    row.for_each(|(column, &value)| add(column, value));
-                }
-            }
-        }
+    /// Returns the values of reduced precision, if the matrix has them, with the panels that they are in.
+    pub(super) fn reduced(&self) -> Option<(&Reduced, Panels<'_, T>)> {
+        self.reduced.as_ref().map(|reduced| (reduced, self.panels(0)))
     }
 }
 

@@ -93,7 +93,7 @@ impl<'a, T: Float> Panels<'a, T> {
 
     /// Returns the units of panel `index`, rounded up to whole vectors.
     #[inline(always)]
-    pub(crate) fn units_of(&self, index: usize) -> Range<usize> {
+    pub(super) fn units_of(&self, index: usize) -> Range<usize> {
         index * self.width..self.padded.min((index + 1) * self.width)
     }
 

@@ -82,16 +82,19 @@ impl<'a, T: Float> Projection<'a, T> {
             Input::Dense(x) => return product(x, self.packed(), self.start(), out),
             Input::Tokens(tokens) => tokens,
         };
+        let packed = (self.precision != Precision::Full).then(|| self.packed());
+        let reduced = packed.and_then(Packed::reduced);
         for (r, &token) in tokens.iter().enumerate() {
             let to = out.row_mut(r);
             match self.start() {
                 Accumulate::Bias(bias) => to.copy_from_slice(bias),
                 _ => to.fill(T::zero()),
             }
-            if self.precision == Precision::Full {
-                to.iter_mut().zip(self.matrix.row(token)).for_each(|(to, &from)| *to += from);
-            } else {
-                self.packed().add_row(token, to);
+            match &reduced {
+                Some((reduced, panels)) => reduced.add_row(panels, token, to),
+                None => {
+                    to.iter_mut().zip(self.matrix.row(token)).for_each(|(to, &from)| *to += from)
+                }
             }
         }
     }

@@ -101,13 +101,22 @@ impl Reduced {
         &self.words[index * k * self.row_words(self.vectors)..][..k * self.row_words(vectors)]
     }
 
+    /// Adds row `r` of the matrix in `panels` to `out`.
+    pub(super) fn add_row<T: Float>(&self, panels: &Panels<'_, T>, r: usize, out: &mut [T]) {
+        for index in 0..panels.count() {
+            let units = panels.units_of(index);
+            let row = self.row((panels.k(), r), index, panels.width_of(index));
+            for (column, value) in row.enumerate() {
+                let (gate, unit) = (column / units.len(), units.start + column % units.len());
+                if unit < panels.units() {
+                    out[gate * panels.units() + unit] += T::from_f64(value.into());
+                }
+            }
+        }
+    }
+
     /// Returns row `r` of panel `index` of a matrix with `k` rows, whose panel has `width` columns.
-    pub(super) fn row(
-        &self,
-        (k, r): (usize, usize),
-        index: usize,
-        width: usize,
-    ) -> impl Iterator<Item = f32> {
+    fn row(&self, (k, r): (usize, usize), index: usize, width: usize) -> impl Iterator<Item = f32> {
         let vectors = width / self.lanes;
         let words = self.row_words(vectors);
         let words = &self.panel(k, index, vectors)[r * words..][..words];
