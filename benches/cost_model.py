@@ -23,7 +23,7 @@ import numpy as np
 
 FUSED_ROWS = 12  # as in src/sequence/direction.rs
 MIN_BLOCK_ROWS = 4  # as in src/sequence/lengths.rs
-MIN_WEIGHTS, ROWS = 1 << 16, 3  # as in src/tensor/shared.rs
+MIN_WEIGHTS, ROWS = 1 << 15, 3  # as in src/tensor/shared.rs
 LANES = 16
 CONSTANTS = {  # name: (first guess, unit)
     "rate": (80e9, "multiply-adds a second of a core"),
@@ -31,7 +31,7 @@ CONSTANTS = {  # name: (first guess, unit)
     "third": (45e9, "bytes a second of a core from the third-level cache"),
     "unit": (1e-9, "seconds for the equations of a unit of a sequence"),
     "step": (3e-7, "seconds of a step in any case"),
-    "meeting": (1.5e-6, "seconds of a meeting of two threads"),
+    "meeting": (4e-7, "seconds of a meeting of a thread with one of its helpers"),
 }
 
 
@@ -57,7 +57,7 @@ def seconds(constants, shape, threads, l2, by_units=True):
     rate = of["second"] if 4 * read <= l2 else of["third"]
     arithmetic = rows * read / of["rate"]
     inputs = 0 if fused else rows * 4 * hidden * width / units / of["rate"]
-    meetings = of["meeting"] * math.ceil(math.log2(units))
+    meetings = of["meeting"] * (units - 1)
     equations = of["step"] + rows * hidden * of["unit"]
     return time * (max(arithmetic, 4 * read / rate) + inputs + equations + meetings)
 

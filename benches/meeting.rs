@@ -3,9 +3,9 @@
 //!
 //!     cargo bench -p recurrent-benches --bench meeting
 //!
-//! One sequence, first in a walk over a whole sequence, which moves to the threads of the crate, then step by
-//! step in a stream, whose thread calls them at each product. An LSTM has one product in a step, and a GRU two in
-//! a stream. The time beyond half has half of the equations of a step too, which one thread computes.
+//! One sequence, first in a walk over a whole sequence, then step by step in a stream. An LSTM has one product
+//! in a step, and a GRU two in a stream. The time beyond half has half of the equations of a step too, which one
+//! thread computes.
 #![allow(missing_docs)]
 
 #[path = "support/table.rs"]

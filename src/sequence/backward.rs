@@ -13,7 +13,6 @@ use crate::sequence::state::State;
 use crate::sequence::step_gradients::StepGradients;
 use crate::sequence::tape::{DirectionTape, LayerTape, Tape};
 use crate::sequences::{Input, Sequences};
-use crate::tensor::threads;
 
 impl<T: Float> Network<'_, T> {
     /// Runs [`Recurrent::backward_steps`](super::Recurrent::backward_steps).
@@ -135,7 +134,7 @@ impl<T: Float> Backward<'_, '_, '_, '_, T> {
                 let states = state_rows_mut(&mut states);
                 let io = ForwardIo { output: None, column, states, noise };
                 let again = |tape: &mut _, io| direction.forward(weights, x, &span, io, tape);
-                threads::enter_if(threads > 1, || for_blocks(&mut blocks, io, &again));
+                for_blocks(&mut blocks, io, &again);
             }
             let part = direction.part_steps(order, blocks.len());
             for part in direction.pieces(span, part).rev() {
@@ -148,7 +147,7 @@ impl<T: Float> Backward<'_, '_, '_, '_, T> {
                     noise,
                 };
                 let back = |tape: &mut _, io| direction.backward(&weights, &part, io, tape);
-                threads::enter_if(threads > 1, || for_blocks(&mut blocks, io, &back));
+                for_blocks(&mut blocks, io, &back);
                 direction.accumulate(x, &part, &blocks, &mut *self.grads[k]);
             }
         }

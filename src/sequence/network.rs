@@ -310,7 +310,7 @@ impl<'m, T: Float> Network<'m, T> {
             let (output, states) = (Some(output.view_mut()), state_rows_mut(states));
             let io = ForwardIo { output, column: self.column(k), states, noise };
             let walk = |tape: &mut _, io| direction.forward(weights, x, &span, io, tape);
-            threads::enter_if(threads > 1, || for_blocks(blocks, io, &walk));
+            for_blocks(blocks, io, &walk);
         }
         blocks.iter_mut().for_each(|tape| tape.release(walk.keep));
     }

@@ -20,9 +20,10 @@ use crate::tensor::{Rows, RowsMut, threads};
 /// [`Recurrent::stream`](super::Recurrent::stream).
 ///
 /// Its outputs equal those of [`forward`](super::Recurrent::forward) over the whole sequence, bit for bit.
-/// On one thread, a step allocates nothing. If a layer is large, from about 16 million multiply-adds a step
-/// or two million weights on, the threads of the `rayon` pool in which the stream is created share its
-/// products. [`snapshot`](Stream::snapshot) and [`restore`](Stream::restore) copy the state. A
+/// A step allocates nothing. If a layer is large, from about four million multiply-adds a step or a quarter of
+/// a million weights on, other threads of this crate share its products, as many as the `rayon` pool in which
+/// the stream is created has. They come while steps follow each other at once, or if a step takes longer than
+/// a thread needs to wake, and leave 0.1 ms after the last. [`snapshot`](Stream::snapshot) and [`restore`](Stream::restore) copy the state. A
 /// [`fork`](Stream::fork) is a second stream that continues from the same state.
 ///
 /// Threads can share a stream behind a lock, as they can a [`Workspace`](super::Workspace).
@@ -56,8 +57,8 @@ impl<'m, T: Float> Stream<'m, T> {
         network.check_batch(batch)?;
         let weights = network.pack();
         for (weights, sizes) in weights.iter().zip(&network.sizes) {
-            // A single row takes about as long as eight.
-            let work = batch.max(8) * sizes.gates * (sizes.input + sizes.output());
+            // A thread that is there already pays for less work than one that has to wake.
+            let work = batch.max(16) * sizes.gates * (sizes.input + sizes.output());
             weights.share(threads::spare(1, work), true);
         }
         let rows = |width: usize| vec![T::zero(); batch * width];
@@ -76,10 +77,9 @@ impl<'m, T: Float> Stream<'m, T> {
         })
     }
 
-    /// Sets the largest number of threads that share the products of a step, in place of the rule above, also
-    /// for every [`fork`](Self::fork). They are threads of this crate, at most one for each core. Their meetings
-    /// take about ten microseconds a product if steps follow each other at once, and longer after a rest. The
-    /// outputs have the same bits.
+    /// Sets the largest number of threads that share the products of a step, in place of the number above, also
+    /// for every [`fork`](Self::fork). The others than the caller's are threads of this crate, at most one for
+    /// each core. The outputs have the same bits.
     ///
     /// ```
     /// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};

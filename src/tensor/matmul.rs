@@ -141,14 +141,14 @@ compiled! {
 
 /// The rows and the panels of one product.
 #[derive(Clone, Copy)]
-pub(super) struct Term<'a, T> {
+pub(super) struct Term<'a, T: Float> {
     pub(super) rows: Rows<'a, T>,
     pub(super) panels: Panels<'a, T>,
 }
 
 /// The sum of one or two products and the value that they are added to.
 #[derive(Clone, Copy)]
-pub(super) struct ProductTiles<'a, T> {
+pub(super) struct ProductTiles<'a, T: Float> {
     /// The number of rows of a block.
     pub(super) block: usize,
     pub(super) start: Accumulate<'a, T>,
@@ -165,6 +165,12 @@ impl<'a, T: Float> ProductTiles<'a, T> {
     /// Returns the sum for the given rows alone.
     pub(super) fn range(&self, rows: Range<usize>) -> Self {
         let of = |term: Term<'a, T>| Term { rows: term.rows.range(rows.clone()), ..term };
+        Self { first: self.first.map(of), last: of(self.last), ..*self }
+    }
+
+    /// Returns the sum for the given panels alone.
+    pub(super) fn part(&self, panels: Range<usize>) -> Self {
+        let of = |term: Term<'a, T>| Term { panels: term.panels.part(panels.clone()), ..term };
         Self { first: self.first.map(of), last: of(self.last), ..*self }
     }
 

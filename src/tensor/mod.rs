@@ -11,6 +11,7 @@
 //! | `panels` | the part of it that one thread multiplies |
 //! | `matmul` | products of rows by a packed matrix |
 //! | `shared` | products that several threads share |
+//! | `helper` | threads that wait for work by spinning |
 //! | `reduced` | products with weights of 16 or 8 bits |
 //! | `outer` | sums of outer products |
 //! | `projection` | products with inputs that are dense rows or one-hot tokens |
@@ -47,6 +48,7 @@ pub(crate) mod ctc;
 mod dispatch;
 pub(crate) mod elementwise;
 mod extended;
+mod helper;
 mod kernel;
 mod outer;
 mod pack;

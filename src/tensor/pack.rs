@@ -1,6 +1,7 @@
 //! [`Packed`]: a matrix in the layout of the micro-kernel, packed once and used at every time step.
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use fearless_simd::Level;
@@ -9,7 +10,7 @@ use ndarray::{ArrayView2, Axis, Slice};
 use crate::float::{Float, per_float};
 use crate::tensor::aligned::Aligned;
 use crate::tensor::kernel::panel_shape;
-use crate::tensor::panels::Panels;
+use crate::tensor::panels::{Layout, Panels};
 use crate::tensor::precision::Precision;
 use crate::tensor::reduced::Reduced;
 use crate::tensor::threads;
@@ -32,22 +33,29 @@ const CACHE_BYTES: usize = 512 << 10;
 #[derive(Debug)]
 pub struct Packed<T: Float> {
     level: Level,
-    panels: Aligned<T>,
-    k: usize,
-    gates: usize,
-    /// The number of columns of a gate.
-    units: usize,
-    /// The same, rounded up to whole vectors.
-    padded: usize,
-    /// The number of units of every panel but the last.
-    width: usize,
-    panel_count: usize,
+    layout: Layout,
+    values: Arc<Values<T>>,
     /// True if the next walk begins with the last panel.
     back: AtomicBool,
     /// The largest number of threads that share a product.
     threads: AtomicUsize,
+}
+
+/// The values of a packed matrix, which threads share.
+#[derive(Debug, Default)]
+pub(super) struct Values<T: Float> {
+    panels: Aligned<T>,
     /// The values in fewer bits, in place of `panels`.
     reduced: Option<Reduced>,
+}
+
+impl<T: Float> Values<T> {
+    /// Returns the panels of the given layout.
+    #[inline(always)]
+    pub(super) fn panels(self: &Arc<Self>, layout: Layout) -> Panels<'_, T> {
+        let Self { panels, reduced } = &**self;
+        Panels { layout, values: panels, reduced: reduced.as_ref(), source: self }
+    }
 }
 
 per_float! {
@@ -63,20 +71,9 @@ fn pack_gates<T: Float>(level: Level, matrix: ArrayView2<'_, T>, gates: usize) -
     let padded = units.next_multiple_of(lanes);
     let width = lanes * (vectors / gates).max(1);
     let size = gates * padded * k;
-    let panels = if padded == units { Aligned::stale(size) } else { Aligned::zeros(size) };
-    let mut packed = Packed {
-        level,
-        panels,
-        k,
-        gates,
-        units,
-        padded,
-        width,
-        panel_count: padded.div_ceil(width),
-        back: AtomicBool::new(false),
-        threads: AtomicUsize::new(1),
-        reduced: None,
-    };
+    let mut panels = if padded == units { Aligned::stale(size) } else { Aligned::zeros(size) };
+    let count = padded.div_ceil(width);
+    let layout = Layout { k, gates, units, padded, width, count, ..Layout::default() };
     let fill = |p: usize, panel: &mut [T]| {
         let start = p * width;
         let end = padded.min(start + width);
@@ -86,11 +83,13 @@ fn pack_gates<T: Float>(level: Level, matrix: ArrayView2<'_, T>, gates: usize) -
             pack_columns(matrix, from, panel, first, gates * (end - start));
         }
     };
-    let (count, values) = (packed.panel_count, (gates * width * k).max(1));
+    let values = (gates * width * k).max(1);
     // A value is both read and written outside the first-level cache.
     let parts = threads::parts(count, 1, 2 * matrix.len() * threads::COPY_WORK);
-    threads::for_chunks(&mut packed.panels, values, parts, &fill);
-    packed
+    threads::for_chunks(&mut panels, values, parts, &fill);
+    let values = Arc::new(Values { panels, reduced: None });
+    let (back, threads) = (AtomicBool::new(false), AtomicUsize::new(1));
+    Packed { level, layout, values, back, threads }
 }
 
 impl<T: Float> Packed<T> {
@@ -113,23 +112,24 @@ impl<T: Float> Packed<T> {
     /// Returns whether both have the same columns in the same layout, so that their products can be one
     /// sum.
     pub(crate) fn is_like(&self, other: &Self) -> bool {
-        let layout = |packed: &Self| (packed.gates, packed.units, packed.padded, packed.width);
-        layout(self) == layout(other)
+        let columns =
+            |Self { layout, .. }: &Self| (layout.gates, layout.units, layout.padded, layout.width);
+        columns(self) == columns(other)
     }
 
     /// Returns the number of rows of the matrix: the width of the left operand.
     pub fn k(&self) -> usize {
-        self.k
+        self.layout.k
     }
 
     /// Returns the number of columns of the matrix: the width of the result.
     pub fn n(&self) -> usize {
-        self.gates * self.units
+        self.layout.n()
     }
 
     /// Returns the number of gates.
     pub(crate) fn gate_count(&self) -> usize {
-        self.gates
+        self.layout.gates
     }
 
     /// Sets the largest number of threads that share a product. It is 1 for a new matrix.
@@ -148,29 +148,28 @@ impl<T: Float> Packed<T> {
     /// that are still cached.
     #[inline(always)]
     pub(crate) fn panels(&self, walks: usize) -> Panels<'_, T> {
-        let turns = size_of_val(&*self.panels) > CACHE_BYTES;
+        let turns = size_of_val(&*self.values.panels) > CACHE_BYTES;
         // If several products run at once, the direction is arbitrary. Results do not depend on it.
         let back = turns && self.back.load(Ordering::Relaxed);
         if turns {
             self.back.store(back ^ (walks % 2 == 1), Ordering::Relaxed);
         }
-        let Self { k, gates, units, padded, width, panel_count: count, .. } = *self;
-        let reduced = self.reduced.as_ref().map(|reduced| (reduced, 0));
-        Panels { values: &self.panels, k, gates, units, padded, width, count, back, turns, reduced }
+        self.values.panels(Layout { back, turns, ..self.layout })
     }
 
     /// Replaces the values by those of the given precision, of f32 weights.
     pub(crate) fn reduce(&mut self, precision: Precision) {
-        if precision != Precision::Full && self.reduced.is_none() {
+        if precision != Precision::Full && self.values.reduced.is_none() {
             let (lanes, _) = panel_shape::<T>(self.level);
-            self.reduced = Some(Reduced::new(&self.panels(0), lanes, precision));
-            self.panels = Aligned::default();
+            let reduced = Some(Reduced::new(&self.panels(0), lanes, precision));
+            self.values = Arc::new(Values { reduced, panels: Aligned::default() });
         }
     }
 
     /// Returns the values of reduced precision, if the matrix has them, with the panels that they are in.
     pub(super) fn reduced(&self) -> Option<(&Reduced, Panels<'_, T>)> {
-        self.reduced.as_ref().map(|reduced| (reduced, self.panels(0)))
+        let panels = self.panels(0);
+        panels.reduced.map(|reduced| (reduced, panels))
     }
 }
 

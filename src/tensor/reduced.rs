@@ -104,7 +104,7 @@ impl Reduced {
     /// Adds row `r` of the matrix in `panels` to `out`.
     pub(super) fn add_row<T: Float>(&self, panels: &Panels<'_, T>, r: usize, out: &mut [T]) {
         for index in 0..panels.count() {
-            let units = panels.units_of(index);
+            let units = panels.layout.units_of(index);
             let row = self.row((panels.k(), r), index, panels.width_of(index));
             for (column, value) in row.enumerate() {
                 let (gate, unit) = (column / units.len(), units.start + column % units.len());
@@ -149,9 +149,9 @@ pub(super) fn multiply<T: Float>(
 ) {
     T::pick(&MULTIPLY)(level, sum, out.reborrow());
     let Some(epilogue) = epilogue else { return };
-    let (count, units) = (out.count(), sum.last.panels.units());
+    let (count, units) = (out.count(), sum.last.panels.layout.all_units());
     for start in (0..count).step_by(TILE_ROWS) {
-        epilogue(start..count.min(start + TILE_ROWS), 0..units, &mut out);
+        epilogue(start..count.min(start + TILE_ROWS), units.clone(), &mut out);
     }
 }
 
@@ -242,11 +242,11 @@ fn compute_tile<S: Simd, const R: usize, const V: usize>(
         }
     }
     for term in sum.terms() {
-        let (reduced, first) = term.panels.reduced.expect("both products have reduced weights");
+        let reduced = term.panels.reduced.expect("both products have reduced weights");
         if reduced.int8 {
-            add_bytes(simd, term, reduced, r, first + panel, &mut tile);
+            add_bytes(simd, term, reduced, r, panel, &mut tile);
         } else {
-            add_halves(simd, term, reduced, r, first + panel, &mut tile);
+            add_halves(simd, term, reduced, r, panel, &mut tile);
         }
     }
     for i in 0..R {

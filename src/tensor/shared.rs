@@ -5,23 +5,33 @@
 //! in its own cache from step to step. Each element of the result is the chain of multiply-adds that one
 //! thread computes, with the same bits.
 
-use std::ops::Range;
+use std::cell::Cell;
+use std::sync::{Arc, Weak};
+use std::thread::LocalKey;
 
 use fearless_simd::Level;
 
-use crate::float::Float;
+use crate::float::{Float, PerFloat, Table};
 use crate::tensor::aligned::Aligned;
+use crate::tensor::helper::{Helper, Work};
 use crate::tensor::matmul::{Accumulate, Epilogue, ProductTiles, Term, run};
+use crate::tensor::pack::Values;
+use crate::tensor::panels::Layout;
 use crate::tensor::rows::{Rows, RowsMut};
 use crate::tensor::threads;
 
 /// The smallest number of weights of a thread's part, for a single row. Reading them takes several times as
 /// long as the meeting of the threads.
-const MIN_WEIGHTS: usize = 1 << 16;
+const MIN_WEIGHTS: usize = 1 << 15;
 /// The number of further rows that take as long as reading the weights.
 const ROWS: usize = 3;
 /// The smallest number of rows of a thread if the rows are divided.
 const MIN_ROWS: usize = 12;
+/// The number of multiply-adds of a part that takes longer than a sleeping thread to wake.
+const LONG: usize = 1 << 20;
+/// The smallest number of multiply-adds of a thread if the rows are divided: the thread that divides them waits
+/// for the others to wake.
+const MIN_WORK: usize = 1 << 22;
 /// The number of rows whose epilogue is computed at once.
 const EPILOGUE_ROWS: usize = 4;
 
@@ -29,107 +39,225 @@ const EPILOGUE_ROWS: usize = 4;
 pub(super) fn multiply<T: Float>(
     level: Level,
     sum: &ProductTiles<'_, T>,
-    mut out: RowsMut<'_, T>,
+    out: RowsMut<'_, T>,
     epilogue: Option<&mut Epilogue<'_, T>>,
     threads: usize,
 ) {
-    let (rows, whole) = (out.count(), sum.last.panels);
+    let (rows, whole) = (out.count(), sum.last.panels.layout);
     let weights = whole.n() * sum.terms().map(|term| term.panels.k()).sum::<usize>();
     let parts = threads.min(weights * (ROWS + rows) / (ROWS + 1) / MIN_WEIGHTS);
-    if parts <= 1 {
-        return run(level, sum, out, epilogue);
+    if parts > 1 && rows >= parts * MIN_ROWS && epilogue.is_none() {
+        return by_rows(level, sum, out, parts.min(weights * rows / MIN_WORK));
     }
-    if rows >= parts * MIN_ROWS && epilogue.is_none() {
-        return by_rows(level, sum, out, parts);
-    }
-    by_panels(level, sum, &mut out, parts.min(whole.count()));
-    let Some(epilogue) = epilogue else { return };
-    for start in (0..rows).step_by(EPILOGUE_ROWS) {
-        epilogue(start..rows.min(start + EPILOGUE_ROWS), 0..whole.units(), &mut out);
+    match parts.min(whole.count) {
+        0 | 1 => run(level, sum, out, epilogue),
+        parts => by_panels(level, sum, out, epilogue, (parts, weights * rows)),
     }
 }
 
-/// Divides the rows among `parts` threads.
+/// Divides the rows among `parts` threads of the pool.
 fn by_rows<T: Float>(level: Level, sum: &ProductTiles<'_, T>, out: RowsMut<'_, T>, parts: usize) {
+    if parts <= 1 {
+        return run(level, sum, out, None);
+    }
+    with_helpers::<T>(|helpers| helpers.iter().for_each(Helper::dismiss));
+    divide_rows(level, sum, out, parts);
+    with_helpers::<T>(|helpers| helpers.iter_mut().for_each(Helper::finish));
+}
+
+fn divide_rows<T: Float>(
+    level: Level,
+    sum: &ProductTiles<'_, T>,
+    out: RowsMut<'_, T>,
+    parts: usize,
+) {
     if parts == 1 {
         return run(level, sum, out, None);
     }
     let (count, middle) = (out.count(), out.count() * (parts / 2) / parts);
     let (head, tail) = out.split_at(middle);
     threads::join(
-        || by_rows(level, &sum.range(0..middle), head, parts / 2),
-        || by_rows(level, &sum.range(middle..count), tail, parts - parts / 2),
+        || divide_rows(level, &sum.range(0..middle), head, parts / 2),
+        || divide_rows(level, &sum.range(middle..count), tail, parts - parts / 2),
     );
 }
 
-/// Some panels of a product, and their columns of the result.
-struct Part<T: Float> {
-    panels: Range<usize>,
-    columns: Aligned<T>,
-}
-
-/// Divides the panels among `parts` threads.
+/// Divides the panels of a product of `work` multiply-adds among `parts` threads: this one and its helpers.
 fn by_panels<T: Float>(
     level: Level,
     sum: &ProductTiles<'_, T>,
-    out: &mut RowsMut<'_, T>,
-    parts: usize,
+    mut out: RowsMut<'_, T>,
+    mut epilogue: Option<&mut Epilogue<'_, T>>,
+    (parts, work): (usize, usize),
 ) {
-    let whole = sum.last.panels;
-    let part = |p: usize| {
-        let panels = whole.count() * p / parts..whole.count() * (p + 1) / parts;
-        let width = whole.range(panels.clone()).0.n();
-        Part { panels, columns: Aligned::stale(out.count() * width) }
-    };
-    let mut all: Vec<_> = (0..parts).map(part).collect();
-    let before = out.as_rows();
-    threads::for_chunks(&mut all, 1, parts, &|_, parts| {
-        parts.iter_mut().for_each(|part| part.multiply(level, sum, before));
-    });
-    for Part { panels, columns } in &all {
-        let (panels, units) = whole.range(panels.clone());
-        let columns = Rows::new(columns, panels.n());
-        for r in 0..out.count() {
-            let gates = columns.row(r).chunks_exact(units.len());
-            for (to, from) in out.row_mut(r).chunks_exact_mut(whole.units()).zip(gates) {
-                to[units.clone()].copy_from_slice(from);
+    with_helpers::<T>(|helpers| {
+        helpers.resize_with(helpers.len().max(parts - 1), Helper::new);
+        // All are called, and those before the first that is not near take part.
+        let parts = helpers.iter_mut().zip(1..parts).rev().fold(parts, |near, (helper, p)| {
+            if helper.is_near(work / parts >= LONG) { near } else { p }
+        });
+        let whole = sum.last.panels.layout;
+        let panels = |p: usize| whole.count * p / parts..whole.count * (p + 1) / parts;
+        for (helper, p) in helpers.iter().zip(1..parts) {
+            helper.give(|part| part.set(level, &sum.part(panels(p)), out.as_rows()));
+        }
+        run(level, &sum.part(panels(0)), out.reborrow(), epilogue.as_deref_mut());
+        for (helper, p) in helpers.iter_mut().zip(1..parts) {
+            helper.take(|part| part.write(&mut out));
+            let Some(epilogue) = &mut epilogue else { continue };
+            let (count, units) = (out.count(), whole.part(panels(p)).all_units());
+            for start in (0..count).step_by(EPILOGUE_ROWS) {
+                epilogue(start..count.min(start + EPILOGUE_ROWS), units.clone(), &mut out);
             }
         }
+        helpers.iter_mut().for_each(Helper::finish);
+    });
+}
+
+/// Calls `f` with the helpers of this thread.
+fn with_helpers<T: Float>(f: impl FnOnce(&mut Vec<Helper<Part<T>>>)) {
+    let of_thread = T::pick(&HELPERS);
+    // Taken out, so that a product within another has helpers of its own.
+    let mut helpers = of_thread.take();
+    f(&mut helpers);
+    of_thread.set(helpers);
+}
+
+struct HelpersOf;
+
+impl PerFloat for HelpersOf {
+    type Of<T: Float> = &'static LocalKey<Cell<Vec<Helper<Part<T>>>>>;
+}
+
+/// The helpers of each thread.
+static HELPERS: Table<HelpersOf> = Table { f32: &F32, f64: &F64 };
+
+thread_local! {
+    static F32: Cell<Vec<Helper<Part<f32>>>> = const { Cell::new(Vec::new()) };
+    static F64: Cell<Vec<Helper<Part<f64>>>> = const { Cell::new(Vec::new()) };
+}
+
+/// Some panels of a product, as the work of a helper.
+#[derive(Debug, Default)]
+struct Part<T: Float> {
+    level: Option<Level>,
+    first: Factors<T>,
+    last: Factors<T>,
+    /// The number of rows of a block.
+    block: usize,
+    start: Start,
+    bias: Memory<T>,
+    /// The whole rows of the result. The columns of these panels alone are used.
+    out: Memory<T>,
+}
+
+/// The operands of one product of a part, or of none.
+#[derive(Debug, Default)]
+struct Factors<T: Float> {
+    rows: Memory<T>,
+    layout: Layout,
+    /// Weak, so that the weights are freed as if no thread shared them.
+    weights: Weak<Values<T>>,
+}
+
+/// The kind of [`Accumulate`].
+#[derive(Debug, Default)]
+enum Start {
+    #[default]
+    Zero,
+    Output,
+    Bias,
+}
+
+/// Values in memory that is kept for the next ones.
+#[derive(Debug, Default)]
+struct Memory<T: Float> {
+    values: Aligned<T>,
+    len: usize,
+}
+
+impl<T: Float> Memory<T> {
+    /// Changes the number of values, which are then unspecified.
+    fn resize(&mut self, len: usize) -> &mut [T] {
+        if self.values.len() < len {
+            self.values = Aligned::stale(len);
+        }
+        self.len = len;
+        self.get_mut()
+    }
+
+    fn get(&self) -> &[T] {
+        &self.values[..self.len]
+    }
+
+    fn get_mut(&mut self) -> &mut [T] {
+        &mut self.values[..self.len]
+    }
+}
+
+impl<T: Float> Factors<T> {
+    fn set(&mut self, term: Option<&Term<'_, T>>) {
+        let Some(Term { rows, panels }) = term else {
+            return self.weights = Weak::new();
+        };
+        let to = self.rows.resize(rows.count() * rows.width());
+        to.chunks_exact_mut(rows.width())
+            .zip(rows.iter())
+            .for_each(|(to, row)| to.copy_from_slice(row));
+        self.layout = panels.layout;
+        if self.weights.as_ptr() != Arc::as_ptr(panels.source) {
+            self.weights = Arc::downgrade(panels.source);
+        }
+    }
+
+    fn term<'a>(&'a self, weights: &'a Arc<Values<T>>) -> Term<'a, T> {
+        let rows = Rows::new(self.rows.get(), self.layout.k);
+        Term { rows, panels: weights.panels(self.layout) }
     }
 }
 
 impl<T: Float> Part<T> {
-    /// Computes the columns. `before` has the values of the whole result.
-    fn multiply<'a>(&mut self, level: Level, sum: &ProductTiles<'a, T>, before: Rows<'_, T>) {
-        let whole = &sum.last.panels;
-        let (panels, units) = whole.range(self.panels.clone());
-        let gather = |row: &[T], to: &mut [T]| {
-            let gates = row.chunks_exact(whole.units());
-            for (from, to) in gates.zip(to.chunks_exact_mut(units.len())) {
-                to.copy_from_slice(&from[units.clone()]);
-            }
-        };
-        let mut columns = RowsMut::new(&mut self.columns, panels.n());
-        let mut bias = Aligned::stale(panels.n());
-        let start = match sum.start {
-            Accumulate::Zero => Accumulate::Zero,
+    /// Sets the product. `before` has the values of the whole result.
+    fn set(&mut self, level: Level, sum: &ProductTiles<'_, T>, before: Rows<'_, T>) {
+        let layout = &sum.last.panels.layout;
+        (self.level, self.block) = (Some(level), sum.block);
+        self.first.set(sum.first.as_ref());
+        self.last.set(Some(&sum.last));
+        let out = self.out.resize(before.count() * layout.n());
+        self.start = match sum.start {
+            Accumulate::Zero => Start::Zero,
             Accumulate::Output => {
-                (0..columns.count()).for_each(|r| gather(before.row(r), columns.row_mut(r)));
-                Accumulate::Output
+                let rows = out.chunks_exact_mut(layout.n()).zip(before.iter());
+                rows.for_each(|(to, from)| layout.copy(from, to));
+                Start::Output
             }
-            Accumulate::Bias(values) => {
-                gather(values, &mut bias);
-                Accumulate::Bias(&bias)
+            Accumulate::Bias(bias) => {
+                layout.copy(bias, self.bias.resize(layout.n()));
+                Start::Bias
             }
         };
-        let part =
-            |term: Term<'a, T>| Term { panels: term.panels.range(self.panels.clone()).0, ..term };
-        let sum = ProductTiles {
-            start,
-            first: sum.first.map(part),
-            last: part(sum.last),
-            block: sum.block,
+    }
+
+    /// Writes the result to its columns of `out`.
+    fn write(&mut self, out: &mut RowsMut<'_, T>) {
+        let layout = &self.last.layout;
+        let rows = self.out.get().chunks_exact(layout.n()).enumerate();
+        rows.for_each(|(r, from)| layout.copy(from, out.row_mut(r)));
+    }
+}
+
+impl<T: Float> Work for Part<T> {
+    fn run(&mut self) {
+        let Self { level, first, last, block, start, bias, out } = self;
+        let [before, weights] = [&*first, &*last].map(|factors| factors.weights.upgrade());
+        let (Some(level), Some(weights)) = (*level, weights) else { return };
+        let start = match start {
+            Start::Zero => Accumulate::Zero,
+            Start::Output => Accumulate::Output,
+            Start::Bias => Accumulate::Bias(bias.get()),
         };
-        run(level, &sum, columns, None);
+        let first = before.as_ref().map(|weights| first.term(weights));
+        let sum = ProductTiles { block: *block, start, first, last: last.term(&weights) };
+        run(level, &sum, RowsMut::new(out.get_mut(), last.layout.n()), None);
     }
 }

@@ -36,28 +36,8 @@ pub(crate) fn parts(items: usize, min_items: usize, work: usize) -> usize {
 /// Returns the number of threads that share the products of one of `blocks` blocks, of `work` multiply-adds in
 /// total: those that the division into blocks leaves idle.
 pub(crate) fn spare(blocks: usize, work: usize) -> usize {
-    parts(usize::MAX, 1, work) / blocks.max(1)
-}
-
-/// Calls `f`, on a thread of the pool of this crate if it will `join` often. There a [`join`] takes about a
-/// microsecond. On another thread it takes twenty, because no thread of the pool waits for work.
-pub(crate) fn enter_if(often: bool, f: impl FnOnce() + Send) {
-    if !often {
-        return f();
-    }
-    let mut f = Some(f);
-    enter(&mut || f.take().map_or((), |f| f()));
-}
-
-fn enter(f: Task<'_>) {
-    match pool() {
-        None => f(),
-        Some(pool) if pool.current_thread_index().is_some() => f(),
-        Some(pool) if rayon::current_thread_index().is_some() => {
-            outside(&mut || pool.install(&mut *f))
-        }
-        Some(pool) => pool.install(f),
-    }
+    // Nobody waits for these threads to wake, so less work pays.
+    parts(usize::MAX, 1, 4 * work) / blocks.max(1)
 }
 
 /// Returns the pool of this crate. It has a thread for each core, or for each thread of the pool of the first
@@ -70,6 +50,13 @@ fn pool() -> Option<&'static ThreadPool> {
         builder.thread_name(|i| format!("recurrent-{i}")).build().ok()
     };
     POOL.get_or_init(build).as_ref()
+}
+
+/// Calls `f` on a thread of the pool of this crate, as soon as one is free.
+pub(super) fn spawn(f: impl FnOnce() + Send + 'static) {
+    if let Some(pool) = pool() {
+        pool.spawn(f);
+    }
 }
 
 /// Calls `a` and `b`, the latter on another thread if one is free. No task of the caller runs meanwhile on

@@ -128,6 +128,30 @@ fn a_stream_on_several_threads_equals_the_whole_sequence_on_one() {
     }
 }
 
+/// Helpers are called, leave, are late, or are not to be had, as the streams rest and compete for the cores.
+#[test]
+fn threads_that_come_and_go_never_matter_to_a_stream() {
+    let mut rng = ChaCha8Rng::seed_from_u64(4);
+    let net = Recurrent::<GruCell<f32>>::builder(40, 210).build(&mut rng).unwrap();
+    let x = Problem::random(net, 400, vec![400], &mut rng);
+    let (net, x) = (&x.net, &x.x);
+    let (expected, _) = on_threads(1, || net.forward(x, None).unwrap());
+    let run = |leader: u64| {
+        let mut stream = net.stream(1).unwrap();
+        stream.set_threads(2 + leader as usize % 3).unwrap();
+        for (t, (x_t, expected)) in
+            x.values().outer_iter().zip(expected.values().outer_iter()).enumerate()
+        {
+            let output = stream.step(x_t).unwrap().to_owned();
+            assert_eq!(difference(&output, &expected.to_owned()), None, "step {t}");
+            if t % 50 < 12 {
+                std::thread::sleep(std::time::Duration::from_micros(40 * (t as u64 % 7 + leader)));
+            }
+        }
+    };
+    std::thread::scope(|scope| (0..6).for_each(|leader| drop(scope.spawn(move || run(leader)))));
+}
+
 #[test]
 fn the_same_seed_gives_the_same_network_and_the_same_pass() {
     let (first, second) =

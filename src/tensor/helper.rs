@@ -1,0 +1,205 @@
+//! [`Helper`]: a thread that waits for work by spinning, so that a meeting with it takes less than a
+//! microsecond.
+//!
+//! Its work owns its data, which the threads exchange by copies, because safe Rust lends a thread no more than
+//! what outlives the whole walk. The thread is one of the pool of this crate. It comes if work is frequent,
+//! and leaves after a short time without work. Nobody waits for it before it has begun: until then, the
+//! caller does the work itself.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, ThreadId};
+use std::time::{Duration, Instant};
+
+use crate::tensor::threads;
+
+/// The time without work after which a helper leaves. It is longer than the time between two products of a walk.
+const PATIENCE: Duration = Duration::from_micros(100);
+/// The number of looks at the state between two looks at the clock.
+const LOOKS: u32 = 64;
+/// The number of looks at the state after which a caller gives its core to others between two looks.
+const CALLER_LOOKS: u32 = 1 << 12;
+/// The further time after which other threads must have taken the core of the helper. They would take it again,
+/// so the helper is not called for `BAR` products.
+const DELAY: Duration = Duration::from_micros(300);
+const BAR: u32 = 1 << 13;
+
+// The places of the helper.
+const AWAY: u32 = 0;
+const CALLED: u32 = 1;
+const HERE: u32 = 2;
+
+// The states of the work.
+const IDLE: u32 = 0;
+const GIVEN: u32 = 1;
+const BEGUN: u32 = 2;
+const DONE: u32 = 3;
+const FAILED: u32 = 4;
+const DISMISSED: u32 = 5;
+
+/// Work that another thread may do.
+pub(super) trait Work: Default + Send + 'static {
+    /// Does the work.
+    fn run(&mut self);
+}
+
+/// A caller's helper and its work.
+#[derive(Debug)]
+pub(super) struct Helper<W> {
+    meeting: Arc<Meeting<W>>,
+    /// The end of the last product, if the helper was not there.
+    last: Option<Instant>,
+    /// The number of products for which the helper is not called.
+    barred: u32,
+}
+
+#[derive(Debug)]
+struct Meeting<W> {
+    caller: ThreadId,
+    state: Line<AtomicU32>,
+    place: Line<AtomicU32>,
+    work: Line<Mutex<W>>,
+}
+
+/// A value on cache lines of its own, on processors that fetch them in pairs too.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Line<V>(V);
+
+impl<W: Work> Helper<W> {
+    /// Creates the helper of this thread, which comes at the first work.
+    pub(super) fn new() -> Self {
+        let meeting = Meeting {
+            caller: thread::current().id(),
+            state: Line(AtomicU32::new(IDLE)),
+            place: Line(AtomicU32::new(AWAY)),
+            work: Line(Mutex::default()),
+        };
+        Self { meeting: Arc::new(meeting), last: None, barred: 0 }
+    }
+
+    /// Lets the helper leave at once, so that its thread is free for other work of the pool.
+    pub(super) fn dismiss(&self) {
+        self.meeting.state.0.store(DISMISSED, Relaxed);
+    }
+
+    /// Returns whether the helper may do work now. If it has left, it is called if the caller had other work a
+    /// short time ago, or if the work is so `long` that a thread can wake meanwhile.
+    pub(super) fn is_near(&mut self, long: bool) -> bool {
+        let place = &self.meeting.place.0;
+        match place.load(SeqCst) {
+            HERE => return true,
+            CALLED => return false,
+            _ => {}
+        }
+        if self.barred > 0 {
+            self.barred -= 1;
+            return false;
+        }
+        let often = self.last.is_some_and(|last| last.elapsed() < PATIENCE);
+        if (often || long) && place.swap(CALLED, SeqCst) == AWAY {
+            let meeting = Arc::clone(&self.meeting);
+            meeting.state.0.store(IDLE, Relaxed); // in case that it was dismissed
+            threads::spawn(move || meeting.help());
+        }
+        long
+    }
+
+    /// Notes the end of a product.
+    pub(super) fn finish(&mut self) {
+        if self.meeting.place.0.load(Relaxed) == AWAY && self.barred == 0 {
+            self.last = Some(Instant::now());
+        }
+    }
+
+    /// Gives the helper the work that `write` describes.
+    pub(super) fn give(&self, write: impl FnOnce(&mut W)) {
+        write(&mut self.meeting.work());
+        self.meeting.state.0.store(GIVEN, SeqCst);
+    }
+
+    /// Waits until the work is done, or does it if the helper has not begun, and calls `read` with it.
+    pub(super) fn take(&mut self, read: impl FnOnce(&mut W)) {
+        let state = &self.meeting.state.0;
+        let (mut looks, mut start) = (0, None);
+        let done = loop {
+            match state.load(Acquire) {
+                BEGUN if looks < CALLER_LOOKS => std::hint::spin_loop(),
+                BEGUN => {
+                    start.get_or_insert_with(Instant::now);
+                    thread::yield_now();
+                }
+                DONE => break true,
+                GIVEN if state.compare_exchange(GIVEN, IDLE, Acquire, Relaxed).is_err() => continue,
+                _ => break false,
+            }
+            looks += 1;
+        };
+        state.store(IDLE, Relaxed);
+        if start.is_some_and(|start: Instant| start.elapsed() > DELAY) {
+            self.barred = BAR;
+            self.dismiss();
+        }
+        let mut work = self.meeting.work();
+        if !done {
+            work.run();
+        }
+        read(&mut work);
+    }
+}
+
+impl<W: Work> Meeting<W> {
+    fn work(&self) -> MutexGuard<'_, W> {
+        self.work.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does the caller's work until there has been none for some time, or the helper is dismissed.
+    fn help(self: Arc<Self>) {
+        let mut last = Instant::now();
+        self.place.0.store(HERE, SeqCst);
+        // The caller may run this itself, as a worker of the pool that waits.
+        let is_caller = self.caller == thread::current().id();
+        loop {
+            match self.look() {
+                Look::Worked => last = Instant::now(),
+                Look::Idle
+                    if !is_caller && last.elapsed() < PATIENCE && Arc::strong_count(&self) > 1 => {}
+                _ => {
+                    self.place.0.store(AWAY, SeqCst);
+                    // Work that was given meanwhile found the helper here.
+                    let given = self.state.0.load(SeqCst) == GIVEN;
+                    if is_caller || !given || self.place.0.swap(HERE, SeqCst) != AWAY {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Looks for work some times, and does it.
+    fn look(&self) -> Look {
+        let state = &self.state.0;
+        for _ in 0..LOOKS {
+            match state.load(Relaxed) {
+                DISMISSED => return Look::Dismissed,
+                GIVEN if state.compare_exchange(GIVEN, BEGUN, Acquire, Relaxed).is_ok() => {
+                    // A panic must reach the caller, which repeats the work, and not end the process.
+                    let result = catch_unwind(AssertUnwindSafe(|| self.work().run()));
+                    state.store(if result.is_ok() { DONE } else { FAILED }, Release);
+                    return Look::Worked;
+                }
+                _ => std::hint::spin_loop(),
+            }
+        }
+        Look::Idle
+    }
+}
+
+/// The result of some looks at the state.
+enum Look {
+    Worked,
+    Idle,
+    Dismissed,
+}
