@@ -57,8 +57,8 @@ impl<'m, T: Float> Stream<'m, T> {
         network.check_batch(batch)?;
         let weights = network.pack();
         for (weights, sizes) in weights.iter().zip(&network.sizes) {
-            // A thread that is there already pays for less work than one that has to wake.
-            let work = batch.max(16) * sizes.gates * (sizes.input + sizes.output());
+            // A single row takes about as long as four.
+            let work = batch.max(4) * sizes.gates * (sizes.input + sizes.output());
             weights.share(threads::spare(1, work), true);
         }
         let rows = |width: usize| vec![T::zero(); batch * width];

@@ -17,14 +17,20 @@ use crate::tensor::threads;
 
 /// The time without work after which a helper leaves. It is longer than the time between two products of a walk.
 const PATIENCE: Duration = Duration::from_micros(100);
+/// The time that a thread takes to wake, about.
+const WAKING: Duration = Duration::from_micros(30);
+/// The number of multiply-adds that take longer.
+const LONG: usize = 1 << 20;
 /// The number of looks at the state between two looks at the clock.
 const LOOKS: u32 = 64;
 /// The number of looks at the state after which a caller gives its core to others between two looks.
 const CALLER_LOOKS: u32 = 1 << 12;
-/// The further time after which other threads must have taken the core of the helper. They would take it again,
-/// so the helper is not called for `BAR` products.
+/// The further time, beyond that of the work, after which other threads must have taken the core of the helper.
+/// They would take it again, so the helper is not called for `BAR` multiply-adds, about a tenth of a second.
 const DELAY: Duration = Duration::from_micros(300);
-const BAR: u32 = 1 << 13;
+const BAR: usize = 1 << 32;
+/// The number of multiply-adds in a nanosecond of a slow core.
+const SLOWEST: u64 = 8;
 
 // The places of the helper.
 const AWAY: u32 = 0;
@@ -49,10 +55,10 @@ pub(super) trait Work: Default + Send + 'static {
 #[derive(Debug)]
 pub(super) struct Helper<W> {
     meeting: Arc<Meeting<W>>,
-    /// The end of the last product, if the helper was not there.
-    last: Option<Instant>,
-    /// The number of products for which the helper is not called.
-    barred: u32,
+    /// The start and the end of the products that followed each other while the helper was away.
+    busy: Option<(Instant, Instant)>,
+    /// The number of multiply-adds for which the helper is not called.
+    barred: usize,
 }
 
 #[derive(Debug)]
@@ -77,7 +83,7 @@ impl<W: Work> Helper<W> {
             place: Line(AtomicU32::new(AWAY)),
             work: Line(Mutex::default()),
         };
-        Self { meeting: Arc::new(meeting), last: None, barred: 0 }
+        Self { meeting: Arc::new(meeting), busy: None, barred: 0 }
     }
 
     /// Lets the helper leave at once, so that its thread is free for other work of the pool.
@@ -85,9 +91,9 @@ impl<W: Work> Helper<W> {
         self.meeting.state.0.store(DISMISSED, Relaxed);
     }
 
-    /// Returns whether the helper may do work now. If it has left, it is called if the caller had other work a
-    /// short time ago, or if the work is so `long` that a thread can wake meanwhile.
-    pub(super) fn is_near(&mut self, long: bool) -> bool {
+    /// Returns whether the helper may do `work` multiply-adds now. If it is away, it is called if the caller has
+    /// been busy for as long as a thread takes to wake, or if the work is so long that it can wake meanwhile.
+    pub(super) fn is_near(&mut self, work: usize) -> bool {
         let place = &self.meeting.place.0;
         match place.load(SeqCst) {
             HERE => return true,
@@ -95,11 +101,16 @@ impl<W: Work> Helper<W> {
             _ => {}
         }
         if self.barred > 0 {
-            self.barred -= 1;
+            self.barred = self.barred.saturating_sub(work);
             return false;
         }
-        let often = self.last.is_some_and(|last| last.elapsed() < PATIENCE);
-        if (often || long) && place.swap(CALLED, SeqCst) == AWAY {
+        let now = Instant::now();
+        let busy = self.busy.filter(|&(_, end)| now.duration_since(end) < PATIENCE);
+        let start = busy.map_or(now, |(start, _)| start);
+        self.busy = Some((start, now));
+        let long = work >= LONG;
+        let called = long || now.duration_since(start) > WAKING;
+        if called && place.swap(CALLED, SeqCst) == AWAY {
             let meeting = Arc::clone(&self.meeting);
             meeting.state.0.store(IDLE, Relaxed); // in case that it was dismissed
             threads::spawn(move || meeting.help());
@@ -109,8 +120,8 @@ impl<W: Work> Helper<W> {
 
     /// Notes the end of a product.
     pub(super) fn finish(&mut self) {
-        if self.meeting.place.0.load(Relaxed) == AWAY && self.barred == 0 {
-            self.last = Some(Instant::now());
+        if let (AWAY, Some((_, end))) = (self.meeting.place.0.load(Relaxed), &mut self.busy) {
+            *end = Instant::now();
         }
     }
 
@@ -120,8 +131,9 @@ impl<W: Work> Helper<W> {
         self.meeting.state.0.store(GIVEN, SeqCst);
     }
 
-    /// Waits until the work is done, or does it if the helper has not begun, and calls `read` with it.
-    pub(super) fn take(&mut self, read: impl FnOnce(&mut W)) {
+    /// Waits until the work of so many multiply-adds is done, or does it if the helper has not begun, and calls
+    /// `read` with it.
+    pub(super) fn take(&mut self, work: usize, read: impl FnOnce(&mut W)) {
         let state = &self.meeting.state.0;
         let (mut looks, mut start) = (0, None);
         let done = loop {
@@ -138,7 +150,8 @@ impl<W: Work> Helper<W> {
             looks += 1;
         };
         state.store(IDLE, Relaxed);
-        if start.is_some_and(|start: Instant| start.elapsed() > DELAY) {
+        let most = DELAY + Duration::from_nanos(work as u64 / SLOWEST);
+        if start.is_some_and(|start: Instant| start.elapsed() > most) {
             self.barred = BAR;
             self.dismiss();
         }

@@ -27,8 +27,6 @@ const MIN_WEIGHTS: usize = 1 << 15;
 const ROWS: usize = 3;
 /// The smallest number of rows of a thread if the rows are divided.
 const MIN_ROWS: usize = 12;
-/// The number of multiply-adds of a part that takes longer than a sleeping thread to wake.
-const LONG: usize = 1 << 20;
 /// The smallest number of multiply-adds of a thread if the rows are divided: the thread that divides them waits
 /// for the others to wake.
 const MIN_WORK: usize = 1 << 22;
@@ -46,8 +44,9 @@ pub(super) fn multiply<T: Float>(
     let (rows, whole) = (out.count(), sum.last.panels.layout);
     let weights = whole.n() * sum.terms().map(|term| term.panels.k()).sum::<usize>();
     let parts = threads.min(weights * (ROWS + rows) / (ROWS + 1) / MIN_WEIGHTS);
-    if parts > 1 && rows >= parts * MIN_ROWS && epilogue.is_none() {
-        return by_rows(level, sum, out, parts.min(weights * rows / MIN_WORK));
+    let by_work = parts.min(weights * rows / MIN_WORK);
+    if by_work > 1 && rows >= by_work * MIN_ROWS && epilogue.is_none() {
+        return by_rows(level, sum, out, by_work);
     }
     match parts.min(whole.count) {
         0 | 1 => run(level, sum, out, epilogue),
@@ -57,9 +56,6 @@ pub(super) fn multiply<T: Float>(
 
 /// Divides the rows among `parts` threads of the pool.
 fn by_rows<T: Float>(level: Level, sum: &ProductTiles<'_, T>, out: RowsMut<'_, T>, parts: usize) {
-    if parts <= 1 {
-        return run(level, sum, out, None);
-    }
     with_helpers::<T>(|helpers| helpers.iter().for_each(Helper::dismiss));
     divide_rows(level, sum, out, parts);
     with_helpers::<T>(|helpers| helpers.iter_mut().for_each(Helper::finish));
@@ -93,9 +89,10 @@ fn by_panels<T: Float>(
     with_helpers::<T>(|helpers| {
         helpers.resize_with(helpers.len().max(parts - 1), Helper::new);
         // All are called, and those before the first that is not near take part.
-        let parts = helpers.iter_mut().zip(1..parts).rev().fold(parts, |near, (helper, p)| {
-            if helper.is_near(work / parts >= LONG) { near } else { p }
-        });
+        let parts =
+            helpers.iter_mut().zip(1..parts).rev().fold(parts, |near, (helper, p)| {
+                if helper.is_near(work / parts) { near } else { p }
+            });
         let whole = sum.last.panels.layout;
         let panels = |p: usize| whole.count * p / parts..whole.count * (p + 1) / parts;
         for (helper, p) in helpers.iter().zip(1..parts) {
@@ -103,7 +100,7 @@ fn by_panels<T: Float>(
         }
         run(level, &sum.part(panels(0)), out.reborrow(), epilogue.as_deref_mut());
         for (helper, p) in helpers.iter_mut().zip(1..parts) {
-            helper.take(|part| part.write(&mut out));
+            helper.take(work / parts, |part| part.write(&mut out));
             let Some(epilogue) = &mut epilogue else { continue };
             let (count, units) = (out.count(), whole.part(panels(p)).all_units());
             for start in (0..count).step_by(EPILOGUE_ROWS) {

@@ -37,7 +37,7 @@ pub(crate) fn parts(items: usize, min_items: usize, work: usize) -> usize {
 /// total: those that the division into blocks leaves idle.
 pub(crate) fn spare(blocks: usize, work: usize) -> usize {
     // Nobody waits for these threads to wake, so less work pays.
-    parts(usize::MAX, 1, 4 * work) / blocks.max(1)
+    parts(usize::MAX, 1, 16 * work) / blocks.max(1)
 }
 
 /// Returns the pool of this crate. It has a thread for each core, or for each thread of the pool of the first
