@@ -25,7 +25,6 @@ use crate::sequence::{Recurrent, State, Stream, Tape};
 use crate::sequences::{Input, Sequences};
 use crate::tensor::Precision;
 use crate::tensor::elementwise::multiply;
-use crate::tensor::precision::round_row;
 
 /// The embedding, the recurrent layers and the head. They are the prefixes of the names of its arrays.
 #[derive(Clone, Debug)]
@@ -371,12 +370,8 @@ impl<T: Float, C: Cell<Elem = T>> NetworkStream<'_, C> {
             (Input::Tokens(tokens), None) => Ok(Input::Tokens(tokens)),
             (Input::Tokens(tokens), Some(embedding)) => {
                 let step = ArrayView1::from(tokens).insert_axis(Axis(0));
-                let x = embedding.rows_of(step, &vec![1; tokens.len()])?;
-                let mut x = x.into_values().index_axis_move(Axis(0), 0);
-                for row in x.rows_mut() {
-                    round_row(self.precision, row.into_dyn());
-                }
-                Ok(Input::Dense(x.into()))
+                let x = embedding.rows_of(step, &vec![1; tokens.len()], self.precision)?;
+                Ok(Input::Dense(x.into_values().index_axis_move(Axis(0), 0).into()))
             }
         }
     }
