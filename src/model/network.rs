@@ -230,15 +230,24 @@ impl<T: Float, C: Cell<Elem = T>> Network<C> {
         batch: usize,
         precision: Precision,
     ) -> Result<NetworkStream<'_, C>> {
+        precision.check(self)?;
+        self.stream_of(batch, precision)
+    }
+
+    /// Returns a stream of a precision that [`Precision::check`] allows.
+    pub(super) fn stream_of(
+        &self,
+        batch: usize,
+        precision: Precision,
+    ) -> Result<NetworkStream<'_, C>> {
         if self.characters.is_some() {
             let expected = "none: a stream reads tokens without their characters";
             return Err(Error::argument("characters", expected, "some"));
         }
-        precision.check(self)?;
         Ok(NetworkStream {
             network: self,
             precision,
-            stream: self.recurrent.stream_with(batch, precision)?,
+            stream: self.recurrent.stream_of(batch, precision)?,
             head: Arc::new(self.head.packed_with(precision)),
         })
     }
