@@ -70,6 +70,9 @@ pub use workspace::{Seq2SeqDecoder, Seq2SeqWorkspace};
 /// reads the correct token before. The loss is the mean cross-entropy of the target tokens, the end token
 /// included.
 ///
+/// Each call of the functions that decode packs the weights. A [workspace](Seq2Seq::workspace_with) packs them once
+/// for many sources, also in 16 or 8 bits.
+///
 /// Sutskever, Vinyals and Le, *Sequence to Sequence Learning with Neural Networks*, 2014. For attention see
 /// [`layer::attention`](crate::layer::attention). Xu et al., *Show, Attend and Tell*, 2015, attends to the
 /// regions of a picture, as [`without_encoder`](ModelBuilder::without_encoder) does.

@@ -87,6 +87,9 @@ impl<T: Float, C: Cell<Elem = T>> Seq2Seq<C> {
     /// Packs the weights in the given precision: those of encoder, bridge, decoder, attention, embeddings and
     /// head. A workspace of full precision has the outputs of the model.
     ///
+    /// Threads share the products of a step as in a [stream](crate::Recurrent::stream) of one sequence. A beam search
+    /// divides its sources among them.
+    ///
     /// ```
     /// use recurrent::prelude::*;
     /// use recurrent::{decode::BeamSearch, layer::AttentionScore, tensor::Precision};
