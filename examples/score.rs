@@ -144,12 +144,12 @@ fn lines(model: &Classifier, batch: &[Item]) -> Result<String, Failure> {
     for (_, content) in batch {
         match content {
             Content::Text(text) => texts.push(text),
-            Content::Frames(rows) => frames.push(rows.clone()),
+            Content::Frames(rows) => frames.push(rows.view()),
         }
     }
     let x = match model.vocabulary() {
         Some(_) => model.encode_texts(&texts)?,
-        None => Sequences::from_list(&frames)?,
+        None => Sequences::from_views(&frames)?,
     };
     let mut lines = csv::Writer::from_writer(Vec::new());
     for ((id, _), p) in batch.iter().zip(model.probabilities(&x)?.rows()) {

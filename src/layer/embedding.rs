@@ -16,7 +16,8 @@ use crate::error::{Error, Result, check_shape, check_size, shaped};
 use crate::float::{Float, per_float};
 use crate::layer::steps::{check, layer_at};
 use crate::sequences::{Sequences, check_token_sequences};
-use crate::tensor::Init;
+use crate::tensor::precision::round_row;
+use crate::tensor::{Init, Precision};
 
 /// A learned row for each token; see the [module](self).
 ///
@@ -107,7 +108,8 @@ impl<T: Float> Embedding<T> {
         self.weight.view()
     }
 
-    /// Returns the row of each of `tokens` [time, batch]. Tokens in the padding are not read.
+    /// Returns the row of each of `tokens` [time, batch] in the given precision. Tokens in the padding are not
+    /// read.
     ///
     /// # Errors
     /// If a token is not less than `num_embeddings`, or a length does not fit.
@@ -115,12 +117,26 @@ impl<T: Float> Embedding<T> {
         &self,
         tokens: ArrayView2<'_, usize>,
         lengths: &[usize],
+        precision: Precision,
     ) -> Result<Sequences<T>> {
         let (time, batch) = tokens.dim();
         check_token_sequences(tokens, lengths, self.weight.nrows(), "num_embeddings")?;
         let values = rows_of_tokens(&self.weight, tokens, lengths);
         let rows = values.into_shape_with_order((time, batch, self.weight.ncols()));
-        Sequences::new(shaped("rows of tokens", rows)?, lengths.to_vec())
+        let mut rows = shaped("rows of tokens", rows)?;
+        if precision != Precision::Full {
+            rows.rows_mut().into_iter().for_each(|row| round_row(precision, row.into_dyn()));
+        }
+        Sequences::new(rows, lengths.to_vec())
+    }
+
+    /// Returns the rows of the one-hot sequences `x` in the given precision.
+    pub(crate) fn forward_with(
+        &self,
+        x: &Sequences<T>,
+        precision: Precision,
+    ) -> Result<Sequences<T>> {
+        self.rows_of(self.tokens_of(x)?, x.lengths(), precision)
     }
 
     /// Adds dW to `grad`, from `d_y` [time, batch, embedding_dim] and the tokens `x` of the forward pass.
@@ -209,7 +225,7 @@ layer_at! {
     /// Maps one-hot sequences to their rows [time, batch, embedding_dim]. Tokens have no gradient, so
     /// `backward` returns zeros.
     Embedding: Sequences<T> => Sequences<T>,
-    forward: |embedding, x| embedding.rows_of(embedding.tokens_of(x)?, x.lengths()),
+    forward: |embedding, x| embedding.forward_with(x, Precision::Full),
     backward: |embedding, x, d_y, grad| {
         embedding.add_gradient(&x, d_y, grad)?;
         Ok(x.zeros_like())

@@ -157,13 +157,7 @@ impl<T: Float> Linear<T> {
 
     /// Returns the same with a weight of the given precision, which [`Precision::check`] allows.
     pub(crate) fn packed_with(&self, precision: Precision) -> PackedLinear<'_, T> {
-        let mut packed = match precision {
-            Precision::Full => return self.packed(),
-            // The scale of a row is that of all its inputs.
-            _ => PackedLinear::in_blocks(self.weight.view(), self.bias.as_ref(), usize::MAX),
-        };
-        packed.weight.iter_mut().for_each(|block| block.reduce(precision));
-        packed
+        PackedLinear::with(self.weight.view(), self.bias.as_ref(), precision)
     }
 
     /// Returns the layer from d_y to d_x, with its weight packed for many calls.
@@ -216,6 +210,21 @@ impl<'m, T: Float> PackedLinear<'m, T> {
     /// Packs `weight` [output, input].
     pub(crate) fn new(weight: ArrayView2<'_, T>, bias: Option<&'m Array1<T>>) -> Self {
         Self::in_blocks(weight, bias, INPUTS)
+    }
+
+    /// Packs `weight` in the given precision, which [`Precision::check`] allows.
+    pub(crate) fn with(
+        weight: ArrayView2<'_, T>,
+        bias: Option<&'m Array1<T>>,
+        precision: Precision,
+    ) -> Self {
+        if precision == Precision::Full {
+            return Self::new(weight, bias);
+        }
+        // The scale of a row is that of all its inputs.
+        let mut packed = Self::in_blocks(weight, bias, usize::MAX);
+        packed.weight.iter_mut().for_each(|block| block.reduce(precision));
+        packed
     }
 
     /// Packs `weight` in blocks of so many inputs.

@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::float::Float;
 use crate::layer::Linear;
 use crate::layer::linear::PackedLinear;
-use crate::tensor::{RowRefs, Rows};
+use crate::tensor::{Precision, RowRefs, Rows};
 
 /// A linear layer on the steps of a walk, [rows, features] each. All results equal, bit for bit, those of the
 /// layer on the steps one below the other.
@@ -24,20 +24,27 @@ pub(crate) struct LinearSteps<'m, T: Float> {
 
 impl<'m, T: Float> LinearSteps<'m, T> {
     pub(crate) fn new(linear: &'m Linear<T>) -> Self {
-        let packed = Arc::new(linear.packed());
+        Self::with(linear, Precision::Full)
+    }
+
+    /// Creates a walk whose weight has the given precision, which [`Precision::check`] allows. One of a reduced
+    /// precision has no backward pass.
+    pub(crate) fn with(linear: &'m Linear<T>, precision: Precision) -> Self {
+        Self::begin(linear, Arc::new(linear.packed_with(precision)))
+    }
+
+    fn begin(linear: &'m Linear<T>, packed: Arc<PackedLinear<'m, T>>) -> Self {
         Self { linear, packed, backward: None, x: Vec::new(), d_y: Vec::new() }
+    }
+
+    /// Returns another walk, from its first step. It shares the packed weight.
+    pub(crate) fn another(&self) -> Self {
+        Self::begin(self.linear, self.packed.clone())
     }
 
     /// Returns `count` walks that begin here, each with its own rows.
     pub(crate) fn divided(self, count: usize) -> Vec<Self> {
-        let part = |_| Self {
-            packed: self.packed.clone(),
-            backward: None,
-            x: Vec::new(),
-            d_y: Vec::new(),
-            ..self
-        };
-        (0..count).map(part).collect()
+        (0..count).map(|_| self.another()).collect()
     }
 
     /// Returns y [rows, output] of `x` [rows, input].

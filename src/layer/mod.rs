@@ -79,6 +79,7 @@ mod traits;
 pub mod weight_drop;
 
 pub use activation::Activation;
+pub(crate) use attention::PackedAttention;
 pub use attention::{
     Attention, AttentionBackwardStream, AttentionMemory, AttentionScore, AttentionStream,
     AttentionTape, MemoryGradient,

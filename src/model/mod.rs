@@ -81,7 +81,9 @@ pub use generator::{GeneratorStream, SequenceGenerator};
 pub use regressor::{RegressorStream, SequenceRegressor};
 pub use scored::Scored;
 pub use scores::{MeanLoss, PairLoss, PairScore, WeightedScore};
-pub use seq2seq::{AttentionPlace, Bridge, ScheduledSampling, Seq2Seq, Seq2SeqDecoder};
+pub use seq2seq::{
+    AttentionPlace, Bridge, ScheduledSampling, Seq2Seq, Seq2SeqDecoder, Seq2SeqWorkspace,
+};
 pub use tagger::{Head, SequenceTagger, TaggerStream};
 pub use transcriber::{SequenceTranscriber, TranscriberStream};
 

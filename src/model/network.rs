@@ -25,7 +25,6 @@ use crate::sequence::{Recurrent, State, Stream, Tape};
 use crate::sequences::{Input, Sequences};
 use crate::tensor::Precision;
 use crate::tensor::elementwise::multiply;
-use crate::tensor::precision::round_row;
 
 /// The embedding, the recurrent layers and the head. They are the prefixes of the names of its arrays.
 #[derive(Clone, Debug)]
@@ -231,15 +230,24 @@ impl<T: Float, C: Cell<Elem = T>> Network<C> {
         batch: usize,
         precision: Precision,
     ) -> Result<NetworkStream<'_, C>> {
+        precision.check(self)?;
+        self.stream_of(batch, precision)
+    }
+
+    /// Returns a stream of a precision that [`Precision::check`] allows.
+    pub(super) fn stream_of(
+        &self,
+        batch: usize,
+        precision: Precision,
+    ) -> Result<NetworkStream<'_, C>> {
         if self.characters.is_some() {
             let expected = "none: a stream reads tokens without their characters";
             return Err(Error::argument("characters", expected, "some"));
         }
-        precision.check(self)?;
         Ok(NetworkStream {
             network: self,
             precision,
-            stream: self.recurrent.stream_with(batch, precision)?,
+            stream: self.recurrent.stream_of(batch, precision)?,
             head: Arc::new(self.head.packed_with(precision)),
         })
     }
@@ -371,12 +379,8 @@ impl<T: Float, C: Cell<Elem = T>> NetworkStream<'_, C> {
             (Input::Tokens(tokens), None) => Ok(Input::Tokens(tokens)),
             (Input::Tokens(tokens), Some(embedding)) => {
                 let step = ArrayView1::from(tokens).insert_axis(Axis(0));
-                let x = embedding.rows_of(step, &vec![1; tokens.len()])?;
-                let mut x = x.into_values().index_axis_move(Axis(0), 0);
-                for row in x.rows_mut() {
-                    round_row(self.precision, row.into_dyn());
-                }
-                Ok(Input::Dense(x.into()))
+                let x = embedding.rows_of(step, &vec![1; tokens.len()], self.precision)?;
+                Ok(Input::Dense(x.into_values().index_axis_move(Axis(0), 0).into()))
             }
         }
     }

@@ -112,8 +112,7 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
     /// # Errors
     /// If `batch` is zero, or so large that a step could not be addressed.
     pub fn zero_state(&self, batch: usize) -> Result<State<T>> {
-        self.network().check_batch(batch)?;
-        Ok(self.no_sequences.zeros(batch))
+        self.network().check_batch(batch).map(|()| self.no_sequences.zeros(batch))
     }
 
     /// Runs the network over `x` [time, batch, input], from `initial` (the learned initial state or zeros
@@ -129,7 +128,7 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
         x: &Sequences<T>,
         initial: Option<&State<T>>,
     ) -> Result<(Sequences<T>, State<T>)> {
-        self.workspace().into_results(x, initial)
+        self.workspace().results(x, initial)
     }
 
     /// Creates a workspace for repeated calls of [`forward`](Recurrent::forward).
@@ -157,7 +156,12 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
     /// # Errors
     /// If the network is one of `f64` or has a weight that is not finite, unless the precision is full.
     pub fn workspace_with(&self, precision: Precision) -> Result<Workspace<'_, T>> {
-        Ok((Self::engine().workspace)(self.network_with(precision)?))
+        precision.check(self).map(|()| self.workspace_of(precision))
+    }
+
+    /// Creates a workspace of a precision that [`Precision::check`] allows.
+    pub(crate) fn workspace_of(&self, precision: Precision) -> Workspace<'_, T> {
+        (Self::engine().workspace)(Network { precision, ..self.network() })
     }
 
     /// Runs [`forward`](Recurrent::forward) with dropout and other noise from `rng`, and returns a tape for
@@ -320,7 +324,12 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
     /// As for [`stream`](Self::stream), and if the network is one of `f64` or has a weight that is not
     /// finite, unless the precision is full.
     pub fn stream_with(&self, batch: usize, precision: Precision) -> Result<Stream<'_, T>> {
-        (Self::engine().stream)(self.network_with(precision)?, batch)
+        precision.check(self).and_then(|()| self.stream_of(batch, precision))
+    }
+
+    /// Creates a stream of a precision that [`Precision::check`] allows.
+    pub(crate) fn stream_of(&self, batch: usize, precision: Precision) -> Result<Stream<'_, T>> {
+        (Self::engine().stream)(Network { precision, ..self.network() }, batch)
     }
 
     /// Begins training on `batch` sequences step by step, from `initial` (the learned initial state or
@@ -385,12 +394,6 @@ impl<T: Float, C: Cell<Elem = T>> Recurrent<C> {
     /// Returns the cells, layer by layer. In each layer the direction forward in time comes first.
     pub fn cells(&self) -> &[C] {
         &self.cells
-    }
-
-    /// Returns this network without the type of its cell, with weights of the given precision.
-    fn network_with(&self, precision: Precision) -> Result<Network<'_, T>> {
-        precision.check(self)?;
-        Ok(Network { precision, ..self.network() })
     }
 
     fn engine() -> &'static Engine<T> {

@@ -60,12 +60,12 @@ impl<'m, T: Float> Workspace<'m, T> {
     }
 
     /// Runs one call, and returns its results by value.
-    pub(crate) fn into_results(
-        self,
+    pub(crate) fn results(
+        &self,
         x: &Sequences<T>,
         initial: Option<&State<T>>,
     ) -> Result<(Sequences<T>, State<T>)> {
-        let results = (T::pick(&ENGINE).infer)(&self, None, &Call { x, initial })?;
+        let results = (T::pick(&ENGINE).infer)(self, None, &Call { x, initial })?;
         Ok((results.output, results.last))
     }
 

@@ -18,7 +18,9 @@ use crate::float::{Float, bf16_to_f64, per_float};
 /// element type of the network, because they take little memory.
 ///
 /// Such weights are used by streams ([`Recurrent::stream_with`](crate::Recurrent::stream_with) and the
-/// `stream_with` of models), workspaces and files ([`io::save_with`](crate::io::save_with)).
+/// `stream_with` of models), workspaces ([`Recurrent::workspace_with`](crate::Recurrent::workspace_with), and
+/// [`Seq2Seq::workspace_with`](crate::model::Seq2Seq::workspace_with) for decoding) and files
+/// ([`io::save_with`](crate::io::save_with)).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Precision {
     /// The element type of the network.

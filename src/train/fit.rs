@@ -74,7 +74,7 @@ impl<T: Float, M: Model<Elem = T>> Trainer<'_, M> {
         let settings = ranks.agree(self.settings(model, train, valid))?;
         self.check_same(&settings, model, valid)?;
         let (train, valid) = self.divided(model, train, valid)?;
-        ranks.agree(valid.map_or(Ok(()), |valid| check_finite(model, valid.source)))?;
+        ranks.agree(valid.map_or(Ok(()), |valid| check_finite(model, valid)))?;
         let lengths = ranks.lengths(train.source, train.division)?;
         let most = self.course.options.accumulate;
         let mut state = State::new(model.zeros_like(), most, self.course.options.ema)?;
@@ -333,8 +333,10 @@ fn scaled_once<'s, M: Model>(
 
 /// Fails at the first value of `valid` that is not finite, unless nothing of its sample counts, or it is the
 /// NaN of a step that does not count. Gates make a finite loss of an infinity.
-fn check_finite<M: Model>(model: &M, valid: &dyn Source<M::Batch>) -> Result<()> {
-    for sample in (0..valid.len()).filter(|&sample| valid.holds(sample)) {
+fn check_finite<M: Model>(model: &M, valid: Divided<'_, M>) -> Result<()> {
+    let Divided { source: valid, division } = valid;
+    let here = |&sample: &usize| division != Division::Held || valid.holds(sample);
+    for sample in (0..valid.len()).filter(here) {
         let Err(found) = valid.check_finite(sample) else { continue };
         let mut score = M::Score::default();
         let scored = model.score_batch(&valid.batch(&[sample])?, &mut score);

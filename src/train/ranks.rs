@@ -126,13 +126,17 @@ impl Ranks<'_> {
     }
 
     /// Returns how the samples of `source`, which errors call `name`, are divided among the ranks, if each
-    /// step has the gradients of `accumulate` batches.
+    /// step has the gradients of `accumulate` batches. A process alone computes all: what it does not hold, its
+    /// source refuses.
     pub(super) fn division<B>(
         self,
         name: &'static str,
         source: &dyn Source<B>,
         accumulate: usize,
     ) -> Result<Division> {
+        if self.size() == 1 {
+            return Ok(Division::Batches);
+        }
         let held = (0..source.len()).filter(|&sample| source.holds(sample)).count();
         let all = self.exchange(Ok(vec![held as f64]))?.concat();
         let len = source.len() as f64;

@@ -768,6 +768,49 @@ fn samples_that_no_rank_holds_are_an_error() {
     }
 }
 
+/// A source that must not be asked for the samples of this process.
+struct Whole;
+
+impl Source<Vec<f64>> for Whole {
+    fn len(&self) -> usize {
+        3
+    }
+
+    fn holds(&self, index: usize) -> bool {
+        panic!("asked for sample {index}")
+    }
+
+    fn batch(&self, indices: &[usize]) -> Result<Vec<f64>> {
+        Ok(vec![1.0; indices.len()])
+    }
+}
+
+#[test]
+fn a_process_alone_does_not_ask_which_samples_it_holds() {
+    let ranks = ThreadCommunicator::group(1).unwrap();
+    for ranks in [None, Some(&ranks[0])] {
+        let mut trainer = Trainer::new(Sgd::new(0.1).unwrap()).epochs(2);
+        if let Some(ranks) = ranks {
+            trainer = trainer.distributed(ranks);
+        }
+        let history = trainer.fit(&mut Number::new(0.0), &Whole, Some(&Whole)).unwrap();
+        assert_eq!(history.epochs.len(), 2);
+    }
+}
+
+#[test]
+fn a_process_alone_without_some_samples_is_told_by_its_source() {
+    let folder = Folder::new("shards_alone");
+    let manifest = write_shards(&folder, &[14, 9], &[14, 9]);
+    let data = at_ranks(2, |communicator| read_shards(&manifest, communicator).unwrap());
+    let mut model = classifier::<f64>(0.0);
+    let before = bits(&model);
+    let trainer = Trainer::new(Sgd::new(0.1).unwrap());
+    let error = trainer.fit(&mut model, &data[0], None).unwrap_err().to_string();
+    assert!(error.contains("expected a sample in a file of this rank"), "{error}");
+    assert_eq!(bits(&model), before);
+}
+
 /// A communicator of two ranks of which the other never answers.
 struct Broken {
     rank: usize,

@@ -6,17 +6,17 @@ use ndarray::{Array2, Axis, array};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use recurrent::cell::{GruCell, LstmCell};
-use recurrent::data::Windows;
-use recurrent::decode::Decoder;
+use recurrent::data::{Unit, Vocabulary, Windows};
+use recurrent::decode::{BeamSearch, Decoder, Sampling};
 use recurrent::io::{self, Reader};
-use recurrent::layer::Embedding;
+use recurrent::layer::{AttentionScore, Embedding};
 use recurrent::loss::Mse;
 use recurrent::model::{
-    Composed, Forecaster, SequenceClassifier, SequenceGenerator, SequenceRegressor, SequenceTagger,
-    SequenceTranscriber,
+    AttentionPlace, Bridge, Composed, Forecaster, ModelBuilder, Seq2Seq, SequenceClassifier,
+    SequenceGenerator, SequenceRegressor, SequenceTagger, SequenceTranscriber,
 };
 use recurrent::tensor::Precision;
-use recurrent::{Arrays, Error, Lstm, Result};
+use recurrent::{Arrays, Error, Lstm, Result, Sequences};
 
 use crate::common::random::random;
 use crate::common::temporary::Folder;
@@ -127,6 +127,150 @@ fn a_stream_of_fewer_bits_is_that_of_the_file_of_fewer_bits_for_every_model() {
         let mut stream = model.stream_with(Some(rows(7).view()), 3, precision).unwrap();
         (0..4).map(|t| stream.step(&tokens(t)).unwrap()).collect()
     });
+}
+
+type Translator = Seq2Seq<LstmCell<f32>>;
+
+/// Encoder-decoders of every kind of layer, each with three sources.
+fn translators() -> Vec<(Translator, Sequences<f32>)> {
+    let of_tokens = || Translator::builder(9, 9, 0, 1);
+    let words = Sequences::one_hot_from_list(&[vec![2, 8, 5, 5], vec![7], vec![3, 0]], 9).unwrap();
+    let values = random((4, 3, 4), 9).mapv(|x| x as f32);
+    let values = Sequences::new(values, vec![2, 4, 1]).unwrap();
+    let location = AttentionScore::Location { size: 5, filters: 3, kernel_size: 3 };
+    let builders: [(ModelBuilder<Translator>, &Sequences<f32>); 5] = [
+        // More inputs than one block of a full layer.
+        (of_tokens().embedding_dim(7).hidden_size(530).attention(AttentionScore::General), &words),
+        // One-hot tokens that nothing embeds.
+        (of_tokens().hidden_size(19).num_layers(2).bridge(Bridge::Same), &words),
+        (
+            of_tokens()
+                .embedding_dim(12)
+                .hidden_size(12)
+                .shared_embedding(true)
+                .tied_output(true)
+                .attention(location),
+            &words,
+        ),
+        (
+            Translator::builder(4, 9, 0, 1)
+                .hidden_size(9)
+                .bidirectional(true)
+                .decoder_hidden_size(21)
+                .attention(AttentionScore::Additive { size: 6 })
+                .attention_place(AttentionPlace::Before)
+                .input_feeding(true),
+            &values,
+        ),
+        (
+            Translator::builder(4, 9, 0, 1)
+                .without_encoder()
+                .hidden_size(33)
+                .attention(AttentionScore::General),
+            &values,
+        ),
+    ];
+    builders.map(|(builder, source)| (builder.build(&mut rng()).unwrap(), source.clone())).into()
+}
+
+/// Returns the logits of four steps of the decoder of `source`.
+fn decoded(model: &Translator, source: &Sequences<f32>, precision: Precision) -> Vec<Array2<f32>> {
+    let mut decoder = model.workspace_with(precision).unwrap().decoder(source).unwrap();
+    (0..4).map(|t| decoder.step(&tokens(t)).unwrap()).collect()
+}
+
+#[test]
+fn a_decoder_of_fewer_bits_is_that_of_the_file_of_fewer_bits() {
+    for (model, source) in translators() {
+        check_streams!(model, Translator, |model: &Translator, precision| decoded(
+            model, &source, precision
+        ));
+    }
+}
+
+#[test]
+fn decoding_in_bf16_has_the_bits_of_the_model_of_rounded_weights() {
+    let search = BeamSearch::new(3).unwrap().n_best(2).unwrap().max_length(6).unwrap();
+    for (model, source) in translators() {
+        let mut rounded = model.clone();
+        Precision::Bf16.round(&mut rounded).unwrap();
+        let workspace = model.workspace_with(Precision::Bf16).unwrap();
+        let mut expected = rounded.decoder(&source).unwrap();
+        let mut decoder = workspace.decoder(&source).unwrap();
+        for t in 0..4 {
+            let (got, expected) = (decoder.step(&tokens(t)), expected.step(&tokens(t)));
+            assert_eq!(bits(&got.unwrap()), bits(&expected.unwrap()), "step {t}");
+        }
+        let expected = rounded.beam(&source, &search).unwrap();
+        assert_eq!(workspace.beam(&source, &search).unwrap(), expected);
+        let sampling = Sampling::temperature(2.0).unwrap();
+        assert_eq!(
+            workspace.generate(&source, 6, &sampling, &mut rng()).unwrap(),
+            rounded.generate(&source, 6, &sampling, &mut rng()).unwrap()
+        );
+        assert_ne!(expected, model.beam(&source, &search).unwrap());
+    }
+}
+
+/// Returns the given sequences of a source.
+fn selected(source: &Sequences<f32>, rows: &[usize]) -> Sequences<f32> {
+    let lengths = rows.iter().map(|&row| source.lengths()[row]).collect();
+    match source.tokens() {
+        Some(tokens) => Sequences::one_hot(tokens.select(Axis(1), rows).view(), 9, lengths),
+        None => Sequences::new(source.values().select(Axis(1), rows), lengths),
+    }
+    .unwrap()
+}
+
+#[test]
+fn a_workspace_decodes_many_sources_as_the_model_does_also_at_once() {
+    let search = BeamSearch::new(2).unwrap().max_length(5).unwrap();
+    for (model, source) in translators() {
+        let workspace = model.workspace_with(Precision::Full).unwrap();
+        std::thread::scope(|scope| {
+            for rows in [vec![0, 1, 2], vec![1], vec![2, 2, 1, 0, 0]] {
+                let source = selected(&source, &rows);
+                let expected = model.beam(&source, &search).unwrap();
+                let (workspace, search) = (&workspace, &search);
+                scope.spawn(move || {
+                    assert_eq!(workspace.beam(&source, search).unwrap(), expected);
+                });
+            }
+        });
+    }
+}
+
+#[test]
+fn texts_are_translated_by_weights_of_fewer_bits() {
+    let words = Vocabulary::builder(Unit::Word).special(&["<s>", "</s>"]).fit(["a b c"]).unwrap();
+    let builder = Translator::builder(5, 5, 0, 1).embedding_dim(6).hidden_size(8);
+    let builder = builder.vocabulary(words.clone()).target_vocabulary(words);
+    let mut model = builder.build(&mut rng()).unwrap();
+    let search = BeamSearch::new(2).unwrap().max_length(4).unwrap();
+    let texts = ["c a", "b"];
+    let translated =
+        model.workspace_with(Precision::Bf16).unwrap().translate(&texts, &search).unwrap();
+    Precision::Bf16.round(&mut model).unwrap();
+    assert_eq!(translated, model.translate(&texts, &search).unwrap());
+}
+
+#[test]
+fn an_encoder_decoder_names_the_weight_that_cannot_have_fewer_bits() {
+    let builder = Seq2Seq::<LstmCell<f64>>::builder(3, 4, 0, 1).hidden_size(2);
+    let error = builder.build(&mut rng()).unwrap().workspace_with(Precision::Int8).unwrap_err();
+    assert!(error.to_string().contains("precision: expected Full for weights of f64"), "{error}");
+    let builder = Translator::builder(3, 4, 0, 1).hidden_size(2);
+    let mut model = builder.build(&mut rng()).unwrap();
+    model.for_each_mut(&mut |name, mut array| {
+        if name == "decoder.recurrent.bias_hh_l0" {
+            array.fill(f32::NAN);
+        }
+    });
+    let error = model.workspace_with(Precision::Bf16).unwrap_err();
+    assert!(
+        matches!(&error, Error::NonFinite { name, .. } if name == "decoder.recurrent.bias_hh_l0")
+    );
+    assert!(model.workspace_with(Precision::Full).is_ok());
 }
 
 #[test]

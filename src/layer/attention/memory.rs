@@ -4,6 +4,7 @@ use ndarray::{Array3, ArrayView2, Axis};
 
 use crate::error::{Error, Result, check_shape, shaped};
 use crate::float::Float;
+use crate::layer::linear::PackedLinear;
 use crate::layer::{Attention, Linear};
 use crate::sequences::Sequences;
 use crate::tensor::Rows;
@@ -36,8 +37,17 @@ impl<T: Float> Attention<T> {
     /// # Errors
     /// If the width does not fit, or a memory has no row.
     pub fn memory(&self, memory: &Sequences<T>) -> Result<AttentionMemory<T>> {
+        self.memory_by(self.key_layer().map(Linear::packed).as_ref(), memory)
+    }
+
+    /// Returns the same, with keys from the packed `key` layer.
+    pub(super) fn memory_by(
+        &self,
+        key: Option<&PackedLinear<'_, T>>,
+        memory: &Sequences<T>,
+    ) -> Result<AttentionMemory<T>> {
         self.check_memory("memory", memory)?;
-        AttentionMemory::new(self.key_layer(), batch_first(memory), None, memory.lengths().to_vec())
+        AttentionMemory::new(key, batch_first(memory), None, memory.lengths().to_vec())
     }
 
     /// Returns a memory with the keys of the rows `keys` and the values `values`, both
@@ -54,7 +64,8 @@ impl<T: Float> Attention<T> {
         let sizes = [keys.time(), keys.batch(), self.memory_size()];
         values.check("values", ("time, batch, memory", sizes), keys.lengths())?;
         let (rows, lengths) = (batch_first(keys), keys.lengths().to_vec());
-        AttentionMemory::new(self.key_layer(), batch_first(values), Some(rows), lengths)
+        let key = self.key_layer().map(Linear::packed);
+        AttentionMemory::new(key.as_ref(), batch_first(values), Some(rows), lengths)
     }
 
     fn check_memory(&self, argument: &'static str, memory: &Sequences<T>) -> Result<()> {
@@ -89,15 +100,15 @@ fn flat<T: Float>(values: &Array3<T>) -> ArrayView2<'_, T> {
 
 impl<T: Float> AttentionMemory<T> {
     fn new(
-        layer: Option<&Linear<T>>,
+        layer: Option<&PackedLinear<'_, T>>,
         values: Array3<T>,
         key_rows: Option<Array3<T>>,
         lengths: Vec<usize>,
     ) -> Result<Self> {
         let (batch, time, _) = values.dim();
-        let compute = |layer: &Linear<T>| {
+        let compute = |layer: &PackedLinear<'_, T>| {
             let keys = layer.forward_rows(flat(key_rows.as_ref().unwrap_or(&values)))?;
-            let shape = (batch, time, layer.output_size());
+            let shape = (batch, time, keys.ncols());
             shaped("keys", keys.into_shape_with_order(shape))
         };
         let keys = layer.map(compute).transpose()?;

@@ -23,11 +23,13 @@
 //! | `mod` | [`Attention`]: the parameters, and attention of whole sequences of queries |
 //! | `memory` | [`AttentionMemory`]: the rows to attend to, with their keys; its gradient |
 //! | `stream` | [`AttentionStream`]: one query after another, in inference and training |
+//! | `packed` | the same for many memories, with weights that are packed once, of any precision |
 //! | `walk` | the forward and backward pass of one query of each sequence |
 //! | `location` | the part of the scores that depends on the weights before |
 
 mod location;
 mod memory;
+mod packed;
 mod stream;
 mod walk;
 
@@ -46,6 +48,7 @@ use location::Location;
 use walk::{Walk, WalkBack};
 
 pub use memory::{AttentionMemory, MemoryGradient};
+pub(crate) use packed::PackedAttention;
 pub use stream::{AttentionBackwardStream, AttentionStream};
 
 /// The function that scores a row of the memory for a query; see the [module](self).

@@ -1,5 +1,7 @@
 //! [`AttentionStream`] and [`AttentionBackwardStream`]: attention one query after another.
 
+use std::borrow::Cow;
+
 use ndarray::{Array2, ArrayView2};
 
 use crate::arrays::check_same_structure;
@@ -38,15 +40,15 @@ use crate::layer::{Attention, AttentionMemory, Linear, MemoryGradient};
 /// # Ok::<(), recurrent::Error>(())
 /// ```
 pub struct AttentionStream<'m, T: Float> {
-    attention: &'m Attention<T>,
-    query: Option<LinearSteps<'m, T>>,
-    walk: Walk<T>,
+    pub(super) attention: Cow<'m, Attention<T>>,
+    pub(super) query: Option<LinearSteps<'m, T>>,
+    pub(super) walk: Walk<T>,
 }
 
 /// The backward pass of an [`AttentionStream`], from its last step to its first. After [`step`](Self::step)
 /// for each of them, [`finish`](Self::finish) sums the gradients of the parameters.
 pub struct AttentionBackwardStream<'m, T: Float> {
-    attention: &'m Attention<T>,
+    attention: Cow<'m, Attention<T>>,
     query: Option<LinearSteps<'m, T>>,
     walk: WalkBack<T>,
     rows: usize,
@@ -92,7 +94,11 @@ impl<T: Float> Attention<T> {
         let widths = [memory.values.dim().2, memory.keys().dim().2];
         check_shape("memory", "values, keys", &[self.memory_size(), key], &widths)?;
         let query = self.query.as_ref().map(LinearSteps::new);
-        Ok(AttentionStream { attention: self, query, walk: Walk::new(memory, train) })
+        Ok(AttentionStream {
+            attention: Cow::Borrowed(self),
+            query,
+            walk: Walk::new(memory, train),
+        })
     }
 }
 
@@ -124,7 +130,7 @@ impl<'m, T: Float> AttentionStream<'m, T> {
             Some(query) => query.step(queries)?,
             None => queries.as_standard_layout().into_owned(),
         };
-        self.walk.attend(self.attention, self.attention.scaled(q), live)
+        self.walk.attend(&self.attention, self.attention.scaled(q), live)
     }
 
     /// Returns the weights of the last step, [batch, memory time]. They are zero before the first, and beyond
@@ -154,7 +160,11 @@ impl<'m, T: Float> AttentionStream<'m, T> {
         let Self { attention, query, walk } = self;
         let mut queries = query.map(|query| query.divided(blocks.len()).into_iter());
         let mut query = || queries.as_mut().and_then(Iterator::next);
-        let part = |rows: &Vec<usize>| Self { attention, query: query(), walk: walk.part(rows) };
+        let part = |rows: &Vec<usize>| Self {
+            attention: attention.clone(),
+            query: query(),
+            walk: walk.part(rows),
+        };
         blocks.iter().map(part).collect()
     }
 
@@ -168,7 +178,7 @@ impl<'m, T: Float> AttentionStream<'m, T> {
         }
         let Self { attention, query, walk } = self;
         let (rows, memory_time) = walk.weights().dim();
-        let walk = WalkBack::new(attention, walk);
+        let walk = WalkBack::new(&attention, walk);
         Ok(AttentionBackwardStream { attention, query, walk, rows, memory_time })
     }
 }
@@ -194,7 +204,7 @@ impl<T: Float> AttentionBackwardStream<'_, T> {
             let expected = [self.rows, self.memory_time];
             check_shape("d_weights", "batch, memory time", &expected, d_weights.shape())?;
         }
-        let d_q = self.walk.step(self.attention, d_contexts, d_weights)?;
+        let d_q = self.walk.step(&self.attention, d_contexts, d_weights)?;
         let d_q = self.attention.scaled(d_q);
         Ok(match &mut self.query {
             Some(query) => query.step_back(d_q)?,
@@ -215,8 +225,8 @@ impl<T: Float> AttentionBackwardStream<'_, T> {
         blocks: Vec<Self>,
         grad: &mut Attention<T>,
     ) -> Result<MemoryGradient<T>> {
-        let attention = blocks[0].attention;
-        check_same_structure("grad", attention, grad)?;
+        let attention = blocks[0].attention.clone();
+        check_same_structure("grad", &*attention, grad)?;
         if let Some(left) = blocks.iter().map(|block| block.walk.left()).find(|&left| left > 0) {
             return Err(Error::argument("steps left", "none", left));
         }
@@ -226,6 +236,6 @@ impl<T: Float> AttentionBackwardStream<'_, T> {
             let queries: Vec<_> = queries.into_iter().flatten().collect();
             LinearSteps::finish(&queries, grad)?;
         }
-        WalkBack::finish(walks, attention, grad)
+        WalkBack::finish(walks, &attention, grad)
     }
 }

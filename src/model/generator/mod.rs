@@ -245,7 +245,7 @@ impl<T: Float, C: Cell<Elem = T>> SequenceGenerator<C> {
         precision: Precision,
     ) -> Result<GeneratorStream<'_, C>> {
         precision.check(self)?;
-        let mut stream = self.network.stream(batch, precision)?;
+        let mut stream = self.network.stream_of(batch, precision)?;
         if let Some(initial) = self.initial(condition, batch, precision)? {
             stream.stream.restore(&initial)?;
         }

@@ -24,13 +24,13 @@ use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::layer::linear_steps::LinearSteps;
 use crate::layer::{
-    Attention, AttentionBackwardStream, AttentionMemory, AttentionStream, Embedding, Linear,
+    Attention, AttentionBackwardStream, AttentionStream, Embedding, Linear, PackedAttention,
 };
 use crate::model::states::{beside, joined};
 use crate::sequence::{BackwardStream, Recurrent, State, Stream, TrainingStream};
 use crate::sequences::Sequences;
 use crate::tensor::activation::tanh_slice;
-use crate::tensor::{Level, threads};
+use crate::tensor::{Level, Precision, threads};
 
 /// The fewest rows of a block, as in the recurrent layers.
 const MIN_BLOCK_ROWS: usize = 4;
@@ -53,9 +53,20 @@ crate::arrays!([T: Float, C: Cell<Elem = T>] DecoderLayers<C>: T {
     embedding, recurrent, attention, combine
 });
 
+/// The layers of a decoder with weights that are packed for inference.
+pub(super) struct PackedDecoder<'m, C: Cell> {
+    layers: &'m DecoderLayers<C>,
+    pub(super) precision: Precision,
+    recurrent: Stream<'m, C::Elem>,
+    attention: Option<PackedAttention<'m, C::Elem>>,
+    combine: Option<LinearSteps<'m, C::Elem>>,
+}
+
 /// The steps of a decoder, in inference or training, for all rows or a block of them.
 pub(super) struct Steps<'m, C: Cell> {
     layers: &'m DecoderLayers<C>,
+    /// That of the weights.
+    pub(super) precision: Precision,
     recurrent: Layers<'m, C>,
     attention: Option<AttentionStream<'m, C::Elem>>,
     combine: Option<LinearSteps<'m, C::Elem>>,
@@ -99,47 +110,47 @@ impl<T: Float, C: Cell<Elem = T>> DecoderLayers<C> {
         self.combine.as_ref().map_or(self.recurrent.output_size(), Linear::output_size)
     }
 
-    /// Begins the decoding of sequences whose `initial` states are given.
-    pub(super) fn inference(
+    /// Packs the weights in the given precision, which [`Precision::check`] allows, for steps of `batch` rows or
+    /// any other number.
+    pub(super) fn packed(
         &self,
-        initial: &State<T>,
-        memory: Option<AttentionMemory<T>>,
-    ) -> Result<Steps<'_, C>> {
-        let mut stream = self.recurrent.stream(initial.batch())?;
-        stream.restore(initial)?;
-        let attention = self.attention.as_ref().zip(memory);
-        let attention =
-            attention.map(|(attention, memory)| attention.stream(memory)).transpose()?;
-        Ok(self.steps(Layers::Inference(stream), attention, initial.batch()))
+        batch: usize,
+        precision: Precision,
+    ) -> Result<PackedDecoder<'_, C>> {
+        let attention = self.attention.as_ref().map(|attention| attention.packed_with(precision));
+        let combine = self.combine.as_ref();
+        Ok(PackedDecoder {
+            layers: self,
+            precision,
+            recurrent: self.recurrent.stream_of(batch.max(1), precision)?,
+            attention: attention.transpose()?,
+            combine: combine.map(|combine| LinearSteps::with(combine, precision)),
+        })
     }
 
     /// Begins a forward pass of training.
-    pub(super) fn training(
-        &self,
+    pub(super) fn training<'m>(
+        &'m self,
         initial: &State<T>,
-        memory: Option<AttentionMemory<T>>,
+        memory: &Sequences<T>,
         rng: &mut dyn Rng,
-    ) -> Result<Steps<'_, C>> {
+    ) -> Result<Steps<'m, C>> {
         let stream = self.recurrent.training_stream(initial.batch(), Some(initial), rng)?;
-        let attention = self.attention.as_ref().zip(memory);
-        let attention = attention.map(|(attention, memory)| attention.training_stream(memory));
-        let attention = attention.transpose()?;
-        Ok(self.steps(Layers::Training(stream), attention, initial.batch()))
+        let training =
+            |attention: &'m Attention<T>| attention.training_stream(attention.memory(memory)?);
+        Ok(Steps {
+            layers: self,
+            precision: Precision::Full,
+            recurrent: Layers::Training(stream),
+            attention: self.attention.as_ref().map(training).transpose()?,
+            combine: self.combine.as_ref().map(LinearSteps::new),
+            readouts: self.no_readouts(initial.batch()),
+        })
     }
 
-    fn steps<'m>(
-        &'m self,
-        recurrent: Layers<'m, C>,
-        attention: Option<AttentionStream<'m, T>>,
-        rows: usize,
-    ) -> Steps<'m, C> {
-        Steps {
-            layers: self,
-            recurrent,
-            attention,
-            combine: self.combine.as_ref().map(LinearSteps::new),
-            readouts: vec![Array2::zeros((rows, self.output_size()))],
-        }
+    /// Returns h̃ before the first step, zeros.
+    fn no_readouts(&self, rows: usize) -> Vec<Array2<T>> {
+        vec![Array2::zeros((rows, self.output_size()))]
     }
 
     /// Returns the sequences of each block of a walk of `batch` sequences, of `width` rows each, through `steps`
@@ -155,6 +166,25 @@ impl<T: Float, C: Cell<Elem = T>> DecoderLayers<C> {
         let work = [batch, width, steps].into_iter().fold(of_row, usize::saturating_mul);
         let parts = threads::parts(batch, MIN_BLOCK_ROWS.div_ceil(width), work);
         (0..parts).map(|i| (batch * i / parts..batch * (i + 1) / parts).collect()).collect()
+    }
+}
+
+impl<'m, T: Float, C: Cell<Elem = T>> PackedDecoder<'m, C> {
+    /// Begins the decoding of sequences whose `initial` states and `memory` are given.
+    pub(super) fn begin(&self, initial: &State<T>, memory: &Sequences<T>) -> Result<Steps<'m, C>> {
+        let Self { layers, precision, .. } = *self;
+        let (rows, mut stream) = (initial.batch(), self.recurrent.fork());
+        stream.select(&vec![0; rows])?;
+        stream.restore(initial)?;
+        let attention = self.attention.as_ref().map(|attention| attention.stream(memory));
+        Ok(Steps {
+            layers,
+            precision,
+            recurrent: Layers::Inference(stream),
+            attention: attention.transpose()?,
+            combine: self.combine.as_ref().map(LinearSteps::another),
+            readouts: layers.no_readouts(rows),
+        })
     }
 }
 
@@ -180,6 +210,7 @@ impl<'m, T: Float, C: Cell<Elem = T>> Steps<'m, C> {
         let mut combine = self.combine.map(|combine| combine.divided(blocks.len()).into_iter());
         let parts = recurrent.into_iter().zip(blocks).map(|(recurrent, rows)| Self {
             layers: self.layers,
+            precision: self.precision,
             recurrent,
             attention: attention.as_mut().and_then(Iterator::next),
             combine: combine.as_mut().and_then(Iterator::next),

@@ -11,13 +11,15 @@ use crate::cell::Cell;
 use crate::data::Scaler;
 use crate::error::{Error, Result};
 use crate::float::Float;
-use crate::layer::{Embedding, Layer, Linear, Pooling, TimePooling};
+use crate::layer::linear::PackedLinear;
+use crate::layer::{Embedding, Linear, Pooling, TimePooling};
 use crate::model::config::Config;
 use crate::model::network::scaled;
 use crate::model::seq2seq::options::{Bridge, Seq2SeqConfig};
 use crate::model::states::{beside, divide, filled, side_by_side};
-use crate::sequence::{Recurrent, State, Tape};
+use crate::sequence::{Recurrent, State, Tape, Workspace};
 use crate::sequences::Sequences;
+use crate::tensor::Precision;
 
 /// The layers from a source to the memory.
 #[derive(Clone, Debug)]
@@ -28,6 +30,13 @@ pub(super) struct Encoder<C: Cell> {
     pub(super) scaler: Option<Arc<Scaler>>,
 }
 crate::arrays!([T: Float, C: Cell<Elem = T>] Encoder<C>: T { embedding, recurrent });
+
+/// An encoder with weights that are packed for inference.
+pub(super) struct PackedEncoder<'m, C: Cell> {
+    encoder: &'m Encoder<C>,
+    precision: Precision,
+    recurrent: Option<Workspace<'m, C::Elem>>,
+}
 
 /// An encoded source.
 pub(super) struct Encoded<'x, T: Float> {
@@ -67,34 +76,36 @@ impl<T: Float, C: Cell<Elem = T>> Encoder<C> {
     }
 
     /// Returns the embedded or scaled `source`.
-    fn prepare<'x>(&self, source: &'x Sequences<T>) -> Result<Cow<'x, Sequences<T>>> {
+    fn prepare<'x>(
+        &self,
+        source: &'x Sequences<T>,
+        precision: Precision,
+    ) -> Result<Cow<'x, Sequences<T>>> {
         match (&self.embedding, &self.scaler) {
-            (Some(embedding), _) => embedding.forward(source).map(Cow::Owned),
+            (Some(embedding), _) => embedding.forward_with(source, precision).map(Cow::Owned),
             (None, scaler) => scaled("source", source, scaler.as_deref()),
         }
     }
 
-    /// Encodes `source`, for training if there is an `rng`.
-    pub(super) fn forward<'x>(
+    /// Encodes `source` for training.
+    pub(super) fn forward_train<'x>(
         &self,
         source: &'x Sequences<T>,
-        rng: Option<&mut dyn Rng>,
+        rng: &mut dyn Rng,
     ) -> Result<Encoded<'x, T>> {
-        let input = self.prepare(source)?;
+        let input = self.prepare(source, Precision::Full)?;
         let Some(recurrent) = &self.recurrent else {
             return Ok(Encoded { source, memory: input, final_states: None, tape: None });
         };
-        let (memory, states, tape) = match rng {
-            Some(rng) => {
-                let (memory, states, tape) = recurrent.forward_train(input.as_ref(), None, rng)?;
-                (memory, states, Some(tape))
-            }
-            None => {
-                let (memory, states) = recurrent.forward(input.as_ref(), None)?;
-                (memory, states, None)
-            }
-        };
-        Ok(Encoded { source, memory: Cow::Owned(memory), final_states: Some(states), tape })
+        let (memory, states, tape) = recurrent.forward_train(input.as_ref(), None, rng)?;
+        let (memory, final_states) = (Cow::Owned(memory), Some(states));
+        Ok(Encoded { source, memory, final_states, tape: Some(tape) })
+    }
+
+    /// Packs the weights in the given precision, which [`Precision::check`] allows.
+    pub(super) fn packed(&self, precision: Precision) -> PackedEncoder<'_, C> {
+        let recurrent = self.recurrent.as_ref().map(|layers| layers.workspace_of(precision));
+        PackedEncoder { encoder: self, precision, recurrent }
     }
 
     /// Adds the gradients of the layers to `grad`, from those of the memory and of the final states.
@@ -115,6 +126,19 @@ impl<T: Float, C: Cell<Elem = T>> Encoder<C> {
             embedding.add_gradient(encoded.source, &d_x, grad)?;
         }
         Ok(())
+    }
+}
+
+impl<T: Float, C: Cell<Elem = T>> PackedEncoder<'_, C> {
+    /// Encodes `source`.
+    pub(super) fn forward<'x>(&self, source: &'x Sequences<T>) -> Result<Encoded<'x, T>> {
+        let input = self.encoder.prepare(source, self.precision)?;
+        let Some(recurrent) = &self.recurrent else {
+            return Ok(Encoded { source, memory: input, final_states: None, tape: None });
+        };
+        let (memory, states) = recurrent.results(input.as_ref(), None)?;
+        let (memory, final_states) = (Cow::Owned(memory), Some(states));
+        Ok(Encoded { source, memory, final_states, tape: None })
     }
 }
 
@@ -156,14 +180,21 @@ impl<T: Float> BridgeLayer<T> {
         (self.kind, self.bridge.as_ref())
     }
 
-    /// Returns the initial states of `decoder`.
+    /// Returns the linear layer, if there is one, with a weight of the given precision, which
+    /// [`Precision::check`] allows.
+    pub(super) fn packed(&self, precision: Precision) -> Option<PackedLinear<'_, T>> {
+        self.bridge.as_ref().map(|linear| linear.packed_with(precision))
+    }
+
+    /// Returns the initial states of `decoder`. `linear` is the linear layer.
     pub(super) fn forward<C: Cell<Elem = T>>(
         &self,
+        linear: Option<&PackedLinear<'_, T>>,
         encoded: &Encoded<'_, T>,
         decoder: &Recurrent<C>,
     ) -> Result<State<T>> {
         let zeros = decoder.zero_state(encoded.memory.batch())?;
-        match (self.kind, &self.bridge, &encoded.final_states) {
+        match (self.kind, linear, &encoded.final_states) {
             (Bridge::Same, _, Some(finals)) => joined(finals, &zeros),
             (_, Some(linear), _) => {
                 Ok(filled(zeros, &linear.forward_rows(summary(encoded)?.view())?))

@@ -7,7 +7,8 @@
 //! | `encoder` | from a source to the memory and the decoder's initial states |
 //! | `decoder` | the layers of the decoder, one step after another |
 //! | `walk` | the decoder on given tokens, several blocks of the batch at once; scheduled sampling |
-//! | `search` | decoding: greedy, sampled and by beam search; alignments |
+//! | `workspace` | the packed weights, of any precision, and decoding with them: greedy, sampled and by beam search |
+//! | `search` | the same for one call; alignments |
 //! | `parts` | the parts of the model, for files of other programs |
 
 mod decoder;
@@ -17,6 +18,7 @@ mod options;
 pub(crate) mod parts;
 mod search;
 mod walk;
+mod workspace;
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -33,7 +35,7 @@ use crate::data::{Scaler, Vocabulary};
 use crate::error::{Error, Result, check_indices, check_size};
 use crate::float::Float;
 use crate::layer::linear::PackedLinear;
-use crate::layer::{Attention, AttentionMemory, Embedding, Layer, Linear};
+use crate::layer::{Attention, Embedding, Layer, Linear};
 use crate::loss::{CrossEntropy, Loss};
 use crate::model::config::{Config, ModelBuilder, Shape, refuse};
 use crate::model::network::{apply_dropout, mask_gradient};
@@ -51,7 +53,7 @@ use encoder::{BridgeLayer, Encoder};
 use options::Seq2SeqConfig;
 
 pub use options::{AttentionPlace, Bridge, ScheduledSampling};
-pub use search::Seq2SeqDecoder;
+pub use workspace::{Seq2SeqDecoder, Seq2SeqWorkspace};
 
 /// An encoder-decoder: it reads a source sequence and writes a target sequence of another length, as in
 /// translation, captioning or summaries.
@@ -67,6 +69,9 @@ pub use search::Seq2SeqDecoder;
 /// the start and the end token, which the model adds. It trains by teacher forcing: each step of the decoder
 /// reads the correct token before. The loss is the mean cross-entropy of the target tokens, the end token
 /// included.
+///
+/// Each call of the functions that decode packs the weights. A [workspace](Seq2Seq::workspace_with) packs them once
+/// for many sources, also in 16 or 8 bits.
 ///
 /// Sutskever, Vinyals and Le, *Sequence to Sequence Learning with Neural Networks*, 2014. For attention see
 /// [`layer::attention`](crate::layer::attention). Xu et al., *Show, Attend and Tell*, 2015, attends to the
@@ -235,12 +240,13 @@ impl<T: Float, C: Cell<Elem = T>> Seq2Seq<C> {
         self.decoder.output_size() * self.config.output_size
     }
 
-    fn packed_head(&self) -> PackedLinear<'_, T> {
+    /// Returns the head with a weight of the given precision, which [`Precision::check`] allows.
+    fn packed_head(&self, precision: Precision) -> PackedLinear<'_, T> {
         match &self.head.linear {
-            Some(linear) => linear.packed(),
+            Some(linear) => linear.packed_with(precision),
             None => {
                 let weight = self.target_embedding().weight();
-                PackedLinear::new(weight, self.head.tied_bias.as_ref())
+                PackedLinear::with(weight, self.head.tied_bias.as_ref(), precision)
             }
         }
     }
@@ -279,13 +285,8 @@ impl<T: Float, C: Cell<Elem = T>> Seq2Seq<C> {
         live: &[bool],
     ) -> Result<ArrayView2<'s, T>> {
         let (rows, step) = (tokens.len(), tokens.insert_axis(Axis(0)));
-        let embedded = self.target_embedding().rows_of(step, &vec![1; rows])?;
+        let embedded = self.target_embedding().rows_of(step, &vec![1; rows], steps.precision)?;
         steps.step(embedded.values().index_axis(Axis(0), 0), live)
-    }
-
-    /// Returns the memory of the decoder's attention, if it has one.
-    fn attended(&self, memory: &Sequences<T>) -> Result<Option<AttentionMemory<T>>> {
-        self.decoder.attention.as_ref().map(|attention| attention.memory(memory)).transpose()
     }
 }
 
@@ -307,10 +308,10 @@ impl<T: Float, C: Cell<Elem = T>> Model for Seq2Seq<C> {
     ) -> Result<(f64, Option<f64>)> {
         check_batch("targets", source, targets.len())?;
         let (mut inputs, y, lengths) = self.pairs(targets)?;
-        let encoded = self.encoder.forward(source, Some(rng))?;
-        let initial = self.bridge.forward(&encoded, &self.decoder.recurrent)?;
-        let memory = self.attended(encoded.memory.as_ref())?;
-        let steps = self.decoder.training(&initial, memory, rng)?;
+        let encoded = self.encoder.forward_train(source, rng)?;
+        let bridge = self.bridge.packed(Precision::Full);
+        let initial = self.bridge.forward(bridge.as_ref(), &encoded, &self.decoder.recurrent)?;
+        let steps = self.decoder.training(&initial, encoded.memory.as_ref(), rng)?;
         let own = self.own_tokens(inputs.dim(), rng);
         let (readouts, steps) = self.run(steps, (&mut inputs, &lengths), own.as_ref())?;
 
@@ -345,7 +346,7 @@ impl<T: Float, C: Cell<Elem = T>> Model for Seq2Seq<C> {
     fn score_batch(&self, (source, targets): &Self::Batch, score: &mut Perplexity) -> Result<()> {
         check_batch("targets", source, targets.len())?;
         let (mut inputs, y, lengths) = self.pairs(targets)?;
-        let (steps, _) = self.inference(source)?;
+        let (steps, _) = self.packed(source.batch(), Precision::Full)?.begin(source)?;
         let (readouts, _) = self.run(steps, (&mut inputs, &lengths), None)?;
         let logits: Sequences<T> = self.head().forward(&readouts)?;
         let (loss, _) = CrossEntropy::default().loss(&logits, &y)?;
@@ -361,14 +362,6 @@ impl<T: Float, C: Cell<Elem = T>> Seq2Seq<C> {
             *bias += d_bias;
         }
         self.target_embedding_mut().add_weight_gradient(d_head.weight());
-    }
-
-    /// Begins decoding of `source` in inference. Returns the memory's time too.
-    fn inference(&self, source: &Sequences<T>) -> Result<(Steps<'_, C>, usize)> {
-        let encoded = self.encoder.forward(source, None)?;
-        let initial = self.bridge.forward(&encoded, &self.decoder.recurrent)?;
-        let memory = self.attended(encoded.memory.as_ref())?;
-        Ok((self.decoder.inference(&initial, memory)?, encoded.memory.time()))
     }
 }
 

@@ -1,74 +1,31 @@
-//! Decoding of [`Seq2Seq`]: greedy, sampled and by beam search.
-#![expect(clippy::indexing_slicing, reason = "rows are those of the search")]
+//! Decoding of [`Seq2Seq`] in one call, with weights that are packed for it; alignments.
 
-use std::sync::Arc;
-
-use ndarray::{Array2, Array3, ArrayView1, Axis};
+use ndarray::{Array3, Axis};
 use rand::Rng;
 
 use crate::cell::Cell;
-use crate::decode::{BeamSearch, Decoder, Hypothesis, Sampling};
-use crate::error::{Error, Result, check_shape};
+use crate::decode::{BeamSearch, Hypothesis, Sampling};
+use crate::error::{Error, Result};
 use crate::float::Float;
-use crate::layer::linear::PackedLinear;
-use crate::model::seq2seq::decoder::Steps;
 use crate::model::seq2seq::live_at;
+use crate::model::seq2seq::workspace::{Seq2SeqDecoder, Seq2SeqWorkspace};
 use crate::model::{Seq2Seq, check_batch, suppressed_tokens};
 use crate::sequences::Sequences;
-use crate::tensor::threads;
-
-/// The decoder of a [`Seq2Seq`], step by step, created by [`Seq2Seq::decoder`]. Its outputs equal those of
-/// training with the same tokens, bit for bit.
-pub struct Seq2SeqDecoder<'m, C: Cell> {
-    model: &'m Seq2Seq<C>,
-    steps: Steps<'m, C>,
-    head: Arc<PackedLinear<'m, C::Elem>>,
-}
-
-impl<C: Cell> std::fmt::Debug for Seq2SeqDecoder<'_, C> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let rows = self.steps.readout().nrows();
-        f.debug_struct("Seq2SeqDecoder").field("rows", &rows).finish_non_exhaustive()
-    }
-}
-
-impl<T: Float, C: Cell<Elem = T>> Decoder for Seq2SeqDecoder<'_, C> {
-    type Elem = T;
-
-    fn step(&mut self, tokens: &[usize]) -> Result<Array2<T>> {
-        let rows = self.steps.readout().nrows();
-        check_shape("tokens", "rows", &[rows], &[tokens.len()])?;
-        let live = vec![true; rows];
-        let readout = self.model.feed(&mut self.steps, ArrayView1::from(tokens), &live)?;
-        self.head.forward_rows(readout)
-    }
-
-    fn select(&mut self, rows: &[usize]) -> Result<()> {
-        self.steps.select(rows)
-    }
-}
-
-impl<'m, T: Float, C: Cell<Elem = T>> Seq2SeqDecoder<'m, C> {
-    /// Divides a decoder that has not begun into those of the rows of each block.
-    fn divided(self, blocks: &[Vec<usize>]) -> Result<Vec<Self>> {
-        let Self { model, steps, head } = self;
-        let steps = steps.divided(blocks)?.into_iter();
-        Ok(steps.map(|steps| Self { model, steps, head: head.clone() }).collect())
-    }
-}
+use crate::tensor::Precision;
 
 impl<T: Float, C: Cell<Elem = T>> Seq2Seq<C> {
+    /// Returns the weights packed for `source`.
+    fn workspace_of(&self, source: &Sequences<T>) -> Result<Seq2SeqWorkspace<'_, C>> {
+        self.workspace_for(source.batch(), Precision::Full)
+    }
+
     /// Returns the decoder of `source`, for a decoding of your own. Its first tokens are
     /// [`start`](Self::start), one for each sequence.
     ///
     /// # Errors
     /// If `source` does not fit the model.
     pub fn decoder(&self, source: &Sequences<T>) -> Result<Seq2SeqDecoder<'_, C>> {
-        Ok(Seq2SeqDecoder {
-            model: self,
-            steps: self.inference(source)?.0,
-            head: Arc::new(self.packed_head()),
-        })
+        self.workspace_of(source)?.decoder(source)
     }
 
     /// Returns the token that a target begins with.
@@ -94,10 +51,7 @@ impl<T: Float, C: Cell<Elem = T>> Seq2Seq<C> {
         sampling: &Sampling,
         rng: &mut dyn Rng,
     ) -> Result<Vec<Vec<usize>>> {
-        sampling.check(self.config.output_size)?;
-        let mut decoder = self.decoder(source)?;
-        let first = vec![self.start(); source.batch()];
-        sampling.generate(&mut decoder, first, (Some(self.end()), &self.suppressed()), max_len, rng)
+        self.workspace_of(source)?.generate(source, max_len, sampling, rng)
     }
 
     /// Searches for the likeliest targets of each source. Returns the best of each, from the highest score to
@@ -110,23 +64,7 @@ impl<T: Float, C: Cell<Elem = T>> Seq2Seq<C> {
         source: &Sequences<T>,
         search: &BeamSearch<'_>,
     ) -> Result<Vec<Vec<Hypothesis>>> {
-        let search = search.for_model(Some(self.end()), &self.suppressed())?;
-        let (mut decoder, first) = (self.decoder(source)?, vec![self.start(); source.batch()]);
-        let shape = (source.batch(), search.width, search.max_length);
-        let blocks = self.decoder.blocks(shape, self.head_work());
-        if blocks.len() > 1 {
-            // The search of a sequence does not depend on the others, so each thread has its own.
-            let parts = decoder.divided(&blocks)?.into_iter().zip(&blocks).collect();
-            let found = threads::map(parts, |(mut part, rows): (_, &Vec<usize>)| {
-                search.search_part(&mut part, &first[..rows.len()], rows[0])
-            });
-            if let Ok(found) = found.into_iter().collect::<Result<Vec<_>>>() {
-                return Ok(found.into_iter().flatten().collect());
-            }
-            // A search of all together finds the error that comes first.
-            decoder = self.decoder(source)?;
-        }
-        search.search(&mut decoder, &first)
+        self.workspace_of(source)?.beam(source, search)
     }
 
     /// Translates `texts` by the vocabularies of the model: the best target of each by `search`.
@@ -138,12 +76,7 @@ impl<T: Float, C: Cell<Elem = T>> Seq2Seq<C> {
         texts: &[S],
         search: &BeamSearch<'_>,
     ) -> Result<Vec<String>> {
-        let Some(words) = self.target_vocabulary() else {
-            let expected = "one of the targets, given to the model's builder";
-            return Err(Error::argument("target_vocabulary", expected, "none"));
-        };
-        let found = self.beam(&self.encode_texts(texts)?, search)?;
-        found.iter().map(|best| words.decode(&best[0].tokens)).collect()
+        self.workspace_for(texts.len(), Precision::Full)?.translate(texts, search)
     }
 
     /// Returns the weights of the attention [batch, target time + 1, source time] to each source, at each
@@ -154,7 +87,8 @@ impl<T: Float, C: Cell<Elem = T>> Seq2Seq<C> {
     pub fn align(&self, source: &Sequences<T>, targets: &[Vec<usize>]) -> Result<Array3<T>> {
         check_batch("targets", source, targets.len())?;
         let (inputs, _, lengths) = self.pairs(targets)?;
-        let (mut steps, memory_time) = self.inference(source)?;
+        let packed = self.packed(source.batch(), Precision::Full)?;
+        let (mut steps, memory_time) = packed.begin(source)?;
         if steps.weights().is_none() {
             return Err(Error::argument(
                 "attention",

@@ -14,7 +14,7 @@ use crate::model::Seq2Seq;
 use crate::model::seq2seq::decoder::Steps;
 use crate::model::seq2seq::live_at;
 use crate::sequences::Sequences;
-use crate::tensor::threads;
+use crate::tensor::{Precision, threads};
 
 /// The tokens of scheduled sampling: the likeliest ones of the model itself, each with probability `p`.
 pub(super) struct OwnTokens<'m, T: Float> {
@@ -115,7 +115,7 @@ impl<T: Float, C: Cell<Elem = T>> Seq2Seq<C> {
         let shape = (time.saturating_sub(1), batch);
         (p > 0.0).then(|| OwnTokens {
             p,
-            head: self.packed_head(),
+            head: self.packed_head(Precision::Full),
             draws: Array2::from_shape_simple_fn(shape, || rng.random()),
         })
     }

@@ -18,6 +18,9 @@ const WIDTH: usize = 3;
 
 /// A gradient that may not fit the value that it is a gradient of.
 pub(super) trait Like: Clone {
+    /// Whether it is the gradient of two layers. The first part may then have been used if the second does not fit.
+    const PAIR: bool = false;
+
     fn like(&self, given: &mut Given) -> Self;
 }
 
@@ -37,12 +40,15 @@ impl Like for Array2<f32> {
 }
 
 impl<A: Like, B: Like> Like for (A, B) {
+    const PAIR: bool = true;
+
     fn like(&self, given: &mut Given) -> Self {
         (self.0.like(given), self.1.like(given))
     }
 }
 
-/// Calls every function of a layer.
+/// Calls every function of a layer. If its backward pass fails, the gradient must be as before, unless it is that
+/// of a pair.
 fn layer<X, L: Layer<X, Elem = f32, Output: Like>>(
     given: &mut Given,
     layer: &L,
@@ -51,20 +57,12 @@ fn layer<X, L: Layer<X, Elem = f32, Output: Like>>(
     layer.forward(x)?;
     let (y, tape) = layer.forward_train(x, given.rng())?;
     let (d_y, mut grad) = (y.like(given), layer.zeros_like());
-    unchanged(&mut grad, |grad| layer.backward(tape, &d_y, grad))?;
-    Ok(())
-}
-
-/// Calls every function of a layer of two layers, which may change the gradient of the first if the second part of
-/// d_y does not fit.
-fn pair<X, L: Layer<X, Elem = f32, Output: Like>>(
-    given: &mut Given,
-    layer: &L,
-    x: &X,
-) -> Result<()> {
-    layer.forward(x)?;
-    let (y, tape) = layer.forward_train(x, given.rng())?;
-    layer.backward(tape, &y.like(given), &mut layer.zeros_like())?;
+    let back = |grad: &mut L| layer.backward(tape, &d_y, grad);
+    if L::Output::PAIR {
+        back(&mut grad)?
+    } else {
+        unchanged(&mut grad, back)?
+    };
     Ok(())
 }
 
@@ -252,9 +250,9 @@ calls! {
     step = walked_back(g, false)?;
     finish = walked_back(g, true)?;
 "layer::Branches::", g:
-    new = { let of = Branches::new(linear(g), LayerNorm::<f32>::new(WIDTH)?); let x = (g.array2(2, WIDTH), g.sequences(WIDTH)); pair(g, &of, &x)? };
+    new = { let of = Branches::new(linear(g), LayerNorm::<f32>::new(WIDTH)?); let x = (g.array2(2, WIDTH), g.sequences(WIDTH)); layer(g, &of, &x)? };
 "layer::Heads::", g:
-    new = { let of = Heads::new(linear(g), linear(g)); let x = g.sequences(WIDTH); pair(g, &of, &x)? };
+    new = { let of = Heads::new(linear(g), linear(g)); let x = g.sequences(WIDTH); layer(g, &of, &x)? };
 "layer::CharacterEncoder::", g:
     new = encoded(g)?;
 "layer::Conv1d::", g:

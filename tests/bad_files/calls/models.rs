@@ -177,6 +177,12 @@ fn of_tokens() -> ModelBuilder<Translator> {
     Translator::builder(WIDTH, 5, 0, 1).embedding_dim(2).hidden_size(2)
 }
 
+/// Returns a translator of texts.
+fn of_words() -> ModelBuilder<Translator> {
+    let builder = Translator::builder(5, 5, 0, 1).embedding_dim(2).hidden_size(2);
+    builder.vocabulary(words()).target_vocabulary(words())
+}
+
 fn composed(given: &mut Given) -> Composed<recurrent::Sequences<f32>, Linear<f32>, Mse> {
     Composed::new(Linear::new(WIDTH, 2, given.rng()).unwrap(), Mse)
 }
@@ -185,10 +191,13 @@ fn scaler() -> Scaler {
     Scaler::standard(&[Array2::from_shape_fn((4, WIDTH), |(t, j)| (t * j) as f64).view()]).unwrap()
 }
 
-fn decoded(given: &mut Given) -> Result<()> {
+fn decoded(given: &mut Given, workspace: bool) -> Result<()> {
     let model = translator(given)?;
     let source = given.sequences_of(3, 2, WIDTH);
-    let mut decoder = model.decoder(&source)?;
+    let mut decoder = match workspace {
+        true => model.workspace_with(precision(given))?.decoder(&source)?,
+        false => model.decoder(&source)?,
+    };
     decoder.step(&given.some(2, 5))?;
     decoder.select(&given.indices(2))?;
     Ok(())
@@ -330,10 +339,16 @@ calls! {
     builder = { let b = translator_builder(g); translated(g, b)? };
     align = { let m = Translator::builder(WIDTH, 5, 0, 1).hidden_size(2).target_embedding_dim(2).attention(AttentionScore::Dot).build(g.rng())?; m.align(&g.sequences_of(3, 2, WIDTH), &g.lists(2, 5))? };
     beam = { let (m, s) = (translator(g)?, search(g)?); m.beam(&g.sequences_of(3, 2, WIDTH), &s)? };
-    decoder = decoded(g)?;
+    decoder = decoded(g, false)?;
     encode_texts = Translator::builder(5, 5, 0, 1).embedding_dim(2).hidden_size(2).vocabulary(words()).build(g.rng())?.encode_texts(&texts(g))?;
     generate = { let (m, s) = (translator(g)?, sampling(g)?); m.generate(&g.sequences_of(3, 2, WIDTH), g.like(4).min(40), &s, g.rng())? };
-    translate = { let s = search(g)?; Translator::builder(5, 5, 0, 1).embedding_dim(2).hidden_size(2).vocabulary(words()).target_vocabulary(words()).build(g.rng())?.translate(&texts(g), &s)? };
+    translate = { let s = search(g)?; of_words().build(g.rng())?.translate(&texts(g), &s)? };
+    workspace_with = { let m = translator(g)?; m.workspace_with(precision(g))?; };
+"model::Seq2SeqWorkspace::", g:
+    beam = { let (m, s) = (translator(g)?, search(g)?); m.workspace_with(precision(g))?.beam(&g.sequences_of(3, 2, WIDTH), &s)? };
+    decoder = decoded(g, true)?;
+    generate = { let (m, s) = (translator(g)?, sampling(g)?); m.workspace_with(precision(g))?.generate(&g.sequences_of(3, 2, WIDTH), g.like(4).min(40), &s, g.rng())? };
+    translate = { let (m, s) = (of_words().build(g.rng())?, search(g)?); m.workspace_with(precision(g))?.translate(&texts(g), &s)? };
 "model::Composed::", g:
     new = { let (m, x) = (composed(g), g.sequences(WIDTH)); let y = g.sequences_of(x.time(), x.batch(), 2); learned(g, m, &(x, y))? };
     predict = composed(g).predict(&g.sequences(WIDTH))?;
