@@ -17,10 +17,12 @@ use crate::tensor::threads;
 
 /// The time without work after which a helper leaves. It is longer than the time between two products of a walk.
 const PATIENCE: Duration = Duration::from_micros(100);
+/// The same for a helper that has just come: its caller may still be in a product that it computes alone.
+const FIRST_PATIENCE: Duration = Duration::from_millis(1);
 /// The time that a thread takes to wake, about.
 const WAKING: Duration = Duration::from_micros(30);
-/// The number of multiply-adds that take longer.
-const LONG: usize = 1 << 20;
+/// The number of multiply-adds that take many times as long, also if the core sleeps.
+const LONG: usize = 1 << 24;
 /// The number of looks at the state between two looks at the clock.
 const LOOKS: u32 = 64;
 /// The number of looks at the state after which a caller gives its core to others between two looks.
@@ -170,15 +172,15 @@ impl<W: Work> Meeting<W> {
 
     /// Does the caller's work until there has been none for some time, or the helper is dismissed.
     fn help(self: Arc<Self>) {
-        let mut last = Instant::now();
+        let (mut last, mut patience) = (Instant::now(), FIRST_PATIENCE);
         self.place.0.store(HERE, SeqCst);
         // The caller may run this itself, as a worker of the pool that waits.
         let is_caller = self.caller == thread::current().id();
         loop {
             match self.look() {
-                Look::Worked => last = Instant::now(),
+                Look::Worked => (last, patience) = (Instant::now(), PATIENCE),
                 Look::Idle
-                    if !is_caller && last.elapsed() < PATIENCE && Arc::strong_count(&self) > 1 => {}
+                    if !is_caller && last.elapsed() < patience && Arc::strong_count(&self) > 1 => {}
                 _ => {
                     self.place.0.store(AWAY, SeqCst);
                     // Work that was given meanwhile found the helper here.
