@@ -1,10 +1,10 @@
 //! [`Helper`]: a thread that waits for work by spinning, so that a meeting with it takes less than a
 //! microsecond.
 //!
-//! Its work owns its data, which the threads exchange by copies, because safe Rust lends a thread no more than
-//! what outlives the whole walk. The thread is one of the pool of this crate. It comes if work is frequent,
-//! and leaves after a short time without work. Nobody waits for it before it has begun: until then, the
-//! caller does the work itself.
+//! The work owns its data. Caller and helper copy it in and out, because safe Rust lends a thread only data
+//! that outlives the whole walk. The thread is one of the pool of this crate. It comes if work is frequent, and
+//! leaves after a short time without work. A caller never waits for a helper that has not begun: it does the
+//! work itself.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::AtomicU32;

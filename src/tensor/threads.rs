@@ -36,7 +36,7 @@ pub(crate) fn parts(items: usize, min_items: usize, work: usize) -> usize {
 /// Returns the number of threads that share the products of one of `blocks` blocks, of `work` multiply-adds in
 /// total: those that the division into blocks leaves idle.
 pub(crate) fn spare(blocks: usize, work: usize) -> usize {
-    // Nobody waits for these threads to wake, so less work pays.
+    // A call does not wait for these threads to wake, so less work pays.
     parts(usize::MAX, 1, 16 * work) / blocks.max(1)
 }
 
