@@ -4,10 +4,11 @@
 
 KEY is SUBJECT[.FILTER...][.STATISTIC], in lower case but for the section letters.
 
-SUBJECT    torch, onnxruntime (or ort), openvino, candle, burn, burn_flex, rust_lstm, numpy
+SUBJECT    torch, onnxruntime (or ort), openvino, jax, rtneural, nexus, tract, rten, candle, burn,
+           burn_flex, rust_lstm, numpy
                       the ratio peer/ours of each case: the median over the rounds.
                       `torch+ort`: the rows of both
-           any_rust   the same for all Rust peers together
+           any_rust   the same for candle, burn, burn_flex and rust_lstm together
            best       the ratio to the fastest of all peers in the case
            peak       our fraction of the FMA peak
            scaling    our time on 1 thread over our time on 2
@@ -31,7 +32,8 @@ import sys
 from dataclasses import dataclass
 
 RUST = ("candle", "burn", "burn_flex", "rust_lstm")
-PEERS = ("torch", "onnxruntime", "openvino", *RUST, "numpy")
+INFERENCE_CRATES = ("nexus", "tract", "rten")
+PEERS = ("torch", "onnxruntime", "openvino", "jax", "rtneural", *INFERENCE_CRATES, *RUST, "numpy")
 ALIASES = {"ort": "onnxruntime"}
 GROUPS = {"any_rust": RUST, "best": PEERS}
 OWN = ("peak", "scaling", "of_padded")

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 import grid
-from compare import PEERS, RUST, Requirement, Results, geomean, ok, passes
+from compare import INFERENCE_CRATES, PEERS, RUST, Requirement, Results, geomean, ok, passes
 
 HERE = Path(__file__).resolve().parent
 RECORDS = HERE.parent / "record"
@@ -25,7 +25,7 @@ NOISY = 0.1  # cases during which other programs used more cores than this are m
 
 NAMES = {
     "torch": "PyTorch", "candle": "candle", "burn": "burn (ndarray)", "burn_flex": "burn (flex)",
-    "rust_lstm": "rust-lstm",
+    "rust_lstm": "rust-lstm", "jax": "JAX", "rtneural": "RTNeural", "nexus": "nexus-inference",
 }
 
 INSTRUCTIONS = {"Avx512": "AVX-512", "Avx2": "AVX2", "Sse4_2": "SSE4.2", "Sse2": "SSE2", "Neon": "NEON"}
@@ -269,8 +269,9 @@ def section(path):
     results = Results.read(path)
     first, used = machines(results)[0], versions(results)
     peers = [peer for peer in PEERS if peer in used]
-    beside = ", ".join(f"{NAMES.get(w, w)} {used[w].partition('+')[0]}" for w in peers if w not in RUST)
-    rust = ", ".join(f"{NAMES[w]} {used[w]}" for w in peers if w in RUST)
+    crates = (*INFERENCE_CRATES, *RUST)
+    beside = ", ".join(f"{NAMES.get(w, w)} {used[w].partition('+')[0]}" for w in peers if w not in crates)
+    rust = ", ".join(f"{NAMES.get(w, w)} {used[w]}" for w in peers if w in crates)
     counts = sorted({threads for threads, _ in results.table})
     peak = first["peak_gflops_per_core"]
     lines = []

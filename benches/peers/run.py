@@ -6,6 +6,7 @@
 
 import argparse
 import datetime
+import functools
 import json
 import math
 import os
@@ -30,14 +31,20 @@ import grid
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE / "workers"))
 
-PYTHON_WORKERS = ("torch", "onnxruntime", "openvino", "numpy")
+PYTHON_WORKERS = ("torch", "onnxruntime", "openvino", "jax", "numpy")
 RUST_WORKERS = {
     "candle": ["candle_worker"],
     "burn": ["burn_worker", "--backend", "ndarray"],
     "burn_flex": ["burn_worker", "--backend", "flex"],
     "rust_lstm": ["rust_lstm_worker"],
+    "tract": ["tract_worker"],
+    "rten": ["rten_worker"],
+    "nexus": ["nexus_worker"],
+    "rtneural": ["rtneural-worker"],
 }
-DEFAULT_PEERS = "torch,onnxruntime,openvino,candle,burn,burn_flex,rust_lstm"
+DEFAULT_PEERS = (
+    "torch,onnxruntime,openvino,jax,rtneural,nexus,tract,rten,candle,burn,burn_flex,rust_lstm"
+)
 TIMEOUT = 120  # the seconds after which a worker without an answer counts as hung
 TURN = 0.15  # the seconds of calls in a worker's turn
 MIN_CALLS, MAX_CALLS = 3, 2000
@@ -209,12 +216,15 @@ def make_tensors(case):
     return tensors
 
 
-def reference(case, tensors):
-    """Returns PyTorch's results in f64, the reference for every worker (PyTorch in f32 too)."""
+def reference(case, tensors, from_zero):
+    """Returns PyTorch's results in f64, the reference for every worker (PyTorch in f32 too), from the
+    states of the file or from zero."""
     import torch
     import torch_worker
 
     tensors = {k: v.astype(np.float64) if v.dtype.kind == "f" else v for k, v in tensors.items()}
+    if from_zero:
+        tensors |= {k: np.zeros_like(v) for k, v in tensors.items() if k in ("h_0", "c_0")}
     work = torch_worker.make(case, tensors, dtype=torch.float64)
     with getattr(work, "context", torch.enable_grad)():
         return work.check()
@@ -315,8 +325,9 @@ def prepare(worker, case, tensors, file, wanted, folder):
         if not answer.get("ok"):
             status = "unsupported" if "unsupported" in answer else "error"
             raise Failed(status, str(answer.get(status, answer)))
+        return answer.get("start") == "zero"
 
-    load()
+    from_zero = load()
     first_call = worker.time(1)[0]
     load()  # the check starts from the parameters of the file
     out = Path(folder) / f"{worker.name}.safetensors"
@@ -324,7 +335,7 @@ def prepare(worker, case, tensors, file, wanted, folder):
     answer = worker.ask(op="check", out=str(out))
     if not answer.get("ok"):
         raise Failed("error", str(answer.get("error", answer)))
-    error = check(case, tensors, wanted, load_file(out))
+    error = check(case, tensors, wanted(from_zero), load_file(out))
     once = min(worker.time(2))
     calls = min(MAX_CALLS, max(MIN_CALLS, math.ceil(TURN / max(once, 1e-7))))
     if case["mode"] == "step":  # a sample covers many steps
@@ -337,7 +348,7 @@ def run_case(case, workers, rounds, folder):
     tensors = make_tensors(case)
     file = Path(folder) / "case.safetensors"
     save_file(tensors, file)
-    wanted = reference(case, tensors)
+    wanted = functools.cache(lambda from_zero: reference(case, tensors, from_zero))
     rows = {}
 
     def attempt(worker, action):
@@ -414,7 +425,7 @@ def main():
     parser.add_argument("--ours", help="shell command that starts the worker under test")
     parser.add_argument("--before", help="shell command of the worker of an earlier commit")
     parser.add_argument("--peers", default=DEFAULT_PEERS)
-    parser.add_argument("--all-rust", action="store_true", help="the Rust peers on every case")
+    parser.add_argument("--all-cases", action="store_true", help="every peer on every case")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--command", help="the command to record in the results")
     arguments = parser.parse_args()
@@ -456,8 +467,8 @@ def main():
                     active = [
                         worker for worker in workers
                         if worker.name in ("ours", "before") or not case["ours_alone"] and (
-                            worker.name not in RUST_WORKERS or arguments.all_rust
-                            or worker.name in case["rust_peers"]
+                            worker.name not in grid.CHOSEN or arguments.all_cases
+                            or worker.name in case["chosen_peers"]
                         )
                     ]
                     rows = run_case(case, active, arguments.rounds, folder)

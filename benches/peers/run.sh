@@ -15,8 +15,9 @@ for argument in "$@"; do
     if [ "$argument" = --record ]; then report=(--record --readme); else options+=("$argument"); fi
 done
 
-if .venv/bin/python -c 'import torch, onnxruntime, openvino, numpy, safetensors' 2>/dev/null; then
-    (cd rust && cargo build --release)
+packages="torch, onnxruntime, openvino, jax, numpy, safetensors"
+if .venv/bin/python -c "import $packages" 2>/dev/null && [ -e rust/rtneural/source ]; then
+    (cd rust && cargo build --release --workspace)
 else
     ./setup.sh
 fi
