@@ -20,7 +20,7 @@ use crate::tensor::{Rows, RowsMut, threads};
 /// [`Recurrent::stream`](super::Recurrent::stream).
 ///
 /// Its outputs equal those of [`forward`](super::Recurrent::forward) over the whole sequence, bit for bit.
-/// A step allocates nothing. If a layer is large, from about a million multiply-adds a step or a quarter of a
+/// On one thread, a step allocates nothing. If a layer is large, from about a million multiply-adds a step or a quarter of a
 /// million weights on, other threads of this crate share its products: so many that with the caller's they
 /// are as many as the `rayon` pool has in which the stream is created. They come if steps follow each other
 /// at once, and leave 0.1 ms after the last.

@@ -18,7 +18,7 @@ use crate::tensor::matmul::{Accumulate, Epilogue, ProductTiles, Term, run};
 use crate::tensor::pack::Values;
 use crate::tensor::panels::Layout;
 use crate::tensor::rows::{Rows, RowsMut};
-use crate::tensor::threads;
+use crate::tensor::threads::{self, COPY_WORK};
 
 /// The smallest number of weights of a thread's part, for a single row. Reading them takes several times as
 /// long as the meeting of the threads.
@@ -42,13 +42,14 @@ pub(super) fn multiply<T: Float>(
     threads: usize,
 ) {
     let (rows, whole) = (out.count(), sum.last.panels.layout);
-    let weights = whole.n() * sum.terms().map(|term| term.panels.k()).sum::<usize>();
+    let (k, n) = (sum.terms().map(|term| term.panels.k()).sum::<usize>(), whole.n());
+    let weights = k * n;
     let parts = threads.min(weights * (ROWS + rows) / (ROWS + 1) / MIN_WEIGHTS);
     let by_work = parts.min(weights * rows / MIN_WORK);
     if by_work > 1 && rows >= by_work * MIN_ROWS && epilogue.is_none() {
         return by_rows(level, sum, out, by_work);
     }
-    match parts.min(whole.count) {
+    match parts.min(whole.count).min(weights / (COPY_WORK * (k + n)).max(1)) {
         0 | 1 => run(level, sum, out, epilogue),
         parts => by_panels(level, sum, out, epilogue, (parts, weights * rows)),
     }
