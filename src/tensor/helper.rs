@@ -21,6 +21,8 @@ const PATIENCE: Duration = Duration::from_micros(100);
 const FIRST_PATIENCE: Duration = Duration::from_millis(1);
 /// The time that a thread takes to wake, about.
 const WAKING: Duration = Duration::from_micros(30);
+/// The number of multiply-adds that take about as long.
+const MIN_WORK: usize = 1 << 20;
 /// The number of multiply-adds that take many times as long, also if the core sleeps.
 const LONG: usize = 1 << 24;
 /// The number of looks at the state between two looks at the clock.
@@ -28,9 +30,11 @@ const LOOKS: u32 = 64;
 /// The number of looks at the state after which a caller gives its core to others between two looks.
 const CALLER_LOOKS: u32 = 1 << 12;
 /// The further time, beyond that of the work, after which other threads must have taken the core of the helper.
-/// They would take it again, so the helper is not called for `BAR` multiply-adds, about a tenth of a second.
+/// They would take it again, so the helper is dismissed for `BAR` multiply-adds, about a tenth of a second.
 const DELAY: Duration = Duration::from_micros(300);
 const BAR: usize = 1 << 32;
+/// The same after work that the helper had not begun when the caller had done its own, about a millisecond.
+const LATE_BAR: usize = 1 << 26;
 /// The number of multiply-adds in a nanosecond of a slow core.
 const SLOWEST: u64 = 8;
 
@@ -94,30 +98,30 @@ impl<W: Work> Helper<W> {
     }
 
     /// Returns whether the helper may do `work` multiply-adds now. If it is away, it is called if the caller has
-    /// been busy for as long as a thread takes to wake, or if the work is so long that it can wake meanwhile.
+    /// been busy for as long as a thread takes to wake, or if the work takes much longer than that.
     pub(super) fn is_near(&mut self, work: usize) -> bool {
-        let place = &self.meeting.place.0;
-        match place.load(SeqCst) {
-            HERE => return true,
-            CALLED => return false,
-            _ => {}
-        }
         if self.barred > 0 {
             self.barred = self.barred.saturating_sub(work);
             return false;
         }
-        let now = Instant::now();
-        let busy = self.busy.filter(|&(_, end)| now.duration_since(end) < PATIENCE);
-        let start = busy.map_or(now, |(start, _)| start);
-        self.busy = Some((start, now));
-        let long = work >= LONG;
-        let called = long || now.duration_since(start) > WAKING;
-        if called && place.swap(CALLED, SeqCst) == AWAY {
+        let place = self.meeting.place.0.load(SeqCst);
+        if place == HERE {
+            return true;
+        }
+        if place == AWAY {
+            let now = Instant::now();
+            let busy = self.busy.filter(|&(_, end)| now.duration_since(end) < PATIENCE);
+            let start = busy.map_or(now, |(start, _)| start);
+            self.busy = Some((start, now));
+            if work < LONG && now.duration_since(start) < WAKING {
+                return false;
+            }
+            self.meeting.state.0.store(IDLE, Relaxed); // in case that it was dismissed
+            self.meeting.place.0.store(CALLED, SeqCst);
             let meeting = Arc::clone(&self.meeting);
-            meeting.state.0.store(IDLE, Relaxed); // in case that it was dismissed
             threads::spawn(move || meeting.help());
         }
-        long
+        work >= MIN_WORK
     }
 
     /// Notes the end of a product.
@@ -145,20 +149,20 @@ impl<W: Work> Helper<W> {
                     start.get_or_insert_with(Instant::now);
                     thread::yield_now();
                 }
-                DONE => break true,
                 GIVEN if state.compare_exchange(GIVEN, IDLE, Acquire, Relaxed).is_err() => continue,
-                _ => break false,
+                state => break state,
             }
             looks += 1;
         };
         state.store(IDLE, Relaxed);
         let most = DELAY + Duration::from_nanos(work as u64 / SLOWEST);
-        if start.is_some_and(|start: Instant| start.elapsed() > most) {
-            self.barred = BAR;
+        let slow = start.is_some_and(|start: Instant| start.elapsed() > most);
+        if slow || done == GIVEN {
+            self.barred = if slow { BAR } else { LATE_BAR };
             self.dismiss();
         }
         let mut work = self.meeting.work();
-        if !done {
+        if done != DONE {
             work.run();
         }
         read(&mut work);

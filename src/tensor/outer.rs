@@ -16,6 +16,7 @@ use crate::tensor::aligned::Aligned;
 use crate::tensor::kernel;
 use crate::tensor::lanes::Vector;
 use crate::tensor::rows::RowRefs;
+use crate::tensor::shared::dismiss_helpers;
 use crate::tensor::threads;
 
 /// The number of rows of a tile.
@@ -80,6 +81,9 @@ fn add_pairs<T: Float>(
     }
     let width: usize = rights.iter().map(|right| right.width).sum();
     let parts = threads::parts(m, 4 * TILE_ROWS, m * width * a.rows().len());
+    if parts > 1 {
+        dismiss_helpers::<T>();
+    }
     add_on_threads(level, Left { rows: a.rows(), first: 0 }, m, rights, parts);
     for ((b, out), wide) in sums.iter_mut().zip(&wide) {
         let (Some(out), Some(wide)) = (out.as_slice_mut(), wide) else { continue };

@@ -57,7 +57,7 @@ pub(super) fn multiply<T: Float>(
 
 /// Divides the rows among `parts` threads of the pool.
 fn by_rows<T: Float>(level: Level, sum: &ProductTiles<'_, T>, out: RowsMut<'_, T>, parts: usize) {
-    with_helpers::<T>(|helpers| helpers.iter().for_each(Helper::dismiss));
+    dismiss_helpers::<T>();
     divide_rows(level, sum, out, parts);
     with_helpers::<T>(|helpers| helpers.iter_mut().for_each(Helper::finish));
 }
@@ -110,6 +110,11 @@ fn by_panels<T: Float>(
         }
         helpers.iter_mut().for_each(Helper::finish);
     });
+}
+
+/// Frees the threads that help this one, for work that is divided by fork-join.
+pub(super) fn dismiss_helpers<T: Float>() {
+    with_helpers::<T>(|helpers| helpers.iter().for_each(Helper::dismiss));
 }
 
 /// Calls `f` with the helpers of this thread.
