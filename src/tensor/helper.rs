@@ -30,9 +30,11 @@ const LOOKS: u32 = 64;
 /// The number of looks at the state after which a caller gives its core to others between two looks.
 const CALLER_LOOKS: u32 = 1 << 12;
 /// The further time, beyond that of the work, after which other threads must have taken the core of the helper.
-/// They would take it again, so the helper is dismissed for `BAR` multiply-adds, about a tenth of a second.
+/// They would take it again, so the helper is dismissed for `BAR` multiply-adds, some ten milliseconds, and for
+/// twice as many each further time in a row, up to 2⁵ times.
 const DELAY: Duration = Duration::from_micros(300);
-const BAR: usize = 1 << 32;
+const BAR: usize = 1 << 28;
+const MOST_SLOW: u32 = 5;
 /// The same after work that the helper had not begun when the caller had done its own, about a millisecond.
 const LATE_BAR: usize = 1 << 26;
 /// The number of multiply-adds in a nanosecond of a slow core.
@@ -63,8 +65,10 @@ pub(super) struct Helper<W> {
     meeting: Arc<Meeting<W>>,
     /// The start and the end of the products that followed each other while the helper was away.
     busy: Option<(Instant, Instant)>,
-    /// The number of multiply-adds for which the helper is not called.
+    /// The number of multiply-adds for which the helper is dismissed.
     barred: usize,
+    /// The number of times in a row that it was slow.
+    slow: u32,
 }
 
 #[derive(Debug)]
@@ -89,7 +93,7 @@ impl<W: Work> Helper<W> {
             place: Line(AtomicU32::new(AWAY)),
             work: Line(Mutex::default()),
         };
-        Self { meeting: Arc::new(meeting), busy: None, barred: 0 }
+        Self { meeting: Arc::new(meeting), busy: None, barred: 0, slow: 0 }
     }
 
     /// Lets the helper leave at once, so that its thread is free for other work of the pool.
@@ -158,8 +162,11 @@ impl<W: Work> Helper<W> {
         let most = DELAY + Duration::from_nanos(work as u64 / SLOWEST);
         let slow = start.is_some_and(|start: Instant| start.elapsed() > most);
         if slow || done == GIVEN {
-            self.barred = if slow { BAR } else { LATE_BAR };
+            self.barred = if slow { BAR << self.slow } else { LATE_BAR };
+            self.slow = MOST_SLOW.min(self.slow + u32::from(slow));
             self.dismiss();
+        } else {
+            self.slow = 0;
         }
         let mut work = self.meeting.work();
         if done != DONE {
