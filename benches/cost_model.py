@@ -23,7 +23,7 @@ import numpy as np
 
 FUSED_ROWS = 12  # as in src/sequence/direction.rs
 MIN_BLOCK_ROWS = 4  # as in src/sequence/lengths.rs
-MIN_WEIGHTS, ROWS = 1 << 15, 3  # as in src/tensor/shared.rs
+MEETING_WEIGHTS, ROWS = 1 << 14, 3  # as in src/tensor/shared.rs
 LANES = 16
 CONSTANTS = {  # name: (first guess, unit)
     "rate": (80e9, "multiply-adds a second of a core"),
@@ -41,7 +41,8 @@ def division(shape, threads, by_units):
     blocks = max(1, min(threads, batch // MIN_BLOCK_ROWS))
     rows = math.ceil(batch / blocks)
     inputs = width if rows >= FUSED_ROWS else 0
-    parts = 4 * hidden * (hidden + inputs) * (ROWS + rows) // (ROWS + 1) // MIN_WEIGHTS
+    weights = 4 * hidden * (hidden + inputs) * (ROWS + rows) // (ROWS + 1)
+    parts = math.isqrt(weights // MEETING_WEIGHTS)
     units = min(threads // blocks, parts, math.ceil(hidden / LANES)) if by_units else 1
     return blocks, max(1, units)
 

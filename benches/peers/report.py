@@ -24,7 +24,7 @@ BEGIN, END = "<!-- speed:begin -->", "<!-- speed:end -->"
 NOISY = 0.1  # cases during which other programs used more cores than this are marked
 
 NAMES = {
-    "torch": "PyTorch", "candle": "candle", "burn": "burn (ndarray)", "burn_flex": "burn (flex)",
+    "torch": "PyTorch", "openvino": "OpenVINO", "candle": "candle", "burn": "burn (ndarray)", "burn_flex": "burn (flex)",
     "rust_lstm": "rust-lstm", "jax": "JAX", "rtneural": "RTNeural", "nexus": "nexus-inference",
 }
 

@@ -20,9 +20,9 @@ use crate::tensor::panels::Layout;
 use crate::tensor::rows::{Rows, RowsMut};
 use crate::tensor::threads::{self, COPY_WORK};
 
-/// The smallest number of weights of a thread's part, for a single row. Reading them takes several times as
-/// long as the meeting of the threads.
-const MIN_WEIGHTS: usize = 1 << 15;
+/// The number of weights whose products with a single row take as long as a meeting with a helper. The meetings
+/// of a product follow each other, so w times as many are divided best among √w threads.
+const MEETING: usize = 1 << 14;
 /// The number of further rows that take as long as reading the weights.
 const ROWS: usize = 3;
 /// The smallest number of rows of a thread if the rows are divided.
@@ -44,7 +44,7 @@ pub(super) fn multiply<T: Float>(
     let (rows, whole) = (out.count(), sum.last.panels.layout);
     let (k, n) = (sum.terms().map(|term| term.panels.k()).sum::<usize>(), whole.n());
     let weights = k * n;
-    let parts = threads.min(weights * (ROWS + rows) / (ROWS + 1) / MIN_WEIGHTS);
+    let parts = threads.min((weights * (ROWS + rows) / (ROWS + 1) / MEETING).isqrt());
     let by_work = parts.min(weights * rows / MIN_WORK);
     if by_work > 1 && rows >= by_work * MIN_ROWS && epilogue.is_none() {
         return by_rows(level, sum, out, by_work);
