@@ -120,10 +120,10 @@ pub(super) fn dismiss_helpers<T: Float>() {
 /// Calls `f` with the helpers of this thread.
 fn with_helpers<T: Float>(f: impl FnOnce(&mut Vec<Helper<Part<T>>>)) {
     let of_thread = T::pick(&HELPERS);
-    // Taken out, so that a product within another has helpers of its own.
-    let mut helpers = of_thread.take();
+    // Taken out, so that a product within another has helpers of its own. A thread that ends has none.
+    let mut helpers = of_thread.try_with(Cell::take).unwrap_or_default();
     f(&mut helpers);
-    of_thread.set(helpers);
+    of_thread.try_with(|cell| cell.set(helpers)).ok();
 }
 
 struct HelpersOf;
