@@ -20,11 +20,11 @@ use crate::tensor::{Rows, RowsMut, threads};
 /// [`Recurrent::stream`](super::Recurrent::stream).
 ///
 /// Its outputs equal those of [`forward`](super::Recurrent::forward) over the whole sequence, bit for bit.
-/// On one thread, a step allocates nothing. If a layer is large, from about a million multiply-adds a step or a quarter of a
-/// million weights on, other threads of this crate share its products: so many that with the caller's they
-/// are as many as the `rayon` pool has in which the stream is created. They come if steps follow each other
-/// at once, and leave 0.1 ms after the last.
-/// [`snapshot`](Stream::snapshot) and [`restore`](Stream::restore) copy the state. A
+/// On one thread, a step allocates nothing. If a layer is large, from about a million multiply-adds a step
+/// or a quarter of a million weights on, other threads of this crate share its products: so many that with
+/// the caller's they are as many as the `rayon` pool has in which the stream is created. They come if steps
+/// follow each other at once, and leave 0.1 ms after the last. [`snapshot`](Stream::snapshot) and
+/// [`restore`](Stream::restore) copy the state. A
 /// [`fork`](Stream::fork) is a second stream that continues from the same state.
 ///
 /// Threads can share a stream behind a lock, as they can a [`Workspace`](super::Workspace).

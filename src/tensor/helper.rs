@@ -22,7 +22,7 @@ const FIRST_PATIENCE: Duration = Duration::from_millis(1);
 /// The time that a thread takes to wake, about.
 const WAKING: Duration = Duration::from_micros(30);
 /// The number of multiply-adds that take about as long.
-const MIN_WORK: usize = 1 << 20;
+const WAKING_WORK: usize = 1 << 20;
 /// The number of multiply-adds that take many times as long, also if the core sleeps.
 const LONG: usize = 1 << 24;
 /// The number of looks at the state between two looks at the clock.
@@ -125,7 +125,7 @@ impl<W: Work> Helper<W> {
             let meeting = Arc::clone(&self.meeting);
             threads::spawn(move || meeting.help());
         }
-        work >= MIN_WORK
+        work >= WAKING_WORK
     }
 
     /// Notes the end of a product.
@@ -143,7 +143,7 @@ impl<W: Work> Helper<W> {
 
     /// Waits until the work of so many multiply-adds is done, or does it if the helper has not begun, and calls
     /// `read` with it.
-    pub(super) fn take(&mut self, work: usize, read: impl FnOnce(&mut W)) {
+    pub(super) fn take(&mut self, work: usize, read: impl FnOnce(&W)) {
         let state = &self.meeting.state.0;
         let (mut looks, mut start) = (0, None);
         let done = loop {
@@ -172,7 +172,7 @@ impl<W: Work> Helper<W> {
         if done != DONE {
             work.run();
         }
-        read(&mut work);
+        read(&work);
     }
 }
 

@@ -164,14 +164,17 @@ impl<'a, T: Float> ProductTiles<'a, T> {
 
     /// Returns the sum for the given rows alone.
     pub(super) fn range(&self, rows: Range<usize>) -> Self {
-        let of = |term: Term<'a, T>| Term { rows: term.rows.range(rows.clone()), ..term };
-        Self { first: self.first.map(of), last: of(self.last), ..*self }
+        self.map(|term| Term { rows: term.rows.range(rows.clone()), ..term })
     }
 
     /// Returns the sum for the given panels alone.
     pub(super) fn part(&self, panels: Range<usize>) -> Self {
-        let of = |term: Term<'a, T>| Term { panels: term.panels.part(panels.clone()), ..term };
-        Self { first: self.first.map(of), last: of(self.last), ..*self }
+        self.map(|term| Term { panels: term.panels.part(panels.clone()), ..term })
+    }
+
+    /// Returns the sum of other products.
+    fn map(&self, of: impl Fn(Term<'a, T>) -> Term<'a, T>) -> Self {
+        Self { first: self.first.map(&of), last: of(self.last), ..*self }
     }
 
     #[inline(always)]

@@ -242,7 +242,7 @@ impl<T: Float> Part<T> {
     }
 
     /// Writes the result to its columns of `out`.
-    fn write(&mut self, out: &mut RowsMut<'_, T>) {
+    fn write(&self, out: &mut RowsMut<'_, T>) {
         let layout = &self.last.layout;
         let rows = self.out.get().chunks_exact(layout.n()).enumerate();
         rows.for_each(|(r, from)| layout.copy(from, out.row_mut(r)));
@@ -250,10 +250,14 @@ impl<T: Float> Part<T> {
 }
 
 impl<T: Float> Work for Part<T> {
+    #[expect(
+        clippy::expect_used,
+        reason = "the caller borrows the weights until it takes the work"
+    )]
     fn run(&mut self) {
         let Self { level, first, last, block, start, bias, out } = self;
         let [before, weights] = [&*first, &*last].map(|factors| factors.weights.upgrade());
-        let (Some(level), Some(weights)) = (*level, weights) else { return };
+        let (level, weights) = level.zip(weights).expect("a product that was set");
         let start = match start {
             Start::Zero => Accumulate::Zero,
             Start::Output => Accumulate::Output,
